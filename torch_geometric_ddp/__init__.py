@@ -1,0 +1,36 @@
+"""Data set distillation of 3D point clouds for PyTorch Geometric."""
+
+__version__ = "0.1.0"
+
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.datasets import (
+    ParametricShapes,
+    PointCloudArrays,
+    SyntheticPointCloudDataset,
+)
+from torch_geometric_ddp.distill import Distillation, distill
+from torch_geometric_ddp.evaluate import (
+    CPU,
+    PAPER,
+    QUICK,
+    SMOKE,
+    Evaluation,
+    Protocol,
+    evaluate,
+)
+
+__all__ = [
+    "CPU",
+    "PAPER",
+    "QUICK",
+    "SMOKE",
+    "Distillation",
+    "Evaluation",
+    "ParametricShapes",
+    "PointCloudArrays",
+    "Protocol",
+    "StorageBudget",
+    "SyntheticPointCloudDataset",
+    "distill",
+    "evaluate",
+]

@@ -1,0 +1,93 @@
+"""Tensors with a JSON header in one safetensors file, written atomically and never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+_KEY = "torch_geometric_ddp"
+
+
+def write_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    kind: str,
+    version: int,
+) -> None:
+    """Writes a file that is either whole or not there, with a digest of all that it holds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    text = json.dumps({"kind": kind, "version": version, **header}, sort_keys=True)
+    metadata = {_KEY: text, "sha256": _digest(text, tensors)}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        # A temporary file is private; the result shall have the usual permissions.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_tensors(
+    path: str | os.PathLike[str], kind: str, version: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads a file that :meth:`write_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If it is truncated or tampered with, of another kind or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"'path' must be an existing file, there is none at '{path}'")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"'{path}' is truncated or no safetensors file: {error}") from error
+    if _KEY not in metadata:
+        raise ValueError(f"'{path}' was not written by torch_geometric_ddp: it has no header")
+    text = metadata[_KEY]
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"'{path}' is damaged: its header is not valid JSON ({error})") from error
+    found = header.get("version") if isinstance(header, dict) else None
+    if isinstance(found, int) and found > version and header.get("kind") == kind:
+        raise ValueError(
+            f"'{path}' has format version {found}, this torch_geometric_ddp reads up to "
+            f"{version}: upgrade the package to read it"
+        )
+    if metadata.get("sha256") != _digest(text, tensors):
+        raise ValueError(f"'{path}' is damaged: its contents do not match their checksum")
+    if header.get("kind") != kind:
+        raise ValueError(f"'{path}' must hold a {kind}, it holds a {header.get('kind')}")
+    return tensors, header
+
+
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for key in sorted(tensors):
+        tensor = tensors[key]
+        digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

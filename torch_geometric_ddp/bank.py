@@ -1,0 +1,185 @@
+"""All clouds of a data set as tensors, read and checked once, indexed by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_finite, check_int
+from torch_geometric_ddp.transforms import NormalizeSphere
+
+__all__ = ["PointCloudBank"]
+
+
+class PointCloudBank:
+    r"""Holds the clouds of a data set on one device and hands out those of a step.
+
+    Only the bank knows where the clouds lie. Beside the points it holds *views*: tensors with a
+    row for every cloud that were computed once (:meth:`add_views`) and are drawn from in every
+    step.
+
+    Args:
+        pos (torch.Tensor): The points of all clouds, one after the other, :obj:`[ΣN, 3]`.
+        sizes (torch.Tensor): The number of points of every cloud, :obj:`[n]`.
+        y (torch.Tensor): The labels :obj:`[n]`.
+        class_names (sequence of str): The names of the classes; labels lie below their number.
+
+    Raises:
+        TypeError, ValueError: If a shape, type or value does not fit, a cloud is empty or a label
+            is out of range.
+    """
+
+    def __init__(self, pos: Tensor, sizes: Tensor, y: Tensor, class_names: Sequence[str]) -> None:
+        if len(sizes) == 0:
+            raise ValueError("the data set must hold at least one cloud, got none")
+        if int(sizes.min()) < 1:
+            raise ValueError(f"every cloud must have points, cloud {int(sizes.argmin())} has none")
+        check_finite("pos", pos)
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= len(class_names):
+            raise ValueError(
+                f"labels must lie in 0..{len(class_names) - 1} ({len(class_names)} classes), got "
+                f"{low}..{high}"
+            )
+        self.pos, self.sizes, self.y = pos, sizes, y
+        self.class_names = list(class_names)
+        self.starts = sizes.cumsum(0) - sizes
+        #: The size that all clouds share, or :obj:`None`.
+        self.num_points = int(sizes[0]) if bool((sizes == sizes[0]).all()) else None
+        self.views: dict[str, Tensor] = {}
+        # The clouds of every class, filled up to the largest class.
+        self._counts = torch.bincount(y, minlength=self.num_classes)
+        order, ends = y.argsort(stable=True), self._counts.cumsum(0)
+        steps = torch.arange(int(self._counts.max()), device=y.device)
+        slots = (ends - self._counts)[:, None] + steps
+        self._members = order[slots.clamp_max(len(y) - 1)]
+        self._absent = (steps >= self._counts[:, None]).cpu()
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Iterable[Data],
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> PointCloudBank:
+        """Reads every cloud of a data set once, with its transform.
+
+        Args:
+            dataset (Dataset or sequence): Items with :obj:`pos [N, 3]` and one label :obj:`y`. Its
+                :obj:`class_names`, where it has them, name the classes and bound the labels.
+            device (torch.device, optional): Where the clouds shall lie. (default: where they are)
+            dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
+            progress (bool): Whether to show the progress. (default: :obj:`False`)
+        """
+        clouds, labels = [], []
+        for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
+            clouds.append(_points_of(data, i))
+            labels.append(_label_of(data, i))
+        if not clouds:
+            raise ValueError("the data set must hold at least one cloud, got none")
+        names = getattr(dataset, "class_names", None)
+        if names is None:
+            names = [str(i) for i in range(max(max(labels), 0) + 1)]
+        pos = torch.cat(clouds).to(device=device, dtype=dtype)
+        sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
+        return cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the clouds lie."""
+        return self.pos.device
+
+    def normalize(self) -> PointCloudBank:
+        """The same clouds, each centred and scaled to the unit ball."""
+        pos = NormalizeSphere.apply(self.pos, self.sizes)
+        return PointCloudBank(pos, self.sizes, self.y, self.class_names)
+
+    def dense(self) -> Tensor:
+        """All clouds as :obj:`[n, N, 3]`.
+
+        Raises:
+            ValueError: If they have different sizes.
+        """
+        if self.num_points is None:
+            raise ValueError(
+                "all clouds must have the same number of points, got "
+                f"{int(self.sizes.min())} to {int(self.sizes.max())}; sample them first, for "
+                "example by the transform FarthestPointSample or PyG's FixedPoints"
+            )
+        return self.pos.view(-1, self.num_points, 3)
+
+    def check_every_class(self) -> None:
+        """Raises if a class has no clouds."""
+        missing = (self._counts == 0).nonzero().flatten().tolist()
+        if missing:
+            names = ", ".join(f"{i} ({self.class_names[i]})" for i in missing)
+            raise ValueError(f"every class must have a cloud, got none of class {names}")
+
+    def add_views(self, views: dict[str, Tensor]) -> None:
+        """Adds tensors with a row for every cloud, to be taken by :meth:`take`."""
+        self.views.update(views)
+
+    def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draws clouds of every class at random, as indices :obj:`[C, num]`.
+
+        No cloud comes twice before all of its class have come once; a class with fewer than
+        :obj:`num` clouds starts again.
+
+        Args:
+            num (int): The number of clouds of each class.
+            generator (torch.Generator, optional): A generator on the CPU. (default: the global)
+        """
+        check_int("num", num)
+        self.check_every_class()
+        # On the CPU, so that a seed means the same on every device.
+        keys = torch.rand(self._absent.shape, generator=generator)
+        order = keys.masked_fill_(self._absent, 2.0).argsort(dim=1).to(self.device)
+        rank = torch.arange(num, device=self.device) % self._counts[:, None]
+        return self._members.gather(1, order.gather(1, rank))
+
+    def take(self, index: Tensor) -> dict[str, Tensor]:
+        """The views of the clouds :obj:`index [...]`, each :obj:`[..., *]`."""
+        return {key: view[index] for key, view in self.views.items()}
+
+    def batch(self, index: Tensor) -> Batch:
+        """The clouds :obj:`index [B]` as a PyG batch, whatever their sizes."""
+        sizes = self.sizes[index]
+        ptr = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
+        owner = torch.arange(len(index), device=self.device).repeat_interleave(sizes)
+        step = torch.arange(len(owner), device=self.device) - ptr[owner]
+        extra: dict[str, Any] = {} if self.num_points is None else {"num_points": self.num_points}
+        pos = self.pos[self.starts[index][owner] + step]
+        return Batch(pos=pos, y=self.y[index], batch=owner, ptr=ptr, **extra)
+
+
+def _points_of(data: Data, i: int) -> Tensor:
+    pos = getattr(data, "pos", None)
+    if not isinstance(pos, Tensor) or pos.dim() != 2 or pos.size(-1) != 3:
+        shape = list(pos.shape) if isinstance(pos, Tensor) else type(pos).__name__
+        raise ValueError(f"'pos' of cloud {i} must be a tensor of shape [N, 3], got {shape}")
+    if not pos.is_floating_point():
+        raise TypeError(f"'pos' of cloud {i} must have a floating point type, got {pos.dtype}")
+    return pos
+
+
+def _label_of(data: Data, i: int) -> int:
+    y = getattr(data, "y", None)
+    value = y.item() if isinstance(y, Tensor) and y.numel() == 1 else y
+    if isinstance(value, bool) or not isinstance(value, int):
+        what = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
+        raise ValueError(f"'y' of cloud {i} must be one integer label, got {what}")
+    return value

@@ -1,0 +1,83 @@
+"""From dense tensors :obj:`[B, N, F]` to PyG's flat batches :obj:`[ΣN, F]` and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+__all__ = ["Layout", "from_dense"]
+
+
+def from_dense(pos: Tensor, **attributes: Any) -> Batch:
+    """Makes a PyG batch of clouds of one size, without a copy and without a Python loop.
+
+    Args:
+        pos (torch.Tensor): The clouds :obj:`[B, N, 3]`.
+        **attributes: Further attributes of the batch, such as the labels :obj:`y [B]`.
+
+    Returns:
+        A batch with :obj:`pos [B * N, 3]`, :obj:`batch`, :obj:`ptr` and the size :obj:`num_points`
+        that the clouds share.
+    """
+    size, num_points = pos.shape[:2]
+    ptr = torch.arange(0, (size + 1) * num_points, num_points, device=pos.device)
+    batch = torch.arange(size, device=pos.device).repeat_interleave(num_points)
+    pos = pos.reshape(-1, pos.size(-1))
+    return Batch(pos=pos, batch=batch, ptr=ptr, num_points=num_points, **attributes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the points of a batch lie in :obj:`[B, N, ...]`, where N is the largest cloud.
+
+    Clouds of one size are a view. Smaller clouds are filled up with copies of their last point,
+    which changes no maximum over the points, and which :meth:`flat` leaves out again.
+    """
+
+    num_clouds: int
+    num_points: int
+    index: Tensor | None = None
+    mask: Tensor | None = None
+
+    @classmethod
+    def of(cls, data: Data) -> Layout:
+        """The layout of a :obj:`Batch`, or of a single cloud in a :obj:`Data`.
+
+        Raises:
+            ValueError: If there are no points :obj:`pos [ΣN, 3]` or a cloud is empty.
+        """
+        pos = data.pos
+        if pos is None or pos.dim() != 2 or pos.size(0) == 0:
+            shape = None if pos is None else list(pos.shape)
+            raise ValueError(f"'data.pos' must have shape [N, 3] with N > 0, got {shape}")
+        if "num_points" in data and data.batch is not None:
+            return cls(pos.size(0) // data.num_points, data.num_points)
+        if data.batch is None:
+            return cls(1, pos.size(0))
+        if "ptr" in data and data.ptr is not None:
+            sizes = data.ptr.diff()
+        else:
+            sizes = torch.bincount(data.batch)
+        smallest, largest = int(sizes.min()), int(sizes.max())
+        if smallest == 0:
+            raise ValueError(f"'data' must hold no empty cloud, cloud {int(sizes.argmin())} is")
+        if smallest == largest:
+            return cls(sizes.numel(), largest)
+        steps = torch.arange(largest, device=pos.device)
+        start = (sizes.cumsum(0) - sizes)[:, None]
+        index = start + torch.minimum(steps, sizes[:, None] - 1)
+        return cls(sizes.numel(), largest, index, steps < sizes[:, None])
+
+    def dense(self, x: Tensor) -> Tensor:
+        """:obj:`[ΣN, F]` to :obj:`[B, N, F]`."""
+        if self.index is None:
+            return x.view(self.num_clouds, self.num_points, *x.shape[1:])
+        return x[self.index]
+
+    def flat(self, x: Tensor) -> Tensor:
+        """:obj:`[B, N, F]` to :obj:`[ΣN, F]`."""
+        return x.flatten(0, 1) if self.mask is None else x[self.mask]

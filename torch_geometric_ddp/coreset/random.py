@@ -1,0 +1,42 @@
+"""The coreset that every other method has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch_geometric.data import Data
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.parameterization import FullResolution
+
+__all__ = ["random_coreset"]
+
+
+def random_coreset(
+    dataset: Iterable[Data], ppc: int = 1, seed: int = 0
+) -> SyntheticPointCloudDataset:
+    """Chooses real clouds at random, as many of every class.
+
+    Args:
+        dataset (Dataset): The real set, clouds of one size.
+        ppc (int): Clouds per class. (default: :obj:`1`)
+        seed (int): The seed. (default: :obj:`0`)
+
+    Returns:
+        The chosen clouds, stored at full resolution.
+
+    Raises:
+        TypeError, ValueError: If the data or an argument do not fit.
+    """
+    check_int("ppc", ppc)
+    check_int("seed", seed, minimum=0)
+    bank = PointCloudBank.from_dataset(dataset)
+    index = bank.draw(ppc, torch.Generator().manual_seed(seed)).flatten()
+    clouds = FullResolution(bank.dense()[index], bank.num_classes)
+    provenance = {"method": "random", "ppc": ppc, "seed": seed, "bits": clouds.storage_bits()}
+    return SyntheticPointCloudDataset(
+        clouds, class_names=bank.class_names, provenance={**provenance, "chosen": index.tolist()}
+    )

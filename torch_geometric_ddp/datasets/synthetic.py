@@ -1,0 +1,150 @@
+"""The distilled set as a PyG data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch_geometric.data import Data, InMemoryDataset
+
+from torch_geometric_ddp._files import read_tensors, write_tensors
+from torch_geometric_ddp.parameterization import FullResolution, Parameterization, ShapeMorphing
+
+__all__ = ["SyntheticPointCloudDataset"]
+
+_KIND = "synthetic point cloud data set"
+_VERSION = 1
+_PARAMETERIZATIONS = {cls.__name__: cls for cls in (FullResolution, ShapeMorphing)}
+
+Split = Literal["all", "anchors", "morphs"]
+
+
+class SyntheticPointCloudDataset(InMemoryDataset):
+    r"""A distilled set of labelled point clouds.
+
+    What is stored is the parameterization (for DDP the anchors and the weights), in one
+    `safetensors <https://huggingface.co/docs/safetensors>`_ file with a JSON header; nothing is
+    ever unpickled. What is handed out are the clouds that it unfolds to, as
+    :obj:`Data(pos=[N, 3], y=[1])`.
+
+    .. code-block:: python
+
+        from torch_geometric_ddp import SyntheticPointCloudDataset
+
+        train_set = SyntheticPointCloudDataset("modelnet10_ppc1.safetensors")
+        for batch in DataLoader(train_set, batch_size=8, shuffle=True): ...
+
+    Args:
+        source (str, path or Parameterization): The file, or a parameterization in memory.
+        split (str): :obj:`"all"` clouds, the :obj:`"anchors"` (all that is stored as a cloud) or
+            the :obj:`"morphs"` (computed from the anchors). (default: :obj:`"all"`)
+        transform (callable, optional): Applied to a :obj:`Data` at every access.
+        pre_transform (callable, optional): Applied to every :obj:`Data` once.
+        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
+        class_names (sequence of str, optional): The names of the classes, where :obj:`source` is
+            a parameterization. (default: their numbers)
+        provenance (dict, optional): How the set was made, likewise; anything that JSON can hold.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If the file is truncated, tampered with, of another kind or of a newer format
+            version, or an argument does not fit.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Parameterization,
+        split: Split = "all",
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        if split not in ("all", "anchors", "morphs"):
+            raise ValueError(f"'split' must be 'all', 'anchors' or 'morphs', got {split!r}")
+        if isinstance(source, Parameterization):
+            self.parameterization = source
+            self.class_names = list(class_names or map(str, range(source.num_classes)))
+            self.provenance = dict(provenance or {})
+        elif class_names is not None or provenance is not None:
+            raise ValueError("'class_names' and 'provenance' of a file are what the file says")
+        else:
+            self.parameterization, self.class_names, self.provenance = _read(Path(source))
+        if len(self.class_names) != self.parameterization.num_classes:
+            raise ValueError(
+                f"'class_names' must name {self.parameterization.num_classes} classes, got "
+                f"{len(self.class_names)}"
+            )
+        self.split = split
+        super().__init__(None, transform, pre_transform, pre_filter)
+        clouds = self._clouds()
+        if not clouds:
+            raise ValueError(f"no cloud is left of split='{split}' and 'pre_filter'")
+        self.data, self.slices = self.collate(clouds)
+
+    def _clouds(self) -> list[Data]:
+        with torch.no_grad():
+            batch = self.parameterization()
+        chosen = self.parameterization.is_morph()
+        chosen = torch.ones_like(chosen) if self.split == "all" else chosen
+        chosen = ~chosen if self.split == "anchors" else chosen
+        pos = batch.pos.detach().cpu().view(-1, batch.num_points, 3)
+        pairs = zip(pos[chosen], batch.y.cpu()[chosen].split(1), strict=True)
+        clouds = [Data(pos=cloud.clone(), y=y.clone()) for cloud, y in pairs]
+        if self.pre_filter is not None:
+            clouds = [data for data in clouds if self.pre_filter(data)]
+        if self.pre_transform is not None:
+            clouds = [self.pre_transform(data) for data in clouds]
+        return clouds
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, also of a subset that lacks some."""
+        return len(self.class_names)
+
+    @property
+    def storage_bits(self) -> int:
+        """The bits of what is stored."""
+        return self.parameterization.storage_bits()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the whole set to a file, atomically, whatever split or subset this is.
+
+        Args:
+            path (str or path): The file, usually :obj:`*.safetensors`.
+        """
+        header = {
+            "parameterization": type(self.parameterization).__name__,
+            "config": self.parameterization.config(),
+            "num_classes": self.num_classes,
+            "ppc": self.parameterization.ppc,
+            "bits": self.storage_bits,
+            "class_names": self.class_names,
+            "provenance": self.provenance,
+        }
+        write_tensors(path, self.parameterization.storage(), header, _KIND, _VERSION)
+
+
+def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:
+    tensors, header = read_tensors(path, _KIND, _VERSION)
+    try:
+        cls = _PARAMETERIZATIONS[header["parameterization"]]
+        parameterization = cls.from_storage(
+            tensors, header["config"], header["num_classes"], header["ppc"]
+        )
+        names, provenance, bits = header["class_names"], header["provenance"], header["bits"]
+    except KeyError as error:
+        raise ValueError(f"'{path}' is damaged: its header has no known {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"'{path}' is damaged: {error}") from error
+    if bits != parameterization.storage_bits():
+        raise ValueError(
+            f"'{path}' is damaged: its header says {bits} bits, its tensors have "
+            f"{parameterization.storage_bits()}"
+        )
+    return parameterization, names, provenance

@@ -1,0 +1,243 @@
+"""The evaluation protocol: train from scratch on one set, test on another, several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.seeding import seeded
+
+__all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Evaluation", "Protocol", "evaluate"]
+
+# Points of a test batch, which needs no gradient.
+_TEST_POINTS = 1 << 15
+
+
+@dataclass(frozen=True)
+class Protocol:
+    r"""How a network is trained before it is tested.
+
+    SGD with one decay of the learning rate and no augmentation; every cloud, real or synthetic,
+    is centred and scaled to the unit ball.
+
+    Args:
+        name (str): What figures made by this protocol are called.
+        epochs (int): Passes over the training set.
+        lr (float): The learning rate. (default: :obj:`0.01`)
+        momentum (float): The momentum. (default: :obj:`0.9`)
+        weight_decay (float): The weight decay. (default: :obj:`5e-4`)
+        batch_size (int): Clouds per step. (default: :obj:`8`)
+        decay_after (float): The share of the epochs before the decay. (default: :obj:`0.5`)
+        decay (float): The factor of the decay. (default: :obj:`0.1`)
+        normalize (bool): Whether clouds are centred and scaled. (default: :obj:`True`)
+    """
+
+    name: str
+    epochs: int
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 8
+    decay_after: float = 0.5
+    decay: float = 0.1
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        check_int("epochs", self.epochs)
+        check_int("batch_size", self.batch_size)
+        check_float("lr", self.lr, exclusive=True)
+        for name in ("momentum", "weight_decay", "decay_after", "decay"):
+            check_float(name, getattr(self, name))
+
+    def for_large_sets(self) -> Protocol:
+        """The shortened version for sets of thousands of clouds; the paper's has none."""
+        if self.name == PAPER.name:
+            return self
+        return replace(self, name=f"{self.name}-whole", epochs=max(1, self.epochs // 10))
+
+
+#: The protocol of the papers (DDP, ICLR 2026, experiments): 500 epochs, 10 seeds.
+PAPER = Protocol("paper", epochs=500)
+#: The same with fewer epochs, for figures made on a CPU.
+CPU = Protocol("cpu", epochs=200)
+#: Fewer still, for a first look in a minute.
+QUICK = Protocol("quick", epochs=100)
+#: A few epochs, to see that everything runs. Its accuracies mean nothing.
+SMOKE = Protocol("smoke", epochs=2)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The accuracies of several networks, one per seed.
+
+    Args:
+        accuracy (torch.Tensor): The share of test clouds classified rightly after the last
+            epoch, :obj:`[S]`, in 0..1.
+        confusion (torch.Tensor): How often true class (row) is taken for class (column), summed
+            over the seeds, :obj:`[C, C]` (:obj:`int64`).
+        class_names (list of str): The names of the classes.
+        seeds (list of int): The seeds.
+        protocol (Protocol): The protocol.
+        num_clouds (int): The number of training clouds.
+        num_points (int): The number of all their points.
+    """
+
+    accuracy: Tensor
+    confusion: Tensor
+    class_names: list[str]
+    seeds: list[int]
+    protocol: Protocol
+    num_clouds: int
+    num_points: int
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy over the seeds, in 0..1."""
+        return float(self.accuracy.mean())
+
+    @property
+    def std(self) -> float:
+        """The sample standard deviation over the seeds, in 0..1; NaN for a single seed."""
+        return float(self.accuracy.std()) if len(self.accuracy) > 1 else float("nan")
+
+    @property
+    def class_accuracy(self) -> Tensor:
+        """The accuracy of every class over all seeds, :obj:`[C]`; NaN without test clouds."""
+        return self.confusion.diagonal() / self.confusion.sum(dim=1)
+
+    @classmethod
+    def join(cls, evaluations: Sequence[Evaluation]) -> Evaluation:
+        """One evaluation of several sets made alike, such as draws with different seeds."""
+        first = evaluations[0]
+        return replace(
+            first,
+            accuracy=torch.cat([evaluation.accuracy for evaluation in evaluations]),
+            confusion=torch.stack([evaluation.confusion for evaluation in evaluations]).sum(dim=0),
+            seeds=[seed for evaluation in evaluations for seed in evaluation.seeds],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures and what they were made with, for JSON."""
+        return {
+            "accuracy": self.accuracy.tolist(),
+            "mean": self.mean,
+            "std": self.std if len(self.accuracy) > 1 else None,
+            "confusion": self.confusion.tolist(),
+            "class_names": self.class_names,
+            "seeds": self.seeds,
+            "protocol": asdict(self.protocol),
+            "num_clouds": self.num_clouds,
+            "num_points": self.num_points,
+        }
+
+    def __str__(self) -> str:
+        spread = f" ± {100 * self.std:.1f}" if len(self.accuracy) > 1 else ""
+        count = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
+        return f"{100 * self.mean:.1f}{spread} % ({self.protocol.name} protocol, {count})"
+
+
+def evaluate(
+    train_set: Iterable[Data],
+    test_set: Iterable[Data],
+    network: Callable[[int], nn.Module] = PointNet,
+    protocol: Protocol = PAPER,
+    seeds: int | Sequence[int] = 10,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    name: str = "Evaluate",
+) -> Evaluation:
+    r"""Trains networks from scratch on one set and tests them on another.
+
+    The protocol of the papers (DDP, ICLR 2026, experiments): no augmentation, the accuracy after
+    the last epoch, several seeds. Every data set is read once, so that a random :obj:`transform`
+    draws every cloud once.
+
+    Args:
+        train_set (Dataset): Labelled clouds, such as a :obj:`SyntheticPointCloudDataset`.
+        test_set (Dataset): Labelled clouds of the same classes, never seen in training.
+        network (callable): Makes a network from the number of classes; the network takes a PyG
+            batch and gives logits :obj:`[B, C]`. (default: :obj:`PointNet`)
+        protocol (Protocol): How it is trained. (default: :obj:`PAPER`)
+        seeds (int or sequence of int): The seeds, or how many of them, counted from 0. A seed
+            fixes the initial network, the order of the clouds and the dropout on one device and
+            number of threads. (default: :obj:`10`)
+        device (torch.device, optional): Where to train. (default: where the training set lies)
+        progress (bool): Whether to show the progress. (default: :obj:`True`)
+        name (str): What to call it in the progress bar. (default: :obj:`"Evaluate"`)
+
+    Returns:
+        The :class:`Evaluation`.
+
+    Raises:
+        TypeError, ValueError: If a set is empty or a cloud or a label does not fit.
+    """
+    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
+    if not seeds:
+        raise ValueError("'seeds' must hold at least one seed, got none")
+    train = PointCloudBank.from_dataset(train_set, device)
+    test = PointCloudBank.from_dataset(test_set, train.device)
+    num_classes = max(train.num_classes, test.num_classes)
+    if protocol.normalize:
+        train, test = train.normalize(), test.normalize()
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    accuracy = []
+    total = len(seeds) * protocol.epochs
+    with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
+        for seed in seeds:
+            with seeded(seed, train.device):
+                model = network(num_classes).to(train.device)
+                _train(model, train, protocol, seed, bar)
+            table = _confusion(model, test, num_classes)
+            confusion += table
+            accuracy.append(float(table.diagonal().sum() / table.sum()))
+            bar.set_postfix(accuracy=f"{100 * accuracy[-1]:.1f} %")
+    names = train.class_names if train.num_classes == num_classes else test.class_names
+    points = int(train.sizes.sum())
+    scores = torch.tensor(accuracy, dtype=torch.float64)
+    return Evaluation(scores, confusion, names, seeds, protocol, len(train), points)
+
+
+def _train(
+    model: nn.Module, train: PointCloudBank, protocol: Protocol, seed: int, bar: tqdm[Any]
+) -> None:
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+    )
+    milestone = max(1, round(protocol.epochs * protocol.decay_after))
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
+    order = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(protocol.epochs):
+        total = torch.zeros((), device=train.device)
+        for index in torch.randperm(len(train), generator=order).split(protocol.batch_size):
+            batch = train.batch(index.to(train.device))
+            loss = nn.functional.cross_entropy(model(batch), batch.y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(index)
+        scheduler.step()
+        bar.update()
+        bar.set_postfix(loss=f"{float(total) / len(train):.3f}")
+
+
+@torch.no_grad()
+def _confusion(model: nn.Module, test: PointCloudBank, num_classes: int) -> Tensor:
+    model.eval()
+    clouds = max(1, _TEST_POINTS // int(test.sizes.max()))
+    indices = torch.arange(len(test), device=test.device).split(clouds)
+    guess = torch.cat([model(test.batch(index)).argmax(dim=1) for index in indices])
+    pairs = torch.bincount(test.y * num_classes + guess, minlength=num_classes**2)
+    return pairs.view(num_classes, num_classes).cpu()

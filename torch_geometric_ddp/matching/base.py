@@ -1,0 +1,49 @@
+"""What a matching loss is given, and what it gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from torch_geometric_ddp.nn import Backbone
+
+
+class Matching(nn.Module, ABC):
+    r"""How far a synthetic set is from a real one, as a network sees them.
+
+    A matching knows which views of the real clouds it needs (:meth:`prepare`, called once before
+    the loop), and compares a draw of them with the synthetic clouds of the same classes
+    (:meth:`forward`, called in every step). Classes never see each other, so that they may be
+    computed in chunks or in several processes.
+    """
+
+    def prepare(self, pos: Tensor, num_points: int) -> dict[str, Tensor]:
+        """Computes, once, what this matching compares of the real clouds.
+
+        Args:
+            pos (torch.Tensor): All real clouds :obj:`[n, N1, 3]`.
+            num_points (int): The number of points of a synthetic cloud.
+
+        Returns:
+            Tensors with a first dimension of :obj:`n`, of which every step draws rows.
+        """
+        return {"pos": pos}
+
+    @abstractmethod
+    def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
+        """The loss of every class, :obj:`[C]`.
+
+        Args:
+            network (Backbone): The network of the step.
+            real (dict): The tensors of :meth:`prepare` for the drawn clouds, :obj:`[C, B, ...]`.
+            synthetic (Batch): The synthetic clouds of the same classes, class by class, as many
+                of each class, all of one size.
+        """
+
+    def config(self) -> dict[str, Any]:
+        """What a reader of a distilled set needs to know to repeat it."""
+        return {}

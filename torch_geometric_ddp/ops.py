@@ -1,0 +1,253 @@
+"""Geometry of dense batches of point clouds, with one door to whichever backend is installed.
+
+Every function takes clouds of one size as a tensor :obj:`[B, N, 3]` of any floating point type on
+any device, and needs no more than PyTorch and SciPy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from torch_geometric_ddp._checks import check_finite, check_int, check_points
+from torch_geometric_ddp._threads import thread_map
+
+__all__ = [
+    "align_points",
+    "alignment",
+    "farthest_point_partition",
+    "farthest_point_sample",
+    "gather_points",
+    "knn_distance",
+    "morph",
+    "uniformity_score",
+]
+
+# Points of a block of clouds, whose coordinates and distances (24 bytes a point) fit the cache.
+_BLOCK_POINTS = 1 << 16
+
+
+def farthest_point_sample(pos: Tensor, num: int) -> Tensor:
+    r"""Farthest point sampling of every cloud, starting at point 0.
+
+    Repeatedly takes the point that is farthest from all points taken before,
+    :math:`\arg\max_i \min_{j \in S} \lVert p_i - p_j \rVert`, from `"PointNet++: Deep
+    Hierarchical Feature Learning on Point Sets in a Metric Space"
+    <https://arxiv.org/abs/1706.02413>`_. Ties go to the lowest index and no index comes twice,
+    also where points coincide.
+
+    Args:
+        pos (torch.Tensor): The clouds :obj:`[B, N, 3]`, any floating point type.
+        num (int): The number of points to take from each cloud, at most :obj:`N`.
+
+    Returns:
+        The indices :obj:`[B, num]` (:obj:`int64`) in the order in which they were taken.
+
+    Raises:
+        ValueError: If a shape does not fit, :obj:`num` is above :obj:`N` or a point is not finite.
+
+    .. code-block:: python
+
+        index = farthest_point_sample(torch.rand(8, 1024, 3), num=256)  # [8, 256]
+    """
+    pos = check_points("pos", pos)
+    check_finite("pos", pos)
+    num = _check_num("num", num, pos.size(1), 1)
+    return torch.cat([_sample_block(block, num) for block in _blocks(pos)])
+
+
+def farthest_point_partition(pos: Tensor, num_parts: int, num_points: int) -> Tensor:
+    r"""Splits every cloud into disjoint subsets by iterative farthest point sampling.
+
+    The first subset holds the first :obj:`num_points` points of the farthest point order of the
+    cloud, the second those of the order of what remains (starting at the point which would have
+    come next), and so on: the subsets :math:`C_1, \ldots, C_P` of the DDP paper (ICLR 2026,
+    uniformity-aware matching).
+
+    Args:
+        pos (torch.Tensor): The clouds :obj:`[B, N, 3]`, any floating point type.
+        num_parts (int): The number of subsets :math:`P`.
+        num_points (int): The number of points of a subset; :math:`P` times it is at most
+            :obj:`N`.
+
+    Returns:
+        The indices :obj:`[B, num_parts, num_points]` (:obj:`int64`), no index twice in a cloud.
+
+    Raises:
+        ValueError: If a shape does not fit, the subsets need more than :obj:`N` points or a point
+            is not finite.
+    """
+    pos = check_points("pos", pos)
+    check_finite("pos", pos)
+    num_parts = check_int("num_parts", num_parts)
+    num_points = _check_num("num_points", num_points, pos.size(1), num_parts)
+    return torch.cat([_partition_block(block, num_parts, num_points) for block in _blocks(pos)])
+
+
+def knn_distance(pos: Tensor, k: int) -> Tensor:
+    """Distances from every point to its :obj:`k` nearest neighbours in its cloud, itself included.
+
+    Args:
+        pos (torch.Tensor): The clouds :obj:`[B, N, 3]`, any floating point type.
+        k (int): The number of neighbours, at most :obj:`N`; the first is the point itself.
+
+    Returns:
+        The distances :obj:`[B, N, k]` in ascending order, of the type of :obj:`pos`.
+    """
+    pos = check_points("pos", pos)
+    k = _check_num("k", k, pos.size(1), 1)
+    if pos.device.type == "cpu":  # A k-d tree beats all pairs from about a hundred points on.
+        check_finite("pos", pos)
+        clouds = pos.detach().double().numpy()
+        near = np.arange(1, k + 1)
+        out = thread_map(lambda cloud: KDTree(cloud).query(cloud, k=near)[0], clouds)
+        return torch.from_numpy(np.stack(out)).to(pos.dtype)
+    wide = pos.detach().float() if pos.dtype in (torch.float16, torch.bfloat16) else pos.detach()
+    # The exact differences: the inner-product form of cdist loses the nearest distances.
+    dist = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist")
+    return dist.topk(k, dim=-1, largest=False).values.to(pos.dtype)
+
+
+def uniformity_score(pos: Tensor, k: int = 16) -> Tensor:
+    r"""How unevenly the points of each cloud are spread; 0 is perfectly even.
+
+    .. math::
+        \nu(D) = \frac{1}{N} \sum_{i=1}^{N}
+        \frac{\operatorname{std}(d_{i1}, \ldots, d_{ik})}
+        {\operatorname{mean}(d_{i1}, \ldots, d_{ik})}
+
+    with :math:`d_{ij}` the distance from point :math:`i` to its :math:`j`-th nearest neighbour,
+    :math:`d_{i1} = 0` being the point itself, and the unbiased standard deviation (DDP, ICLR
+    2026, uniformity-aware matching).
+
+    Args:
+        pos (torch.Tensor): The clouds :obj:`[B, N, 3]`, any floating point type.
+        k (int): The number of neighbours including the point itself, at least 2; clouds with
+            fewer points use all of them. (default: :obj:`16`)
+
+    Returns:
+        The scores :obj:`[B]`, of the type of :obj:`pos`; 0 for a cloud of one point and for
+        points whose neighbours all coincide with them.
+    """
+    pos = check_points("pos", pos)
+    k = min(check_int("k", k, minimum=2), pos.size(1))
+    if k == 1:
+        return pos.new_zeros(pos.size(0))
+    dist = knn_distance(pos, k)
+    dist = dist if dist.dtype == torch.float64 else dist.float()
+    mean = dist.mean(dim=-1)
+    # The published code adds 1e-8 to the mean, which is below the rounding of any real cloud.
+    score = dist.std(dim=-1) / mean.clamp_min(1e-8)
+    return score.mean(dim=-1).to(pos.dtype)
+
+
+def align_points(pos: Tensor) -> Tensor:
+    r"""Reorders the points of clouds :math:`2 \ldots M` to correspond to those of the first.
+
+    Solves the linear assignment problem :math:`\min_\pi \sum_n \lVert a_{1,n} - a_{m,\pi(n)}
+    \rVert` exactly (SciPy), so that convex combinations of the clouds are meaningful (DDP, ICLR
+    2026, learnable shape morphing).
+
+    Args:
+        pos (torch.Tensor): The clouds :obj:`[M, N, 3]`, any floating point type.
+
+    Returns:
+        The reordered clouds :obj:`[M, N, 3]`; the first as it was.
+    """
+    return gather_points(pos, alignment(pos))
+
+
+def alignment(pos: Tensor) -> Tensor:
+    """The permutations :obj:`[M, N]` that :meth:`align_points` applies."""
+    pos = check_points("pos", pos, "M N 3")
+    check_finite("pos", pos)
+    clouds = pos.detach().double().cpu().numpy()
+    index = [linear_sum_assignment(cdist(clouds[0], cloud))[1] for cloud in clouds[1:]]
+    index = [np.arange(pos.size(1)), *index]
+    return torch.from_numpy(np.stack(index)).to(pos.device)
+
+
+def morph(anchors: Tensor, weights: Tensor) -> Tensor:
+    r"""Convex combinations :math:`x_l = \sum_m w_{lm} a_m` of aligned clouds.
+
+    Args:
+        anchors (torch.Tensor): The aligned clouds :obj:`[*, M, N, 3]`.
+        weights (torch.Tensor): The weights :obj:`[*, L, M]`, used as they are.
+
+    Returns:
+        The morphs :obj:`[*, L, N, 3]`.
+    """
+    return torch.matmul(weights, anchors.flatten(-2)).unflatten(-1, anchors.shape[-2:])
+
+
+def gather_points(pos: Tensor, index: Tensor) -> Tensor:
+    """Takes the points :obj:`index [B, ...]` of the clouds :obj:`pos [B, N, 3]`."""
+    rows = torch.arange(pos.size(0), device=pos.device).view(-1, *[1] * (index.dim() - 1))
+    return pos[rows, index]
+
+
+def _check_num(name: str, value: int, available: int, parts: int) -> int:
+    value = check_int(name, value)
+    if value * parts > available:
+        what = f"{parts} parts of {value}" if parts > 1 else f"{value}"
+        raise ValueError(f"'{name}' asks for {what} points, but the clouds have {available}")
+    return value
+
+
+def _blocks(pos: Tensor) -> tuple[Tensor, ...]:
+    """Splits the batch into blocks to work on at a time; one on other devices than the CPU."""
+    if pos.device.type != "cpu":
+        return (pos,)
+    return pos.detach().split(max(1, _BLOCK_POINTS // pos.size(1)))
+
+
+class _FarthestPoints:
+    """The sweep of farthest point sampling, on three contiguous rows x, y, z and in place."""
+
+    def __init__(self, pos: Tensor) -> None:
+        half = pos.dtype in (torch.float16, torch.bfloat16)
+        xyz = (pos.float() if half else pos).detach()
+        self.x, self.y, self.z = xyz.permute(2, 0, 1).contiguous()
+        self.dist = torch.full_like(self.x, float("inf"))
+        self.square, self.delta = torch.empty_like(self.x), torch.empty_like(self.x)
+        self.current = torch.zeros(pos.size(0), 1, dtype=torch.long, device=pos.device)
+
+    def take(self, num: int, out: Tensor) -> None:
+        """Writes the next :obj:`num` points to :obj:`out [B, num]`; ``current`` is the one after.
+
+        Taken points carry a distance of minus infinity, so that duplicates never bring them back.
+        """
+        for i in range(num):
+            out[:, i : i + 1] = self.current
+            torch.sub(self.x, self.x.gather(1, self.current), out=self.square).square_()
+            torch.sub(self.y, self.y.gather(1, self.current), out=self.delta)
+            self.square.addcmul_(self.delta, self.delta)
+            torch.sub(self.z, self.z.gather(1, self.current), out=self.delta)
+            self.square.addcmul_(self.delta, self.delta)
+            torch.minimum(self.dist, self.square, out=self.dist)
+            self.dist.scatter_(1, self.current, -float("inf"))
+            self.current = self.dist.argmax(dim=1, keepdim=True)
+
+    def restart(self) -> None:
+        """Forgets the distances, but not which points were taken."""
+        self.dist.masked_fill_(self.dist != -float("inf"), float("inf"))
+
+
+def _sample_block(pos: Tensor, num: int) -> Tensor:
+    out = torch.empty(pos.size(0), num, dtype=torch.long, device=pos.device)
+    _FarthestPoints(pos).take(num, out)
+    return out
+
+
+def _partition_block(pos: Tensor, num_parts: int, num_points: int) -> Tensor:
+    shape = (pos.size(0), num_parts, num_points)
+    out = torch.empty(shape, dtype=torch.long, device=pos.device)
+    sweep = _FarthestPoints(pos)
+    for part in range(num_parts):
+        sweep.take(num_points, out[:, part])
+        sweep.restart()
+    return out

@@ -1,0 +1,7 @@
+"""How a synthetic set is stored."""
+
+from torch_geometric_ddp.parameterization.base import Parameterization
+from torch_geometric_ddp.parameterization.full_resolution import FullResolution
+from torch_geometric_ddp.parameterization.shape_morphing import ShapeMorphing
+
+__all__ = ["FullResolution", "Parameterization", "ShapeMorphing"]

@@ -1,0 +1,166 @@
+"""Anchors and learnable convex weights: the parameterization of DDP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from torch_geometric_ddp import ops
+from torch_geometric_ddp._checks import check_float, check_int, check_points
+from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
+
+
+class ShapeMorphing(Parameterization):
+    r"""A few low-resolution anchors per group, and morphs between them.
+
+    A group of :math:`M` aligned anchors :math:`\tilde a_m` unfolds to its anchors followed by
+    :math:`L` morphs
+
+    .. math::
+        x_l = \sum_{m=1}^{M} \operatorname{softmax}(w_l)_m \, \tilde a_m ,
+        \qquad l = 1, \ldots, L
+
+    (DDP, ICLR 2026, learnable shape morphing). The weights sum to one, so that :math:`M - 1`
+    numbers per morph are stored: the logits less the first.
+
+    Args:
+        anchors (torch.Tensor): The aligned anchors :obj:`[C * K, M, N2, 3]`, class by class.
+        num_classes (int): The number of classes :math:`C`.
+        num_morphs (int): The number of morphs :math:`L` of a group.
+        weights (torch.Tensor, optional): The logits :obj:`[C * K, L, M]` of the morphs.
+            (default: all zero, equal weights)
+        adaptive (bool): Whether the weights are learned and stored. Otherwise they stay equal and
+            cost nothing (*static* morphing, the paper's ablation). (default: :obj:`True`)
+        anchor_lr (float): Default learning rate of the anchors. (default: :obj:`8.0`, which is
+            the 100 of the published code on its loss scaled by 0.08)
+        weight_lr (float): Default learning rate of the weights. (default: :obj:`0.8`, the
+            published 10 likewise)
+    """
+
+    def __init__(
+        self,
+        anchors: Tensor,
+        num_classes: int,
+        num_morphs: int,
+        weights: Tensor | None = None,
+        adaptive: bool = True,
+        anchor_lr: float = 8.0,
+        weight_lr: float = 0.8,
+    ) -> None:
+        anchors = check_points("anchors", anchors, "G M N2 3")
+        if anchors.size(0) == 0 or anchors.size(0) % num_classes != 0:
+            raise ValueError(
+                f"'anchors' must hold as many groups for each of {num_classes} classes, got "
+                f"{anchors.size(0)} groups"
+            )
+        super().__init__(num_classes, anchors.size(0) // num_classes)
+        self.num_anchors, self.anchor_points = anchors.shape[1:3]
+        self.num_morphs = check_int("num_morphs", num_morphs, minimum=0)
+        self.clouds_per_group = self.num_anchors + self.num_morphs
+        shape = (anchors.size(0), self.num_morphs, self.num_anchors)
+        if weights is None:
+            weights = anchors.new_zeros(shape)
+        if weights.shape != shape:
+            raise ValueError(f"'weights' must have shape {list(shape)}, got {list(weights.shape)}")
+        self.adaptive = adaptive
+        self.anchor_lr = check_float("anchor_lr", anchor_lr)
+        self.weight_lr = check_float("weight_lr", weight_lr)
+        self.anchors = nn.Parameter(anchors.detach().clone())
+        self.weights = nn.Parameter(weights.detach().clone(), requires_grad=adaptive)
+
+    @classmethod
+    def from_clouds(
+        cls,
+        pos: Tensor,
+        num_anchors: int,
+        anchor_points: int,
+        num_morphs: int,
+        generator: torch.Generator | None = None,
+        adaptive: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        r"""Starts from real clouds: farthest point sampling, alignment and random weights.
+
+        Args:
+            pos (torch.Tensor): The real clouds :obj:`[C, K * M, N1, 3]`, :obj:`M` for each group.
+            num_anchors (int): The number of anchors :math:`M` of a group.
+            anchor_points (int): The number of points :math:`N_2` of an anchor.
+            num_morphs (int): The number of morphs :math:`L` of a group.
+            generator (torch.Generator, optional): Draws the logits of the weights, standard
+                normal as in the published code. (default: the global one)
+            adaptive (bool): See above. (default: :obj:`True`)
+            **kwargs: Further arguments of the constructor.
+        """
+        pos = check_points("pos", pos, "C K*M N1 3")
+        num_anchors = check_int("num_anchors", num_anchors)
+        if pos.size(1) == 0 or pos.size(1) % num_anchors != 0:
+            raise ValueError(
+                f"'pos' must hold a multiple of {num_anchors} clouds a class, got {pos.size(1)}"
+            )
+        num_classes, flat = pos.size(0), pos.flatten(0, 1)
+        flat = ops.gather_points(flat, ops.farthest_point_sample(flat, anchor_points))
+        groups = flat.view(-1, num_anchors, anchor_points, 3)
+        anchors = torch.stack([ops.align_points(group) for group in groups])
+        shape = (len(anchors), num_morphs, num_anchors)
+        # Drawn on the CPU, so that a seed means the same on every device.
+        weights = torch.randn(shape, generator=generator) if adaptive else torch.zeros(shape)
+        weights = weights.to(anchors)
+        return cls(anchors, num_classes, num_morphs, weights, adaptive, **kwargs)
+
+    def clouds(self, groups: slice = slice(None)) -> Tensor:
+        """Anchors and morphs :obj:`[G * (M + L), N2, 3]` of the groups, anchors first."""
+        anchors = self.anchors[groups]
+        morphs = ops.morph(anchors, self.weights[groups].softmax(dim=-1))
+        return torch.cat([anchors, morphs], dim=1).flatten(0, 1)
+
+    def is_morph(self) -> Tensor:
+        """The mask :obj:`[C * K * (M + L)]` of the morphs."""
+        group = torch.arange(self.clouds_per_group) >= self.num_anchors
+        return group.repeat(self.num_classes * self.ppc)
+
+    def storage(self) -> dict[str, Tensor]:
+        """:obj:`anchors [C * K, M, N2, 3]` and, if adaptive, :obj:`weights [C * K, L, M - 1]`."""
+        out = {"anchors": self.anchors.detach()}
+        if self.adaptive:
+            logits = self.weights.detach()
+            out["weights"] = logits[..., 1:] - logits[..., :1]
+        return out
+
+    def config(self) -> dict[str, Any]:
+        """The sizes :obj:`num_anchors`, :obj:`anchor_points` and :obj:`num_morphs`."""
+        return {
+            "num_anchors": self.num_anchors,
+            "anchor_points": self.anchor_points,
+            "num_morphs": self.num_morphs,
+            "adaptive": self.adaptive,
+        }
+
+    @classmethod
+    def from_storage(
+        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_classes: int, ppc: int
+    ) -> Self:
+        """Restores what :meth:`storage` and :meth:`config` describe."""
+        groups, anchors = num_classes * ppc, config["num_anchors"]
+        pos = stored_tensor(storage, "anchors", (groups, anchors, config["anchor_points"], 3))
+        weights = None
+        if config["adaptive"]:
+            stored = stored_tensor(storage, "weights", (groups, config["num_morphs"], anchors - 1))
+            weights = nn.functional.pad(stored, (1, 0))
+        return cls(pos, num_classes, config["num_morphs"], weights, config["adaptive"])
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The anchors and, if adaptive, the weights."""
+        groups = [{"params": [self.anchors], "lr": self.anchor_lr}]
+        if self.adaptive:
+            groups.append({"params": [self.weights], "lr": self.weight_lr})
+        return groups
+
+    def describe(self) -> str:
+        """What is stored, in a few words for a person."""
+        return (
+            f"ShapeMorphing(C={self.num_classes}, K={self.ppc}, M={self.num_anchors}, "
+            f"N2={self.anchor_points}, L={self.num_morphs})"
+        )
