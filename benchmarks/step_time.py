@@ -8,13 +8,9 @@ uniformity for free, although the published code computes both anew in every ste
 """
 
 import argparse
-import os
 import statistics
 import time
 from pathlib import Path
-
-# As in examples/distill.py, for all three alike.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 from torch import Tensor
@@ -23,6 +19,7 @@ from torch_geometric_ddp import Distillation, ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.matching import UniformityAwareSADM
+from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.parameterization import ShapeMorphing
 
 
@@ -106,6 +103,7 @@ def main() -> None:
     parser.add_argument("--clouds", type=int, default=300, help="real clouds to draw from")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
+    keep_freed_memory()  # As in examples/distill.py, for all three alike.
     data = PointCloudArrays.from_npz(args.data) if args.data else ParametricShapes(num_points=1024)
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: args.clouds]
     bank = PointCloudBank.from_dataset(data[chosen])

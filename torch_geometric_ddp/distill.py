@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil  # PyG depends on it.
 import torch
 import torch_geometric
 from torch import Tensor
@@ -139,8 +140,13 @@ class Distillation:
         """
         steps = check_int("steps", steps, minimum=0)
         check_int("checkpoint_every", checkpoint_every)
-        start = min(self.num_steps, steps)
-        bar = tqdm(total=steps, initial=start, desc="Distill", unit="step", disable=not progress)
+        if steps < self.num_steps:
+            raise ValueError(
+                f"'steps' must be at least the {self.num_steps} that were taken before, got {steps}"
+            )
+        bar = tqdm(
+            total=steps, initial=self.num_steps, desc="Distill", unit="step", disable=not progress
+        )
         with bar:
             while self.num_steps < steps:
                 bar.set_postfix(loss=f"{self.step() / self.bank.num_classes:.4f}")
@@ -160,6 +166,7 @@ class Distillation:
             **self.matching.config(),
             "network": getattr(self.network, "__name__", str(self.network)),
             "batch_size": self.batch_size,
+            "seed": self.generator.initial_seed(),
             "momentum": self.optimizer.defaults["momentum"],
             "learning_rates": [group["lr"] for group in self.optimizer.param_groups],
             "num_real_clouds": len(self.bank),
@@ -247,6 +254,7 @@ def distill(
     anchor_lr: float = 8.0,
     weight_lr: float = 0.8,
     momentum: float = 0.5,
+    normalize: bool = True,
     seed: int = 0,
     device: torch.device | str | None = None,
     source: str | None = None,
@@ -286,6 +294,9 @@ def distill(
             has 100 on a loss scaled by 0.08, which is the same, and the paper 10)
         weight_lr (float): Learning rate of the weights. (default: :obj:`0.8`; likewise 10)
         momentum (float): The momentum of SGD. (default: :obj:`0.5`)
+        normalize (bool): Whether the real clouds are centred and scaled to the unit ball as they
+            are read, as :meth:`evaluate` does; the learning rates are for clouds of that size.
+            (default: :obj:`True`)
         seed (int): Makes the run repeatable on one device and number of threads.
             (default: :obj:`0`)
         device (torch.device, optional): Where to compute. (default: where the clouds lie)
@@ -311,6 +322,7 @@ def distill(
 
     bank = PointCloudBank.from_dataset(dataset, device, progress=progress)
     bank.check_every_class()
+    bank = bank.normalize() if normalize else bank
     full = bank.dense()
     budget = StorageBudget(full.size(1), bank.num_classes, ppc)
     largest = budget.largest_anchor_points(num_anchors, num_morphs if adaptive else 0)
@@ -348,7 +360,7 @@ def distill(
         "bits": bits,
         "budget_bits": budget.bits,
         "steps": loop.num_steps,
-        "seed": seed,
+        "normalize": normalize,
         **loop.config(),
         **parameterization.config(),
         "versions": versions(),
@@ -370,4 +382,4 @@ def versions() -> dict[str, str]:
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return psutil.virtual_memory().available

@@ -65,7 +65,7 @@ class Protocol:
         return replace(self, name=f"{self.name}-whole", epochs=max(1, self.epochs // 10))
 
 
-#: The protocol of the papers (DDP, ICLR 2026, experiments): 500 epochs, 10 seeds.
+#: The protocol of the papers (DDP, ICLR 2026, experiments), with 500 epochs and 10 seeds.
 PAPER = Protocol("paper", epochs=500)
 #: The same with fewer epochs, for figures made on a CPU.
 CPU = Protocol("cpu", epochs=200)

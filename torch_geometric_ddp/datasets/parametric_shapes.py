@@ -139,7 +139,7 @@ def slab(rng: Generator, size: tuple[float, float, float], z: float, round_: boo
 
 def legs(rng: Generator, width: float, depth: float, height: float) -> list[Array]:
     """What holds up a seat or a top: three or four legs, two panels, or a pedestal."""
-    radius, sides = rng.uniform(0.012, 0.035), int(rng.choice([4, 10]))
+    radius, sides = rng.uniform(0.018, 0.04), int(rng.choice([4, 10]))
     style = rng.choice(["legs", "panels", "pedestal"], p=[0.7, 0.12, 0.18])
     if style == "panels":
         place, size = width / 2 - radius, (2 * radius, depth * rng.uniform(0.7, 1.0), height)
@@ -163,7 +163,7 @@ def legs(rng: Generator, width: float, depth: float, height: float) -> list[Arra
 
 def backrest(rng: Generator, width: float, y: float, z: float, height: float) -> list[Array]:
     """Back above the edge at ``y`` of a seat: a panel, or rails between two posts."""
-    lean, thick = -rng.uniform(0.0, 0.35) * height, rng.uniform(0.02, 0.06)
+    lean, thick = -rng.uniform(0.0, 0.35) * height, rng.uniform(0.03, 0.07)
     if rng.random() < 0.5:
         gap = rng.choice([0.0, 0.3]) * height
         center = (0, y, z + (gap + height) / 2)
@@ -302,10 +302,10 @@ def chair(rng: Generator) -> list[Piece]:
 
 def lamp(rng: Generator) -> list[Piece]:
     """Floor or table lamp, desk lamp with a bent arm, or a lamp that hangs from a plate."""
-    height, radius, foot = rng.uniform((0.7, 0.15, 0.12), (1.6, 0.35, 0.3))
+    height, radius, foot = rng.uniform((0.9, 0.18, 0.12), (1.6, 0.35, 0.28))
     tall, narrow = rng.uniform((0.15, 0.3), (0.4, 0.9))
-    x = rng.uniform(0.2, 0.6) * rng.choice([0.0, 1.0], p=[0.6, 0.4])
-    thin = rng.uniform(0.012, 0.05)
+    x = rng.uniform(0.2, 0.6) * rng.choice([0.0, 1.0], p=[0.7, 0.3])
+    thin = rng.uniform(0.012, 0.035)
     shade = lathe([(radius, height - tall), (radius * narrow, height)], capped=rng.random() < 0.4)
     shade[:, :, 0] += x
     pole = [(0, 0, 0), (0, 0, height)]
@@ -331,8 +331,8 @@ def mug(rng: Generator) -> list[Piece]:
     ]
     if rng.random() < 0.2:
         pieces.append(("bottom", lathe([(0, -0.02), (radius * 1.5, 0.04)])))
-    reach, size, middle = rng.uniform((0.15, 0.2, 0.4), (0.4, 0.4, 0.6))
-    for side in [1, -1][: rng.choice([0, 1, 2], p=[0.12, 0.73, 0.15])]:
+    reach, size, middle = rng.uniform((0.15, 0.2, 0.4), (0.35, 0.4, 0.6))
+    for side in [1, -1][: rng.choice([0, 1, 2], p=[0.12, 0.78, 0.1])]:
         y, z = arc((reach, height * size), np.pi / 2, -np.pi / 2).T
         path = np.stack([0 * y, side * (y + (radius + lower) / 2), z + height * middle], axis=1)
         pieces.append(("handle", tube(path, rng.uniform(0.03, 0.07))))
@@ -362,7 +362,7 @@ def sofa(rng: Generator) -> list[Piece]:
 
 def stool(rng: Generator) -> list[Piece]:
     """Seat without a back, or with a very low one, on legs that a footrest may join."""
-    width, height, thick = rng.uniform((0.3, 0.35, 0.03), (0.5, 0.8, 0.15))
+    width, height, thick = rng.uniform((0.32, 0.4, 0.03), (0.48, 0.75, 0.12))
     depth = width * rng.uniform(0.75, 1.0)
     seat = slab(rng, (width, depth, thick), height, rng.random() < 0.6)
     pieces = [("seat", seat), *parts("leg", legs(rng, width, depth, height - thick))]
@@ -377,7 +377,7 @@ def stool(rng: Generator) -> list[Piece]:
 
 def table(rng: Generator) -> list[Piece]:
     """Round or square top, wide, low or tall, with a shelf or drawers below it or without."""
-    width, depth, height = rng.uniform((0.8, 0.6, 0.35), (1.8, 1.0, 0.8))
+    width, depth, height = rng.uniform((0.9, 0.7, 0.45), (1.7, 1.0, 0.8))
     thick, round_ = rng.uniform(0.02, 0.07), rng.random() < 0.3
     top = slab(rng, (width, depth, thick), height, round_)
     inner = rng.uniform(0.65, 0.95) * (0.7 if round_ else 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,9 +51,8 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.
         raise ValueError(f"'x' and 'y' must each have a row, got {n} and {m}")
 
     x, y = x.reshape(-1, parts, n, channels), y.reshape(-1, m, channels)
-    g_xx = _self_products(x)  # [B, P, n, n]
-    g_yy = _self_products(y)  # [B, m, m]
-    g_yx = torch.bmm(y, x.flatten(1, 2).mT).view(-1, m, parts, n).transpose(1, 2)  # [B, P, m, n]
+    g_xx, g_yy, g_yx = _Products.apply(x, y)
+    g_yx = g_yx.view(-1, m, parts, n).transpose(1, 2)  # [B, P, m, n]
 
     s_x, s_y = g_xx.diagonal(dim1=-2, dim2=-1), g_yy.diagonal(dim1=-2, dim2=-1)
     d_xx = (s_x[..., :, None] + s_x[..., None, :] - 2 * g_xx).clamp_min(0)
@@ -74,11 +74,27 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.
     return out.view(batch) if single else out.view(*batch, parts)
 
 
-def _self_products(x: Tensor) -> Tensor:
-    """The Gram matrix of the rows, of which only one factor carries the gradient.
+class _Products(torch.autograd.Function):
+    """The inner products between the rows of each part of x, of y, and of y with all of x.
 
-    What follows weighs :math:`G_{ij}` and :math:`G_{ji}` alike, so twice the gradient of one factor
-    is the gradient of both, at the cost of one large product instead of two.
+    By hand because rows are few and very long: two large products give a gradient, where autograd
+    would take three and add up copies.
     """
-    gram = torch.matmul(x, x.detach().mT)
-    return gram if not gram.requires_grad else 2 * gram - gram.detach()
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(x, y)
+        return torch.matmul(x, x.mT), torch.bmm(y, y.mT), torch.bmm(y, x.flatten(1, 2).mT)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, g_xx: Tensor, g_yy: Tensor, g_yx: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors
+        d_x = d_y = None
+        if ctx.needs_input_grad[0]:
+            d_x = torch.bmm(g_yx.mT, y).view(x.shape) + torch.matmul(g_xx + g_xx.mT, x)
+        if ctx.needs_input_grad[1]:
+            d_y = torch.bmm(g_yx, x.flatten(1, 2)).baddbmm_(g_yy + g_yy.mT, y)
+        return d_x, d_y

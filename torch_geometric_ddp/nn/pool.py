@@ -23,9 +23,14 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
         The pooled output :obj:`[B, C]`.
     """
     weight, bias = linear.weight, linear.bias
-    if not torch.is_grad_enabled() or not (x.requires_grad or weight.requires_grad):
-        return torch.matmul(x, weight.T).amax(dim=1) + bias
     with torch.no_grad():
-        winner = torch.matmul(x, weight.T).max(dim=1).indices  # [B, C]
-    rows = torch.arange(x.size(0), device=x.device)[:, None]
-    return torch.einsum("bck,ck->bc", x[rows, winner], weight) + bias
+        # An image of N x 1 pixels with its channels last: torch's fastest maximum with an index.
+        image = torch.matmul(x, weight.T).unsqueeze(2).permute(0, 3, 1, 2)
+        best, winner = nn.functional.max_pool2d(image, (x.size(1), 1), return_indices=True)
+        best, winner = best.flatten(1), winner.flatten(1)  # [B, C]
+    if not torch.is_grad_enabled() or not (x.requires_grad or weight.requires_grad):
+        return best + bias
+    # One flat index: the gradient of index_select is many times faster than that of indexing.
+    winner = winner + torch.arange(0, len(x) * x.size(1), x.size(1), device=x.device)[:, None]
+    points = x.flatten(0, 1).index_select(0, winner.flatten()).view(*winner.shape, -1)
+    return torch.einsum("bck,ck->bc", points, weight) + bias

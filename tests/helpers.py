@@ -1,0 +1,86 @@
+"""Small data sets, small networks and plain-loop twins that several test files share."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch_geometric.data import Batch
+from torch_geometric.nn import global_max_pool
+
+from torch_geometric_ddp.datasets import PointCloudArrays
+from torch_geometric_ddp.nn import Backbone
+
+MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+class TinyNet(Backbone):
+    """A backbone of sixteen channels, for speed."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes, point_channels=16)
+        self.mlp = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 16))
+        self.head = nn.Linear(16, num_classes)
+
+    def point_features(self, data):
+        return self.mlp(data.pos)
+
+    def forward(self, data):
+        return self.head(global_max_pool(self.point_features(data), data.batch))
+
+
+class NormNet(TinyNet):
+    """The same with BatchNorm."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.mlp = nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 16))
+
+
+def toy_arrays(num_classes=3, per_class=6, num_points=32, seed=0):
+    """Noisy ellipsoids, every class stretched along another direction."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num_classes).repeat(per_class)
+    points = 0.2 * rng.standard_normal((len(labels), num_points, 3))
+    angle = labels * np.pi / num_classes
+    axis = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    points += rng.uniform(-1, 1, (len(labels), num_points, 1)) * axis[:, None]
+    return points.astype(np.float32), labels
+
+
+def toy_set(num_classes=3, per_class=6, num_points=32, seed=0, **kwargs):
+    names = [f"class{i}" for i in range(num_classes)]
+    return PointCloudArrays(
+        *toy_arrays(num_classes, per_class, num_points, seed), class_names=names, **kwargs
+    )
+
+
+def batch_of(pos, **attributes):
+    """A PyG batch of the clouds ``pos [B, N, 3]`` made by hand."""
+    batch = torch.arange(pos.size(0), device=pos.device).repeat_interleave(pos.size(1))
+    ptr = torch.arange(pos.size(0) + 1, device=pos.device) * pos.size(1)
+    return Batch(pos=pos.reshape(-1, 3), batch=batch, ptr=ptr, num_points=pos.size(1), **attributes)
+
+
+def mmd_loop(x, y, multipliers=MULTIPLIERS, bandwidth=None):
+    """MMD of the rows of x and y, every distance from its difference, one row after the other."""
+    z = torch.cat([x, y])
+    dist = torch.stack([(z - row).square().sum(dim=1) for row in z])
+    if bandwidth is None:
+        bandwidth = dist.detach().sum() / (len(z) ** 2 - len(z))
+    kernel = sum((-dist / (s * bandwidth)).exp() for s in multipliers)
+    n = len(x)
+    return kernel[:n, :n].mean() - 2 * kernel[:n, n:].mean() + kernel[n:, n:].mean()
+
+
+def sort_loop(features, absolute=True):
+    """Sorts the features [B, N, F] cloud by cloud and channel by channel, largest first."""
+    rows = []
+    for cloud in features.abs() if absolute else features:
+        channels = [c.sort(descending=True, stable=True).values for c in cloud.unbind(dim=1)]
+        rows.append(torch.cat(channels))
+    return torch.stack(rows)
+
+
+def relative(ours, theirs):
+    """The relative error in the Euclidean norm."""
+    ours, theirs = torch.as_tensor(ours).double(), torch.as_tensor(theirs).double()
+    return float((ours - theirs).norm() / theirs.norm())

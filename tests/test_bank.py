@@ -1,0 +1,279 @@
+"""The clouds of a data set, checked once and drawn class by class."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import toy_set
+from hypothesis import given
+from hypothesis import strategies as st
+from torch_geometric.data import Batch, Data
+
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.transforms import FarthestPointSample
+
+
+def bank_of(counts, sizes=None):
+    """A bank with counts[c] clouds of class c, mixed; cloud i has all its coordinates i."""
+    y = torch.cat([torch.full((count,), c) for c, count in enumerate(counts)])
+    y = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]
+    sizes = torch.full_like(y, 2) if sizes is None else sizes
+    pos = torch.arange(len(y)).repeat_interleave(sizes)[:, None].expand(-1, 3).float()
+    return PointCloudBank(pos, sizes, y, [str(c) for c in range(len(counts))])
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+COUNTS = st.lists(st.integers(1, 7), min_size=1, max_size=4)
+
+
+# Drawing ##########################################################################################
+
+
+@given(counts=COUNTS, num=st.integers(1, 16), seed=st.integers(0, 2**16))
+def test_drawn_clouds_are_of_their_class(counts, num, seed):
+    bank = bank_of(counts)
+    index = bank.draw(num, generator(seed))
+    assert index.shape == (len(counts), num)
+    assert bank.y[index].tolist() == [[c] * num for c in range(len(counts))]
+
+
+@given(counts=COUNTS, num=st.integers(1, 16), seed=st.integers(0, 2**16))
+def test_no_cloud_comes_twice_before_all_came(counts, num, seed):
+    index = bank_of(counts).draw(num, generator(seed))
+    for row, count in zip(index.tolist(), counts, strict=True):
+        first = row[:count]
+        assert len(set(first)) == len(first)
+        assert row == [first[i % count] for i in range(num)]
+
+
+def test_a_draw_of_all_clouds_holds_each_once():
+    index = bank_of([4, 4, 4]).draw(4, generator())
+    assert index.flatten().sort().values.tolist() == list(range(12))
+
+
+def test_same_seed_draws_the_same():
+    bank = bank_of([9, 7, 8])
+    first, same, other = (bank.draw(5, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_draws_of_one_generator_differ():
+    bank, source = bank_of([20, 20]), generator()
+    assert not torch.equal(bank.draw(8, source), bank.draw(8, source))
+
+
+def test_draw_from_the_global_generator():
+    bank = bank_of([20, 20])
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        index = bank.draw(8)
+    assert torch.equal(index, bank.draw(8, generator(5)))
+
+
+def test_draw_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    bank_of([3, 4]).draw(2, generator())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_all_clouds_are_drawn_alike():
+    bank, source = bank_of([5, 8, 2]), generator()
+    rounds = 4000
+    drawn = torch.stack([bank.draw(2, source) for _ in range(rounds)])
+    count = torch.bincount(drawn.flatten(), minlength=15)
+    share = 2 * rounds / torch.tensor([5, 8, 2])[bank.y]
+    # Five standard deviations of a binomial count; a cloud of the last class always comes once.
+    p = 2 / torch.tensor([5, 8, 2])[bank.y]
+    slack = 5 * (rounds * p * (1 - p)).sqrt()
+    assert bool(((count - share).abs() <= slack).all())
+
+
+def test_draw_means_the_same_on_every_device(device):
+    bank = bank_of([9, 7])
+    other = PointCloudBank(
+        bank.pos.to(device), bank.sizes.to(device), bank.y.to(device), bank.class_names
+    )
+    index = other.draw(5, generator())
+    assert index.device.type == device.type
+    assert torch.equal(index.cpu(), bank.draw(5, generator()))
+
+
+@pytest.mark.parametrize(("num", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError)])
+def test_bad_number(num, error):
+    with pytest.raises(error, match="'num' must be"):
+        bank_of([2, 2]).draw(num)
+
+
+def test_class_without_clouds_cannot_be_drawn():
+    bank = bank_of([2, 0, 2, 0])
+    with pytest.raises(ValueError, match=r"got none of class 1 \(1\), 3 \(3\)"):
+        bank.draw(1)
+    with pytest.raises(ValueError, match="every class must have a cloud"):
+        bank.check_every_class()
+
+
+# Taking ###########################################################################################
+
+
+def test_views():
+    bank = bank_of([3, 3])
+    bank.add_views({"a": torch.arange(6), "b": torch.arange(12).view(6, 2)})
+    index = bank.draw(2, generator())
+    out = bank.take(index)
+    assert torch.equal(out["a"], index)
+    assert torch.equal(out["b"], torch.stack([2 * index, 2 * index + 1], dim=-1))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=6),
+    picks=st.lists(st.integers(0, 1), min_size=1, max_size=5),
+)
+def test_batch_is_that_of_pyg(sizes, picks):
+    bank = bank_of([len(sizes) - 1, 1], torch.tensor(sizes))
+    index = torch.tensor([pick * (len(sizes) - 1) for pick in picks])
+    parts = bank.pos.split(sizes)
+    expected = Batch.from_data_list([Data(pos=parts[i], y=bank.y[i : i + 1]) for i in index])
+    batch = bank.batch(index)
+    for key in ("pos", "y", "batch", "ptr"):
+        assert torch.equal(batch[key], expected[key])
+        assert batch[key].dtype == expected[key].dtype
+    assert batch.num_graphs == len(picks)
+
+
+def test_batch_of_one_size_knows_it():
+    assert bank_of([2, 2]).batch(torch.tensor([1, 0])).num_points == 2
+    assert "num_points" not in bank_of([1, 1], torch.tensor([2, 3])).batch(torch.tensor([0]))
+
+
+def test_dense():
+    pos = bank_of([2, 1]).dense()
+    assert pos.shape == (3, 2, 3)
+    assert pos[:, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_dense_needs_one_size():
+    bank = bank_of([1, 2], torch.tensor([2, 5, 3]))
+    with pytest.raises(ValueError, match="the same number of points, got 2 to 5"):
+        bank.dense()
+
+
+def test_normalize():
+    dataset = [Data(pos=5 + torch.randn(n, 3), y=0) for n in (3, 8)]
+    bank = PointCloudBank.from_dataset(dataset).normalize()
+    for cloud in bank.pos.split([3, 8]):
+        torch.testing.assert_close(cloud.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-6)
+        assert cloud.norm(dim=1).max().item() == pytest.approx(1, rel=1e-6)
+
+
+# Reading ##########################################################################################
+
+
+def test_from_dataset():
+    dataset = toy_set()
+    bank = PointCloudBank.from_dataset(dataset)
+    assert len(bank) == len(dataset) == 18
+    assert bank.class_names == ["class0", "class1", "class2"]
+    assert bank.num_classes == 3
+    for i in (0, 7, 17):
+        assert torch.equal(bank.dense()[i], dataset[i].pos)
+        assert bank.y[i] == dataset[i].y
+
+
+def test_from_dataset_applies_the_transform():
+    bank = PointCloudBank.from_dataset(toy_set(transform=FarthestPointSample(8)))
+    assert bank.num_points == 8
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_from_dataset_of_any_precision(dtype):
+    dataset = [Data(pos=torch.rand(4, 3).to(dtype), y=0)]
+    assert PointCloudBank.from_dataset(dataset).pos.dtype == torch.float32
+    assert PointCloudBank.from_dataset(dataset, dtype=torch.float64).pos.dtype == torch.float64
+
+
+def test_from_dataset_to_a_device(device):
+    bank = PointCloudBank.from_dataset(toy_set(), device)
+    assert bank.device.type == bank.y.device.type == bank.sizes.device.type == device.type
+
+
+@pytest.mark.parametrize("y", [2, torch.tensor(2), torch.tensor([2]), torch.tensor([[2]])])
+def test_labels_of_any_form(y):
+    bank = PointCloudBank.from_dataset([Data(pos=torch.rand(4, 3), y=y)])
+    assert bank.y.tolist() == [2]
+    assert bank.class_names == ["0", "1", "2"]
+
+
+def test_names_of_a_subset_are_those_of_all():
+    bank = PointCloudBank.from_dataset(toy_set()[:6])
+    assert bank.num_classes == 3
+    with pytest.raises(ValueError, match=r"got none of class 1 \(class1\), 2 \(class2\)"):
+        bank.check_every_class()
+
+
+def test_clouds_of_any_layout_in_memory():
+    pos = torch.rand(3, 5).T
+    bank = PointCloudBank.from_dataset([Data(pos=pos, y=0), Data(pos=pos, y=0)])
+    assert torch.equal(bank.dense()[1], pos)
+
+
+# Errors ###########################################################################################
+
+GOOD = torch.zeros(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (Data(y=0), ValueError, r"'pos' of cloud 1 must be a tensor of shape .* got NoneType"),
+        (Data(pos=np.zeros((4, 3)), y=0), ValueError, r"'pos' of cloud 1 .* got ndarray"),
+        (Data(pos=torch.zeros(4, 2), y=0), ValueError, r"'pos' of cloud 1 .* got \[4, 2\]"),
+        (Data(pos=torch.zeros(3), y=0), ValueError, r"'pos' of cloud 1 .* got \[3\]"),
+        (Data(pos=GOOD.long(), y=0), TypeError, r"'pos' of cloud 1 .* got torch.int64"),
+        (Data(pos=torch.zeros(0, 3), y=0), ValueError, "every cloud must have points, cloud 1"),
+        (Data(pos=GOOD / 0, y=0), ValueError, "'pos' must be finite, got 12 NaN or infinite"),
+        (Data(pos=GOOD + float("inf"), y=0), ValueError, "'pos' must be finite, got 12"),
+        (Data(pos=GOOD), ValueError, "'y' of cloud 1 must be one integer label, got None"),
+        (Data(pos=GOOD, y=1.0), ValueError, "'y' of cloud 1 must be one integer label, got 1.0"),
+        (Data(pos=GOOD, y=True), ValueError, "'y' of cloud 1 must be one integer label, got True"),
+        (Data(pos=GOOD, y="a"), ValueError, "'y' of cloud 1 must be one integer label, got 'a'"),
+        (
+            Data(pos=GOOD, y=torch.tensor([1.0])),
+            ValueError,
+            r"'y' of cloud 1 must be one integer label, got torch.float32 of shape \[1\]",
+        ),
+        (
+            Data(pos=GOOD, y=torch.tensor([0, 1])),
+            ValueError,
+            r"'y' of cloud 1 must be one integer label, got torch.int64 of shape \[2\]",
+        ),
+        (Data(pos=GOOD, y=-1), ValueError, r"labels must lie in 0..0 \(1 classes\), got -1..0"),
+    ],
+)
+def test_bad_cloud(data, error, message):
+    with pytest.raises(error, match=message):
+        PointCloudBank.from_dataset([Data(pos=GOOD, y=0), data])
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_label_outside_of_the_names(label):
+    dataset = toy_set()
+    dataset._data.y[4] = label
+    with pytest.raises(ValueError, match=r"labels must lie in 0..2 \(3 classes\), got"):
+        PointCloudBank.from_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    "dataset", [[], toy_set()[:0], iter(())], ids=["list", "slice", "iterator"]
+)
+def test_empty_set(dataset):
+    with pytest.raises(ValueError, match="must hold at least one cloud, got none"):
+        PointCloudBank.from_dataset(dataset)
+
+
+def test_empty_bank():
+    none = torch.zeros(0, dtype=torch.long)
+    with pytest.raises(ValueError, match="must hold at least one cloud, got none"):
+        PointCloudBank(torch.zeros(0, 3), none, none, ["a"])

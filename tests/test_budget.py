@@ -1,0 +1,122 @@
+"""The storage constraint, in bits."""
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from torch_geometric_ddp.budget import StorageBudget, tensor_bits
+from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
+
+
+def morphing(groups, num_anchors, anchor_points, num_morphs, num_classes, adaptive=True):
+    anchors = torch.zeros(groups, num_anchors, anchor_points, 3)
+    return ShapeMorphing(anchors, num_classes, num_morphs, adaptive=adaptive)
+
+
+@pytest.mark.parametrize(
+    ("num_morphs", "anchor_points"), [(16, 252), (4, 255), (0, 256), (1, 255), (256, 192)]
+)
+def test_published_anchor_points(num_morphs, anchor_points):
+    budget = StorageBudget(num_points=1024, num_classes=10)
+    assert budget.largest_anchor_points(4, num_morphs) == anchor_points
+
+
+@pytest.mark.parametrize(("ppc", "num_classes"), [(1, 1), (1, 10), (3, 40)])
+def test_bits(ppc, num_classes):
+    budget = StorageBudget(1024, num_classes, ppc)
+    assert budget.bits_per_group == 98304
+    assert budget.bits == 98304 * ppc * num_classes
+
+
+def test_published_setting_fills_the_budget_to_the_bit():
+    budget = StorageBudget(1024, 10)
+    assert budget.check(morphing(10, 4, 252, 16, 10)) == 983040 == budget.bits
+
+
+@given(
+    num_points=st.integers(1, 300),
+    num_classes=st.integers(1, 3),
+    ppc=st.integers(1, 3),
+    num_anchors=st.integers(1, 6),
+    num_morphs=st.integers(0, 20),
+)
+def test_largest_anchor_points_fit_and_one_more_does_not(
+    num_points, num_classes, ppc, num_anchors, num_morphs
+):
+    budget = StorageBudget(num_points, num_classes, ppc)
+    room = 96 * num_points - 32 * num_morphs * (num_anchors - 1)
+    assume(room >= 96 * num_anchors)
+    largest = budget.largest_anchor_points(num_anchors, num_morphs)
+    groups = num_classes * ppc
+    stored = budget.check(morphing(groups, num_anchors, largest, num_morphs, num_classes))
+    assert stored <= budget.bits
+    with pytest.raises(ValueError, match="more than the budget"):
+        budget.check(morphing(groups, num_anchors, largest + 1, num_morphs, num_classes))
+
+
+def test_static_weights_cost_nothing():
+    budget = StorageBudget(1024, 2)
+    assert budget.check(morphing(2, 4, 256, 16, 2, adaptive=False)) == budget.bits
+
+
+def test_full_resolution_fills_the_budget():
+    assert StorageBudget(50, 2, 3).check(FullResolution(torch.zeros(6, 50, 3), 2)) == 28800
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers():
+    message = (
+        r"ShapeMorphing\(C=10, K=1, M=4, N2=253, L=16\) stores 986880 bits, which is 3840 more "
+        r"than the budget of 983040 bits \(ppc=1 clouds of 1024 points for each of 10 classes\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        StorageBudget(1024, 10).check(morphing(10, 4, 253, 16, 10))
+
+
+def test_double_precision_counts_twice():
+    clouds = FullResolution(torch.zeros(2, 50, 3, dtype=torch.float64), 2)
+    with pytest.raises(ValueError, match="stores 19200 bits, which is 9600 more"):
+        StorageBudget(50, 2).check(clouds)
+
+
+def test_weights_that_leave_no_room():
+    message = (
+        r"'num_anchors'=4 and 'num_morphs'=10 do not fit: their weights take 960 of the 960 bits "
+        r"of a cloud of 10 points"
+    )
+    with pytest.raises(ValueError, match=message):
+        StorageBudget(10, 2).largest_anchor_points(4, 10)
+
+
+def test_more_anchors_than_points():
+    with pytest.raises(ValueError, match=r"leaves no room for 11 anchors of even one point"):
+        StorageBudget(10, 2).largest_anchor_points(11, 0)
+
+
+def test_other_number_of_classes():
+    with pytest.raises(ValueError, match="is for 3 classes, but the parameterization has 2"):
+        StorageBudget(10, 3).check(FullResolution(torch.zeros(2, 10, 3), 2))
+
+
+@pytest.mark.parametrize("name", ["num_points", "num_classes", "ppc"])
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
+def test_bad_size(name, value, error):
+    sizes = {"num_points": 10, "num_classes": 2, "ppc": 1, name: value}
+    with pytest.raises(error, match=f"'{name}' must be"):
+        StorageBudget(**sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("num_anchors", (0, 4)), ("num_anchors", (1.0, 4)), ("num_morphs", (4, -1))]
+)
+def test_bad_number(name, args):
+    with pytest.raises((TypeError, ValueError), match=f"'{name}' must be"):
+        StorageBudget(100, 2).largest_anchor_points(*args)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [(torch.float64, 64), (torch.float16, 16), (torch.uint8, 8)]
+)
+def test_bits_of_tensors(dtype, bits):
+    tensors = {"a": torch.zeros(3, 5, dtype=dtype), "b": torch.zeros(2, dtype=dtype)}
+    assert tensor_bits(tensors) == 17 * bits
