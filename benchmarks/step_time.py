@@ -64,7 +64,7 @@ def plain_step(loop: Distillation, network: PlainPointNet, index: Tensor) -> Ten
     model, total = loop.parameterization, torch.zeros(())
     loop.optimizer.zero_grad()
     for c in range(loop.bank.num_classes):
-        real = loop.bank.take(index[c])
+        real = loop.take(index[c])
         parts = real["part_pos"].transpose(0, 1).flatten(0, 1).transpose(1, 2)
         with torch.no_grad():
             real_rows = network(parts).abs().sort(dim=2, descending=True)[0].flatten(1)
@@ -88,7 +88,7 @@ def plain_step(loop: Distillation, network: PlainPointNet, index: Tensor) -> Ten
 
 def bare_step(loop: Distillation, network: torch.nn.Module, index: Tensor) -> None:
     """The network alone: real parts without a gradient, synthetic clouds there and back."""
-    parts = loop.bank.take(index)["part_pos"].transpose(1, 2).flatten(0, 2)
+    parts = loop.take(index)["part_pos"].transpose(1, 2).flatten(0, 2)
     with torch.no_grad():
         network.point_features(from_dense(parts))
     features = network.point_features(loop.parameterization())

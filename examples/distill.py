@@ -74,7 +74,11 @@ def load(args: argparse.Namespace):
     seed_everything(args.seed)  # SamplePoints draws from the global generators.
     sample = T.Compose([T.SamplePoints(args.num_points or 1024), T.NormalizeScale()])
     name = args.dataset.removeprefix("modelnet")
-    return [ModelNet(args.root, name, train, pre_transform=sample) for train in (True, False)]
+    sets = [ModelNet(args.root, name, train, pre_transform=sample) for train in (True, False)]
+    folders = sorted(path.name for path in Path(sets[0].raw_dir).iterdir() if path.is_dir())
+    for dataset in sets:  # PyG keeps the labels of the classes, but not their names.
+        dataset.class_names = folders
+    return sets
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
+from torch_geometric_ddp import PointCloudArrays
 from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.transforms import FarthestPointSample
 
@@ -118,13 +119,10 @@ def test_class_without_clouds_cannot_be_drawn():
 # Taking ###########################################################################################
 
 
-def test_views():
-    bank = bank_of([3, 3])
-    bank.add_views({"a": torch.arange(6), "b": torch.arange(12).view(6, 2)})
-    index = bank.draw(2, generator())
-    out = bank.take(index)
-    assert torch.equal(out["a"], index)
-    assert torch.equal(out["b"], torch.stack([2 * index, 2 * index + 1], dim=-1))
+def test_subset_keeps_the_classes_of_its_data_set():
+    dataset = PointCloudArrays(torch.rand(6, 4, 3), torch.arange(6) % 3, ["a", "b", "c"])
+    bank = PointCloudBank.from_dataset(torch.utils.data.Subset(dataset, [0, 3]))
+    assert bank.class_names == ["a", "b", "c"]
 
 
 @given(

@@ -233,6 +233,11 @@ def test_wrong_shape(transform, shape):
         transform(Data(pos=torch.zeros(shape)))
 
 
+def test_batch_is_refused(transform):
+    with pytest.raises(ValueError, match="'data' must be one cloud, got a batch of 2"):
+        transform(Batch.from_data_list([cloud(), cloud(seed=1)]))
+
+
 def test_no_points(transform):
     with pytest.raises(TypeError, match=r"'data.pos' must be a tensor .* got NoneType"):
         transform(Data(x=torch.zeros(12, 3)))

@@ -29,7 +29,8 @@ def write_tensors(
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     text = json.dumps({"kind": kind, "version": version, **header}, sort_keys=True)
-    metadata = {_KEY: text, "sha256": _digest(text, tensors)}
+    # One entry, because safetensors writes several in any order: the same set is the same file.
+    metadata = {_KEY: f"{_digest(text, tensors)} {text}"}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:
@@ -66,21 +67,21 @@ def read_tensors(
         raise ValueError(f"'{path}' is truncated or no safetensors file: {error}") from error
     if _KEY not in metadata:
         raise ValueError(f"'{path}' was not written by torch_geometric_ddp: it has no header")
-    text = metadata[_KEY]
     try:
+        digest, text = metadata[_KEY].split(" ", 1)
         header = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"'{path}' is damaged: its header is not valid JSON ({error})") from error
-    found = header.get("version") if isinstance(header, dict) else None
-    if isinstance(found, int) and found > version and header.get("kind") == kind:
+        found, found_kind = header["version"], header["kind"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"'{path}' is damaged: its header is unreadable ({error!r})") from error
+    if found_kind == kind and isinstance(found, int) and found > version:
         raise ValueError(
             f"'{path}' has format version {found}, this torch_geometric_ddp reads up to "
             f"{version}: upgrade the package to read it"
         )
-    if metadata.get("sha256") != _digest(text, tensors):
+    if digest != _digest(text, tensors):
         raise ValueError(f"'{path}' is damaged: its contents do not match their checksum")
-    if header.get("kind") != kind:
-        raise ValueError(f"'{path}' must hold a {kind}, it holds a {header.get('kind')}")
+    if found_kind != kind:
+        raise ValueError(f"'{path}' must hold a {kind}, it holds a {found_kind}")
     return tensors, header
 
 

@@ -19,10 +19,6 @@ __all__ = ["PointCloudBank"]
 class PointCloudBank:
     r"""Holds the clouds of a data set on one device and hands out those of a step.
 
-    Only the bank knows where the clouds lie. Beside the points it holds *views*: tensors with a
-    row for every cloud that were computed once (:meth:`add_views`) and are drawn from in every
-    step.
-
     Args:
         pos (torch.Tensor): The points of all clouds, one after the other, :obj:`[ΣN, 3]`.
         sizes (torch.Tensor): The number of points of every cloud, :obj:`[n]`.
@@ -51,7 +47,6 @@ class PointCloudBank:
         self.starts = sizes.cumsum(0) - sizes
         #: The size that all clouds share, or :obj:`None`.
         self.num_points = int(sizes[0]) if bool((sizes == sizes[0]).all()) else None
-        self.views: dict[str, Tensor] = {}
         # The clouds of every class, filled up to the largest class.
         self._counts = torch.bincount(y, minlength=self.num_classes)
         order, ends = y.argsort(stable=True), self._counts.cumsum(0)
@@ -83,7 +78,9 @@ class PointCloudBank:
             labels.append(_label_of(data, i))
         if not clouds:
             raise ValueError("the data set must hold at least one cloud, got none")
-        names = getattr(dataset, "class_names", None)
+        # A torch.utils.data.Subset, as random_split makes it, knows its data set.
+        named = dataset if hasattr(dataset, "class_names") else getattr(dataset, "dataset", None)
+        names = getattr(named, "class_names", None)
         if names is None:
             names = [str(i) for i in range(max(max(labels), 0) + 1)]
         pos = torch.cat(clouds).to(device=device, dtype=dtype)
@@ -129,10 +126,6 @@ class PointCloudBank:
             names = ", ".join(f"{i} ({self.class_names[i]})" for i in missing)
             raise ValueError(f"every class must have a cloud, got none of class {names}")
 
-    def add_views(self, views: dict[str, Tensor]) -> None:
-        """Adds tensors with a row for every cloud, to be taken by :meth:`take`."""
-        self.views.update(views)
-
     def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws clouds of every class at random, as indices :obj:`[C, num]`.
 
@@ -150,10 +143,6 @@ class PointCloudBank:
         order = keys.masked_fill_(self._absent, 2.0).argsort(dim=1).to(self.device)
         rank = torch.arange(num, device=self.device) % self._counts[:, None]
         return self._members.gather(1, order.gather(1, rank))
-
-    def take(self, index: Tensor) -> dict[str, Tensor]:
-        """The views of the clouds :obj:`index [...]`, each :obj:`[..., *]`."""
-        return {key: view[index] for key, view in self.views.items()}
 
     def batch(self, index: Tensor) -> Batch:
         """The clouds :obj:`index [B]` as a PyG batch, whatever their sizes."""

@@ -54,7 +54,7 @@ class Layout:
         if pos is None or pos.dim() != 2 or pos.size(0) == 0:
             shape = None if pos is None else list(pos.shape)
             raise ValueError(f"'data.pos' must have shape [N, 3] with N > 0, got {shape}")
-        if "num_points" in data and data.batch is not None:
+        if isinstance(data.get("num_points"), int) and data.batch is not None:
             return cls(pos.size(0) // data.num_points, data.num_points)
         if data.batch is None:
             return cls(1, pos.size(0))

@@ -85,7 +85,8 @@ class Distillation:
         )
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
-        self._prepared = False
+        #: What the matching compares of the real clouds, computed once, a row for each of them.
+        self.views: dict[str, Tensor] = {}
         self.losses: list[float] = []
 
     @property
@@ -99,16 +100,15 @@ class Distillation:
         Raises:
             FloatingPointError: If the loss is not finite; the parameters are as before the step.
         """
-        if not self._prepared:
-            self.bank.add_views(self.matching.prepare(self.bank.dense(), self._num_points))
-            self._prepared = True
+        if not self.views:
+            self.views = self.matching.prepare(self.bank.dense(), self._num_points)
         network = self._new_network()
         index = self.bank.draw(self.batch_size, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.bank.device)
+        total = torch.zeros((), device=self.bank.device, dtype=self.bank.pos.dtype)
         for classes in self._chunks(network):
-            real, synthetic = self.bank.take(index[classes]), self.parameterization(classes)
-            loss = self.matching(network, real, synthetic).sum()
+            real = self.take(index[classes])
+            loss = self.matching(network, real, self.parameterization(classes)).sum()
             loss.backward()
             total += loss.detach()
         value = float(total)
@@ -119,6 +119,10 @@ class Distillation:
         self.optimizer.step()
         self.losses.append(value)
         return value
+
+    def take(self, index: Tensor) -> dict[str, Tensor]:
+        """The views of the real clouds :obj:`index [...]`, each :obj:`[..., *]`."""
+        return {key: view[index] for key, view in self.views.items()}
 
     def run(
         self,
@@ -160,11 +164,12 @@ class Distillation:
     def config(self) -> dict[str, Any]:
         """What a run must share with a checkpoint to go on from it, as JSON."""
         sha = hashlib.sha256(self.bank.pos.cpu().numpy().tobytes())
+        sha.update(self.bank.y.cpu().numpy().tobytes())
         return {
             "parameterization": self.parameterization.describe(),
             "matching": type(self.matching).__name__,
             **self.matching.config(),
-            "network": getattr(self.network, "__name__", str(self.network)),
+            "network": _name(self.network),
             "batch_size": self.batch_size,
             "seed": self.generator.initial_seed(),
             "momentum": self.optimizer.defaults["momentum"],
@@ -232,7 +237,7 @@ class Distillation:
             # The features of the real clouds are held twice, those of the synthetic ones, with
             # their order and gradients, about eight times.
             per_class = self.parameterization.num_clouds / num_classes
-            points = sum(v[0].numel() for v in self.bank.views.values() if v.dim() > 2) / 3
+            points = sum(v[0].numel() for v in self.views.values() if v.dim() > 2) / 3
             floats = 3 * self.batch_size * points + 8 * per_class * self._num_points
             bytes_per_class = floats * network.point_channels * self.bank.pos.element_size()
             size = max(1, int(_free_bytes(self.bank.device) / 2 / bytes_per_class))
@@ -383,3 +388,9 @@ def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def _name(network: Any) -> str:
+    while hasattr(network, "func"):
+        network = network.func
+    return getattr(network, "__name__", type(network).__name__)

@@ -51,7 +51,7 @@ def plot_clouds(
                 axis.set_title(column_names[j], fontsize=9)
             if j == 0:
                 axis.set_ylabel(row_names[i], fontsize=9, rotation=0, ha="right", va="center")
-            if j >= len(clouds):
+            if j >= len(clouds) or len(clouds[j]) == 0:
                 continue
             pos = clouds[j].detach().cpu().double()
             pos = pos - pos.mean(dim=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,17 @@ from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
 __all__ = ["PointCloudArrays"]
+
+# What NumPy and zipfile raise on files that are cut, damaged or something else altogether.
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    SyntaxError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 class PointCloudArrays(InMemoryDataset):
@@ -54,6 +66,7 @@ class PointCloudArrays(InMemoryDataset):
             )
         if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
             raise TypeError(f"'labels' must have an integer type, got {y.dtype}")
+        pos, y = pos.float(), y.long()
         finite = torch.isfinite(pos).all(dim=-1).all(dim=-1)
         if not bool(finite.all()):
             bad = (~finite).nonzero().flatten().tolist()
@@ -101,14 +114,15 @@ class PointCloudArrays(InMemoryDataset):
         if not path.is_file():
             raise FileNotFoundError(f"'path' must be an existing .npz file, got '{path}'")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Numpy leaves a file that it opened itself open where it raises.
+            with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
                 wanted = (f"{split}_points", f"{split}_labels")
                 missing = [key for key in wanted if key not in file]
                 if missing:
                     raise ValueError(f"it has no array {missing}, only {sorted(file.files)}")
                 points, labels = (file[key] for key in wanted)
                 names = file["class_names"].tolist() if "class_names" in file else None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"'{path}' is no usable .npz file: {error}") from error
         return cls(points, labels, names, **kwargs)
 
@@ -119,4 +133,4 @@ def _tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
         what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(f"'{name}' must be an array or a tensor of numbers, got {what}")
-    return torch.from_numpy(value if value.flags.writeable else value.copy())
+    return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C"))

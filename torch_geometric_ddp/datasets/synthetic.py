@@ -94,7 +94,7 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         chosen = torch.ones_like(chosen) if self.split == "all" else chosen
         chosen = ~chosen if self.split == "anchors" else chosen
         pos = batch.pos.detach().cpu().view(-1, batch.num_points, 3)
-        pairs = zip(pos[chosen], batch.y.cpu()[chosen].split(1), strict=True)
+        pairs = zip(pos[chosen], batch.y.cpu()[chosen].view(-1, 1), strict=True)
         clouds = [Data(pos=cloud.clone(), y=y.clone()) for cloud, y in pairs]
         if self.pre_filter is not None:
             clouds = [data for data in clouds if self.pre_filter(data)]

@@ -62,7 +62,8 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.
     with torch.no_grad():
         total = d_xx.sum((-2, -1)) + d_yy.sum((-2, -1))[:, None] + 2 * d_yx.sum((-2, -1))
         # Where all rows coincide every distance is 0, and any bandwidth gives the right 0.
-        total = total.clamp_min(torch.finfo(total.dtype).tiny)
+        limits = torch.finfo(total.dtype)
+        total = total.where(total > limits.tiny / limits.eps, 1.0)
         bandwidth = total / ((n + m) ** 2 - (n + m))
         scale = y.new_tensor(list(multipliers))[:, None, None] * bandwidth  # [S, B, P]
         rate = -1 / scale[..., None, None]

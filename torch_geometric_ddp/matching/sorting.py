@@ -99,7 +99,7 @@ def _sort_numpy(x: Tensor, absolute: bool, shift: Tensor | None, keep: bool) -> 
 
     def sort_keys(row: np.ndarray, values: np.ndarray, order: np.ndarray) -> None:
         wide = values.astype(np.float64)
-        wide = np.abs(wide, out=wide) if absolute else wide
+        wide = np.abs(wide, out=wide) if absolute else np.add(wide, 0.0, out=wide)
         keys = wide.view(np.int64)
         keys |= steps
         if absolute:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from torch_geometric_ddp._checks import check_points
+from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
 
 
@@ -22,6 +22,7 @@ class FullResolution(Parameterization):
 
     def __init__(self, pos: Tensor, num_classes: int, lr: float = 10.0) -> None:
         pos = check_points("pos", pos)
+        num_classes = check_int("num_classes", num_classes)
         if len(pos) == 0 or len(pos) % num_classes != 0:
             raise ValueError(
                 f"'pos' must hold as many clouds for each of {num_classes} classes, got {len(pos)}"

@@ -51,6 +51,7 @@ class ShapeMorphing(Parameterization):
         weight_lr: float = 0.8,
     ) -> None:
         anchors = check_points("anchors", anchors, "G M N2 3")
+        num_classes = check_int("num_classes", num_classes)
         if anchors.size(0) == 0 or anchors.size(0) % num_classes != 0:
             raise ValueError(
                 f"'anchors' must hold as many groups for each of {num_classes} classes, got "
@@ -96,6 +97,7 @@ class ShapeMorphing(Parameterization):
         """
         pos = check_points("pos", pos, "C K*M N1 3")
         num_anchors = check_int("num_anchors", num_anchors)
+        num_morphs = check_int("num_morphs", num_morphs, minimum=0)
         if pos.size(1) == 0 or pos.size(1) % num_anchors != 0:
             raise ValueError(
                 f"'pos' must hold a multiple of {num_anchors} clouds a class, got {pos.size(1)}"

@@ -10,6 +10,8 @@ from torch_geometric_ddp._checks import check_points
 
 def points_of(data: Data) -> Tensor:
     """The points :obj:`[N, 3]` of the cloud, checked."""
+    if data.batch is not None and int(data.batch.max()) > 0:
+        raise ValueError(f"'data' must be one cloud, got a batch of {int(data.batch.max()) + 1}")
     return check_points("data.pos", data.pos, "N 3")
 
 
@@ -18,7 +20,10 @@ def take_points(data: Data, index: Tensor) -> Data:
     if data.num_edges > 0:
         raise ValueError("'data' must not have edges yet: choose the points before connecting them")
     points = {key for key in data.keys() if data.is_node_attr(key)}  # noqa: SIM118
-    # A label of the cloud is not an attribute of its only point.
-    for key in points if points_of(data).size(0) > 1 else {"pos"}:
-        data[key] = data[key][index]
+    # What a cloud has one of is not an attribute of its only point, nor are the bounds of clouds.
+    points = (points if data.num_nodes > 1 else {"pos"}) - {"ptr"}
+    for key in points:
+        value = data[key]
+        many = isinstance(value, list | tuple)
+        data[key] = type(value)(value[i] for i in index.tolist()) if many else value[index]
     return data

@@ -1,0 +1,586 @@
+"""The loop from end to end, on small clouds and a small network."""
+
+import functools
+import math
+
+import pytest
+import torch
+from helpers import NormNet, TinyNet, relative, toy_arrays, toy_set
+from torch_geometric.data import Data
+
+from torch_geometric_ddp import Distillation, StorageBudget, distill
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
+from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
+from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
+
+SMALL = {"num_anchors": 2, "num_morphs": 3, "batch_size": 2, "progress": False}
+
+
+def run(dataset=None, network=TinyNet, **kwargs):
+    dataset = toy_set() if dataset is None else dataset
+    return distill(dataset, network=network, **{**SMALL, "steps": 3, **kwargs})
+
+
+def parameters(dataset):
+    return {k: v.detach() for k, v in dataset.parameterization.named_parameters()}
+
+
+def same(first, second):
+    first, second = parameters(first), parameters(second)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def loop_of(dtype=torch.float32, network=TinyNet, device="cpu", seed=0, matching=None, **kwargs):
+    """A loop with all its pieces at hand, as distill makes it."""
+    bank = PointCloudBank.from_dataset(toy_set(), device, dtype).normalize()
+    generator = torch.Generator().manual_seed(seed)
+    clouds = bank.dense()[bank.draw(2, generator)]
+    shape = ShapeMorphing.from_clouds(clouds, 2, 15, 3, generator)
+    matching = matching or UniformityAwareSADM()
+    return Distillation(bank, shape, matching, network, 2, generator=generator, **kwargs)
+
+
+# The result #######################################################################################
+
+
+@pytest.mark.parametrize(
+    ("ppc", "adaptive", "anchor_points"), [(1, True, 15), (2, True, 15), (1, False, 16)]
+)
+def test_result(device, ppc, adaptive, anchor_points):
+    synthetic = run(ppc=ppc, adaptive=adaptive, device=device)
+    assert len(synthetic) == 3 * ppc * 5
+    assert synthetic.class_names == ["class0", "class1", "class2"]
+    assert synthetic[0].pos.shape == (anchor_points, 3)
+    assert synthetic[0].pos.device.type == "cpu"
+    assert synthetic.parameterization.ppc == ppc
+    assert synthetic.storage_bits <= StorageBudget(32, 3, ppc).bits
+    assert all(bool(data.pos.isfinite().all()) for data in synthetic)
+
+
+def test_anchor_points_of_ones_own():
+    assert run(anchor_points=7)[0].pos.shape == (7, 3)
+
+
+def test_provenance():
+    synthetic = run(seed=5, source="toys", uniformity_lambda=10.0)
+    expected = {
+        "method": "DDP",
+        "source": "toys",
+        "num_points": 32,
+        "ppc": 1,
+        "bits": synthetic.storage_bits,
+        "budget_bits": 96 * 32 * 3,
+        "steps": 3,
+        "seed": 5,
+        "uniformity_lambda": 10.0,
+        "matching": "UniformityAwareSADM",
+        "network": "TinyNet",
+        "batch_size": 2,
+        "momentum": 0.5,
+        "learning_rates": [8.0, 0.8],
+        "num_real_clouds": 18,
+        "num_anchors": 2,
+        "anchor_points": 15,
+        "num_morphs": 3,
+        "adaptive": True,
+    }
+    assert {key: synthetic.provenance[key] for key in expected} == expected
+    assert synthetic.provenance["versions"]["torch"] == torch.__version__
+
+
+def test_provenance_of_static_morphs():
+    assert run(adaptive=False).provenance["method"] == "DDP-static"
+
+
+def test_source_is_the_name_of_the_data_set():
+    assert run().provenance["source"] == "PointCloudArrays"
+    shapes = ParametricShapes(num_per_class=2, num_points=32)
+    shapes.name = "shapes"
+    assert run(shapes, steps=1).provenance["source"] == "shapes"
+
+
+def test_no_steps_give_the_initial_set():
+    synthetic, loop = run(steps=0), loop_of()
+    assert torch.equal(synthetic.parameterization.anchors, loop.parameterization.anchors)
+    assert torch.equal(synthetic.parameterization.weights, loop.parameterization.weights)
+
+
+def points_of(clouds):
+    return {tuple(point) for point in clouds.detach().flatten(0, -2).tolist()}
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_anchors_start_from_real_clouds(normalize):
+    bank = PointCloudBank.from_dataset(toy_set())
+    real = bank.normalize().dense() if normalize else bank.dense()
+    anchors = run(steps=0, normalize=normalize).parameterization.anchors
+    for c in range(3):
+        assert points_of(anchors[c]) <= points_of(real[bank.y == c])
+
+
+def test_size_and_place_of_the_clouds_do_not_matter():
+    dataset = [Data(pos=8 * data.pos, y=data.y) for data in toy_set()]
+    assert same(run(dataset), run())
+    assert not same(run(dataset, normalize=False), run(normalize=False))
+
+
+def test_class_smaller_than_its_anchors():
+    points, labels = toy_arrays(per_class=3)
+    synthetic = run(PointCloudArrays(points, labels), ppc=3, steps=1)
+    assert len(synthetic) == 3 * 3 * 5
+
+
+def test_class_of_a_single_cloud():
+    # All that is drawn of it, real or synthetic, is the same cloud.
+    synthetic = run(toy_set(per_class=1))
+    assert all(bool(data.pos.isfinite().all()) for data in synthetic)
+
+
+def test_any_sequence_of_data_will_do():
+    dataset = [Data(pos=data.pos, y=data.y) for data in toy_set()]
+    assert same(run(dataset), run())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+def test_dataset_of_another_precision(dtype):
+    dataset = [Data(pos=data.pos.to(dtype), y=data.y) for data in toy_set()]
+    assert run(dataset, steps=1)[0].pos.dtype == torch.float32
+
+
+# What a step does #################################################################################
+
+
+def losses_of_easy_problem(anchor_lr, weight_lr):
+    """Every class starts from the clouds of another one."""
+    bank = PointCloudBank.from_dataset(toy_set(per_class=8)).normalize()
+    generator = torch.Generator().manual_seed(0)
+    clouds = bank.dense()[bank.draw(2, generator)].roll(1, dims=0)
+    rates = {"anchor_lr": anchor_lr, "weight_lr": weight_lr}
+    shape = ShapeMorphing.from_clouds(clouds, 2, 15, 3, generator, **rates)
+    loop = Distillation(bank, shape, UniformityAwareSADM(), TinyNet, 8, generator=generator)
+    loop.run(30, progress=False)
+    return loop.losses
+
+
+def test_loss_decreases_on_an_easy_problem():
+    # The same draws and the same networks, with steps and without.
+    learned, still = losses_of_easy_problem(8.0, 0.8), losses_of_easy_problem(0.0, 0.0)
+    assert learned[0] == still[0]
+    assert sum(still[-5:]) > 0.8 * sum(still[:5])
+    assert sum(learned[-5:]) < 0.5 * sum(still[-5:])
+
+
+def test_step_is_sgd_on_the_sum_of_the_class_losses():
+    loop = loop_of(torch.float64)
+    shape = loop.parameterization
+    before = {k: v.detach().clone() for k, v in shape.named_parameters()}
+    state = loop.generator.get_state()
+    loss = loop.step()
+
+    twin = loop_of(torch.float64)
+    twin.generator.set_state(state)
+    seed = int(torch.randint(2**62, (), generator=twin.generator))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = TinyNet(3).double().requires_grad_(False)
+    index = twin.bank.draw(2, twin.generator)
+    views = UniformityAwareSADM().prepare(twin.bank.dense(), 15)
+    views = {key: view[index] for key, view in views.items()}
+    losses = UniformityAwareSADM()(network, views, twin.parameterization())
+    losses.sum().backward()
+    assert loss == pytest.approx(losses.sum().item(), rel=1e-12)
+    for name, parameter in twin.parameterization.named_parameters():
+        lr = {"anchors": 8.0, "weights": 0.8}[name]
+        moved = before[name] - lr * parameter.grad
+        torch.testing.assert_close(dict(shape.named_parameters())[name].detach(), moved)
+
+
+def test_momentum():
+    loop = loop_of(torch.float64)
+    before = loop.parameterization.anchors.detach().clone()
+    loop.step()
+    first = loop.parameterization.anchors.detach() - before
+    buffer = loop.optimizer.state[loop.parameterization.anchors]["momentum_buffer"].clone()
+    loop.step()
+    second = loop.parameterization.anchors.detach() - before - first
+    gradient = loop.parameterization.anchors.grad
+    torch.testing.assert_close(second, -8.0 * (0.5 * buffer + gradient))
+
+
+@pytest.mark.parametrize("network", [TinyNet, NormNet])
+@pytest.mark.parametrize("size", [1, 2])
+def test_chunks_of_classes_give_the_same_gradient(network, size, device):
+    whole, chunked = (
+        loop_of(torch.float64, network, device, classes_per_chunk=n) for n in (None, size)
+    )
+    assert whole.step() == pytest.approx(chunked.step(), rel=1e-12)
+    assert relative(chunked.parameterization.anchors.grad, whole.parameterization.anchors.grad) < (
+        1e-10
+    )
+    assert relative(chunked.parameterization.weights.grad, whole.parameterization.weights.grad) < (
+        1e-10
+    )
+
+
+class Spy:
+    """Makes networks and keeps them."""
+
+    __name__ = "Spy"
+
+    def __init__(self, kind):
+        self.kind, self.made = kind, []
+
+    def __call__(self, num_classes):
+        self.made.append(self.kind(num_classes))
+        return self.made[-1]
+
+
+def test_every_step_has_a_network_of_its_own():
+    spy = Spy(TinyNet)
+    loop_of(network=spy).run(3, progress=False)
+    assert len(spy.made) == 3
+    assert not torch.equal(spy.made[0].head.weight, spy.made[1].head.weight)
+    assert not any(p.requires_grad for net in spy.made for p in net.parameters())
+
+
+def test_batch_norm_is_warmed_up_and_fixed():
+    seen = []
+
+    class Recorder(NormNet):
+        def point_features(self, data):
+            norm = self.mlp[1]
+            mean = norm.running_mean.clone()
+            out = super().point_features(data)
+            seen.append((norm.training, data.num_graphs, mean, norm.running_mean.clone()))
+            return out
+
+    loop = loop_of(network=Recorder)
+    loop.step()
+    warm, *rest = seen
+    assert warm[:2] == (True, 6)  # Two real clouds of each of three classes.
+    assert bool((warm[2] == 0).all())
+    assert bool((warm[3] != 0).any())
+    assert len(rest) >= 2
+    for training, _, before, after in rest:
+        assert not training
+        assert torch.equal(before, warm[3])
+        assert torch.equal(after, warm[3])
+
+
+def test_network_without_batch_norm_draws_no_warm_up():
+    calls = []
+
+    class Recorder(TinyNet):
+        def point_features(self, data):
+            calls.append(data.num_graphs)
+            return super().point_features(data)
+
+    loop_of(network=Recorder, classes_per_chunk=3).step()
+    assert sorted(calls) == [3 * 2 * 2, 3 * 5]  # The parts of the real clouds, the synthetic ones.
+
+
+def test_full_resolution_with_sadm():
+    bank = PointCloudBank.from_dataset(toy_set())
+    clouds = FullResolution(bank.dense()[bank.draw(1, torch.Generator())].flatten(0, 1), 3)
+    loop = Distillation(bank, clouds, SADM(), TinyNet, 4)
+    before = clouds.pos.detach().clone()
+    loop.run(2, progress=False)
+    assert bool((clouds.pos != before).any(dim=-1).any(dim=-1).all())
+
+
+# Repeatability ####################################################################################
+
+
+def test_same_seed_is_the_same_to_the_bit(device):
+    losses = [], []
+    sets = [
+        run(seed=3, device=device, callback=lambda loop, own=own: own.append(loop.losses[-1]))
+        for own in losses
+    ]
+    assert same(*sets)
+    assert losses[0] == losses[1]
+
+
+def test_other_seed_is_another_set():
+    first, second = run(seed=0), run(seed=1)
+    assert not torch.equal(first.parameterization.anchors, second.parameterization.anchors)
+    assert not torch.equal(first.parameterization.weights, second.parameterization.weights)
+
+
+def test_global_generators_are_left_alone(device):
+    state = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    run(device=device, network=NormNet)
+    assert torch.equal(torch.get_rng_state(), state)
+    after = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    assert all(torch.equal(a, b) for a, b in zip(cuda, after, strict=True))
+
+
+def test_global_generators_do_not_matter():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = run()
+        torch.manual_seed(2)
+        second = run()
+    assert same(first, second)
+
+
+def test_callback_sees_every_step():
+    steps = []
+    run(callback=lambda loop: steps.append((loop.num_steps, len(loop.losses))))
+    assert steps == [(1, 1), (2, 2), (3, 3)]
+
+
+# Checkpoints ######################################################################################
+
+
+@pytest.mark.parametrize("network", [TinyNet, NormNet])
+def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path, network, device):
+    path, losses = tmp_path / "checkpoint", []
+
+    def keep(loop):
+        losses.append(list(loop.losses))
+
+    settings = {"network": network, "device": device, "callback": keep}
+    whole = run(steps=6, **settings)
+    run(steps=2, checkpoint=path, **settings)
+    first_losses = losses[-1]
+    resumed = run(steps=6, checkpoint=path, **settings)
+    assert same(whole, resumed)
+    assert len(losses) == 6 + 2 + 4
+    assert losses[-1] == losses[5]
+    assert losses[-1][:2] == first_losses
+    assert resumed.provenance == whole.provenance
+
+
+class StopError(Exception):
+    pass
+
+
+def test_run_that_was_stopped_goes_on(tmp_path):
+    path = tmp_path / "checkpoint"
+
+    def stop(loop):
+        if loop.num_steps == 60:
+            raise StopError
+
+    with pytest.raises(StopError):
+        run(steps=70, checkpoint=path, callback=stop)
+    steps = []
+    resumed = run(steps=70, checkpoint=path, callback=lambda loop: steps.append(loop.num_steps))
+    assert steps == list(range(51, 71))  # The last checkpoint was at 50.
+    assert same(resumed, run(steps=70))
+
+
+def test_finished_run_takes_no_more_steps(tmp_path):
+    path, steps = tmp_path / "checkpoint", []
+    first = run(checkpoint=path)
+    again = run(checkpoint=path, callback=lambda loop: steps.append(loop.num_steps))
+    assert steps == []
+    assert same(first, again)
+
+
+def test_fewer_steps_than_were_taken(tmp_path):
+    run(steps=3, checkpoint=tmp_path / "a")
+    with pytest.raises(ValueError, match="'steps' must be at least the 3 that were taken before"):
+        run(steps=2, checkpoint=tmp_path / "a")
+
+
+def test_checkpoint_every(tmp_path):
+    loop, found = loop_of(), []
+
+    def look(loop):
+        other = loop_of()
+        if (tmp_path / "a").exists():
+            other.load_checkpoint(tmp_path / "a")
+        found.append(other.num_steps)
+
+    loop.run(5, False, tmp_path / "a", checkpoint_every=2, callback=look)
+    assert found == [0, 2, 2, 4, 5]
+
+
+def test_checkpoint_restores_everything(tmp_path):
+    loop, other = loop_of(), loop_of(seed=0)
+    loop.run(2, progress=False)
+    loop.save_checkpoint(tmp_path / "a")
+    other.load_checkpoint(tmp_path / "a")
+    assert other.losses == loop.losses
+    assert torch.equal(other.generator.get_state(), loop.generator.get_state())
+    pairs = (x.parameterization.parameters() for x in (loop, other))
+    for p, q in zip(*pairs, strict=True):
+        assert torch.equal(p, q)
+        buffers = [x.optimizer.state[y]["momentum_buffer"] for x, y in ((loop, p), (other, q))]
+        assert torch.equal(*buffers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"batch_size": 3}, "batch_size"),
+        ({"momentum": 0.25}, "momentum"),
+        ({"anchor_lr": 1.0}, "learning_rates"),
+        ({"weight_lr": 1.0}, "learning_rates"),
+        ({"uniformity_lambda": 1.0}, "uniformity_lambda"),
+        ({"num_morphs": 2}, "parameterization"),
+        ({"num_anchors": 3}, "parameterization"),
+        ({"anchor_points": 9}, "parameterization"),
+        ({"ppc": 2}, "parameterization"),
+        ({"adaptive": False, "anchor_points": 15}, "learning_rates"),
+        ({"network": NormNet}, "network"),
+        ({"seed": 1}, "seed"),
+        ({"normalize": False}, "real_sha256"),
+        ({"dataset": toy_set(seed=1)}, "real_sha256"),
+        ({"dataset": toy_set(per_class=5)}, "num_real_clouds"),
+    ],
+    ids=str,
+)
+def test_resuming_with_other_settings_is_refused(tmp_path, settings, name):
+    path = tmp_path / "checkpoint"
+    run(checkpoint=path)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=rf"is of another run: it differs in .*\b{name} \("):
+        run(checkpoint=path, **settings)
+    assert path.read_bytes() == content
+
+
+def test_resuming_with_other_labels_is_refused(tmp_path):
+    points, labels = toy_arrays()
+    names = ["class0", "class1", "class2"]
+    run(checkpoint=tmp_path / "a")
+    other = PointCloudArrays(points, (labels + 1) % 3, class_names=names)
+    with pytest.raises(ValueError, match="is of another run"):
+        run(other, checkpoint=tmp_path / "a")
+
+
+def test_network_that_is_a_partial_can_be_resumed(tmp_path):
+    # A function made anew is the same network, as in another process.
+    first, second = (
+        functools.partial(lambda num_classes, net: net(num_classes), net=TinyNet) for _ in range(2)
+    )
+    run(steps=2, checkpoint=tmp_path / "a", network=first)
+    assert same(run(steps=3, checkpoint=tmp_path / "a", network=second), run(network=first))
+
+
+def test_damaged_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint"
+    run(checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="is truncated"):
+        run(checkpoint=path)
+
+
+def test_distilled_set_instead_of_a_checkpoint(tmp_path):
+    run().save(tmp_path / "set")
+    with pytest.raises(ValueError, match="must hold a distillation checkpoint"):
+        run(checkpoint=tmp_path / "set")
+
+
+def test_missing_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'path' must be an existing file"):
+        loop_of().load_checkpoint(tmp_path / "none")
+
+
+# Errors ###########################################################################################
+
+
+def untouchable(num_classes):
+    raise AssertionError("a network was made before the arguments were checked")
+
+
+def dataset_with(change):
+    dataset = [data.clone() for data in toy_set()]
+    change(dataset)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"ppc": 0}, ValueError, "'ppc' must be at least 1, got 0"),
+        ({"ppc": 1.5}, TypeError, "'ppc' must be an integer"),
+        ({"num_anchors": 0}, ValueError, "'num_anchors' must be at least 1, got 0"),
+        ({"anchor_points": 0}, ValueError, "'anchor_points' must be at least 1, got 0"),
+        ({"anchor_points": 16}, ValueError, r"'anchor_points'=16 does not fit .* at most 15"),
+        ({"num_anchors": 33}, ValueError, r"'num_anchors'=33 and 'num_morphs'=3 do not fit"),
+        ({"num_morphs": -1}, ValueError, "'num_morphs' must be at least 0, got -1"),
+        ({"num_morphs": 500}, ValueError, r"'num_morphs'=500 do not fit"),
+        ({"uniformity_lambda": -1.0}, ValueError, "'uniformity_lambda' must be finite and at"),
+        ({"steps": -1}, ValueError, "'steps' must be at least 0, got -1"),
+        ({"steps": 2.0}, TypeError, "'steps' must be an integer"),
+        ({"batch_size": 0}, ValueError, "'batch_size' must be at least 1, got 0"),
+        ({"anchor_lr": -1.0}, ValueError, "'anchor_lr' must be finite and at least 0"),
+        ({"weight_lr": math.inf}, ValueError, "'weight_lr' must be finite and at least 0"),
+        ({"momentum": -0.5}, ValueError, "'momentum' must be finite and at least 0"),
+        ({"momentum": "0.5"}, TypeError, "'momentum' must be a number"),
+        ({"seed": -1}, ValueError, "'seed' must be at least 0, got -1"),
+        ({"seed": None}, TypeError, "'seed' must be an integer"),
+        ({"dataset": []}, ValueError, "must hold at least one cloud"),
+        ({"dataset": toy_set()[:6]}, ValueError, r"got none of class 1 \(class1\), 2 \(class2\)"),
+        (
+            {"dataset": dataset_with(lambda d: d[3].update({"pos": d[3].pos[:20]}))},
+            ValueError,
+            "all clouds must have the same number of points, got 20 to 32",
+        ),
+        (
+            {"dataset": dataset_with(lambda d: d[3].update({"pos": d[3].pos / 0}))},
+            ValueError,
+            "'pos' must be finite",
+        ),
+        (
+            {"dataset": dataset_with(lambda d: d[3].update({"y": -1}))},
+            ValueError,
+            "labels must lie in 0..2",
+        ),
+        ({"dataset": toy_set(num_points=3), "num_anchors": 4}, ValueError, "'num_anchors'=4"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_raise_before_any_step(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        run(network=untouchable, **kwargs)
+
+
+def test_class_count_of_the_parameterization():
+    bank = PointCloudBank.from_dataset(toy_set())
+    clouds = FullResolution(torch.zeros(2, 32, 3), 2)
+    with pytest.raises(ValueError, match=r"'parameterization' is for 2 classes, .* has 3"):
+        Distillation(bank, clouds, SADM(), untouchable)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "classes_per_chunk"])
+def test_bad_sizes_of_the_loop(name):
+    bank = PointCloudBank.from_dataset(toy_set())
+    clouds = FullResolution(torch.zeros(3, 32, 3), 3)
+    with pytest.raises(ValueError, match=f"'{name}' must be at least 1, got 0"):
+        Distillation(bank, clouds, SADM(), untouchable, **{name: 0})
+
+
+class Poisoned(Matching):
+    """A matching whose second loss is no number, though its gradient may be one."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value, self.calls = value, 0
+
+    def forward(self, network, real, synthetic):
+        self.calls += 1
+        loss = synthetic.pos.view(len(real["pos"]), -1).mean(dim=1)
+        return loss + (self.value if self.calls == 2 else 0.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_loss_that_is_not_finite(value):
+    loop = loop_of(matching=Poisoned(value), classes_per_chunk=3)
+    loop.step()
+    before = [p.detach().clone() for p in loop.parameterization.parameters()]
+    with pytest.raises(FloatingPointError, match=r"the loss of step 2 is .*: lower the learning"):
+        loop.step()
+    after = loop.parameterization.parameters()
+    assert all(torch.equal(p, q) for p, q in zip(before, after, strict=True))
+    assert loop.num_steps == 1
+
+
+def test_learning_rate_that_is_too_large():
+    with pytest.raises(FloatingPointError, match="lower the learning rates"):
+        run(anchor_lr=1e38, steps=5)

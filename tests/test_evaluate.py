@@ -1,0 +1,466 @@
+"""The evaluation protocol."""
+
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from helpers import NormNet, TinyNet, toy_arrays, toy_set
+from torch import nn
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+from torch_geometric.nn import MLP, PointNetConv, global_max_pool
+from torch_geometric.transforms import Compose
+
+from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, Evaluation, Protocol, distill, evaluate
+from torch_geometric_ddp.datasets import PointCloudArrays
+from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
+
+SHORT = Protocol("short", epochs=4, batch_size=4)
+EASY = Protocol("easy", epochs=60, lr=0.05, batch_size=6)
+
+
+def run(train=None, test=None, network=TinyNet, protocol=SHORT, seeds=2, **kwargs):
+    train = toy_set() if train is None else train
+    test = toy_set(seed=1) if test is None else test
+    return evaluate(train, test, network, protocol, seeds, progress=False, **kwargs)
+
+
+class Constant(nn.Module):
+    """Always gives the class that it is told."""
+
+    def __init__(self, label, num_classes=3):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+        self.label, self.num_classes = label, num_classes
+
+    def forward(self, data):
+        logits = torch.zeros(data.num_graphs, self.num_classes, device=data.pos.device)
+        logits[:, self.label] = 1e3
+        return logits + 0 * self.bias
+
+
+# What comes out ###################################################################################
+
+
+def test_separable_problem_is_learned(device):
+    result = run(protocol=EASY, device=device, seeds=3)
+    assert result.accuracy.tolist() == [1.0, 1.0, 1.0]
+    assert torch.equal(result.confusion, 18 * torch.eye(3, dtype=torch.long))
+
+
+def test_separable_problem_is_learned_by_pointnet():
+    train, test = (toy_set(2, num_points=16, seed=seed) for seed in (0, 1))
+    protocol = Protocol("short", epochs=25, batch_size=4)
+    assert run(train, test, PointNet, protocol, seeds=1).mean == 1
+
+
+def test_guess_of_a_constant(device):
+    test = PointCloudArrays(
+        toy_arrays(seed=1)[0][:13], toy_arrays()[1][:13], ["class0", "class1", "class2"]
+    )
+    result = run(test=test, network=lambda n: Constant(1), device=device, seeds=2)
+    # Six, six and one clouds of the three classes, two networks.
+    assert result.confusion.tolist() == [[0, 12, 0], [0, 12, 0], [0, 2, 0]]
+    assert result.accuracy.tolist() == [6 / 13, 6 / 13]
+    assert result.class_accuracy.tolist() == [0, 1, 0]
+    assert (result.mean, result.std) == (pytest.approx(6 / 13), 0)
+
+
+def test_size_of_the_result():
+    result = run(seeds=[3, 8, 5])
+    assert result.seeds == [3, 8, 5]
+    assert result.accuracy.shape == (3,)
+    assert result.accuracy.dtype == torch.float64
+    assert result.confusion.dtype == torch.int64
+    assert result.confusion.sum(dim=1).tolist() == [18, 18, 18]
+    assert result.protocol == SHORT
+    assert result.class_names == ["class0", "class1", "class2"]
+    assert (result.num_clouds, result.num_points) == (18, 18 * 32)
+    total = result.accuracy.sum() * 18
+    assert result.confusion.diagonal().sum().item() == pytest.approx(total.item())
+
+
+def evaluation(accuracy, confusion=((1, 0), (0, 1))):
+    accuracy = torch.tensor(accuracy, dtype=torch.float64)
+    seeds = list(range(len(accuracy)))
+    return Evaluation(accuracy, torch.tensor(confusion), ["a", "b"], seeds, SHORT, 4, 40)
+
+
+def test_mean_and_standard_deviation():
+    result = evaluation([0.5, 0.7, 0.9])
+    assert result.mean == pytest.approx(0.7)
+    assert result.std == pytest.approx(0.2)  # Of a sample, over n - 1.
+    assert str(result) == "70.0 ± 20.0 % (short protocol, 3 seeds)"
+
+
+def test_one_seed_has_no_deviation():
+    result = evaluation([0.5])
+    assert math.isnan(result.std)
+    assert result.to_dict()["std"] is None
+    assert str(result) == "50.0 % (short protocol, 1 seed)"
+
+
+def test_class_accuracy():
+    assert evaluation([0.5], [[3, 1], [2, 2]]).class_accuracy.tolist() == [0.75, 0.5]
+
+
+def test_class_accuracy_of_a_class_without_test_clouds():
+    found = evaluation([0.5], [[3, 1], [0, 0]]).class_accuracy
+    assert found[0] == 0.75
+    assert found[1].isnan()
+
+
+def test_join():
+    result = Evaluation.join([evaluation([0.5, 0.6], [[3, 1], [2, 2]]), evaluation([0.9])])
+    assert result.accuracy.tolist() == [0.5, 0.6, 0.9]
+    assert result.confusion.tolist() == [[4, 1], [2, 3]]
+    assert result.seeds == [0, 1, 0]
+
+
+def test_to_dict():
+    assert evaluation([0.5, 0.7]).to_dict() == {
+        "accuracy": [0.5, 0.7],
+        "mean": pytest.approx(0.6),
+        "std": pytest.approx(0.2 / math.sqrt(2)),
+        "confusion": [[1, 0], [0, 1]],
+        "class_names": ["a", "b"],
+        "seeds": [0, 1],
+        "protocol": asdict(SHORT),
+        "num_clouds": 4,
+        "num_points": 40,
+    }
+
+
+# Repeatability ####################################################################################
+
+
+class Keeper:
+    """Makes networks and keeps them."""
+
+    def __init__(self, kind=TinyNet):
+        self.kind, self.made = kind, []
+
+    def __call__(self, num_classes):
+        self.made.append(self.kind(num_classes))
+        return self.made[-1]
+
+
+class DropNet(TinyNet):
+    def forward(self, data):
+        pooled = global_max_pool(self.point_features(data), data.batch)
+        return self.head(nn.functional.dropout(pooled, 0.5, self.training))
+
+
+def same(first, second):
+    states = first.state_dict(), second.state_dict()
+    return all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("kind", [TinyNet, DropNet, NormNet])
+def test_same_seed_is_the_same_to_the_bit(kind, device):
+    first, second = Keeper(kind), Keeper(kind)
+    run(network=first, seeds=[0, 1], device=device)
+    with torch.random.fork_rng():
+        torch.manual_seed(77)  # Nothing global matters, nor what other seeds went before.
+        run(network=second, seeds=[1], device=device)
+    assert same(first.made[1], second.made[0])
+    assert not same(first.made[0], first.made[1])
+
+
+def test_global_generators_are_left_alone(device):
+    state = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    run(network=DropNet, device=device)
+    assert torch.equal(torch.get_rng_state(), state)
+    after = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    assert all(torch.equal(a, b) for a, b in zip(cuda, after, strict=True))
+
+
+def test_number_of_seeds_counts_from_zero():
+    assert run(seeds=3).seeds == [0, 1, 2]
+    assert run(seeds=range(4, 6)).seeds == [4, 5]
+
+
+# The protocol #####################################################################################
+
+
+def test_paper_protocol():
+    assert asdict(PAPER) == {
+        "name": "paper",
+        "epochs": 500,
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "batch_size": 8,
+        "decay_after": 0.5,
+        "decay": 0.1,
+        "normalize": True,
+    }
+
+
+def test_shortened_protocols_have_other_names():
+    names = [protocol.name for protocol in (PAPER, CPU, QUICK, SMOKE)]
+    assert len(set(names)) == 4
+    epochs = [protocol.epochs for protocol in (PAPER, CPU, QUICK, SMOKE)]
+    assert epochs == sorted(epochs, reverse=True)
+
+
+def test_protocol_for_large_sets():
+    assert PAPER.for_large_sets() is PAPER
+    assert CPU.for_large_sets().name != CPU.name
+    assert CPU.for_large_sets().epochs == CPU.epochs // 5
+    assert SMOKE.for_large_sets().epochs == 1
+
+
+class Recorder(TinyNet):
+    """Notes what it sees in training and in the test."""
+
+    batches: list
+
+    def forward(self, data):
+        self.batches.append((self.training, data.pos.detach().clone(), data.y.tolist()))
+        return super().forward(data)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    monkeypatch.setattr(Recorder, "batches", [], raising=False)
+    return Recorder.batches
+
+
+def test_every_epoch_sees_every_cloud_once_in_a_new_order(batches):
+    train = toy_set()
+    run(train, network=Recorder, seeds=1, protocol=Protocol("x", epochs=3, batch_size=4))
+    seen = [(pos, y) for training, pos, y in batches if training]
+    assert [len(y) for _, y in seen] == [4, 4, 4, 4, 2] * 3
+    epochs = [torch.cat([pos for pos, _ in seen[5 * i : 5 * i + 5]]) for i in range(3)]
+    rows = [{tuple(point) for point in epoch.tolist()} for epoch in epochs]
+    assert rows[0] == rows[1] == rows[2]
+    assert len(rows[0]) == 18 * 32
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_clouds_are_normalised(batches):
+    train = [Data(pos=5 + 3 * data.pos, y=data.y) for data in toy_set()]
+    run(train, network=Recorder, seeds=1)
+    for _, pos, _ in batches:
+        for cloud in pos.view(-1, 32, 3):
+            torch.testing.assert_close(cloud.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-5)
+            assert cloud.norm(dim=1).max().item() == pytest.approx(1, rel=1e-5)
+
+
+def test_clouds_may_stay_as_they_are(batches):
+    run(network=Recorder, seeds=1, protocol=Protocol("x", epochs=1, normalize=False))
+    seen = torch.cat([pos for training, pos, _ in batches if not training])
+    assert torch.equal(seen, toy_set(seed=1)._data.pos)
+
+
+def test_test_clouds_are_seen_once_without_training(batches):
+    run(network=Recorder, seeds=2)
+    seen = [y for training, _, y in batches if not training]
+    assert sum(map(len, seen)) == 2 * 18
+
+
+@pytest.mark.parametrize(
+    ("epochs", "decay_after", "first"), [(4, 0.5, 2), (10, 0.8, 8), (5, 0.5, 2), (1, 0.5, 1)]
+)
+def test_learning_rate_decays_after_a_share_of_the_epochs(monkeypatch, epochs, decay_after, first):
+    rates = []
+    step = torch.optim.SGD.step
+
+    def spy(self, *args, **kwargs):
+        (group,) = self.param_groups
+        rates.append(group["lr"])
+        assert (group["momentum"], group["weight_decay"]) == (0.7, 0.01)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    settings = {"momentum": 0.7, "weight_decay": 0.01, "decay_after": decay_after, "decay": 0.2}
+    run(protocol=Protocol("x", epochs, lr=0.1, batch_size=9, **settings), seeds=1)
+    expected = [0.1] * (2 * first) + [0.1 * 0.2] * (2 * (epochs - first))
+    assert rates == pytest.approx(expected)
+
+
+def test_training_is_a_plain_loop():
+    train, protocol = toy_set(), Protocol("x", epochs=2, batch_size=5, lr=0.1)
+    keeper = Keeper()
+    run(train, network=keeper, protocol=protocol, seeds=[4])
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        net = TinyNet(3)
+    clouds = [NormalizeSphere()(data) for data in train]
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    order = torch.Generator().manual_seed(4)
+    for epoch in range(2):
+        optimizer.param_groups[0]["lr"] = (0.1, 0.01)[epoch]
+        chosen = [clouds[i] for i in torch.randperm(18, generator=order)]
+        for batch in DataLoader(chosen, batch_size=5):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(batch), batch.y).backward()
+            optimizer.step()
+    for mine, theirs in zip(keeper.made[0].parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "name"),
+    [
+        ({"epochs": 0}, ValueError, "epochs"),
+        ({"epochs": 1.5}, TypeError, "epochs"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"lr": 0.0}, ValueError, "lr"),
+        ({"lr": "0.1"}, TypeError, "lr"),
+        ({"momentum": -1.0}, ValueError, "momentum"),
+        ({"weight_decay": math.nan}, ValueError, "weight_decay"),
+        ({"decay": -0.1}, ValueError, "decay"),
+        ({"decay_after": -0.1}, ValueError, "decay_after"),
+    ],
+)
+def test_bad_protocol(kwargs, error, name):
+    with pytest.raises(error, match=f"'{name}' must be"):
+        Protocol("x", **{"epochs": 1, **kwargs})
+
+
+# Data #############################################################################################
+
+
+def ragged(seed):
+    points, labels = toy_arrays(seed=seed)
+    sizes = [12 + i for i in range(18)]
+    return [
+        Data(pos=torch.from_numpy(points[i][:n]), y=int(labels[i])) for i, n in enumerate(sizes)
+    ]
+
+
+def test_clouds_of_different_sizes(device):
+    result = run(ragged(0), ragged(1), protocol=EASY, device=device, seeds=1)
+    assert result.mean > 0.9
+    assert result.num_points == sum(range(12, 30))
+
+
+def test_clouds_of_different_sizes_with_pointnet(device):
+    result = run(ragged(0), ragged(1), PointNet, SMOKE, seeds=1, device=device)
+    assert result.confusion.sum() == 18
+
+
+@pytest.mark.parametrize(("known", "tested"), [(2, 3), (3, 2)])
+def test_sets_with_other_numbers_of_classes(known, tested):
+    names = []
+
+    def network(num_classes):
+        names.append(num_classes)
+        return TinyNet(num_classes)
+
+    result = run(toy_set(num_classes=known), toy_set(num_classes=tested), network, seeds=1)
+    assert names == [3]
+    assert result.confusion.shape == (3, 3)
+    assert result.confusion.sum(dim=1).tolist() == [6, 6, 6 if tested == 3 else 0]
+    assert result.class_names == ["class0", "class1", "class2"]
+
+
+def test_sets_with_other_classes_are_refused():
+    points, labels = toy_arrays()
+    train = PointCloudArrays(points, labels, ["cup", "bed", "car"])
+    test = PointCloudArrays(points, labels, ["bed", "cup", "car"])
+    with pytest.raises(ValueError, match="'train_set' and 'test_set' must have the same classes"):
+        run(train, test, network=None)
+
+
+def test_labels_out_of_range():
+    dataset = toy_set()
+    dataset._data.y[3] = 7
+    with pytest.raises(ValueError, match=r"labels must lie in 0..2"):
+        run(test=dataset)
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_empty_set(role):
+    with pytest.raises(ValueError, match="must hold at least one cloud"):
+        run(**{role: []})
+
+
+@pytest.mark.parametrize(
+    ("seeds", "error"), [(0, ValueError), ([], ValueError), (-1, ValueError), (True, TypeError)]
+)
+def test_bad_seeds(seeds, error):
+    with pytest.raises(error, match="'seeds' must"):
+        run(seeds=seeds)
+
+
+# Models of PyG ####################################################################################
+
+
+class Plain(nn.Module):
+    """A model as PyG's tutorials have it, which knows nothing of this package."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.mlp = MLP([3, 32, 32])
+        self.head = MLP([32, 32, num_classes], norm=None)
+
+    def forward(self, data):
+        return self.head(global_max_pool(self.mlp(data.pos), data.batch))
+
+
+class Edges(nn.Module):
+    """PointNet++'s convolution on a graph of the nearest neighbours."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = PointNetConv(MLP([6, 16, 32], norm=None), MLP([32, 32], norm=None))
+        self.head = nn.Linear(32, num_classes)
+
+    def forward(self, data):
+        dist = torch.cdist(data.pos, data.pos)
+        dist.masked_fill_(data.batch[:, None] != data.batch, float("inf"))
+        near = dist.topk(5, largest=False).indices
+        own = torch.arange(len(near), device=near.device)[:, None].expand_as(near)
+        edge_index = torch.stack([near.flatten(), own.flatten()])
+        x = self.conv(data.pos, data.pos, edge_index).relu()
+        return self.head(global_max_pool(x, data.batch))
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    return distill(
+        toy_set(per_class=8),
+        num_anchors=2,
+        num_morphs=3,
+        batch_size=4,
+        network=TinyNet,
+        anchor_lr=0.05,
+        weight_lr=0.05,
+        steps=5,
+        progress=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    """Test clouds of as many points as the distilled ones, which these small models need."""
+    return toy_set(seed=1, pre_transform=Compose([NormalizeSphere(), FarthestPointSample(15)]))
+
+
+@pytest.mark.parametrize("network", [Plain, Edges])
+def test_model_of_pyg_on_a_distilled_set(synthetic, sparse, network):
+    protocol = Protocol("gentle", epochs=100, lr=0.02, batch_size=4)
+    assert run(synthetic, sparse, network, protocol, seeds=1).mean > 0.8
+
+
+@pytest.mark.parametrize("network", [Plain, Edges])
+def test_loop_of_pyg_on_a_distilled_set(synthetic, sparse, network):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = network(synthetic.num_classes)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(40):
+            for batch in DataLoader(synthetic, batch_size=8, shuffle=True):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(batch), batch.y).backward()
+                optimizer.step()
+    model.eval()
+    (batch,) = DataLoader(sparse, batch_size=len(sparse))
+    with torch.no_grad():
+        assert (model(batch).argmax(dim=1) == batch.y).float().mean() > 0.8

@@ -1,0 +1,169 @@
+"""The example as a user starts it: as a program, with small settings."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import toy_arrays
+
+from torch_geometric_ddp import PointCloudArrays, SyntheticPointCloudDataset
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = ["random clouds", "initial set", "distilled", "whole set"]
+SMALL = ["--num-morphs", "2", "--protocol", "smoke", "--eval-seeds", "2", "--steps", "2"]
+SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
+
+
+def start(*args):
+    # Warnings do not stop the program, but those of its own would be seen by its users.
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "distill.py"), *map(str, args)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def read(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def table(stdout):
+    """The rows of the printed table, by their first column."""
+    rows = [line.strip("| \n").split("|") for line in stdout.splitlines() if line.startswith("| ")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("example") / "shapes"
+
+
+@pytest.fixture(scope="module")
+def first(out):
+    """The program on the embedded data."""
+    done = start(*SHAPES, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The program on a file of the user's own, without the whole set."""
+    folder = tmp_path_factory.mktemp("own")
+    train, test = toy_arrays(), toy_arrays(seed=1)
+    np.savez(
+        folder / "mine.npz",
+        train_points=train[0],
+        train_labels=train[1],
+        test_points=test[0],
+        test_labels=test[1],
+        class_names=np.array(["a", "b", "c"]),
+    )
+    done = start(*SMALL, "--skip-whole", "--data", folder / "mine.npz", "--out", folder / "out")
+    assert done.returncode == 0, done.stderr
+    return folder / "out", done
+
+
+def test_table(first, out):
+    rows, results = table(first.stdout), read(out)["results"]
+    assert list(rows) == list(results) == ROWS
+    for name, (clouds, points, bits, accuracy) in rows.items():
+        result = results[name]
+        assert int(clouds.replace(",", "")) == result["num_clouds"]
+        assert int(points.replace(",", "")) == result["num_points"]
+        assert int(bits.replace(",", "")) == result["bits"]
+        shown = f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f} % ("
+        assert accuracy.startswith(shown)
+        assert "smoke" in accuracy
+
+
+def test_sizes(first, out):
+    results = read(out)["results"]
+    assert [results[name]["num_clouds"] for name in ROWS] == [10, 60, 60, 80]
+    budget = 96 * 64 * 10
+    assert results["random clouds"]["bits"] == budget
+    assert results["initial set"]["bits"] == results["distilled"]["bits"] <= budget
+    assert results["whole set"]["bits"] == 8 * budget
+
+
+def test_files(first, out):
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoint.safetensors",
+        "distilled.png",
+        "distilled.safetensors",
+        "results.json",
+    ]
+    assert (out / "distilled.png").read_bytes().startswith(b"\x89PNG")
+    for path in out.iterdir():
+        assert path.name in first.stdout
+
+
+def test_distilled_set(first, out):
+    synthetic = SyntheticPointCloudDataset(out / "distilled.safetensors")
+    assert len(synthetic) == 60
+    assert synthetic.class_names[:2] == ["airplane", "bed"]
+    assert synthetic.provenance == read(out)["provenance"]
+    assert synthetic.provenance["steps"] == 2
+    assert synthetic.provenance["source"] == "shapes"
+
+
+def test_results(first, out):
+    found = read(out)
+    assert 0 < found["distill_seconds"] < found["seconds"]
+    for result in found["results"].values():
+        assert len(result["accuracy"]) == 2
+        assert result["seeds"] == [0, 1]
+        assert np.sum(result["confusion"]) == 2 * 40  # Four test clouds of each of ten classes.
+        assert result["protocol"]["epochs"] <= 2
+
+
+def test_second_start_takes_no_new_steps(first, out):
+    checkpoint = (out / "checkpoint.safetensors").read_bytes()
+    before = read(out)
+    done = start(*SHAPES, "--skip-whole", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert (out / "checkpoint.safetensors").read_bytes() == checkpoint
+    after = read(out)
+    assert list(after["results"]) == ROWS[:3]
+    for name, result in after["results"].items():
+        assert result == before["results"][name]
+    assert after["provenance"] == before["provenance"]
+
+
+def test_own_file(own):
+    out, done = own
+    results = read(out)["results"]
+    assert list(table(done.stdout)) == list(results) == ROWS[:3]
+    assert results["distilled"]["class_names"] == ["a", "b", "c"]
+    assert read(out)["provenance"]["source"] == "mine"
+    synthetic = SyntheticPointCloudDataset(out / "distilled.safetensors")
+    assert len(synthetic) == 3 * 6
+    assert PointCloudArrays.from_npz(out.parent / "mine.npz").class_names == synthetic.class_names
+
+
+def test_other_settings_in_the_same_folder(own):
+    out, _ = own
+    settings = [*SMALL, "--skip-whole", "--seed", "1"]
+    done = start(*settings, "--data", out.parent / "mine.npz", "--out", out)
+    assert done.returncode != 0
+    assert "is of another run: it differs in seed" in done.stderr
+
+
+def test_missing_file(tmp_path):
+    done = start("--data", tmp_path / "none.npz", "--out", tmp_path / "out")
+    assert done.returncode != 0
+    assert f"'path' must be an existing .npz file, got '{tmp_path / 'none.npz'}'" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_option():
+    done = start("--number-of-steps", "3")
+    assert done.returncode == 2
+    assert "unrecognized arguments: --number-of-steps 3" in done.stderr
