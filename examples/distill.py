@@ -45,30 +45,43 @@ def parse_args() -> argparse.Namespace:
     data.add_argument("--data", type=Path, help=".npz with train_points, train_labels, test_...")
     data.add_argument("--dataset", choices=("shapes", "modelnet10", "modelnet40"), default="shapes")
     data.add_argument("--root", type=Path, default=Path("data"), help="where ModelNet lies")
-    data.add_argument("--num-points", type=int, help="points of a cloud (512, ModelNet 1024)")
+    data.add_argument("--num-points", type=int, help="points of a cloud (256, ModelNet 1024)")
     data.add_argument("--num-per-class", type=int, default=100, help="shapes only: training clouds")
     method = parser.add_argument_group("distillation")
     method.add_argument("--ppc", type=int, default=1, help="storage in clouds per class")
     method.add_argument("--num-anchors", type=int, default=4, help="anchors per group, M")
     method.add_argument("--anchor-points", type=int, help="points per anchor, N2 (all that fit)")
-    method.add_argument("--num-morphs", type=int, default=16, help="morphs per group, L")
+    method.add_argument("--num-morphs", type=int, help="morphs per group, L (shapes 4, else 16)")
     method.add_argument("--uniformity-lambda", type=float, default=1000.0, help="sharpness λ")
-    method.add_argument("--steps", type=int, help="steps (shapes 100, otherwise 2000)")
+    method.add_argument("--steps", type=int, help="steps (shapes 150, otherwise 2000)")
+    method.add_argument("--anchor-lr", type=float, help="learning rate (shapes 0.5, otherwise 8)")
+    method.add_argument("--weight-lr", type=float, help="likewise (shapes 0.05, otherwise 0.8)")
     method.add_argument("--seed", type=int, default=0)
     run = parser.add_argument_group("run")
     run.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
     run.add_argument("--protocol", choices=PROTOCOLS, help="training (shapes quick, else paper)")
-    run.add_argument("--eval-seeds", type=int, default=3, help="networks per set, from --seed on")
+    run.add_argument("--eval-seeds", type=int, help="networks per set, from --seed on (2, else 3)")
     run.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
     run.add_argument("--out", type=Path, default=Path("out/distill"))
-    return parser.parse_args()
+    args = parser.parse_args()
+    # The embedded data is for a first look at a CPU: small clouds, few steps. The learning rates
+    # were chosen on a validation split of its training set.
+    shapes = args.data is None and args.dataset == "shapes"
+    small = {"num_morphs": 4, "steps": 150, "anchor_lr": 0.5, "weight_lr": 0.05}
+    paper = {"num_morphs": 16, "steps": 2000, "anchor_lr": 8.0, "weight_lr": 0.8}
+    small |= {"protocol": "quick", "eval_seeds": 2}
+    paper |= {"protocol": "paper", "eval_seeds": 3}
+    for name, value in (small if shapes else paper).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
 def load(args: argparse.Namespace):
     if args.data is not None:
         return [PointCloudArrays.from_npz(args.data, split) for split in ("train", "test")]
     if args.dataset == "shapes":
-        num_points = args.num_points or 512
+        num_points = args.num_points or 256
         sizes = {True: args.num_per_class, False: max(1, args.num_per_class // 2)}
         return [ParametricShapes(train, sizes[train], num_points) for train in (True, False)]
     seed_everything(args.seed)  # SamplePoints draws from the global generators.
@@ -84,9 +97,7 @@ def load(args: argparse.Namespace):
 def main() -> None:
     args = parse_args()
     keep_freed_memory()
-    shapes = args.data is None and args.dataset == "shapes"
-    steps = args.steps if args.steps is not None else (100 if shapes else 2000)
-    protocol = PROTOCOLS[args.protocol or ("quick" if shapes else "paper")]
+    protocol = PROTOCOLS[args.protocol]
     seeds = range(args.seed, args.seed + args.eval_seeds)
     start = time.perf_counter()
     train_set, test_set = load(args)
@@ -99,6 +110,8 @@ def main() -> None:
             anchor_points=args.anchor_points,
             num_morphs=args.num_morphs,
             uniformity_lambda=args.uniformity_lambda,
+            anchor_lr=args.anchor_lr,
+            weight_lr=args.weight_lr,
             steps=steps,
             seed=args.seed,
             device=args.device,
@@ -108,7 +121,7 @@ def main() -> None:
 
     initial = run_distill(0, progress=False)
     began = time.perf_counter()
-    synthetic = run_distill(steps, checkpoint=args.out / "checkpoint.safetensors")
+    synthetic = run_distill(args.steps, checkpoint=args.out / "checkpoint.safetensors")
     distill_seconds = time.perf_counter() - began
     synthetic.save(args.out / "distilled.safetensors")
     plot_distilled(train_set, synthetic, args.out / "distilled.png")
