@@ -209,6 +209,8 @@ def test_to_device(dataset, clouds, device):
     assert torch.equal(dataset[3].pos.cpu(), clouds[3])
 
 
+# torch warns where there are fewer cores than workers, which is none of our concern.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_loader(dataset, clouds, num_workers):
     loader = DataLoader(dataset, batch_size=7, num_workers=num_workers)
