@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,14 @@ class Distillation:
                 if callback is not None:
                     callback(self)
 
-    def config(self) -> dict[str, Any]:
-        """What a run must share with a checkpoint to go on from it, as JSON."""
+    @cached_property
+    def _real_sha256(self) -> str:
         sha = hashlib.sha256(self.bank.pos.cpu().numpy().tobytes())
         sha.update(self.bank.y.cpu().numpy().tobytes())
+        return sha.hexdigest()[:16]
+
+    def config(self) -> dict[str, Any]:
+        """What a run must share with a checkpoint to go on from it, as JSON."""
         return {
             "parameterization": self.parameterization.describe(),
             "matching": type(self.matching).__name__,
@@ -175,7 +180,7 @@ class Distillation:
             "momentum": self.optimizer.defaults["momentum"],
             "learning_rates": [group["lr"] for group in self.optimizer.param_groups],
             "num_real_clouds": len(self.bank),
-            "real_sha256": sha.hexdigest()[:16],
+            "real_sha256": self._real_sha256,
         }
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:

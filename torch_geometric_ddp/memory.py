@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Lets the process keep the memory of freed tensors for the next ones, on Linux with glibc.
 
     By default every tensor above 32 MiB is given back when it is freed, and the next one is paid
-    for page by page, which takes up to a third of a distillation step on a CPU. Call it once, at
-    the start of a program; the process then stays as large as it ever was.
+    for page by page, which shows in every distillation step on a CPU. Call it once, at the start of
+    a program; the process then stays as large as it ever was.
 
     Returns:
         Whether it had an effect, which it has on Linux with glibc only.

@@ -109,7 +109,7 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
     check_finite("pos", pos)
     half = pos.dtype in (torch.float16, torch.bfloat16)
     wide = (pos.float() if half else pos).detach()
-    if pos.device.type == "cpu":  # A k-d tree beats all pairs from about a hundred points on.
+    if pos.device.type == "cpu":  # A k-d tree, cloud by cloud, beats all pairs there.
         tree = _scipy_knn_distance if torch_cluster is None else _cluster_knn_distance
         return torch.stack(thread_map(lambda cloud: tree(cloud, k), wide)).to(pos.dtype)
     # The exact differences: the inner-product form of cdist loses the nearest distances.

@@ -13,15 +13,11 @@ __all__ = ["seeded"]
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seeds torch's global generators inside, and leaves them as they were outside."""
-    if device.type == "cuda":
-        with torch.random.fork_rng([device]):
-            torch.manual_seed(seed)
-            yield
-        return
-    # Not torch.manual_seed, which also seeds the generators of every GPU there is.
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(seed)
-    try:
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if cuda else []):
+        # Not torch.manual_seed, which also seeds the generators of every other GPU there is.
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
-    finally:
-        torch.default_generator.set_state(state)
