@@ -116,6 +116,28 @@ def test_class_without_clouds_cannot_be_drawn():
         bank.check_every_class()
 
 
+@given(counts=COUNTS, num=st.integers(1, 16), seed=st.integers(0, 2**16))
+def test_smallest_is_a_stable_sort_of_every_class(counts, num, seed):
+    bank = bank_of(counts)
+    keys = torch.randint(4, (len(bank),), generator=generator(seed)).float()
+    keys[keys == 3] = float("inf")
+    index = bank.smallest(keys, num)
+    for c, row in enumerate(index.tolist()):
+        members = sorted((bank.y == c).nonzero().flatten().tolist(), key=lambda i: keys[i])
+        assert row == [members[k % len(members)] for k in range(num)]
+
+
+def test_cycle_starts_again():
+    index = torch.tensor([[4, 2, 9], [7, 0, 0]])  # Of three and of one cloud.
+    found = bank_of([3, 1]).cycle(index, 5)
+    assert found.tolist() == [[4, 2, 9, 4, 2], [7] * 5]
+
+
+def test_smallest_of_a_class_without_clouds():
+    with pytest.raises(ValueError, match="every class must have a cloud"):
+        bank_of([2, 0, 2]).smallest(torch.zeros(4), 1)
+
+
 # Taking ###########################################################################################
 
 
@@ -144,6 +166,15 @@ def test_batch_is_that_of_pyg(sizes, picks):
 def test_batch_of_one_size_knows_it():
     assert bank_of([2, 2]).batch(torch.tensor([1, 0])).num_points == 2
     assert "num_points" not in bank_of([1, 1], torch.tensor([2, 3])).batch(torch.tensor([0]))
+
+
+@pytest.mark.parametrize(("max_points", "sizes"), [(1, [1] * 4), (11, [2, 2]), (99, [4])])
+def test_batches_hold_all_clouds_in_order(max_points, sizes):
+    bank = bank_of([3, 1], torch.tensor([2, 5, 3, 4]))
+    batches = list(bank.batches(max_points))
+    assert [batch.num_graphs for batch in batches] == sizes
+    assert torch.equal(torch.cat([batch.pos for batch in batches]), bank.pos)
+    assert torch.equal(torch.cat([batch.y for batch in batches]), bank.y)
 
 
 def test_dense():

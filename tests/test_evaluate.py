@@ -11,10 +11,14 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import MLP, PointNetConv, global_max_pool
 from torch_geometric.transforms import Compose
+from tqdm import tqdm
 
 from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, Evaluation, Protocol, distill, evaluate
+from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.datasets import PointCloudArrays
+from torch_geometric_ddp.evaluate import fit
 from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.seeding import seeded
 from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
 
 SHORT = Protocol("short", epochs=4, batch_size=4)
@@ -302,6 +306,62 @@ def test_training_is_a_plain_loop():
             optimizer.step()
     for mine, theirs in zip(keeper.made[0].parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def fitted(observer=None, kind=DropNet):
+    bank = PointCloudBank.from_dataset(toy_set()).normalize()
+    with seeded(4, bank.device):
+        net = kind(3)
+        fit(net, bank, SHORT, 4, observer=observer)
+    return net
+
+
+@pytest.mark.parametrize("kind", [TinyNet, DropNet, NormNet])
+def test_fit_is_the_training_of_evaluate(kind):
+    keeper = Keeper(kind)
+    run(network=keeper, seeds=[4])
+    assert same(keeper.made[0], fitted(kind=kind))
+
+
+def test_observer_sees_every_forward_pass_and_changes_nothing(batches):
+    seen = []
+    net = fitted(lambda index, logits: seen.append((index, logits)), Recorder)
+    clouds = PointCloudBank.from_dataset(toy_set()).normalize().dense()
+    assert len(seen) == len(batches) == SHORT.epochs * 5
+    for (index, logits), (training, pos, y) in zip(seen, batches, strict=True):
+        assert training
+        assert torch.equal(clouds[index].flatten(0, 1), pos)
+        assert toy_set()._data.y[index].flatten().tolist() == y
+        assert logits.shape == (len(index), 3)
+        assert not logits.requires_grad
+    assert same(net, fitted(kind=TinyNet))
+
+
+def test_observer_gets_the_logits_of_the_loss():
+    seen, losses = [], []
+    bank = PointCloudBank.from_dataset(toy_set())
+
+    class Bar(tqdm):
+        def set_postfix(self, loss):
+            losses.append(float(loss))
+
+    protocol = Protocol("x", epochs=2, batch_size=18)
+    with Bar(disable=True) as bar, seeded(0, bank.device):
+        fit(TinyNet(3), bank, protocol, bar=bar, observer=lambda i, x: seen.append((bank.y[i], x)))
+    expected = [nn.functional.cross_entropy(logits, y).item() for y, logits in seen]
+    assert losses == pytest.approx(expected, abs=6e-4)  # The bar rounds.
+
+
+def test_another_trainer():
+    calls = []
+
+    def trainer(model, train, protocol, seed, bar):
+        calls.append((type(model), len(train), protocol, seed))
+        bar.update(protocol.epochs)
+
+    result = run(trainer=trainer, network=lambda n: Constant(1), seeds=[3, 7])
+    assert calls == [(Constant, 18, SHORT, 3), (Constant, 18, SHORT, 7)]
+    assert result.confusion[:, 1].tolist() == [12, 12, 12]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -136,13 +136,34 @@ class PointCloudBank:
             num (int): The number of clouds of each class.
             generator (torch.Generator, optional): A generator on the CPU. (default: the global)
         """
-        check_int("num", num)
-        self.check_every_class()
         # On the CPU, so that a seed means the same on every device.
         keys = torch.rand(self._absent.shape, generator=generator)
         order = keys.masked_fill_(self._absent, 2.0).argsort(dim=1).to(self.device)
-        rank = torch.arange(num, device=self.device) % self._counts[:, None]
-        return self._members.gather(1, order.gather(1, rank))
+        return self.cycle(self._members.gather(1, order), num)
+
+    def smallest(self, keys: Tensor, num: int) -> Tensor:
+        """The clouds of every class with the smallest keys, as indices :obj:`[C, num]`.
+
+        They come in ascending order, equal ones in that of the data set; a class with fewer than
+        :obj:`num` clouds starts again.
+
+        Args:
+            keys (torch.Tensor): A floating point number for every cloud, :obj:`[n]`, not NaN.
+            num (int): The number of clouds of each class.
+        """
+        # Stable, so that even after infinite keys what is absent comes last.
+        rows = keys[self._members].masked_fill(self._absent.to(keys.device), float("inf"))
+        return self.cycle(self._members.gather(1, rows.argsort(dim=1, stable=True)), num)
+
+    def cycle(self, index: Tensor, num: int) -> Tensor:
+        """The first :obj:`num` of the clouds :obj:`index [C, k]`, as indices :obj:`[C, num]`.
+
+        A class with fewer than :obj:`num` clouds starts again from its first.
+        """
+        check_int("num", num)
+        self.check_every_class()
+        rank = torch.arange(num, device=index.device) % self._counts[:, None]
+        return index.gather(1, rank)
 
     def batch(self, index: Tensor) -> Batch:
         """The clouds :obj:`index [B]` as a PyG batch, whatever their sizes."""
@@ -153,6 +174,17 @@ class PointCloudBank:
         extra: dict[str, Any] = {} if self.num_points is None else {"num_points": self.num_points}
         pos = self.pos[self.starts[index][owner] + step]
         return Batch(pos=pos, y=self.y[index], batch=owner, ptr=ptr, **extra)
+
+    def batches(self, max_points: int = 1 << 15) -> Iterator[Batch]:
+        """All clouds in their order, as batches of :obj:`max_points` points or of one cloud.
+
+        Args:
+            max_points (int): The most points of a batch of several clouds. (default:
+                :obj:`32768`, for networks that need no gradient)
+        """
+        clouds = max(1, max_points // int(self.sizes.max()))
+        for index in torch.arange(len(self), device=self.device).split(clouds):
+            yield self.batch(index)
 
 
 def _points_of(data: Data, i: int) -> Tensor:

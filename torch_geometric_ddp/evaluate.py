@@ -16,10 +16,7 @@ from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.seeding import seeded
 
-__all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Evaluation", "Protocol", "evaluate"]
-
-# Points of a test batch, which needs no gradient.
-_TEST_POINTS = 1 << 15
+__all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Evaluation", "Protocol", "evaluate", "fit"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +142,62 @@ class Evaluation:
         return f"{100 * self.mean:.1f}{spread} % ({self.protocol.name} protocol, {count})"
 
 
+def fit(
+    model: nn.Module,
+    train: PointCloudBank,
+    protocol: Protocol = PAPER,
+    seed: int = 0,
+    bar: tqdm[Any] | None = None,
+    observer: Callable[[Tensor, Tensor], None] | None = None,
+) -> None:
+    r"""Trains a network in place by a protocol, as :meth:`evaluate` does.
+
+    SGD on the cross-entropy; every epoch takes all clouds once, in a new order. Dropout reads
+    torch's global generators: make the network and train it inside of one
+    :meth:`~torch_geometric_ddp.seeding.seeded` to repeat both.
+
+    Args:
+        model (torch.nn.Module): The network, on the device of the clouds. It takes a PyG batch and
+            gives logits :obj:`[B, C]`.
+        train (PointCloudBank): The clouds, taken as they are: the caller normalises them where the
+            protocol says so.
+        protocol (Protocol): How it is trained. (default: :obj:`PAPER`)
+        seed (int): Fixes the order of the clouds. (default: :obj:`0`)
+        bar (tqdm, optional): A progress bar that counts epochs. (default: none)
+        observer (callable, optional): Called after every forward pass with the clouds of the batch
+            :obj:`index [B]` and their logits :obj:`[B, C]`, detached, in training mode.
+    """
+    if bar is None:
+        bar = tqdm(disable=True)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        fused=True,  # One pass over the parameters instead of several.
+    )
+    milestone = max(1, round(protocol.epochs * protocol.decay_after))
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
+    order = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(protocol.epochs):
+        total = torch.zeros((), device=train.device)
+        for index in torch.randperm(len(train), generator=order).split(protocol.batch_size):
+            index = index.to(train.device)
+            batch = train.batch(index)
+            logits = model(batch)
+            if observer is not None:
+                observer(index, logits.detach())
+            loss = nn.functional.cross_entropy(logits, batch.y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(index)
+        scheduler.step()
+        bar.update()
+        bar.set_postfix(loss=f"{float(total) / len(train):.3f}")
+
+
 def evaluate(
     train_set: Iterable[Data],
     test_set: Iterable[Data],
@@ -154,6 +207,7 @@ def evaluate(
     device: torch.device | str | None = None,
     progress: bool = True,
     name: str = "Evaluate",
+    trainer: Callable[[nn.Module, PointCloudBank, Protocol, int, tqdm[Any]], object] = fit,
 ) -> Evaluation:
     r"""Trains networks from scratch on one set and tests them on another.
 
@@ -173,6 +227,9 @@ def evaluate(
         device (torch.device, optional): Where to train. (default: where the training set lies)
         progress (bool): Whether to show the progress. (default: :obj:`True`)
         name (str): What to call it in the progress bar. (default: :obj:`"Evaluate"`)
+        trainer (callable): Trains a network in place, such as
+            :meth:`~torch_geometric_ddp.coreset.watch`, which keeps what it sees of the training.
+            (default: :meth:`fit`)
 
     Returns:
         The :class:`Evaluation`.
@@ -203,7 +260,7 @@ def evaluate(
         for seed in seeds:
             with seeded(seed, train.device):
                 model = network(num_classes).to(train.device)
-                _train(model, train, protocol, seed, bar)
+                trainer(model, train, protocol, seed, bar)
             table = _confusion(model, test, num_classes)
             confusion += table
             accuracy.append(int(table.diagonal().sum()) / int(table.sum()))
@@ -214,39 +271,9 @@ def evaluate(
     return Evaluation(scores, confusion, class_names, seeds, protocol, len(train), points)
 
 
-def _train(
-    model: nn.Module, train: PointCloudBank, protocol: Protocol, seed: int, bar: tqdm[Any]
-) -> None:
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=protocol.lr,
-        momentum=protocol.momentum,
-        weight_decay=protocol.weight_decay,
-        fused=True,  # One pass over the parameters instead of several.
-    )
-    milestone = max(1, round(protocol.epochs * protocol.decay_after))
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
-    order = torch.Generator().manual_seed(seed)
-    model.train()
-    for _ in range(protocol.epochs):
-        total = torch.zeros((), device=train.device)
-        for index in torch.randperm(len(train), generator=order).split(protocol.batch_size):
-            batch = train.batch(index.to(train.device))
-            loss = nn.functional.cross_entropy(model(batch), batch.y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(index)
-        scheduler.step()
-        bar.update()
-        bar.set_postfix(loss=f"{float(total) / len(train):.3f}")
-
-
 @torch.no_grad()
 def _confusion(model: nn.Module, test: PointCloudBank, num_classes: int) -> Tensor:
     model.eval()
-    clouds = max(1, _TEST_POINTS // int(test.sizes.max()))
-    indices = torch.arange(len(test), device=test.device).split(clouds)
-    guess = torch.cat([model(test.batch(index)).argmax(dim=1) for index in indices])
+    guess = torch.cat([model(batch).argmax(dim=1) for batch in test.batches()])
     pairs = torch.bincount(test.y * num_classes + guess, minlength=num_classes**2)
     return pairs.view(num_classes, num_classes).cpu()
