@@ -1,5 +1,22 @@
 """Sets that are chosen from the real clouds instead of optimised."""
 
+from torch_geometric_ddp.coreset.forgetting import ForgettingEvents, forgetting_coreset
+from torch_geometric_ddp.coreset.herding import herding_coreset
+from torch_geometric_ddp.coreset.k_center import k_center_coreset
+from torch_geometric_ddp.coreset.observation import Observation
+from torch_geometric_ddp.coreset.observe import global_features, observe, watch
 from torch_geometric_ddp.coreset.random import random_coreset
+from torch_geometric_ddp.coreset.selection import nearest_to_mean
 
-__all__ = ["random_coreset"]
+__all__ = [
+    "ForgettingEvents",
+    "Observation",
+    "forgetting_coreset",
+    "global_features",
+    "herding_coreset",
+    "k_center_coreset",
+    "nearest_to_mean",
+    "observe",
+    "random_coreset",
+    "watch",
+]

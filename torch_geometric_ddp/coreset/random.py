@@ -9,8 +9,8 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.coreset.selection import real_coreset
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.parameterization import FullResolution
 
 __all__ = ["random_coreset"]
 
@@ -34,9 +34,5 @@ def random_coreset(
     check_int("ppc", ppc)
     check_int("seed", seed, minimum=0)
     bank = PointCloudBank.from_dataset(dataset)
-    index = bank.draw(ppc, torch.Generator().manual_seed(seed)).flatten()
-    clouds = FullResolution(bank.dense()[index], bank.num_classes)
-    provenance = {"method": "random", "ppc": ppc, "seed": seed, "bits": clouds.storage_bits()}
-    return SyntheticPointCloudDataset(
-        clouds, class_names=bank.class_names, provenance={**provenance, "chosen": index.tolist()}
-    )
+    index = bank.draw(ppc, torch.Generator().manual_seed(seed))
+    return real_coreset(bank, index, {"method": "random", "seed": seed})

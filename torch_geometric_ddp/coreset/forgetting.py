@@ -1,0 +1,86 @@
+"""The coreset of the clouds that a network forgets most often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.coreset.observation import Observation
+from torch_geometric_ddp.coreset.selection import observed_bank, real_coreset
+from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+
+__all__ = ["ForgettingEvents", "forgetting_coreset"]
+
+
+class ForgettingEvents:
+    r"""Counts how often a network forgets every cloud while it is trained.
+
+    A cloud is forgotten when it is classified wrongly and was classified rightly the last time
+    that it was shown: `"An Empirical Study of Example Forgetting during Deep Neural Network
+    Learning" <https://arxiv.org/abs/1812.05159>`_ (Toneva et al., ICLR 2019, section 3). As there,
+    the predictions are those of the training itself, with dropout. An observer for
+    :meth:`~torch_geometric_ddp.evaluate.fit`.
+
+    Args:
+        y (torch.Tensor): The labels of all clouds, :obj:`[n]`.
+    """
+
+    def __init__(self, y: Tensor) -> None:
+        self.y = y
+        self._count = torch.zeros_like(y)
+        self._shown = torch.zeros_like(y)
+        self._right = torch.zeros_like(y, dtype=torch.bool)
+        self._learned = torch.zeros_like(y, dtype=torch.bool)
+
+    def __call__(self, index: Tensor, logits: Tensor) -> None:
+        """Notes the logits :obj:`[B, C]` of the different clouds :obj:`index [B]`."""
+        right = logits.argmax(dim=1) == self.y[index]
+        self._count[index] += self._right[index] & ~right
+        self._shown[index] += 1
+        self._right[index] = right
+        self._learned[index] |= right
+
+    def counts(self) -> Tensor:
+        """The number of events of every cloud, :obj:`[n]` (:obj:`int64`).
+
+        The paper calls clouds that were never classified rightly forgotten infinitely often. They
+        get the number of times that they were shown, the epochs, which no other cloud can reach:
+        it takes two showings to be forgotten once.
+        """
+        return torch.where(self._learned, self._count, self._shown)
+
+
+def forgetting_coreset(
+    dataset: Iterable[Data], ppc: int, observation: Observation, seed: int = 0
+) -> SyntheticPointCloudDataset:
+    """Chooses the real clouds of every class that were forgotten most often in training.
+
+    `"An Empirical Study of Example Forgetting during Deep Neural Network Learning"
+    <https://arxiv.org/abs/1812.05159>`_ (Toneva et al., ICLR 2019); see
+    :class:`ForgettingEvents`. Clouds that were forgotten equally often come in random order, and
+    a class with fewer than :obj:`ppc` clouds starts again.
+
+    Args:
+        dataset (Dataset): The real set, clouds of one size.
+        ppc (int): Clouds per class.
+        observation (Observation): What :meth:`observe` saw of the same clouds.
+        seed (int): Decides between clouds that were forgotten equally often. (default: :obj:`0`)
+
+    Returns:
+        The chosen clouds, stored at full resolution.
+
+    Raises:
+        TypeError, ValueError: If the data or an argument do not fit.
+    """
+    check_int("seed", seed, minimum=0)
+    bank, _ = observed_bank(dataset, ppc, observation)
+    # Below one, and on the CPU, so that a seed means the same on every device.
+    tie = torch.rand(len(bank), generator=torch.Generator().manual_seed(seed))
+    forgotten = observation.forgetting.to(bank.device) + tie.to(bank.device, torch.float64)
+    index = bank.smallest(-forgotten, ppc)
+    provenance = {"method": "forgetting", "seed": seed, "observation": observation.config}
+    return real_coreset(bank, index, provenance)

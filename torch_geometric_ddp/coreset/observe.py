@@ -1,0 +1,134 @@
+"""What one network trained on the whole real set says of its clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.batching import Layout
+from torch_geometric_ddp.coreset.forgetting import ForgettingEvents
+from torch_geometric_ddp.coreset.observation import Observation
+from torch_geometric_ddp.distill import versions
+from torch_geometric_ddp.evaluate import CPU, Protocol, fit
+from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.seeding import seeded
+
+__all__ = ["global_features", "observe", "watch"]
+
+
+@torch.no_grad()
+def global_features(model: Backbone, bank: PointCloudBank) -> Tensor:
+    r"""The maximum over the points of a cloud of every channel of its per-point feature.
+
+    Args:
+        model (Backbone): The network, put in evaluation mode.
+        bank (PointCloudBank): The clouds, taken as they are.
+
+    Returns:
+        The features :obj:`[n, F]` of all clouds.
+    """
+    model.eval()
+    rows = []
+    for batch in bank.batches():
+        features = model.point_features(batch)
+        rows.append(Layout.of(batch).dense(features).amax(dim=1))
+    return torch.cat(rows)
+
+
+def watch(
+    model: nn.Module,
+    train: PointCloudBank,
+    protocol: Protocol = CPU,
+    seed: int = 0,
+    bar: tqdm[Any] | None = None,
+) -> Observation:
+    """Trains a network in place as :meth:`~torch_geometric_ddp.evaluate.fit` does, and observes it.
+
+    Takes the place of :meth:`fit` where a training is made anyway, such as that of the whole set:
+
+    .. code-block:: python
+
+        seen = {}
+
+        def trainer(model, train, protocol, seed, bar):
+            seen[seed] = watch(model, train, protocol, seed, bar)
+
+        whole = evaluate(train_set, test_set, protocol=protocol, seeds=[0], trainer=trainer)
+        chosen = herding_coreset(train_set, 1, seen[0])
+
+    Args:
+        model (Backbone): The network, on the device of the clouds.
+        train (PointCloudBank): The clouds, taken as they are.
+        protocol (Protocol): How it is trained. (default: :obj:`CPU`)
+        seed (int): Fixes the order of the clouds. (default: :obj:`0`)
+        bar (tqdm, optional): A progress bar that counts epochs. (default: none)
+
+    Returns:
+        The :class:`Observation`, on the CPU.
+
+    Raises:
+        TypeError: If the network is no :class:`~torch_geometric_ddp.nn.Backbone`.
+    """
+    if not isinstance(model, Backbone):
+        raise TypeError(
+            f"the network must be a Backbone, which has point_features, got {type(model).__name__}"
+        )
+    events = ForgettingEvents(train.y)
+    fit(model, train, protocol, seed, bar, events)
+    config = {
+        "network": type(model).__name__,
+        "protocol": asdict(protocol),
+        "seed": seed,
+        "device": train.device.type,
+        "versions": versions(),
+    }
+    features = global_features(model, train)
+    return Observation(features.cpu(), events.counts().cpu(), train.y.cpu(), config)
+
+
+def observe(
+    dataset: Iterable[Data],
+    network: Callable[[int], Backbone] = PointNet,
+    protocol: Protocol = CPU,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> Observation:
+    """Trains one network on the whole real set and observes it.
+
+    The training is that of :meth:`~torch_geometric_ddp.evaluate.evaluate` with the same protocol
+    and seed, bit for bit. Where that is done anyway, :meth:`watch` observes it.
+
+    Args:
+        dataset (Dataset): The real set. It is read once.
+        network (callable): Makes a backbone from the number of classes. (default:
+            :obj:`PointNet`)
+        protocol (Protocol): How it is trained, and whether the clouds are normalised. (default:
+            :obj:`CPU`; :meth:`Protocol.for_large_sets` shortens it for thousands of clouds)
+        seed (int): Fixes the initial network, the order of the clouds and the dropout.
+            (default: :obj:`0`)
+        device (torch.device, optional): Where to train. (default: where the clouds lie)
+        progress (bool): Whether to show the progress. (default: :obj:`True`)
+
+    Returns:
+        The :class:`Observation`, on the CPU.
+
+    Raises:
+        TypeError, ValueError: If the data or an argument do not fit, before any long work.
+    """
+    check_int("seed", seed, minimum=0)
+    bank = PointCloudBank.from_dataset(dataset, device)
+    bank.check_every_class()
+    bank = bank.normalize() if protocol.normalize else bank
+    bar = tqdm(total=protocol.epochs, desc="Observe", unit="epoch", disable=not progress)
+    with bar, seeded(seed, bank.device):
+        model = network(bank.num_classes).to(bank.device)
+        return watch(model, bank, protocol, seed, bar)

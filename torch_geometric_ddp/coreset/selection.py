@@ -1,0 +1,96 @@
+"""What the coresets share: reading the real set, class means, and the chosen clouds as a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import scatter
+
+from torch_geometric_ddp._checks import check_finite, check_int
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.coreset.observation import Observation
+from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.parameterization import FullResolution
+
+__all__ = ["class_means", "nearest_to_mean", "observed_bank", "real_coreset"]
+
+
+def observed_bank(
+    dataset: Iterable[Data], ppc: int, observation: Observation
+) -> tuple[PointCloudBank, Tensor]:
+    """Reads a real set that was observed.
+
+    Returns:
+        The clouds, and their features :obj:`[n, F]` on the same device in double precision, so
+        that what is chosen doesn't hang on the order in which a sum is taken.
+
+    Raises:
+        TypeError, ValueError: If the data or :obj:`ppc` do not fit or another set was observed.
+    """
+    check_int("ppc", ppc)
+    if not isinstance(observation, Observation):
+        raise TypeError(f"'observation' must be an Observation, got {type(observation).__name__}")
+    bank = PointCloudBank.from_dataset(dataset)
+    bank.check_every_class()
+    bank.dense()  # Raises if the clouds have different sizes.
+    if not torch.equal(bank.y, observation.y.to(bank.y)):
+        raise ValueError(
+            "'observation' must be of the clouds of 'dataset' in their order, got one of "
+            f"{len(observation.y)} clouds for {len(bank)} clouds of other labels"
+        )
+    return bank, observation.features.to(bank.device, torch.float64)
+
+
+def class_means(bank: PointCloudBank, features: Tensor) -> Tensor:
+    """The means :obj:`[C, F]` of the features :obj:`[n, F]` of every class."""
+    return scatter(features, bank.y, dim_size=bank.num_classes, reduce="mean")
+
+
+def nearest_to_mean(bank: PointCloudBank, features: Tensor, num: int = 1) -> Tensor:
+    r"""The clouds of every class whose features lie nearest to the mean of the class.
+
+    They come by :math:`\| f_i - \mu_c \|`, nearest first; PCC starts from them. A class with
+    fewer than :obj:`num` clouds starts again from the nearest.
+
+    Args:
+        bank (PointCloudBank): The real clouds.
+        features (torch.Tensor): Their features :obj:`[n, F]`.
+        num (int): The number of clouds of each class. (default: :obj:`1`)
+
+    Returns:
+        Their indices :obj:`[C, num]`.
+
+    Raises:
+        TypeError, ValueError: If an argument does not fit or a class has no clouds.
+    """
+    if features.dim() != 2 or len(features) != len(bank):
+        raise ValueError(
+            f"'features' must have shape [{len(bank)}, F], a row for every cloud, got "
+            f"{list(features.shape)}"
+        )
+    check_finite("features", features)
+    features = features.to(bank.device, torch.float64)
+    away = features - class_means(bank, features)[bank.y]
+    return bank.smallest(away.square().sum(dim=1), num)
+
+
+def real_coreset(
+    bank: PointCloudBank, index: Tensor, provenance: Mapping[str, Any]
+) -> SyntheticPointCloudDataset:
+    """The real clouds :obj:`index [C, K]` as a set stored at full resolution.
+
+    The provenance gains the PPC, the bits and the indices that were chosen.
+    """
+    chosen = index.flatten()
+    clouds = FullResolution(bank.dense()[chosen], bank.num_classes)
+    provenance = {
+        **provenance,
+        "ppc": index.size(1),
+        "bits": clouds.storage_bits(),
+        "chosen": chosen.tolist(),
+    }
+    return SyntheticPointCloudDataset(clouds, class_names=bank.class_names, provenance=provenance)
