@@ -14,9 +14,7 @@ import json
 import time
 from pathlib import Path
 
-import torch_geometric.transforms as T
-from torch_geometric.datasets import ModelNet
-from torch_geometric.seed import seed_everything
+from common import add_data_arguments, load, source
 
 from torch_geometric_ddp import (
     CPU,
@@ -24,8 +22,6 @@ from torch_geometric_ddp import (
     QUICK,
     SMOKE,
     Evaluation,
-    ParametricShapes,
-    PointCloudArrays,
     StorageBudget,
     distill,
     evaluate,
@@ -41,12 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", type=Path, help=".npz with train_points, train_labels, test_...")
-    data.add_argument("--dataset", choices=("shapes", "modelnet10", "modelnet40"), default="shapes")
-    data.add_argument("--root", type=Path, default=Path("data"), help="where ModelNet lies")
-    data.add_argument("--num-points", type=int, help="points of a cloud (256, ModelNet 1024)")
-    data.add_argument("--num-per-class", type=int, default=100, help="shapes only: training clouds")
+    add_data_arguments(parser)
     method = parser.add_argument_group("distillation")
     method.add_argument("--ppc", type=int, default=1, help="storage in clouds per class")
     method.add_argument("--num-anchors", type=int, default=4, help="anchors per group, M")
@@ -54,8 +45,8 @@ def parse_args() -> argparse.Namespace:
     method.add_argument("--num-morphs", type=int, help="morphs per group, L (shapes 4, else 16)")
     method.add_argument("--uniformity-lambda", type=float, default=1000.0, help="sharpness λ")
     method.add_argument("--steps", type=int, help="steps (shapes 150, otherwise 2000)")
-    method.add_argument("--anchor-lr", type=float, help="learning rate (shapes 0.5, otherwise 8)")
-    method.add_argument("--weight-lr", type=float, help="likewise (shapes 0.05, otherwise 0.8)")
+    method.add_argument("--anchor-lr", type=float, help="learning rate (shapes 0.5, otherwise 2.5)")
+    method.add_argument("--weight-lr", type=float, help="likewise (shapes 0.05, otherwise 0.25)")
     method.add_argument("--seed", type=int, default=0)
     run = parser.add_argument_group("run")
     run.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
@@ -65,33 +56,16 @@ def parse_args() -> argparse.Namespace:
     run.add_argument("--out", type=Path, default=Path("out/distill"))
     args = parser.parse_args()
     # The embedded data is for a first look at a CPU: small clouds, few steps. The learning rates
-    # were chosen on a validation split of its training set.
+    # were chosen on validation splits of the training sets.
     shapes = args.data is None and args.dataset == "shapes"
     small = {"num_morphs": 4, "steps": 150, "anchor_lr": 0.5, "weight_lr": 0.05}
-    paper = {"num_morphs": 16, "steps": 2000, "anchor_lr": 8.0, "weight_lr": 0.8}
+    paper = {"num_morphs": 16, "steps": 2000, "anchor_lr": 2.5, "weight_lr": 0.25}
     small |= {"protocol": "quick", "eval_seeds": 2}
     paper |= {"protocol": "paper", "eval_seeds": 3}
     for name, value in (small if shapes else paper).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     return args
-
-
-def load(args: argparse.Namespace):
-    if args.data is not None:
-        return [PointCloudArrays.from_npz(args.data, split) for split in ("train", "test")]
-    if args.dataset == "shapes":
-        num_points = args.num_points or 256
-        sizes = {True: args.num_per_class, False: max(1, args.num_per_class // 2)}
-        return [ParametricShapes(train, sizes[train], num_points) for train in (True, False)]
-    seed_everything(args.seed)  # SamplePoints draws from the global generators.
-    sample = T.Compose([T.SamplePoints(args.num_points or 1024), T.NormalizeScale()])
-    name = args.dataset.removeprefix("modelnet")
-    sets = [ModelNet(args.root, name, train, pre_transform=sample) for train in (True, False)]
-    folders = sorted(path.name for path in Path(sets[0].raw_dir).iterdir() if path.is_dir())
-    for dataset in sets:  # PyG keeps the labels of the classes, but not their names.
-        dataset.class_names = folders
-    return sets
 
 
 def main() -> None:
@@ -115,7 +89,7 @@ def main() -> None:
             steps=steps,
             seed=args.seed,
             device=args.device,
-            source=args.data.stem if args.data else args.dataset,
+            source=source(args),
             **kwargs,
         )
 

@@ -1,4 +1,4 @@
-"""The example as a user starts it: as a program, with small settings."""
+"""The examples as a user starts them: as programs, with small settings."""
 
 import json
 import os
@@ -18,11 +18,11 @@ SMALL = ["--num-morphs", "2", "--protocol", "smoke", "--eval-seeds", "2", "--ste
 SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
 
 
-def start(*args):
+def start(*args, program="distill.py"):
     # Warnings do not stop the program, but those of its own would be seen by its users.
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "distill.py"), *map(str, args)],
+        [sys.executable, str(ROOT / "examples" / program), *map(str, args)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -167,3 +167,42 @@ def test_unknown_option():
     done = start("--number-of-steps", "3")
     assert done.returncode == 2
     assert "unrecognized arguments: --number-of-steps 3" in done.stderr
+
+
+# compare.py #######################################################################################
+
+
+def compare(out, *args):
+    small = ["--num-per-class", "6", "--num-points", "48", "--steps", "1"]
+    return start(*small, *args, "--out", out, program="compare.py")
+
+
+def test_compare(tmp_path):
+    done = compare(tmp_path, "--methods", "random", "SADM", "whole", "--seeds", "0", "1")
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    assert list(rows) == ["random", "SADM", "whole"]
+    assert all("±" in row[2] for row in rows.values())
+    assert rows["SADM"][8] == "1"
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+    assert "| SADM | 1 |" in (tmp_path / "table.md").read_text()
+    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [run["method"] for run in runs] == ["random", "SADM", "whole"] * 2
+
+    again = compare(tmp_path, "--methods", "random", "SADM", "whole", "--seeds", "0", "1")
+    assert again.returncode == 0, again.stderr
+    assert table(again.stdout) == rows
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 6
+
+
+def test_compare_learning_rates_on_a_validation_split(tmp_path):
+    args = ["--methods", "random", "DM", "--lr", "0.1", "10", "--validate", "0.34", "--seeds", "0"]
+    done = compare(tmp_path, *args)
+    assert done.returncode == 0, done.stderr
+    assert list(table(done.stdout)) == ["random", "DM, lr 0.1", "DM, lr 10"]
+    assert "held out from the training set" in done.stdout
+    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    # Two of six clouds of every class are held out.
+    assert runs[1]["provenance"]["num_real_clouds"] == 40
+    assert [run["settings"] for run in runs] == [{}, {"lr": 0.1}, {"lr": 10.0}]
+    assert compare(tmp_path, "--validate", "1.5").returncode != 0

@@ -2,12 +2,19 @@
 
 import pytest
 import torch
-from helpers import TinyNet, batch_of, mmd_loop, relative, sort_loop
+from helpers import NormNet, TinyNet, batch_of, mmd_loop, relative, sort_loop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp.matching import SADM, UniformityAwareSADM, mmd, sorted_features
+from torch_geometric_ddp.matching import (
+    SADM,
+    DistributionMatching,
+    GradientMatching,
+    UniformityAwareSADM,
+    mmd,
+    sorted_features,
+)
 from torch_geometric_ddp.nn import PointNet
 
 
@@ -500,3 +507,183 @@ def test_more_parts_than_fit_are_refused(real):
 def test_bad_argument(name, value, error):
     with pytest.raises(error, match=f"'{name}' must be"):
         UniformityAwareSADM(**{name: value})
+
+
+# The rivals #######################################################################################
+
+
+def clouds_of(num_classes, per_class, num_points, seed, dtype=torch.float64, device="cpu"):
+    pos = rand(num_classes * per_class, num_points, 3, seed=seed, dtype=dtype, device=device)
+    return pos.requires_grad_()
+
+
+def batch_of_classes(pos, num_classes):
+    y = torch.arange(num_classes, device=pos.device).repeat_interleave(len(pos) // num_classes)
+    return batch_of(pos, y=y)
+
+
+@pytest.mark.parametrize("num_points", [16, 9])
+def test_distribution_matching_is_the_loop(device, num_points):
+    network = TinyNet(3).double().to(device)
+    real, pos = rand(3, 4, 16, 3, device=device), clouds_of(3, 2, num_points, 1, device=device)
+    ours = DistributionMatching()(network, {"pos": real}, batch_of_classes(pos, 3))
+    for c in range(3):
+        means = []
+        for clouds in (real[c], pos[2 * c : 2 * c + 2]):
+            pooled = [network.mlp(cloud).max(dim=0).values for cloud in clouds]
+            means.append(sum(pooled) / len(pooled))
+        torch.testing.assert_close(ours[c], ((means[0] - means[1]) ** 2).sum())
+
+
+def test_distribution_matching_gradcheck():
+    network = TinyNet(2).double().requires_grad_(False)
+    real = {"pos": rand(2, 3, 5, 3)}
+
+    def loss(pos):
+        return DistributionMatching()(network, real, batch_of_classes(pos, 2))
+
+    assert torch.autograd.gradcheck(loss, clouds_of(2, 2, 5, 1))
+
+
+def gradient_loop(network, real, pos, num_classes):
+    """Class by class, with one call of autograd for each gradient."""
+    weights = [p for p in network.parameters() if p.dim() > 1]
+    losses = []
+    for c, own in enumerate(pos.view(num_classes, -1, *pos.shape[1:])):
+        pair = []
+        for clouds in (real[c], own):
+            y = torch.full((len(clouds),), c, device=pos.device)
+            loss = torch.nn.functional.cross_entropy(network(batch_of(clouds)), y)
+            pair.append(torch.autograd.grad(loss, weights, create_graph=True))
+        total = 0.0
+        for theirs, ours in zip(*pair, strict=True):
+            for a, b in zip(theirs.detach(), ours, strict=True):
+                total = total + 1 - (a @ b) / (a.norm() * b.norm() + 1e-6)
+        losses.append(total)
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("kind", [TinyNet, NormNet, PointNet])
+@pytest.mark.parametrize("num_points", [16, 9])
+def test_gradient_matching_is_the_loop(device, kind, num_points):
+    torch.manual_seed(0)
+    network = kind(3).double().to(device).eval()
+    real, pos = rand(3, 4, 16, 3, device=device), clouds_of(3, 2, num_points, 1, device=device)
+    twin = gradient_loop(network, real, pos, 3)
+    (theirs,) = torch.autograd.grad(twin.sum(), pos)
+    network.requires_grad_(False)
+    ours = GradientMatching()(network, {"pos": real}, batch_of_classes(pos, 3))
+    torch.testing.assert_close(ours, twin)
+    (own,) = torch.autograd.grad(ours.sum(), pos)
+    assert relative(own, theirs) < 1e-9
+
+
+def test_gradient_matching_gradcheck():
+    torch.manual_seed(0)
+    network = TinyNet(2).double().requires_grad_(False)
+    real = {"pos": rand(2, 3, 5, 3)}
+
+    def loss(pos):
+        return GradientMatching()(network, real, batch_of_classes(pos, 2))
+
+    assert torch.autograd.gradcheck(loss, clouds_of(2, 2, 5, 1))
+
+
+def test_gradient_matching_of_the_real_clouds_themselves(device):
+    """Every row that the gradient reaches agrees; a row of zeros counts as one, as published."""
+    torch.manual_seed(0)
+    network = TinyNet(3).double().to(device).requires_grad_(False)
+    pos = clouds_of(3, 2, 8, 1, device=device).detach()
+    matching = GradientMatching()
+    loss = matching(network, {"pos": pos.view(3, 2, 8, 3)}, batch_of_classes(pos, 3))
+    found = matching.gradients(network, pos.view(3, 2, 8, 3), torch.arange(3, device=device))
+    zero = sum((g.flatten(2).norm(dim=-1) == 0).sum(dim=-1) for g in found.values())
+    torch.testing.assert_close(loss, zero.double(), atol=1e-2, rtol=0)
+
+
+def test_gradient_matching_leaves_dropout_out(device):
+    torch.manual_seed(0)
+    network = PointNet(2).to(device).requires_grad_(False).train()
+    real = {"pos": rand(2, 3, 16, 3, dtype=torch.float32, device=device)}
+    batch = batch_of_classes(clouds_of(2, 2, 16, 1, torch.float32, device), 2)
+    matching = GradientMatching()
+    assert torch.equal(matching(network, real, batch), matching(network, real, batch))
+
+
+def test_top_row_of_sadm_is_the_loop(device):
+    network = TinyNet(3).double().to(device)
+    real, pos = rand(3, 4, 16, 3, device=device), clouds_of(3, 2, 16, 1, device=device)
+    matching = SADM(absolute=False, weight=2.0, top_weight=1.0)
+    ours = matching(network, {"pos": real}, batch_of_classes(pos, 3))
+    for c in range(3):
+        features = [network.mlp(clouds) for clouds in (real[c], pos[2 * c : 2 * c + 2])]
+        rows = [sort_loop(f, absolute=False) for f in features]
+        top = [f.max(dim=1).values for f in features]
+        torch.testing.assert_close(ours[c], 2 * mmd_loop(*rows) + mmd_loop(*top))
+
+
+def test_gradient_of_the_top_row_is_that_of_the_loop(device):
+    torch.manual_seed(0)
+    network = TinyNet(2).double().to(device).requires_grad_(False)
+    real, pos = rand(2, 3, 5, 3, device=device), clouds_of(2, 2, 5, 1, device=device)
+    matching = SADM(absolute=False, weight=2.0, top_weight=1.0)
+    matching(network, {"pos": real}, batch_of_classes(pos, 2)).sum().backward()
+    for c in range(2):
+        own = pos.detach()[2 * c : 2 * c + 2].requires_grad_()
+        features = [network.mlp(clouds) for clouds in (real[c], own)]
+        rows = [sort_loop(f, absolute=False) for f in features]
+        top = [f.max(dim=1).values for f in features]
+        (2 * mmd_loop(*rows) + mmd_loop(*top)).backward()
+        assert relative(pos.grad[2 * c : 2 * c + 2], own.grad) < 1e-9
+
+
+def test_top_row_of_sadm_against_finite_differences():
+    torch.manual_seed(0)
+    network = TinyNet(1).double().requires_grad_(False)
+    real, pos = rand(1, 3, 5, 3), clouds_of(1, 2, 5, 1).detach()
+
+    def top(pos):
+        return torch.stack([network.mlp(cloud).max(dim=0).values for cloud in pos])
+
+    # No gradient flows through the bandwidth, which finite differences must hold fixed.
+    z = torch.cat([top(real[0]), top(pos)])
+    bandwidth = torch.cdist(z, z).square().sum() / (25 - 5)
+    matching = SADM(absolute=False, weight=0.0, top_weight=1.0)
+    pos.requires_grad_()
+    matching(network, {"pos": real}, batch_of_classes(pos, 1)).sum().backward()
+    flat, step = pos.detach().clone().flatten(), 1e-6
+    for i in range(len(flat)):
+        values = []
+        for sign in (1, -1):
+            moved = flat.clone()
+            moved[i] += sign * step
+            values.append(mmd_loop(top(real[0]), top(moved.view_as(pos)), bandwidth=bandwidth))
+        slope = (values[0] - values[1]) / (2 * step)
+        torch.testing.assert_close(pos.grad.flatten()[i], slope, rtol=1e-5, atol=1e-8)
+
+
+def test_sadm_is_the_loss_of_ddp_with_one_part(tiny, device):
+    """One part as large as the cloud, whose uniformity is the cloud's own."""
+    pos = rand(6, 16, 3, dtype=torch.float32, device=device)
+    synthetic = batch_of_classes(rand(6, 16, 3, seed=1, dtype=torch.float32, device=device), 3)
+    aware, plain = UniformityAwareSADM(k=4), SADM()
+    views = aware.prepare(pos, 16)
+    real = {key: view.view(3, 2, *view.shape[1:]) for key, view in views.items()}
+    assert views["part_pos"].shape == (6, 1, 16, 3)
+    network = tiny.to(device, torch.float32)
+    ours = aware(network, real, synthetic)
+    theirs = plain(network, {"pos": pos.view(3, 2, 16, 3)}, synthetic)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_sadm_samples_real_clouds_down_to_smaller_synthetic_ones(device):
+    pos = rand(5, 20, 3, device=device)
+    small = SADM().prepare(pos, 6)["pos"]
+    assert torch.equal(small, ops.gather_points(pos, ops.farthest_point_sample(pos, 6)))
+    assert SADM().prepare(pos, 20)["pos"] is pos
+
+
+@pytest.mark.parametrize("name", ["weight", "top_weight"])
+def test_bad_weights_of_sadm(name):
+    with pytest.raises(ValueError, match=f"'{name}' must be finite and at least 0, got -1"):
+        SADM(**{name: -1.0})

@@ -1,12 +1,14 @@
 """What is stored, what it costs, and what it unfolds to."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
+from torch_geometric_ddp.parameterization import FullResolution, Rotation, ShapeMorphing
 
 C, K, M, N, L = 3, 2, 4, 10, 5
 
@@ -230,7 +232,7 @@ def test_weights_are_stored_less_the_first():
 
 def test_learning_rates():
     default = [group["lr"] for group in morphing().parameter_groups()]
-    assert default == [8.0, 0.8]
+    assert default == [2.5, 0.25]
     own = morphing(anchor_lr=3.0, weight_lr=0.1).parameter_groups()
     assert [group["lr"] for group in own] == [3.0, 0.1]
 
@@ -311,3 +313,100 @@ def test_shape_morphing_refuses(kwargs, message):
     arguments = {"anchors": torch.zeros(6, M, N, 3), "num_classes": C, "num_morphs": L}
     with pytest.raises(ValueError, match=message):
         ShapeMorphing(**{**arguments, **kwargs})
+
+
+# Turns ############################################################################################
+
+
+def turned(kind, lr=0.01):
+    if kind == "full":
+        return FullResolution(torch.randn(4, 9, 3), 2, rotation_lr=lr)
+    return ShapeMorphing(torch.randn(4, 2, 9, 3), 2, 3, torch.randn(4, 3, 2), rotation_lr=lr)
+
+
+@pytest.mark.parametrize("up", [0, 1, 2])
+def test_turn_by_a_right_angle(up):
+    """About x: y goes to z and z to minus y; and so on around."""
+    rotation = Rotation(torch.zeros(1, 1, 3), up=up)
+    rotation.angle.data.fill_(math.pi / 2)
+    for axis in range(3):
+        unit = torch.eye(3)[axis].view(1, 1, 3)
+        turned = rotation(unit).flatten()
+        if axis == up:
+            expected = torch.eye(3)[axis]
+        elif axis == (up + 1) % 3:
+            expected = torch.eye(3)[(up + 2) % 3]
+        else:
+            expected = -torch.eye(3)[(up + 1) % 3]
+        torch.testing.assert_close(turned, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["full", "morphing"])
+def test_no_angle_is_no_turn(kind):
+    torch.manual_seed(0)
+    parameterization = turned(kind)
+    before = parameterization.clouds()
+    parameterization.rotation = None
+    torch.testing.assert_close(before, parameterization.clouds())
+
+
+@pytest.mark.parametrize("kind", ["full", "morphing"])
+def test_turned_clouds_are_stored_turned(kind):
+    torch.manual_seed(0)
+    parameterization = turned(kind)
+    plain_bits = parameterization.storage_bits()
+    parameterization.rotation.angle.data.normal_()
+    parameterization.rotation.tilt.data.normal_()
+    clouds = parameterization.clouds().detach()
+    assert parameterization.storage_bits() == plain_bits
+    assert set(parameterization.storage()) <= {"pos", "anchors", "weights"}
+    read = type(parameterization).from_storage(
+        parameterization.storage(), parameterization.config(), 2, 2
+    )
+    torch.testing.assert_close(read.clouds().detach(), clouds)
+    # Distances within a stored cloud stay.
+    stored = next(iter(parameterization.storage().values()))
+    own = next(parameterization.parameters()).detach()
+    torch.testing.assert_close(torch.cdist(stored, stored), torch.cdist(own, own))
+    # Some groups are turned as all of them are.
+    some = parameterization.clouds(slice(1, 3)).detach()
+    size = parameterization.clouds_per_group
+    torch.testing.assert_close(some, clouds[size : 3 * size])
+
+
+@pytest.mark.parametrize("kind", ["full", "morphing"])
+def test_angles_are_learned(kind):
+    torch.manual_seed(0)
+    parameterization = turned(kind, lr=0.3)
+    angle, tilt = parameterization.parameter_groups()[-2:]
+    assert (angle["lr"], angle["halve_every"]) == (0.3, 100)
+    assert (tilt["lr"], tilt["halve_every"]) == (0.3 / 10, 100)
+    parameterization.clouds()[..., 0].square().sum().backward()
+    assert float(parameterization.rotation.angle.grad.abs().min()) > 0
+    assert float(parameterization.rotation.tilt.grad.abs().max()) > 0
+
+
+def test_turn_gradcheck():
+    torch.manual_seed(0)
+    rotation = Rotation(torch.zeros(2, 4, 3, dtype=torch.float64))
+    pos = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    rotation.angle.data.normal_()
+    rotation.tilt.data.normal_()
+
+    def turn(pos, angle, tilt):
+        return torch.func.functional_call(rotation, {"angle": angle, "tilt": tilt}, (pos,))
+
+    assert torch.autograd.gradcheck(turn, (pos, rotation.angle, rotation.tilt))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("lr", -1.0, "'rotation_lr' must be finite and at least 0"),
+        ("up", 3, "'up' must be 0, 1 or 2, got 3"),
+        ("halve_every", 0, "'halve_every' must be at least 1"),
+    ],
+)
+def test_bad_turn(name, value, error):
+    with pytest.raises(ValueError, match=error):
+        Rotation(torch.zeros(1, 2, 3), **{name: value})

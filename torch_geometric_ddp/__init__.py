@@ -8,7 +8,8 @@ from torch_geometric_ddp.datasets import (
     PointCloudArrays,
     SyntheticPointCloudDataset,
 )
-from torch_geometric_ddp.distill import Distillation, distill
+from torch_geometric_ddp.distill import distill
+from torch_geometric_ddp.distillation import Distillation
 from torch_geometric_ddp.evaluate import (
     CPU,
     PAPER,
@@ -18,6 +19,7 @@ from torch_geometric_ddp.evaluate import (
     Protocol,
     evaluate,
 )
+from torch_geometric_ddp.methods import Method
 
 __all__ = [
     "CPU",
@@ -26,6 +28,7 @@ __all__ = [
     "SMOKE",
     "Distillation",
     "Evaluation",
+    "Method",
     "ParametricShapes",
     "PointCloudArrays",
     "Protocol",

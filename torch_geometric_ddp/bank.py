@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from torch_geometric_ddp._checks import check_finite, check_int
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["PointCloudBank"]
+
+# What is computed of all clouds and kept, see PointCloudBank.view.
+_VIEWS = 4
 
 
 class PointCloudBank:
@@ -47,6 +51,8 @@ class PointCloudBank:
         self.starts = sizes.cumsum(0) - sizes
         #: The size that all clouds share, or :obj:`None`.
         self.num_points = int(sizes[0]) if bool((sizes == sizes[0]).all()) else None
+        self._views: dict[Hashable, dict[str, Tensor]] = {}
+        self._sha256: str | None = None
         # The clouds of every class, filled up to the largest class.
         self._counts = torch.bincount(y, minlength=self.num_classes)
         order, ends = y.argsort(stable=True), self._counts.cumsum(0)
@@ -118,6 +124,29 @@ class PointCloudBank:
                 "example by the transform FarthestPointSample or PyG's FixedPoints"
             )
         return self.pos.view(-1, self.num_points, 3)
+
+    def view(self, key: Hashable, make: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What :obj:`make` computes of all clouds :obj:`[n, N, 3]`, computed once.
+
+        The last few are kept, so that several runs on one bank share the work.
+
+        Args:
+            key (hashable): What :obj:`make` depends on beside the clouds.
+            make (callable): Gives tensors with a row for every cloud.
+        """
+        if key not in self._views:
+            while len(self._views) >= _VIEWS:
+                del self._views[next(iter(self._views))]
+            self._views[key] = make(self.dense())
+        return self._views[key]
+
+    def sha256(self) -> str:
+        """The first digits of a digest of all clouds and labels."""
+        if self._sha256 is None:
+            digest = hashlib.sha256(self.pos.cpu().numpy().tobytes())
+            digest.update(self.y.cpu().numpy().tobytes())
+            self._sha256 = digest.hexdigest()[:16]
+        return self._sha256
 
     def check_every_class(self) -> None:
         """Raises if a class has no clouds."""

@@ -12,11 +12,10 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._versions import versions
 from torch_geometric_ddp.bank import PointCloudBank
-from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.coreset.forgetting import ForgettingEvents
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.distill import versions
 from torch_geometric_ddp.evaluate import CPU, Protocol, fit
 from torch_geometric_ddp.nn import Backbone, PointNet
 from torch_geometric_ddp.seeding import seeded
@@ -36,11 +35,7 @@ def global_features(model: Backbone, bank: PointCloudBank) -> Tensor:
         The features :obj:`[n, F]` of all clouds.
     """
     model.eval()
-    rows = []
-    for batch in bank.batches():
-        features = model.point_features(batch)
-        rows.append(Layout.of(batch).dense(features).amax(dim=1))
-    return torch.cat(rows)
+    return torch.cat([model.global_features(batch) for batch in bank.batches()])
 
 
 def watch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,17 +21,22 @@ class Matching(nn.Module, ABC):
     computed in chunks or in several processes.
     """
 
-    def prepare(self, pos: Tensor, num_points: int) -> dict[str, Tensor]:
+    def prepare(self, pos: Tensor, num_points: int, progress: bool = False) -> dict[str, Tensor]:
         """Computes, once, what this matching compares of the real clouds.
 
         Args:
             pos (torch.Tensor): All real clouds :obj:`[n, N1, 3]`.
             num_points (int): The number of points of a synthetic cloud.
+            progress (bool): Whether to show the progress. (default: :obj:`False`)
 
         Returns:
             Tensors with a first dimension of :obj:`n`, of which every step draws rows.
         """
         return {"pos": pos}
+
+    def view_key(self, num_points: int) -> Hashable:
+        """What :meth:`prepare` depends on beside the clouds, so that its work can be shared."""
+        return "pos"
 
     @abstractmethod
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:

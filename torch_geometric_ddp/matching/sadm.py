@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
+from tqdm import tqdm
 
+from torch_geometric_ddp._checks import check_float
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.matching.mmd import mmd
 from torch_geometric_ddp.matching.sorting import sorted_features
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.ops import farthest_point_sample, gather_points
+
+# Clouds that are prepared at a time, so that a large set shows its progress.
+BLOCK = 256
 
 
 class SADM(Matching):
@@ -21,24 +27,58 @@ class SADM(Matching):
 
     The per-point features of every cloud are sorted channel by channel, so that rows can be
     compared whatever the order of the points, and the class loss is :meth:`mmd` between the rows
-    of the real and of the synthetic clouds (SADM, in the form that DDP, ICLR 2026, builds on).
+    of the real and of the synthetic clouds (*Dataset Distillation of 3D Point Clouds via
+    Distribution Matching*, NeurIPS 2025; DDP, ICLR 2026, builds on it). Beside all sorted values
+    the largest of every channel may be matched by themselves, as SADM does:
+
+    .. math::
+        \mathcal{L}_c = w \operatorname{MMD}^2(X, Y) +
+        w_{\mathrm{top}} \operatorname{MMD}^2(X_{\mathrm{top}}, Y_{\mathrm{top}})
 
     Args:
-        absolute (bool): Whether the magnitude of the features is sorted, as DDP does.
-            (default: :obj:`True`)
+        absolute (bool): Whether the magnitude of the features is sorted, as DDP does; SADM sorts
+            the features themselves. (default: :obj:`True`)
+        weight (float): The weight :math:`w` of all sorted values; SADM has 2.
+            (default: :obj:`1.0`)
+        top_weight (float): The weight of the largest value of every channel; SADM has 1.
+            (default: :obj:`0.0`)
     """
 
-    def __init__(self, absolute: bool = True) -> None:
+    def __init__(self, absolute: bool = True, weight: float = 1.0, top_weight: float = 0.0) -> None:
         super().__init__()
         self.absolute = absolute
+        self.weight = check_float("weight", weight)
+        self.top_weight = check_float("top_weight", top_weight)
 
     def config(self) -> dict[str, Any]:
         """What a reader of a distilled set needs to know to repeat it."""
-        return {"absolute": self.absolute}
+        keys = ("absolute", "weight", "top_weight")
+        return {key: getattr(self, key) for key in keys}
+
+    def prepare(self, pos: Tensor, num_points: int, progress: bool = False) -> dict[str, Tensor]:
+        """The real clouds, sampled down to :obj:`num_points` where synthetic ones are smaller."""
+        if pos.size(1) <= num_points:
+            return {"pos": pos}
+        blocks = tqdm(pos.split(BLOCK), "Sample", disable=not progress)
+        small = [gather_points(b, farthest_point_sample(b, num_points)) for b in blocks]
+        return {"pos": torch.cat(small)}
+
+    def view_key(self, num_points: int) -> Hashable:
+        """What :meth:`prepare` depends on beside the clouds."""
+        return "sampled", num_points
 
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
-        """The loss of every class, :obj:`[C]`; real clouds as full as the synthetic ones."""
-        return mmd(*self.rows(network, real["pos"], synthetic))
+        """The loss of every class, :obj:`[C]`."""
+        return self.discrepancy(*self.rows(network, real["pos"], synthetic), synthetic.num_points)
+
+    def discrepancy(self, x: Tensor, y: Tensor, num_points: int) -> Tensor:
+        """The weighted :meth:`mmd` between sorted rows of clouds of :obj:`num_points` points."""
+        loss = self.weight * mmd(x, y)
+        if self.top_weight == 0:
+            return loss
+        # In ascending order the largest value is the last of its channel.
+        top = (rows.unflatten(-1, (-1, num_points))[..., -1] for rows in (x, y))
+        return loss + self.top_weight * mmd(*top)
 
     def rows(self, network: Backbone, real: Tensor, synthetic: Batch) -> tuple[Tensor, Tensor]:
         """One forward for all real clouds and one for all synthetic clouds, sorted.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -12,12 +12,8 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int
-from torch_geometric_ddp.matching.mmd import mmd
-from torch_geometric_ddp.matching.sadm import SADM
+from torch_geometric_ddp.matching.sadm import BLOCK, SADM
 from torch_geometric_ddp.nn import Backbone
-
-# Clouds that are prepared at a time, so that a large set shows its progress.
-_BLOCK = 256
 
 
 class UniformityAwareSADM(SADM):
@@ -41,9 +37,7 @@ class UniformityAwareSADM(SADM):
         num_parts (int, optional): The number of parts :math:`P`. (default: as many as fit,
             :math:`\lfloor N_1 / N_2 \rfloor`)
         k (int): The number of neighbours of the uniformity score. (default: :obj:`16`)
-        absolute (bool): Whether the magnitude of the features is sorted.
-            (default: :obj:`True`)
-        progress (bool): Whether :meth:`prepare` shows its progress. (default: :obj:`False`)
+        **kwargs: Further arguments of :class:`SADM`.
     """
 
     def __init__(
@@ -51,26 +45,25 @@ class UniformityAwareSADM(SADM):
         uniformity_lambda: float = 1000.0,
         num_parts: int | None = None,
         k: int = 16,
-        absolute: bool = True,
-        progress: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(absolute)
+        super().__init__(**kwargs)
         self.uniformity_lambda = check_float("uniformity_lambda", uniformity_lambda)
         self.num_parts = None if num_parts is None else check_int("num_parts", num_parts)
         self.k = check_int("k", k, minimum=2)
-        self.progress = progress
 
     def config(self) -> dict[str, Any]:
         """What a reader of a distilled set needs to know to repeat it."""
         own = {"uniformity_lambda": self.uniformity_lambda, "num_parts": self.num_parts}
         return {**super().config(), **own, "k": self.k}
 
-    def prepare(self, pos: Tensor, num_points: int) -> dict[str, Tensor]:
+    def prepare(self, pos: Tensor, num_points: int, progress: bool = False) -> dict[str, Tensor]:
         r"""The parts of every cloud and the uniformity of both.
 
         Args:
             pos (torch.Tensor): All real clouds :obj:`[n, N1, 3]`.
             num_points (int): The number of points :math:`N_2` of a synthetic cloud.
+            progress (bool): Whether to show the progress. (default: :obj:`False`)
 
         Returns:
             :obj:`part_pos [n, P, N2, 3]` and, unless :math:`\lambda = 0`, :obj:`uniformity [n]`
@@ -82,10 +75,10 @@ class UniformityAwareSADM(SADM):
                 f"synthetic clouds of {num_points} points cannot be matched with real clouds of "
                 f"{pos.size(1)} points: a part would have more points than the cloud"
             )
-        bar = tqdm(total=len(pos), desc="Partition", unit="cloud", disable=not self.progress)
+        bar = tqdm(total=len(pos), desc="Partition", unit="cloud", disable=not progress)
         blocks = []
         with bar:
-            for block in pos.split(_BLOCK):
+            for block in pos.split(BLOCK):
                 index = ops.farthest_point_partition(block, num_parts, num_points)
                 parts = ops.gather_points(block, index)
                 out = {"part_pos": parts}
@@ -96,6 +89,11 @@ class UniformityAwareSADM(SADM):
                 blocks.append(out)
                 bar.update(len(block))
         return {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
+
+    def view_key(self, num_points: int) -> Hashable:
+        """What :meth:`prepare` depends on beside the clouds."""
+        k = self.k if self.uniformity_lambda > 0 else None
+        return "parts", self.num_parts, num_points, k
 
     def log_penalty(self, real: Mapping[str, Tensor]) -> Tensor:
         r"""The logarithm of the coefficients :math:`\eta` of the drawn clouds, :obj:`[C, P]`."""
@@ -109,4 +107,5 @@ class UniformityAwareSADM(SADM):
         """The loss of every class, :obj:`[C]`."""
         x, y = self.rows(network, real["part_pos"].transpose(1, 2), synthetic)
         # The softmax normalises the penalty, also where every coefficient underflows.
-        return (self.log_penalty(real).softmax(dim=1) * mmd(x, y)).sum(dim=1)
+        penalty = self.log_penalty(real).softmax(dim=1)
+        return (penalty * self.discrepancy(x, y, synthetic.num_points)).sum(dim=1)

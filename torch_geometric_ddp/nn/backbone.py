@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.batching import Layout
 
 
 class Backbone(nn.Module, ABC):
@@ -29,6 +30,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def point_features(self, data: Data) -> Tensor:
         """The feature of every point before the global pool, :obj:`[ΣN, F]`."""
+
+    def global_features(self, data: Data) -> Tensor:
+        """The feature of every cloud, the largest over its points, :obj:`[B, F]`."""
+        layout = Layout.of(data)
+        return layout.dense(self.point_features(data)).amax(dim=1)
 
     @abstractmethod
     def forward(self, data: Data) -> Tensor:

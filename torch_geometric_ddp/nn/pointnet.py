@@ -52,6 +52,10 @@ class PointNet(Backbone):
         # Channel by channel in memory: what is sorted later are the points of a channel.
         return torch.addmm(self.lift.bias[:, None], self.lift.weight, points.T).T
 
+    def global_features(self, data: Data) -> Tensor:
+        """The feature of every cloud, the largest over its points, :obj:`[B, 1024]`."""
+        return linear_max_pool(self._points(data, Layout.of(data)), self.lift)
+
     def forward(self, data: Data) -> Tensor:
         """The logits :obj:`[B, num_classes]`."""
-        return self.head(linear_max_pool(self._points(data, Layout.of(data)), self.lift))
+        return self.head(self.global_features(data))

@@ -13,6 +13,7 @@ from torch_geometric.data import Batch
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import tensor_bits
+from torch_geometric_ddp.parameterization.rotation import Rotation
 
 
 class Parameterization(nn.Module, ABC):
@@ -37,6 +38,9 @@ class Parameterization(nn.Module, ABC):
         super().__init__()
         self.num_classes = check_int("num_classes", num_classes)
         self.ppc = check_int("ppc", ppc)
+        #: Learnable turns of the stored clouds, where a method has them. They cost no storage, for
+        #: what is stored are the turned clouds.
+        self.rotation: Rotation | None = None
 
     @abstractmethod
     def clouds(self, groups: slice = slice(None)) -> Tensor:
@@ -75,6 +79,10 @@ class Parameterization(nn.Module, ABC):
         clouds = self.clouds(slice(start * self.ppc, stop * self.ppc))
         y = torch.arange(start, stop, device=clouds.device)
         return from_dense(clouds, y=y.repeat_interleave(self.ppc * self.clouds_per_group))
+
+    def turned(self, pos: Tensor, groups: slice = slice(None)) -> Tensor:
+        """Stored clouds of some groups, turned by :attr:`rotation` if there is one."""
+        return pos if self.rotation is None else self.rotation(pos, groups)
 
     def is_morph(self) -> Tensor:
         """Which clouds are computed from others rather than stored, a mask :obj:`[B]`."""

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from torch_geometric_ddp._checks import check_int, check_points
+from torch_geometric_ddp._checks import check_float, check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
+from torch_geometric_ddp.parameterization.rotation import Rotation
 
 
 class FullResolution(Parameterization):
@@ -17,10 +18,14 @@ class FullResolution(Parameterization):
     Args:
         pos (torch.Tensor): The clouds :obj:`[C * K, N, 3]`, class by class.
         num_classes (int): The number of classes :math:`C`.
-        lr (float): The default learning rate. (default: :obj:`10.0`, SADM's)
+        lr (float): The default learning rate. (default: :obj:`1.0`)
+        rotation_lr (float, optional): The default learning rate of a turn of every cloud about the
+            up axis (:class:`Rotation`). (default: no turns)
     """
 
-    def __init__(self, pos: Tensor, num_classes: int, lr: float = 10.0) -> None:
+    def __init__(
+        self, pos: Tensor, num_classes: int, lr: float = 1.0, rotation_lr: float | None = None
+    ) -> None:
         pos = check_points("pos", pos)
         num_classes = check_int("num_classes", num_classes)
         if len(pos) == 0 or len(pos) % num_classes != 0:
@@ -29,15 +34,17 @@ class FullResolution(Parameterization):
             )
         super().__init__(num_classes, len(pos) // num_classes)
         self.pos = nn.Parameter(pos.detach().clone())
-        self.lr = lr
+        self.lr = check_float("lr", lr)
+        if rotation_lr is not None:
+            self.rotation = Rotation(self.pos, rotation_lr)
 
     def clouds(self, groups: slice = slice(None)) -> Tensor:
         """The clouds :obj:`[G, N, 3]` of the groups."""
-        return self.pos[groups]
+        return self.turned(self.pos[groups], groups)
 
     def storage(self) -> dict[str, Tensor]:
         """The clouds :obj:`pos [C * K, N, 3]`."""
-        return {"pos": self.pos.detach()}
+        return {"pos": self.turned(self.pos).detach()}
 
     def config(self) -> dict[str, Any]:
         """Nothing beside the tensors."""
@@ -51,8 +58,9 @@ class FullResolution(Parameterization):
         return cls(stored_tensor(storage, "pos", (num_classes * ppc, None, 3)), num_classes)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The clouds."""
-        return [{"params": [self.pos], "lr": self.lr}]
+        """The clouds, and their turns if they have any."""
+        groups = [{"params": [self.pos], "lr": self.lr}]
+        return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
 
     def describe(self) -> str:
         """What is stored, in a few words for a person."""

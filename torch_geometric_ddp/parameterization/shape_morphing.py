@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
+from torch_geometric_ddp.parameterization.rotation import Rotation
 
 
 class ShapeMorphing(Parameterization):
@@ -34,10 +35,10 @@ class ShapeMorphing(Parameterization):
             (default: all zero, equal weights)
         adaptive (bool): Whether the weights are learned and stored. Otherwise they stay equal and
             cost nothing (*static* morphing, the paper's ablation). (default: :obj:`True`)
-        anchor_lr (float): Default learning rate of the anchors. (default: :obj:`8.0`, which is
-            the 100 of the published code on its loss scaled by 0.08)
-        weight_lr (float): Default learning rate of the weights. (default: :obj:`0.8`, the
-            published 10 likewise)
+        anchor_lr (float): Default learning rate of the anchors. (default: :obj:`2.5`)
+        weight_lr (float): Default learning rate of the weights. (default: :obj:`0.25`)
+        rotation_lr (float, optional): The default learning rate of a turn of every anchor about
+            the up axis (:class:`Rotation`). (default: no turns)
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class ShapeMorphing(Parameterization):
         num_morphs: int,
         weights: Tensor | None = None,
         adaptive: bool = True,
-        anchor_lr: float = 8.0,
-        weight_lr: float = 0.8,
+        anchor_lr: float = 2.5,
+        weight_lr: float = 0.25,
+        rotation_lr: float | None = None,
     ) -> None:
         anchors = check_points("anchors", anchors, "G M N2 3")
         num_classes = check_int("num_classes", num_classes)
@@ -71,6 +73,8 @@ class ShapeMorphing(Parameterization):
         self.weight_lr = check_float("weight_lr", weight_lr)
         self.anchors = nn.Parameter(anchors.detach().clone())
         self.weights = nn.Parameter(weights.detach().clone(), requires_grad=adaptive)
+        if rotation_lr is not None:
+            self.rotation = Rotation(self.anchors, rotation_lr)
 
     @classmethod
     def from_clouds(
@@ -114,7 +118,7 @@ class ShapeMorphing(Parameterization):
 
     def clouds(self, groups: slice = slice(None)) -> Tensor:
         """Anchors and morphs :obj:`[G * (M + L), N2, 3]` of the groups, anchors first."""
-        anchors = self.anchors[groups]
+        anchors = self.turned(self.anchors[groups], groups)
         morphs = ops.morph(anchors, self.weights[groups].softmax(dim=-1))
         return torch.cat([anchors, morphs], dim=1).flatten(0, 1)
 
@@ -125,7 +129,7 @@ class ShapeMorphing(Parameterization):
 
     def storage(self) -> dict[str, Tensor]:
         """:obj:`anchors [C * K, M, N2, 3]` and, if adaptive, :obj:`weights [C * K, L, M - 1]`."""
-        out = {"anchors": self.anchors.detach()}
+        out = {"anchors": self.turned(self.anchors).detach()}
         if self.adaptive:
             logits = self.weights.detach()
             out["weights"] = logits[..., 1:] - logits[..., :1]
@@ -154,11 +158,11 @@ class ShapeMorphing(Parameterization):
         return cls(pos, num_classes, config["num_morphs"], weights, config["adaptive"])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The anchors and, if adaptive, the weights."""
+        """The anchors, the weights if they are learned, and the turns if there are any."""
         groups = [{"params": [self.anchors], "lr": self.anchor_lr}]
         if self.adaptive:
             groups.append({"params": [self.weights], "lr": self.weight_lr})
-        return groups
+        return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
 
     def describe(self) -> str:
         """What is stored, in a few words for a person."""

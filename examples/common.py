@@ -1,0 +1,55 @@
+"""What the examples share: which data set, and what their programs call it."""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch_geometric.transforms as T
+from torch_geometric.datasets import ModelNet
+from torch_geometric.seed import seed_everything
+
+from torch_geometric_ddp import ParametricShapes, PointCloudArrays
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", type=Path, help=".npz with train_points, train_labels, test_...")
+    data.add_argument("--dataset", choices=("shapes", "modelnet10", "modelnet40"), default="shapes")
+    data.add_argument("--root", type=Path, default=Path("data"), help="where ModelNet lies")
+    data.add_argument("--num-points", type=int, help="points of a cloud (256, ModelNet 1024)")
+    data.add_argument("--num-per-class", type=int, default=100, help="shapes only: training clouds")
+
+
+def source(args: argparse.Namespace) -> str:
+    return args.data.stem if args.data else args.dataset
+
+
+def load(args: argparse.Namespace):
+    """The training and the test set."""
+    if args.data is not None:
+        return [PointCloudArrays.from_npz(args.data, split) for split in ("train", "test")]
+    if args.dataset == "shapes":
+        num_points = args.num_points or 256
+        sizes = {True: args.num_per_class, False: max(1, args.num_per_class // 2)}
+        return [ParametricShapes(train, sizes[train], num_points) for train in (True, False)]
+    seed_everything(0)  # SamplePoints draws from the global generators.
+    sample = T.Compose([T.SamplePoints(args.num_points or 1024), T.NormalizeScale()])
+    name = args.dataset.removeprefix("modelnet")
+    sets = [ModelNet(args.root, name, train, pre_transform=sample) for train in (True, False)]
+    folders = sorted(path.name for path in Path(sets[0].raw_dir).iterdir() if path.is_dir())
+    for dataset in sets:  # PyG keeps the labels of the classes, but not their names.
+        dataset.class_names = folders
+    return sets
+
+
+def hold_out(dataset, share: float, seed: int = 0):
+    """Splits a training set in two, the second with about the same share of every class."""
+    if not 0 < share < 1:
+        raise ValueError(f"'--validate' must be a share between 0 and 1, got {share}")
+    y = torch.tensor([int(data.y) for data in dataset])
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    order = order[y[order].argsort(stable=True)]  # Class by class, shuffled within.
+    counts = torch.bincount(y)
+    rank = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
+    held = rank < (share * counts).round()[y[order]]
+    return dataset[order[~held]], dataset[order[held]]

@@ -1,0 +1,228 @@
+"""The named methods, and pairs that no paper has tried."""
+
+import functools
+import itertools
+
+import pytest
+import torch
+from helpers import NormNet, TinyNet, toy_set
+
+from torch_geometric_ddp import Method, StorageBudget, SyntheticPointCloudDataset, distill
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.matching import (
+    SADM,
+    DistributionMatching,
+    GradientMatching,
+    UniformityAwareSADM,
+)
+from torch_geometric_ddp.methods import dc, ddp, dm, full_resolution, morphing, pcc, sadm
+from torch_geometric_ddp.starts import chosen_clouds, real_clouds, tanh_noise
+
+SMALL = {"num_anchors": 2, "num_morphs": 3}
+METHODS = {
+    "DM": dm(),
+    "DC": dc(),
+    "PCC": pcc(lambda bank, num: bank.smallest(torch.arange(float(len(bank))), num)),
+    "SADM": sadm(),
+    "DDP": ddp(**SMALL),
+    "DDP-static": ddp(**SMALL, adaptive=False),
+}
+STORED = {
+    "full": full_resolution(0.1),
+    "turned": full_resolution(0.1, rotation_lr=0.1),
+    "morphing": morphing(**SMALL),
+    "turned morphing": morphing(**SMALL, rotation_lr=0.1),
+}
+MATCHED = {
+    "DM": DistributionMatching,
+    "DC": GradientMatching,
+    "SADM": functools.partial(SADM, absolute=False, weight=2.0, top_weight=1.0),
+    "DDP": UniformityAwareSADM,
+}
+
+
+def bank_of(device="cpu"):
+    return PointCloudBank.from_dataset(toy_set(), device).normalize()
+
+
+def run(method, dataset=None, network=TinyNet, **kwargs):
+    dataset = toy_set() if dataset is None else dataset
+    return method.distill(dataset, network=network, **{"steps": 3, "progress": False, **kwargs})
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("ppc", [1, 3])
+def test_method(name, ppc, tmp_path, device):
+    synthetic = run(METHODS[name], ppc=ppc, device=device)
+    assert synthetic.provenance["method"] == name
+    assert synthetic.provenance["steps"] == 3
+    assert synthetic.storage_bits <= StorageBudget(32, 3, ppc).bits
+    assert [synthetic[i].y.item() for i in (0, -1)] == [0, 2]
+    synthetic.save(tmp_path / "set")
+    read = SyntheticPointCloudDataset(tmp_path / "set")
+    for ours, theirs in zip(synthetic, read, strict=True):
+        torch.testing.assert_close(ours.pos, theirs.pos)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_steps_move_the_clouds_and_a_seed_repeats_them(name):
+    before, after, again = (run(METHODS[name], steps=steps) for steps in (0, 3, 3))
+    assert not torch.equal(before._data.pos, after._data.pos)
+    assert torch.equal(after._data.pos, again._data.pos)
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("matched", MATCHED)
+@pytest.mark.parametrize("network", [TinyNet, NormNet])
+def test_every_pair(stored, matched, network, device):
+    """Among them gradient matching on morphs, and SADM with turns of the anchors."""
+    method = Method("pair", STORED[stored], MATCHED[matched], 10)
+    loop = method.begin(bank_of(device), 2, network=network)
+    first = {name: p.detach().clone() for name, p in loop.parameterization.named_parameters()}
+    loop.run(2, progress=False)
+    for name, parameter in loop.parameterization.named_parameters():
+        assert not torch.equal(parameter.detach(), first[name]), name
+
+
+def test_published_steps_are_the_default():
+    published = {"DM": 20000, "DC": 1000, "PCC": 1000, "SADM": 1500, "DDP": 2000}
+    assert {name: METHODS[name].steps for name in published} == published
+    assert len(run(Method("two", full_resolution(), SADM, 2), steps=None)) == 3
+
+
+def test_sadm_as_published():
+    """The loss has weights of 0.002 and 0.001 there, with learning rates of 10 and 0.01."""
+    loop = sadm().begin(bank_of(), network=TinyNet)
+    config = loop.config()
+    assert (config["absolute"], config["weight"], config["top_weight"]) == (False, 2.0, 1.0)
+    assert config["learning_rates"] == [10 * 0.001, 0.01 * 0.001, 0.01 * 0.001 / 10]
+    assert config["momentum"] == 0.5
+
+
+def test_distill_is_ddp():
+    own = distill(toy_set(), network=TinyNet, steps=2, progress=False, seed=3, **SMALL)
+    assert torch.equal(own._data.pos, run(ddp(**SMALL), steps=2, seed=3)._data.pos)
+
+
+def test_starts(device):
+    bank, generator = bank_of(device), torch.Generator().manual_seed(0)
+    clouds = bank.dense()
+    real = real_clouds(bank, 4, generator)
+    assert real.shape == (3, 4, 32, 3)
+    for c in range(3):
+        own = clouds[bank.y == c]
+        assert all(any(torch.equal(cloud, other) for other in own) for cloud in real[c])
+    noise = tanh_noise(bank, 50, generator)
+    assert noise.shape == (3, 50, 32, 3)
+    assert noise.device == clouds.device
+    assert float(noise.abs().max()) < 1
+    # The variance of the hyperbolic tangent of a standard normal variable.
+    assert abs(float(noise.var()) - 0.3943) < 0.02
+    chosen = chosen_clouds(lambda bank, num: bank.smallest(-torch.arange(18.0), num))
+    assert torch.equal(chosen(bank, 2, generator)[0], clouds[[5, 4]])
+
+
+def test_start_of_the_anchors():
+    synthetic = run(ddp(**SMALL, start=tanh_noise), steps=0)
+    assert float(synthetic._data.pos.abs().max()) < 1
+
+
+def test_updates_with_one_network():
+    """Five updates a step for three clouds a class, and a network that is trained in between."""
+    seen = []
+
+    class Spy(GradientMatching):
+        def forward(self, network, real, synthetic):
+            weight = next(network.parameters())
+            seen.append((id(network), weight.detach().clone(), weight.requires_grad))
+            return super().forward(network, real, synthetic)
+
+    method = Method("DC", full_resolution(0.1), Spy, 1000, loops=dc().loops)
+    loop = method.begin(bank_of(), 3, network=TinyNet)
+    assert (loop.outer_loops, loop.inner_epochs) == (5, 1)
+    loop.step()
+    assert len(seen) == 5
+    assert len({network for network, _, _ in seen}) == 1
+    assert not any(learns for _, _, learns in seen)
+    for (_, before, _), (_, after, _) in itertools.pairwise(seen):
+        assert 0 < float((before - after).abs().max()) < 1
+    assert loop.num_steps == 1
+
+
+@pytest.mark.parametrize(("ppc", "loops"), [(1, (1, 1)), (3, (5, 1)), (10, (5, 1)), (50, (50, 10))])
+def test_loops_of_gradient_matching(ppc, loops):
+    assert dc().loops(ppc) == loops
+    assert ddp().loops(ppc) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["PCC", "SADM", "DDP"])
+def test_resumed_run_is_the_same_to_the_bit(name, tmp_path):
+    """Also with several updates a step, and with learning rates that halve."""
+    method, path = METHODS[name], tmp_path / "checkpoint"
+    whole = run(method, ppc=3, steps=4)
+    run(method, ppc=3, steps=2, checkpoint=path)
+    assert torch.equal(run(method, ppc=3, steps=4, checkpoint=path)._data.pos, whole._data.pos)
+
+
+def test_learning_rates_of_turns_halve():
+    loop = sadm(rotation_lr=0.5).begin(bank_of(), network=TinyNet)
+    rates = []
+    for _ in range(2):
+        loop.step()
+        rates.append([group["lr"] for group in loop.optimizer.param_groups])
+        loop.losses += [0.0] * 99
+    assert rates == [[0.01, 0.5, 0.05], [0.01, 0.25, 0.025]]
+    assert loop.config()["learning_rates"] == [0.01, 0.5, 0.05]
+
+
+def test_real_views_are_shared_between_runs(monkeypatch):
+    bank, calls = bank_of(), []
+    prepare = UniformityAwareSADM.prepare
+    monkeypatch.setattr(
+        UniformityAwareSADM,
+        "prepare",
+        lambda self, *args: calls.append(args[1]) or prepare(self, *args),
+    )
+    for method in (
+        ddp(**SMALL),
+        ddp(**SMALL, uniformity_lambda=5.0),
+        ddp(**SMALL, anchor_points=9),
+    ):
+        method.begin(bank, network=TinyNet).step()
+    assert calls == [15, 9]
+
+
+def test_unfinished_set_leaves_the_loop_alone():
+    method = ddp(**SMALL)
+    loop = method.begin(bank_of(), network=TinyNet)
+    loop.step()
+    early = method.finish(loop)
+    before = early._data.pos.clone()
+    loop.run(3, progress=False)
+    assert torch.equal(early.parameterization().pos.detach(), before)
+    assert early.provenance["steps"] == 1
+    assert loop.num_steps == 3
+
+
+def test_a_set_beyond_the_budget_is_refused():
+    def greedy(bank, budget, start, generator):
+        return full_resolution()(bank, StorageBudget(32, 3, 2), start, generator)
+
+    with pytest.raises(ValueError, match="more than the budget of"):
+        run(Method("greedy", greedy, SADM, 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: ddp(num_anchors=2, num_morphs=3, anchor_points=16), ValueError, "at most 15"),
+        (lambda: ddp(uniformity_lambda=-1.0), ValueError, "'uniformity_lambda' must be finite"),
+        (lambda: dm(lr=-1.0), ValueError, "'lr' must be finite and at least 0"),
+        (lambda: sadm(rotation_lr=-1.0), ValueError, "'rotation_lr' must be finite"),
+        (lambda: Method("none", full_resolution(), SADM, -1), ValueError, "'steps' must be"),
+        (lambda: ddp(batch_size=0), ValueError, "'batch_size' must be at least 1"),
+    ],
+)
+def test_bad_arguments(make, error, message):
+    with pytest.raises(error, match=message):
+        run(make())

@@ -1,0 +1,260 @@
+"""Where the runs of a comparison are made, once each, under the same conditions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._versions import versions
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.comparison.entries import Entry, Figures, Whole
+from torch_geometric_ddp.coreset import Observation, watch
+from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.evaluate import CPU, PAPER, SMOKE, Evaluation, Protocol, evaluate, fit
+from torch_geometric_ddp.nn import Backbone, PointNet
+
+__all__ = ["PRESETS", "Cell", "Lab", "Preset"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much work a comparison takes.
+
+    Args:
+        name (str): What its figures are called.
+        protocol (Protocol): How networks are trained on sets within the budget.
+        whole (Protocol): How they are trained on the whole set.
+        steps (int, optional): Steps of every optimised method. (default: as published for each)
+        num_seeds (int): Runs of every method.
+    """
+
+    name: str
+    protocol: Protocol
+    whole: Protocol
+    steps: int | None
+    num_seeds: int
+
+
+#: The presets by name. In ``cpu`` the whole set gets about as many SGD steps as DDP's 20 small
+#: clouds per class do.
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("paper", PAPER, PAPER, None, 10),
+        Preset("cpu", CPU, replace(CPU, name="cpu-10-epochs", epochs=10), 200, 3),
+        Preset("smoke", SMOKE, SMOKE, 2, 2),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a row of the table under one seed."""
+
+    entry: Entry
+    backbone: str
+    ppc: int
+    seed: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.entry.name}, PPC {self.ppc}, {self.backbone}, seed {self.seed}"
+
+
+class Lab:
+    """Makes the runs of a comparison and remembers them.
+
+    Every run has the same real and test clouds, storage, backbone, protocol and seeds as those
+    that it is compared with. A set that exceeds the storage is refused. The folder receives one
+    JSON line a run in :obj:`runs.jsonl`, the distilled sets, and checkpoints; a run whose line is
+    there is never made again, and one that was interrupted goes on from its checkpoint.
+
+    Args:
+        train_set (Dataset): The real set. It is read once and normalised to the unit ball.
+        test_set (Dataset): What the networks are tested on, and nothing else.
+        out (path): The folder of the results.
+        preset (Preset): How much work to take.
+        backbones (dict): Makes a backbone from the number of classes, by name.
+        device (torch.device, optional): Where to compute. (default: where the clouds lie)
+        source (str): What the real set is called. (default: :obj:`"data"`)
+    """
+
+    def __init__(
+        self,
+        train_set: Iterable[Data],
+        test_set: Iterable[Data],
+        out: str | os.PathLike[str],
+        preset: Preset = PRESETS["cpu"],
+        backbones: Mapping[str, Callable[[int], Backbone]] | None = None,
+        device: torch.device | str | None = None,
+        source: str = "data",
+    ) -> None:
+        self.train_set, self.test_set, self.out = train_set, test_set, Path(out)
+        self.preset, self.source = preset, source
+        self.backbones = dict(backbones or {"PointNet": PointNet})
+        self.bank = PointCloudBank.from_dataset(train_set, device).normalize()
+        self.bank.check_every_class()
+        test = PointCloudBank.from_dataset(test_set)
+        self._data = {"train": self.bank.sha256(), "test": test.sha256()}
+        self._runs = self.out / "runs.jsonl"
+
+    def cells(
+        self, entries: Sequence[Entry], ppcs: Sequence[int], seeds: Sequence[int]
+    ) -> Iterator[Cell]:
+        """The runs of a table, seed by seed, so that a first column is there soon."""
+        for seed in seeds:
+            for backbone in self.backbones:
+                for ppc in ppcs:
+                    for entry in entries:
+                        if not isinstance(entry, Whole):
+                            steps = entry.steps(self.preset.steps)
+                            yield Cell(entry, backbone, check_int("ppc", ppc), seed, steps)
+                        elif ppc == ppcs[0]:  # It has no budget, and comes once.
+                            yield Cell(entry, backbone, 1, seed, 0)
+
+    def run(self, cells: Iterable[Cell]) -> list[Figures]:
+        """Makes the runs that are not there yet and returns the figures of all of them.
+
+        Raises:
+            ValueError: If a set exceeds the storage of its PPC.
+        """
+        cells = list(cells)
+        with tqdm(cells, "Compare", unit="run") as bar:
+            for cell in bar:
+                bar.set_postfix_str(str(cell))
+                self._result(cell)
+        known = self._known()
+        return [known[self._identity(cell)] for cell in cells]
+
+    def observation(self, backbone: str, seed: int) -> Observation:
+        """What a network learned on the whole set; trains it if the run is not there yet."""
+        path = self._observation_path(backbone, seed)
+        if not path.exists():
+            self._result(Cell(Whole("whole"), backbone, 1, seed, 0), again=True)
+        return Observation.load(path)
+
+    def checkpoint(self, cell: Cell) -> Path:
+        """Where the state of a run is kept until it is finished."""
+        return self.out / "checkpoints" / f"{self._identity(cell)}.safetensors"
+
+    def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
+        """Checks what a set stores, keeps it, and trains a network on it.
+
+        Raises:
+            ValueError: If it stores more than the budget.
+        """
+        budget = StorageBudget(self.bank.dense().size(1), self.bank.num_classes, cell.ppc)
+        bits = budget.check(synthetic.parameterization)
+        path = self.out / "sets" / f"{self._identity(cell)}.safetensors"
+        synthetic.save(path)
+        figures = self._evaluate(cell, synthetic, self.preset.protocol)
+        provenance = {k: v for k, v in synthetic.provenance.items() if k != "chosen"}
+        own = {"bits": bits, "budget_bits": budget.bits, "set": f"sets/{path.name}"}
+        return {**figures, **own, "provenance": provenance}
+
+    def judge_whole(self, cell: Cell) -> Figures:
+        """Trains a network on the whole set and keeps what it learned of every cloud."""
+        path = self._observation_path(cell.backbone, cell.seed)
+
+        def trainer(
+            model: nn.Module, train: PointCloudBank, protocol: Protocol, seed: int, bar: tqdm[Any]
+        ) -> None:
+            watch(model, train, protocol, seed, bar).save(path)
+
+        figures = self._evaluate(cell, self.train_set, self.preset.whole, trainer)
+        bits = StorageBudget(self.bank.dense().size(1), 1, len(self.bank)).bits
+        return {**figures, "bits": bits, "budget_bits": None}
+
+    def _evaluate(
+        self,
+        cell: Cell,
+        train_set: Iterable[Data],
+        protocol: Protocol,
+        trainer: Callable[..., object] = fit,
+    ) -> Figures:
+        began = time.perf_counter()
+        result: Evaluation = evaluate(
+            train_set,
+            self.test_set,
+            self.backbones[cell.backbone],
+            protocol,
+            [cell.seed],
+            self.bank.device,
+            name=cell.entry.name,
+            trainer=trainer,
+        )
+        return {
+            "accuracy": float(result.accuracy),
+            "class_accuracy": [None if a != a else a for a in result.class_accuracy.tolist()],
+            "num_clouds": result.num_clouds,
+            "num_points": result.num_points,
+            "evaluate_seconds": time.perf_counter() - began,
+            "trained_by": asdict(protocol),
+        }
+
+    def _result(self, cell: Cell, again: bool = False) -> None:
+        identity = self._identity(cell)
+        if identity in self._known() and not again:
+            return
+        figures = cell.entry.run(self, cell)
+        machine = {"device": str(self.bank.device), "threads": torch.get_num_threads()}
+        line = {"id": identity, **self._key(cell), **figures, **machine, "versions": versions()}
+        self.out.mkdir(parents=True, exist_ok=True)
+        with open(self._runs, "ab+") as file:
+            # A line that was torn off ends here, so that it does not take this one with it.
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            newline = b"" if file.read(1) in (b"", b"\n") else b"\n"
+            file.write(newline + json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.checkpoint(cell).unlink(missing_ok=True)
+
+    def _key(self, cell: Cell) -> dict[str, Any]:
+        """What makes a run the same run."""
+        settings = {k: getattr(v, "__name__", v) for k, v in cell.entry.settings.items()}
+        return {
+            "source": self.source,
+            "data": self._data,
+            "method": cell.entry.name,
+            "settings": settings,
+            "backbone": cell.backbone,
+            "ppc": cell.ppc,
+            "seed": cell.seed,
+            "steps": cell.steps,
+            "preset": self.preset.name,
+            "protocol": asdict(self.preset.protocol),
+            "whole": asdict(self.preset.whole),
+        }
+
+    def _identity(self, cell: Cell) -> str:
+        text = json.dumps(self._key(cell), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _known(self) -> dict[str, Figures]:
+        """The lines that are there, the last one of every run; torn lines are left out."""
+        known = {}
+        if self._runs.exists():
+            for text in self._runs.read_text().splitlines():
+                try:
+                    line = json.loads(text)
+                except json.JSONDecodeError:
+                    continue
+                known[line["id"]] = line
+        return known
+
+    def _observation_path(self, backbone: str, seed: int) -> Path:
+        cell = Cell(Whole("whole"), backbone, 1, seed, 0)
+        return self.out / "observations" / f"{self._identity(cell)}.safetensors"

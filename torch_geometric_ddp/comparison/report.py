@@ -1,0 +1,140 @@
+"""The table and the picture of a comparison."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from torch_geometric_ddp.comparison.entries import Figures
+
+__all__ = ["Row", "markdown", "plot_comparison", "summarize"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """All runs of one method under one budget and backbone.
+
+    Args:
+        method (str): The method.
+        backbone (str): The backbone.
+        ppc (int, optional): The budget, none for the whole set.
+        accuracy (list of float): The accuracy of every run, in 0..1.
+        runs (list of dict): The lines of the runs.
+    """
+
+    method: str
+    backbone: str
+    ppc: int | None
+    accuracy: list[float]
+    runs: list[Figures]
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy, in 0..1."""
+        return float(torch.tensor(self.accuracy, dtype=torch.float64).mean())
+
+    @property
+    def std(self) -> float:
+        """The sample standard deviation, in 0..1; NaN for a single run."""
+        values = torch.tensor(self.accuracy, dtype=torch.float64)
+        return float(values.std()) if len(values) > 1 else float("nan")
+
+    def median(self, key: str) -> float | None:
+        """The median of a figure over the runs that have it."""
+        values = [run[key] for run in self.runs if run.get(key) is not None]
+        return float(torch.tensor(values, dtype=torch.float64).median()) if values else None
+
+
+def summarize(runs: Iterable[Figures]) -> list[Row]:
+    """Gathers the runs that differ in nothing but their seed, in the order in which they come."""
+    groups: dict[tuple[str, str, int | None], list[Figures]] = {}
+    for run in runs:
+        ppc = None if run["budget_bits"] is None else run["ppc"]
+        groups.setdefault((run["method"], run["backbone"], ppc), []).append(run)
+    return [
+        Row(method, backbone, ppc, [run["accuracy"] for run in group], group)
+        for (method, backbone, ppc), group in groups.items()
+    ]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table with the accuracy, and how far it lies above random clouds and below the whole set.
+
+    Both of these are differences of mean accuracies in points, under the same budget, backbone,
+    protocol and seeds: the improvement over random and the recovery that "DD-Ranking: Rethinking
+    the Evaluation of Dataset Distillation" (2025) reports beside accuracies, so that what a
+    protocol gives to any data is not taken for better data. :obj:`-` stands for what was not run.
+    """
+    random = {(row.backbone, row.ppc): row.mean for row in rows if row.method == "random"}
+    whole = {row.backbone: row.mean for row in rows if row.ppc is None}
+    head = ["method", "PPC", "backbone", "accuracy %", "seeds", "above random", "below whole"]
+    head += ["clouds", "bits", "steps", "s/step", "MB/step"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        first = row.runs[0]
+        base, top = random.get((row.backbone, row.ppc)), whole.get(row.backbone)
+        spread = f" ± {100 * row.std:.1f}" if len(row.accuracy) > 1 else ""
+        seconds, size = row.median("step_seconds"), row.median("step_bytes")
+        cells = (
+            row.method,
+            "-" if row.ppc is None else str(row.ppc),
+            row.backbone,
+            f"{100 * row.mean:.1f}{spread}",
+            str(len(row.accuracy)),
+            "-" if base is None else f"{100 * (row.mean - base):+.1f}",
+            "-" if top is None else f"{100 * (top - row.mean):.1f}",
+            f"{first['num_clouds']:,}",
+            f"{first['bits']:,}",
+            str(first["steps"] or "-"),
+            "-" if seconds is None else f"{seconds:.2f}",
+            "-" if size is None else f"{size / 1e6:,.0f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
+    """Draws the accuracies as bars with their standard deviations, a panel for every backbone.
+
+    Args:
+        rows (sequence of Row): The rows of the table.
+        path (str or path): The picture, usually :obj:`*.png`.
+        title (str): What stands above it. (default: nothing)
+    """
+    backbones = list(dict.fromkeys(row.backbone for row in rows))
+    ppcs = sorted({row.ppc for row in rows if row.ppc is not None})
+    methods = list(dict.fromkeys(row.method for row in rows))
+    figure = Figure(figsize=(max(6, 0.9 * len(methods)), 3.6 * len(backbones)), layout="tight")
+    width = 0.8 / max(1, len(ppcs))
+    for i, backbone in enumerate(backbones):
+        axes = figure.add_subplot(len(backbones), 1, i + 1)
+        for k, ppc in enumerate([None, *ppcs]):
+            mine = [row for row in rows if row.backbone == backbone and row.ppc == ppc]
+            if not mine:
+                continue
+            shift = 0.0 if ppc is None else (k - 1 - (len(ppcs) - 1) / 2) * width
+            at = [methods.index(row.method) + shift for row in mine]
+            bars = axes.bar(
+                at,
+                [100 * row.mean for row in mine],
+                width,
+                yerr=[0.0 if row.std != row.std else 100 * row.std for row in mine],
+                capsize=3,
+                color="0.6" if ppc is None else f"C{k - 1}",
+                label=None if ppc is None else f"PPC {ppc}",
+            )
+            axes.bar_label(bars, fmt="%.1f", fontsize=8)
+        axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
+        axes.set_ylabel("accuracy %")
+        axes.set_ylim(0, 105)
+        axes.set_title(f"{title} {backbone}".strip())
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(ppcs) > 1:
+            axes.legend(frameon=False)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
