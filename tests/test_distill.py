@@ -78,7 +78,7 @@ def test_provenance():
         "network": "TinyNet",
         "batch_size": 2,
         "momentum": 0.5,
-        "learning_rates": [8.0, 0.8],
+        "learning_rates": [2.5, 0.25],
         "num_real_clouds": 18,
         "num_anchors": 2,
         "anchor_points": 15,
@@ -205,7 +205,7 @@ def test_momentum():
     loop.step()
     second = loop.parameterization.anchors.detach() - before - first
     gradient = loop.parameterization.anchors.grad
-    torch.testing.assert_close(second, -8.0 * (0.5 * buffer + gradient))
+    torch.testing.assert_close(second, -2.5 * (0.5 * buffer + gradient))
 
 
 @pytest.mark.parametrize("network", [TinyNet, NormNet])

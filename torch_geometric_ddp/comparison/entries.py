@@ -156,7 +156,8 @@ class Whole(Entry):
         return lab.judge_whole(cell)
 
 
-#: Every row that the package knows, by name.
+#: Every row that the package knows, by name. The rows ``anchors`` (real clouds at a quarter of
+#: their points, untouched) and ``DDP-initial`` show what more and smaller clouds are worth alone.
 ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -168,6 +169,7 @@ ENTRIES: dict[str, Entry] = {
         Distilled("DC", build=dc),
         DistilledFromMean("PCC", build=pcc),
         Distilled("SADM", build=sadm),
+        Initial("anchors", {"num_morphs": 0}, build=ddp),
         Initial("DDP-initial", build=ddp),
         Distilled("DDP-static", {"adaptive": False}, build=ddp),
         Distilled("DDP-no-eta", {"uniformity_lambda": 0.0}, build=ddp),

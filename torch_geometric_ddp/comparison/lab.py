@@ -54,7 +54,7 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset("paper", PAPER, PAPER, None, 10),
-        Preset("cpu", CPU, replace(CPU, name="cpu-10-epochs", epochs=10), 200, 3),
+        Preset("cpu", CPU, replace(CPU, name="cpu-10-epochs", epochs=10), 100, 3),
         Preset("smoke", SMOKE, SMOKE, 2, 2),
     )
 }
