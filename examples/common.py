@@ -9,6 +9,7 @@ from torch_geometric.datasets import ModelNet
 from torch_geometric.seed import seed_everything
 
 from torch_geometric_ddp import ParametricShapes, PointCloudArrays
+from torch_geometric_ddp.transforms import FarthestPointSample
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,11 @@ def source(args: argparse.Namespace) -> str:
 def load(args: argparse.Namespace):
     """The training and the test set."""
     if args.data is not None:
-        return [PointCloudArrays.from_npz(args.data, split) for split in ("train", "test")]
+        sample = None if args.num_points is None else FarthestPointSample(args.num_points)
+        return [
+            PointCloudArrays.from_npz(args.data, split, pre_transform=sample)
+            for split in ("train", "test")
+        ]
     if args.dataset == "shapes":
         num_points = args.num_points or 256
         sizes = {True: args.num_per_class, False: max(1, args.num_per_class // 2)}

@@ -149,7 +149,8 @@ class Distillation:
         synthetic = PointCloudBank(batch.pos, batch.ptr.diff(), batch.y, self.bank.class_names)
         seed = int(torch.randint(2**62, (), generator=self.generator))
         network.requires_grad_(True)
-        fit(network, synthetic, replace(_INNER, epochs=self.inner_epochs), seed)
+        with seeded(seed, self.bank.device):  # Dropout reads the global generators.
+            fit(network, synthetic, replace(_INNER, epochs=self.inner_epochs), seed)
         self._freeze(network)
 
     def take(self, index: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,162 @@
+"""A method: a parameterization, a matching and a start."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch_geometric.data import Data
+
+from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._versions import versions
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.distillation import Distillation
+from torch_geometric_ddp.matching import Matching
+from torch_geometric_ddp.methods.storing import Storing
+from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.starts import Start, real_clouds
+
+__all__ = ["Method"]
+
+
+@dataclass(frozen=True)
+class Method:
+    r"""A way to distil a data set: how it is stored and what is matched.
+
+    Every parameterization goes with every matching, also those that no paper has tried:
+
+    .. code-block:: python
+
+        # Gradient matching on anchors and morphs.
+        method = Method("DC on morphs", morphing(num_morphs=4), GradientMatching, steps=1000)
+        synthetic = method.distill(dataset, ppc=1)
+
+    Args:
+        name (str): What its results are called.
+        storing (callable): Makes the parameterization, see :func:`full_resolution` and
+            :func:`morphing`.
+        matching (callable): Makes the loss.
+        steps (int): The published number of steps.
+        start (callable): Where the stored clouds start from. (default: :func:`real_clouds`)
+        batch_size (int): Real clouds per class and step. (default: :obj:`8`)
+        momentum (float): The momentum of SGD. (default: :obj:`0.5`)
+        loops (callable): The updates with every network and the epochs of its training between
+            them, from the number of clouds per class. (default: always one, so that no network is
+            trained)
+    """
+
+    name: str
+    storing: Storing
+    matching: Callable[[], Matching]
+    steps: int
+    start: Start = real_clouds
+    batch_size: int = 8
+    momentum: float = 0.5
+    loops: Callable[[int], tuple[int, int]] = lambda ppc: (1, 1)
+
+    def __post_init__(self) -> None:
+        check_int("steps", self.steps, minimum=0)
+        check_int("batch_size", self.batch_size)
+        check_float("momentum", self.momentum)
+
+    def begin(
+        self,
+        bank: PointCloudBank,
+        ppc: int = 1,
+        seed: int = 0,
+        network: Callable[[int], Backbone] = PointNet,
+    ) -> Distillation:
+        """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
+
+        Raises:
+            ValueError: If what would be stored exceeds the budget.
+        """
+        bank.check_every_class()
+        budget = StorageBudget(bank.dense().size(1), bank.num_classes, check_int("ppc", ppc))
+        generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+        parameterization = self.storing(bank, budget, self.start, generator)
+        budget.check(parameterization)
+        outer, inner = self.loops(ppc)
+        return Distillation(
+            bank,
+            parameterization,
+            self.matching(),
+            network,
+            self.batch_size,
+            self.momentum,
+            generator,
+            outer_loops=outer,
+            inner_epochs=inner,
+        )
+
+    def distill(
+        self,
+        dataset: Iterable[Data],
+        ppc: int = 1,
+        *,
+        steps: int | None = None,
+        network: Callable[[int], Backbone] = PointNet,
+        normalize: bool = True,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        source: str | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+        callback: Callable[[Distillation], None] | None = None,
+    ) -> SyntheticPointCloudDataset:
+        """Distils a data set; see :func:`~torch_geometric_ddp.distill.distill`.
+
+        Args:
+            dataset (Dataset): The real set.
+            ppc (int): The storage, in full-resolution clouds per class. (default: :obj:`1`)
+            steps (int, optional): Optimisation steps. (default: as published)
+            network (callable): Makes a backbone from the number of classes. (default:
+                :obj:`PointNet`)
+            normalize (bool): Whether the real clouds are centred and scaled to the unit ball.
+                (default: :obj:`True`)
+            seed (int): Makes the run repeatable. (default: :obj:`0`)
+            device (torch.device, optional): Where to compute. (default: where the clouds lie)
+            source (str, optional): What to call the real set. (default: its name or class)
+            checkpoint (str or path, optional): A file for the state of the run.
+            progress (bool): Whether to show progress bars. (default: :obj:`True`)
+            callback (callable, optional): Called with the loop after every step.
+        """
+        steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
+        check_int("ppc", ppc)
+        check_int("seed", seed, minimum=0)
+        bank = PointCloudBank.from_dataset(dataset, device, progress=progress)
+        bank = bank.normalize() if normalize else bank
+        loop = self.begin(bank, ppc, seed, network)
+        if checkpoint is not None and Path(checkpoint).exists():
+            loop.load_checkpoint(checkpoint)
+        loop.run(steps, progress, checkpoint, callback=callback)
+        source = source or getattr(dataset, "name", None) or type(dataset).__name__
+        return self.finish(loop, source=source, normalize=normalize)
+
+    def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
+        """The set that a loop has distilled so far, on the CPU, with how it was made."""
+        bank, parameterization = loop.bank, loop.parameterization
+        budget = StorageBudget(bank.dense().size(1), bank.num_classes, parameterization.ppc)
+        provenance = {
+            "method": self.name,
+            "num_points": budget.num_points,
+            "ppc": budget.ppc,
+            "bits": budget.check(parameterization),
+            "budget_bits": budget.bits,
+            "steps": loop.num_steps,
+            **provenance,
+            **loop.config(),
+            **parameterization.config(),
+            "versions": versions(),
+        }
+        stored = copy.deepcopy(parameterization).cpu()  # The loop may go on with its own.
+        return SyntheticPointCloudDataset(
+            stored, class_names=bank.class_names, provenance=provenance
+        )

@@ -1,0 +1,74 @@
+"""How a method stores what it distils, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.parameterization import FullResolution, Parameterization, ShapeMorphing
+from torch_geometric_ddp.starts import Start
+
+__all__ = ["Storing", "full_resolution", "morphing"]
+
+#: Makes the parameterization of a budget, given where its clouds start from.
+Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator], Parameterization]
+
+
+def full_resolution(lr: float = 1.0, rotation_lr: float | None = None) -> Storing:
+    """Stores :obj:`ppc` clouds per class as they are.
+
+    Args:
+        lr (float): The learning rate of the points. (default: :obj:`1.0`)
+        rotation_lr (float, optional): That of the clouds' turns about the up axis, see
+            :class:`~torch_geometric_ddp.parameterization.Rotation`. (default: no turns)
+    """
+
+    def store(
+        bank: PointCloudBank, budget: StorageBudget, start: Start, generator: torch.Generator
+    ) -> Parameterization:
+        clouds = start(bank, budget.ppc, generator).flatten(0, 1)
+        return FullResolution(clouds, bank.num_classes, lr, rotation_lr)
+
+    return store
+
+
+def morphing(
+    num_anchors: int = 4,
+    anchor_points: int | None = None,
+    num_morphs: int = 16,
+    adaptive: bool = True,
+    **kwargs: Any,
+) -> Storing:
+    """Stores anchors and the weights of their morphs.
+
+    Args:
+        num_anchors (int): Anchors per group :math:`M`. (default: :obj:`4`)
+        anchor_points (int, optional): Points per anchor :math:`N_2`. (default: as many as fit)
+        num_morphs (int): Morphs per group :math:`L`. (default: :obj:`16`)
+        adaptive (bool): Whether the weights are learned. (default: :obj:`True`)
+        **kwargs: Further arguments of
+            :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
+    """
+
+    def store(
+        bank: PointCloudBank, budget: StorageBudget, start: Start, generator: torch.Generator
+    ) -> Parameterization:
+        largest = budget.largest_anchor_points(num_anchors, num_morphs if adaptive else 0)
+        if anchor_points is not None and check_int("anchor_points", anchor_points) > largest:
+            raise ValueError(
+                f"'anchor_points'={anchor_points} does not fit the storage of ppc={budget.ppc} "
+                f"clouds of {budget.num_points} points per class: with num_anchors={num_anchors} "
+                f"and num_morphs={num_morphs} it is at most {largest}"
+            )
+        clouds = start(bank, budget.ppc * num_anchors, generator)
+        points = largest if anchor_points is None else anchor_points
+        return ShapeMorphing.from_clouds(
+            clouds, num_anchors, points, num_morphs, generator, adaptive, **kwargs
+        )
+
+    return store
