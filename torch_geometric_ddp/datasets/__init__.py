@@ -1,7 +1,23 @@
 """Data sets of labelled point clouds, real and synthetic."""
 
 from torch_geometric_ddp.datasets.arrays import PointCloudArrays
+from torch_geometric_ddp.datasets.modelnet_hdf5 import ModelNetHDF5
+from torch_geometric_ddp.datasets.modelnet_resampled import ModelNetResampled
+from torch_geometric_ddp.datasets.omni_object3d import OmniObject3D
 from torch_geometric_ddp.datasets.parametric_shapes import ParametricShapes
+from torch_geometric_ddp.datasets.scan_object_nn import ScanObjectNN
+from torch_geometric_ddp.datasets.shapenet_core import ShapeNetCore
+from torch_geometric_ddp.datasets.shapenet_part import ShapeNetPart
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 
-__all__ = ["ParametricShapes", "PointCloudArrays", "SyntheticPointCloudDataset"]
+__all__ = [
+    "ModelNetHDF5",
+    "ModelNetResampled",
+    "OmniObject3D",
+    "ParametricShapes",
+    "PointCloudArrays",
+    "ScanObjectNN",
+    "ShapeNetCore",
+    "ShapeNetPart",
+    "SyntheticPointCloudDataset",
+]

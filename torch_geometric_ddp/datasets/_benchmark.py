@@ -1,0 +1,184 @@
+"""What the readers of the published data sets share: files in, one checked cache out."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby, islice
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch_geometric.data import Data, InMemoryDataset, download_url, extract_zip
+from tqdm import tqdm
+
+from torch_geometric_ddp.datasets._columns import write_clouds
+from torch_geometric_ddp.datasets._formats import DamagedFileError
+from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
+from torch_geometric_ddp.datasets._scan import Scan
+from torch_geometric_ddp.transforms._single import take_points
+
+_BLOCK = 64
+
+
+class Benchmark(InMemoryDataset):
+    r"""Base class of a published data set that lies in files of its own format.
+
+    A reader says what its files are (:obj:`raw_file_names`), where they come from
+    (:attr:`source`), what the classes are called and how to read a split. All splits are
+    processed at once, as in PyG, to a folder of :obj:`root/processed` that names whatever changes
+    the result: to temporary files which take their places when all is read and checked.
+    """
+
+    #: The splits there are.
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    #: Where a person finds the files.
+    source: ClassVar[str]
+    #: An archive that may be downloaded without asking, and the folder that it holds.
+    url: ClassVar[str | None] = None
+    #: Whether clouds with too few points repeat theirs instead of raising.
+    repeats: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        num_points: int | None = 1024,
+        sampling: Sampling = "first",
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
+        force_reload: bool = False,
+        strict: bool = True,
+    ) -> None:
+        if split not in self.splits:
+            raise ValueError(f"'split' must be one of {self.splits}, got {split!r}")
+        check_sampling(num_points, sampling)
+        self.split, self.strict = split, strict
+        self.num_points, self.sampling = num_points, sampling
+        root = os.fspath(root)
+        super().__init__(root, transform, pre_transform, pre_filter, force_reload=force_reload)
+        path = self.processed_paths[self.splits.index(split)]
+        try:
+            self.load(path)
+            self.class_names = json.loads(Path(self.processed_paths[-1]).read_text("utf-8"))
+        except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"'{path}' is damaged: pass force_reload=True to process the data set again "
+                f"({error})"
+            ) from error
+
+    @property
+    def variant_name(self) -> str:
+        """What is read: a name for the folder of the cache."""
+        raise NotImplementedError
+
+    @property
+    def published_sizes(self) -> Mapping[str, int]:
+        """The published number of clouds of the splits, where there is one."""
+        return {}
+
+    def read_class_names(self) -> list[str]:
+        """The names of the classes, in the order of their labels."""
+        raise NotImplementedError
+
+    def scan(self, split: str) -> Scan:
+        """Checks that the files of a split are there, without reading the clouds."""
+        raise NotImplementedError
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, also of a subset that lacks some."""
+        return len(self.class_names)
+
+    @property
+    def processed_dir(self) -> str:
+        """The folder of what these arguments give."""
+        points = "all" if self.num_points is None else f"{self.num_points}_{self.sampling}"
+        name = f"{self.variant_name}_{points}{'' if self.strict else '_partial'}"
+        return os.path.join(self.root, "processed", name)
+
+    @property
+    def processed_file_names(self) -> list[str]:
+        """One file for each split, and the names of the classes."""
+        return [*(f"{split}.pt" for split in self.splits), "class_names.json"]
+
+    def download(self) -> None:
+        """Downloads the archive where that is allowed, and otherwise says where to get it."""
+        missing = [path for path in self.raw_paths if not os.path.exists(path)]
+        folder = None if self.url is None else Path(self.raw_dir, Path(self.url).stem)
+        if folder is None or folder.exists():
+            raise FileNotFoundError(f"'{missing[0]}' is missing: {self._remedy()}")
+        with tempfile.TemporaryDirectory(dir=self.raw_dir) as temporary:
+            try:
+                extract_zip(download_url(self.url, temporary), temporary)
+                os.replace(Path(temporary, folder.name), folder)
+            except (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error) as error:
+                raise RuntimeError(
+                    f"'{self.url}' could not be downloaded ({error}); try again, or get it by "
+                    f"other means and unpack it in '{self.raw_dir}'"
+                ) from error
+
+    def process(self) -> None:
+        """Reads the files of all splits and writes the cache, or nothing at all."""
+        with tempfile.TemporaryDirectory(dir=self.processed_dir) as folder:
+            made = [Path(folder, os.path.basename(path)) for path in self.processed_paths]
+            try:
+                names = self.read_class_names()
+                # All that can be wrong at a glance comes before the long work.
+                scans = [self._checked(split, self.scan(split)) for split in self.splits]
+                for split, scan, path in zip(self.splits, scans, made, strict=False):
+                    if not write_clouds(path, self._prepare(split, scan)):
+                        raise ValueError(f"the files and 'pre_filter' leave no cloud for '{split}'")
+            except (DamagedFileError, FileNotFoundError) as error:
+                raise type(error)(f"{error}; {self._remedy()}") from error
+            made[-1].write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
+            for path, final in zip(made, self.processed_paths, strict=True):
+                os.replace(path, final)
+
+    def _remedy(self) -> str:
+        text = f"get it from {self.source}, and unpack it in '{self.raw_dir}'"
+        if self.url is not None:
+            text += f", or delete '{Path(self.raw_dir, Path(self.url).stem)}' to download it again"
+        return text
+
+    def _checked(self, split: str, scan: Scan) -> Scan:
+        expected = self.published_sizes.get(split, scan.size)
+        if self.strict and scan.size != expected:
+            raise ValueError(
+                f"'{scan.where}' must have the {expected} clouds of the published split '{split}', "
+                f"it has {scan.size}; {self._remedy()}; strict=False reads a part of the data set"
+            )
+        return scan
+
+    def _prepare(self, split: str, scan: Scan) -> Iterator[Data]:
+        """Samples, filters and transforms the clouds of a split."""
+        # Drawn once, and the same on every machine.
+        generator = torch.Generator().manual_seed(0)
+        # One iterator: every iteration over the bar itself would begin again.
+        clouds = iter(tqdm(scan.clouds, f"Read {split}", scan.size, unit="cloud", disable=None))
+        while block := list(islice(clouds, _BLOCK)):
+            for data in self._sample(block, generator):
+                if self.pre_filter is None or self.pre_filter(data):
+                    yield data if self.pre_transform is None else self.pre_transform(data)
+
+    def _sample(self, block: list[tuple[Path, Data]], generator: torch.Generator) -> Iterator[Data]:
+        for size, group in groupby(block, lambda item: item[1].num_nodes):
+            paths, clouds = zip(*group, strict=True)
+            if self.num_points is None:
+                yield from clouds
+                continue
+            if size < self.num_points and not self.repeats:
+                raise ValueError(
+                    f"'num_points' is {self.num_points}, but '{paths[0]}' has {size} points"
+                )
+            pos = torch.stack([data.pos for data in clouds])
+            chosen = choose_points(pos, self.num_points, self.sampling, generator)
+            for data, index in zip(clouds, chosen, strict=True):
+                yield take_points(data, index)

@@ -1,0 +1,107 @@
+"""Reading single files of clouds, so that every error names the file and what is wrong with it."""
+
+from __future__ import annotations
+
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+# What NumPy, zipfile and h5py raise on files that are cut, damaged or something else altogether.
+UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    tokenize.TokenError,
+    KeyError,
+    RuntimeError,
+    SyntaxError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+class DamagedFileError(ValueError):
+    """A file is there, but does not hold what it should."""
+
+
+def damaged(path: Path, why: object) -> DamagedFileError:
+    """The error to raise for a file, and what is wrong with it."""
+    return DamagedFileError(f"'{path}' is damaged, or not the file that it should be: {why}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong with an existing file into an error that names it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file '{path}'")
+    try:
+        yield
+    except DamagedFileError:
+        raise
+    except (*UNREADABLE, MemoryError) as error:  # A damaged header asks for any amount.
+        raise damaged(path, error) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list, without empty ones; at least one."""
+    with reading(path):
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line]
+    if not lines:
+        raise damaged(path, "it is empty")
+    return lines
+
+
+def read_text(path: Path, columns: int, delimiter: str | None = None, dtype: Any = "f4") -> Any:
+    """The numbers :obj:`[N, columns]` of a text file of one row a line."""
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That there is nothing, which is checked next.
+        rows = np.loadtxt(path, dtype, comments=None, delimiter=delimiter, ndmin=2)
+    if not rows.size:
+        raise damaged(path, "it is empty")
+    if rows.shape[1] != columns:
+        raise damaged(path, f"it has {rows.shape[1]} columns instead of {columns}")
+    return rows
+
+
+def read_npy(path: Path) -> Any:
+    """The array of an :obj:`.npy` file; nothing is unpickled."""
+    # Numpy leaves a file that it opened itself open where it raises.
+    with reading(path), open(path, "rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def as_clouds(path: Path, points: npt.NDArray[Any], dims: str = "N, 3") -> Tensor:
+    """The points that a file holds as :obj:`float32`, checked."""
+    if points.ndim != len(dims.split(",")) or points.shape[-1] != 3 or 0 in points.shape:
+        raise damaged(path, f"its points have shape {list(points.shape)}, not [{dims}]")
+    if points.dtype.kind != "f":
+        raise damaged(path, f"its points have type {points.dtype}, not floating point")
+    with np.errstate(over="ignore"):  # What overflows is infinite, which is checked next.
+        clouds = torch.from_numpy(np.require(points, "f4", ["C", "W"]))
+    if not bool(torch.isfinite(clouds).all()):
+        raise damaged(path, "it has points that are NaN or infinite")
+    return clouds
+
+
+def as_labels(path: Path, labels: npt.NDArray[Any], low: int, high: int) -> Tensor:
+    """The whole numbers :obj:`[n]` from :obj:`low` to :obj:`high` that a file holds."""
+    labels = labels.reshape(-1)
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64) if labels.dtype.kind in "fiu" else None
+    if whole is None or not (whole == labels).all():
+        raise damaged(path, f"its labels (type {labels.dtype}) are no whole numbers")
+    if whole.size and (whole.min() < low or whole.max() > high):
+        found = f"{whole.min()}..{whole.max()}"
+        raise damaged(path, f"its labels must lie in {low}..{high}, got {found}")
+    return torch.from_numpy(whole)

@@ -1,0 +1,146 @@
+"""OmniObject3D: scans of everyday objects."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from torch_geometric.data import Data
+
+from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp.datasets._benchmark import Benchmark
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy
+from torch_geometric_ddp.datasets._ply import read_ply
+from torch_geometric_ddp.datasets._sampling import Sampling
+from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
+
+__all__ = ["OmniObject3D"]
+
+
+class OmniObject3D(Benchmark):
+    r"""OmniObject3D, some 6,000 scanned objects of daily life (216 categories), as point clouds.
+
+    From `"OmniObject3D: Large-Vocabulary 3D Object Dataset for Realistic Perception,
+    Reconstruction and Generation" <https://arxiv.org/abs/2301.07525>`_. Items are
+    :obj:`Data(pos=[N, 3], y=[1])`, and the categories are numbered in alphabetical order.
+
+    The authors ask for a registration, so that the files must be fetched by hand: the archives of
+    :obj:`point_clouds/ply_files/<resolution>`, unpacked, belong in :obj:`root/raw` as
+    :obj:`<resolution>/<category>/<object>/pcd_<resolution>.ply` (ASCII or binary; or an
+    :obj:`.npy` of that name). The release has empty object folders, which are skipped.
+
+    There is no official split for classification. Here the objects of every category are put in
+    the order of :obj:`sha256("<seed>/<category>/<object>")`, and the first
+    :math:`\max(1, \operatorname{round}(s \cdot n))` of its :math:`n` objects, but never all, are
+    the test set, :math:`s` being :obj:`test_share`. The split of a category thus depends on
+    nothing but the names of its objects; a category of one object is not tested.
+
+    The literature uses the published samples of 1,024 points as they are, which is the default
+    here, and centres them and scales them to the unit ball:
+    :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
+
+    Args:
+        root (str or path): The folder of the data set.
+        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
+        num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all.
+            (default: :obj:`1024`)
+        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
+            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
+        transform (callable, optional): Applied to a :obj:`Data` at every access.
+        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
+        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
+        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
+        strict (bool): Whether every cloud must have :obj:`resolution` points.
+            (default: :obj:`True`)
+        resolution (int): Which of the published samples to read: 1,024, 4,096 or 16,384 points.
+            (default: :obj:`1024`)
+        test_share (float): The share of the test set in a category. (default: :obj:`0.2`)
+        seed (int): The seed of the split. (default: :obj:`0`)
+
+    Raises:
+        FileNotFoundError: If a file is missing, with where to get it.
+        ValueError: If a file is damaged, or an object or a category is incomplete.
+    """
+
+    source = (
+        "https://opendatalab.com/OpenXD-OmniObject3D-New (raw/point_clouds/ply_files, after "
+        "registration; the files are <resolution>/<category>/<object>/pcd_<resolution>.ply)"
+    )
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        num_points: int | None = 1024,
+        sampling: Sampling = "first",
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
+        force_reload: bool = False,
+        strict: bool = True,
+        resolution: int = 1024,
+        test_share: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        self.resolution = check_int("resolution", resolution)
+        self.test_share = check_float("test_share", test_share, exclusive=True)
+        if self.test_share >= 1:
+            raise ValueError(f"'test_share' must be below 1, got {test_share}")
+        self.seed = check_int("seed", seed, minimum=0)
+        options = (transform, pre_transform, pre_filter, force_reload, strict)
+        super().__init__(root, split, num_points, sampling, *options)
+
+    @property
+    def variant_name(self) -> str:
+        """What is read: a name for the folder of the cache."""
+        return f"omni{self.resolution}_test{self.test_share!r}_seed{self.seed}"
+
+    @property
+    def raw_file_names(self) -> list[str]:
+        """The folder of the categories."""
+        return [str(self.resolution)]
+
+    def read_class_names(self) -> list[str]:
+        """The names of the categories, which are those of the folders, in alphabetical order."""
+        names = [path.name for path in _folders(Path(self.raw_paths[0]))]
+        if not names:
+            raise damaged(Path(self.raw_paths[0]), "it has no folders of categories")
+        return names
+
+    def scan(self, split: str) -> Scan:
+        """Checks that the files of a split are there."""
+        where = Path(self.raw_paths[0])
+        files = []
+        for label, category in enumerate(self.read_class_names()):
+            objects = [path for path in _folders(where / category) if any(path.iterdir())]
+            if not objects:
+                raise damaged(where / category, "it has no objects")
+            names = split_category(category, [o.name for o in objects], self.test_share, self.seed)
+            files += [(self._file(where / category / name), label) for name in names[split]]
+        return scan_files(where, files, _read, self.resolution if self.strict else None)
+
+    def _file(self, folder: Path) -> Path:
+        npy, ply = (folder / f"pcd_{self.resolution}.{end}" for end in ("npy", "ply"))
+        return npy if npy.is_file() else ply
+
+
+def split_category(
+    category: str, names: list[str], test_share: float, seed: int
+) -> dict[str, list[str]]:
+    """The published rule of the split: which objects of a category are for training and testing."""
+    order = sorted(
+        names, key=lambda name: hashlib.sha256(f"{seed}/{category}/{name}".encode()).digest()
+    )
+    num_test = min(max(1, round(test_share * len(names))), len(names) - 1)
+    return {"train": sorted(order[num_test:]), "test": sorted(order[:num_test])}
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
+
+
+def _read(path: Path, label: int) -> Data:
+    points = read_npy(path) if path.suffix == ".npy" else read_ply(path)
+    return labelled(as_clouds(path, points), label)
