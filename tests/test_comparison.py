@@ -63,13 +63,14 @@ def test_every_entry(every):
     for run in runs:
         assert 0 <= run["accuracy"] <= 1
         assert run["backbone"] == "Tiny"
-        assert run["protocol"]["name"] == "smoke"
         if run["method"] == "whole":
             assert (run["num_clouds"], run["budget_bits"]) == (18, None)
-            assert run["trained_by"]["name"] == "whole"
+            assert (run["protocol"], run["whole"]["name"], run["epochs"]) == (None, "whole", 3)
             continue
+        assert (run["protocol"]["name"], run["epochs"]) == ("smoke", 2)
+        chosen = run["method"] in ("herding", "k-center", "forgetting", "PCC")
+        assert (run["whole"] is not None) == chosen
         assert run["bits"] <= run["budget_bits"] == StorageBudget(32, 3, run["ppc"]).bits
-        assert run["trained_by"] == run["protocol"]
         stored = SyntheticPointCloudDataset(out / run["set"])
         assert len(stored) == run["num_clouds"]
         assert stored.storage_bits == run["bits"]

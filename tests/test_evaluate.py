@@ -1,7 +1,7 @@
 """The evaluation protocol."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -201,7 +201,26 @@ def test_paper_protocol():
         "decay_after": 0.5,
         "decay": 0.1,
         "normalize": True,
+        "min_steps": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("clouds", "epochs"), [(1, 100), (8, 100), (9, 50), (32, 25), (80, 20), (1000, 20)]
+)
+def test_least_number_of_steps(clouds, epochs):
+    """A hundred steps of eight clouds at least, and twenty epochs at least."""
+    protocol = replace(SMOKE, epochs=20, min_steps=100)
+    assert protocol.epochs_for(clouds) == epochs
+    assert SMOKE.epochs_for(clouds) == 2
+
+
+def test_small_sets_are_trained_for_more_epochs():
+    seen = []
+    bank = PointCloudBank.from_dataset(toy_set(per_class=1))
+    protocol = replace(SMOKE, epochs=4, decay_after=0.5, min_steps=10)
+    fit(TinyNet(3), bank, protocol, observer=lambda index, logits: seen.append(len(index)))
+    assert seen == [3] * 10
 
 
 def test_shortened_protocols_have_other_names():

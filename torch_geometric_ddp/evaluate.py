@@ -36,6 +36,8 @@ class Protocol:
         decay_after (float): The share of the epochs before the decay. (default: :obj:`0.5`)
         decay (float): The factor of the decay. (default: :obj:`0.1`)
         normalize (bool): Whether clouds are centred and scaled. (default: :obj:`True`)
+        min_steps (int): The least number of steps; a set too small for them in :obj:`epochs` gets
+            more epochs. (default: :obj:`0`)
     """
 
     name: str
@@ -47,13 +49,19 @@ class Protocol:
     decay_after: float = 0.5
     decay: float = 0.1
     normalize: bool = True
+    min_steps: int = 0
 
     def __post_init__(self) -> None:
+        check_int("min_steps", self.min_steps, minimum=0)
         check_int("epochs", self.epochs)
         check_int("batch_size", self.batch_size)
         check_float("lr", self.lr, exclusive=True)
         for name in ("momentum", "weight_decay", "decay_after", "decay"):
             check_float(name, getattr(self, name))
+
+    def epochs_for(self, num_clouds: int) -> int:
+        """The passes over a training set of so many clouds."""
+        return max(self.epochs, -(-self.min_steps // -(-num_clouds // self.batch_size)))
 
     def for_large_sets(self) -> Protocol:
         """The shortened version for sets of thousands of clouds; the paper's has none."""
@@ -176,11 +184,12 @@ def fit(
         weight_decay=protocol.weight_decay,
         fused=True,  # One pass over the parameters instead of several.
     )
-    milestone = max(1, round(protocol.epochs * protocol.decay_after))
+    epochs = protocol.epochs_for(len(train))
+    milestone = max(1, round(epochs * protocol.decay_after))
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
     order = torch.Generator().manual_seed(seed)
     model.train()
-    for _ in range(protocol.epochs):
+    for _ in range(epochs):
         total = torch.zeros((), device=train.device)
         for index in torch.randperm(len(train), generator=order).split(protocol.batch_size):
             index = index.to(train.device)
@@ -255,7 +264,7 @@ def evaluate(
         train, test = train.normalize(), test.normalize()
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     accuracy = []
-    total = len(seeds) * protocol.epochs
+    total = len(seeds) * protocol.epochs_for(len(train))
     with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
         for seed in seeds:
             with seeded(seed, train.device):

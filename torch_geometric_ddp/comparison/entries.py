@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch_geometric_ddp.coreset import (
     Observation,
@@ -42,6 +42,8 @@ class Entry(ABC):
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it uses what a network learned on the whole set.
+    observes: ClassVar[bool] = False
 
     def steps(self, requested: int | None) -> int:
         """The optimisation steps of a run, of which :obj:`requested` stands for as published."""
@@ -70,6 +72,7 @@ class ObservedCoreset(Entry):
     """
 
     choose: Callable[[Any, int, Observation], SyntheticPointCloudDataset] = herding_coreset
+    observes: ClassVar[bool] = True
 
     def run(self, lab: Lab, cell: Cell) -> Figures:
         """Chooses by the training of the whole set with the seed of the run."""
@@ -126,6 +129,8 @@ class Distilled(Entry):
 @dataclass(frozen=True)
 class DistilledFromMean(Distilled):
     """A distilled set that starts from the clouds nearest to their class mean, as PCC does."""
+
+    observes: ClassVar[bool] = True
 
     def method(self, lab: Lab, cell: Cell) -> Method:
         """The method of a run, with the features of the training of the whole set."""

@@ -123,7 +123,9 @@ def observe(
     bank = PointCloudBank.from_dataset(dataset, device)
     bank.check_every_class()
     bank = bank.normalize() if protocol.normalize else bank
-    bar = tqdm(total=protocol.epochs, desc="Observe", unit="epoch", disable=not progress)
+    bar = tqdm(
+        total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
+    )
     with bar, seeded(seed, bank.device):
         model = network(bank.num_classes).to(bank.device)
         return watch(model, bank, protocol, seed, bar)
