@@ -94,6 +94,8 @@ def main() -> None:
     plot_comparison(rows, args.out / "table.png", heading)
     print(f"\n{heading}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
     print(table)
+    for run, reason in lab.failures.items():
+        print(f"Failed: {run}: {reason}")
     print(f"The runs, the distilled sets, the table and its picture are in {args.out}/.")
 
 

@@ -187,6 +187,18 @@ def test_observation_is_made_once_and_found_again(tmp_path, monkeypatch):
     assert trained == [0, 1, 1]
 
 
+def test_failed_run_leaves_the_others(tmp_path):
+    wild = replace(DDP, name="wild", settings={**SMALL, "anchor_lr": 1e38})
+    preset = replace(PRESET, steps=6)
+    lab = lab_of(tmp_path, preset)
+    found = lab.run(lab.cells([wild, ENTRIES["random"]], (1,), (0,)))
+    assert [run["method"] for run in found] == ["random"]
+    assert [run["method"] for run in lines(tmp_path)] == ["random"]
+    ((name, reason),) = lab.failures.items()
+    assert name == "wild, PPC 1, Tiny, seed 0"
+    assert reason.startswith("FloatingPointError: the loss of step")
+
+
 def test_a_set_beyond_the_budget_is_refused(tmp_path):
     class Greedy(Coreset):
         def run(self, lab, cell):

@@ -115,6 +115,8 @@ class Lab:
         test = PointCloudBank.from_dataset(test_set)
         self._data = {"train": self.bank.sha256(), "test": test.sha256()}
         self._runs = self.out / "runs.jsonl"
+        #: Why runs failed, by what they are called.
+        self.failures: dict[str, str] = {}
 
     def cells(
         self, entries: Sequence[Entry], ppcs: Sequence[int], seeds: Sequence[int]
@@ -133,6 +135,9 @@ class Lab:
     def run(self, cells: Iterable[Cell]) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
+        A run that fails for want of memory or of a finite loss is noted in :attr:`failures` and
+        left out; it is tried again the next time.
+
         Raises:
             ValueError: If a set exceeds the storage of its PPC.
         """
@@ -140,9 +145,12 @@ class Lab:
         with tqdm(cells, "Compare", unit="run") as bar:
             for cell in bar:
                 bar.set_postfix_str(str(cell))
-                self._result(cell)
-        known = self._known()
-        return [known[self._identity(cell)] for cell in cells]
+                try:
+                    self._result(cell)
+                except (FloatingPointError, MemoryError, torch.OutOfMemoryError) as error:
+                    self.failures[str(cell)] = f"{type(error).__name__}: {error}"
+        known, identities = self._known(), [self._identity(cell) for cell in cells]
+        return [known[identity] for identity in identities if identity in known]
 
     def observation(self, backbone: str, seed: int) -> Observation:
         """What a network learned on the whole set; trains it if the run is not there yet."""
