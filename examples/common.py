@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-import torch
 import torch_geometric.transforms as T
 from torch_geometric.datasets import ModelNet
 from torch_geometric.seed import seed_everything
 
-from torch_geometric_ddp import ParametricShapes, PointCloudArrays
+from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.transforms import FarthestPointSample
+
+PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, CPU, QUICK, SMOKE)}
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,16 +46,3 @@ def load(args: argparse.Namespace):
     for dataset in sets:  # PyG keeps the labels of the classes, but not their names.
         dataset.class_names = folders
     return sets
-
-
-def hold_out(dataset, share: float, seed: int = 0):
-    """Splits a training set in two, the second with about the same share of every class."""
-    if not 0 < share < 1:
-        raise ValueError(f"'--validate' must be a share between 0 and 1, got {share}")
-    y = torch.tensor([int(data.y) for data in dataset])
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    order = order[y[order].argsort(stable=True)]  # Class by class, shuffled within.
-    counts = torch.bincount(y)
-    rank = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
-    held = rank < (share * counts).round()[y[order]]
-    return dataset[order[~held]], dataset[order[held]]

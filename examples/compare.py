@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from common import add_data_arguments, hold_out, load, source
+from common import add_data_arguments, load, source
 
 from torch_geometric_ddp.comparison import (
     ENTRIES,
@@ -26,6 +26,7 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.splits import hold_out
 
 BACKBONES = {"PointNet": PointNet}
 

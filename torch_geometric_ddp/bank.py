@@ -96,6 +96,11 @@ class PointCloudBank:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def __iter__(self) -> Iterator[Data]:
+        """The clouds one by one, so that a bank goes wherever a data set is read."""
+        clouds = self.pos.split(self.sizes.tolist())
+        return (Data(pos=pos, y=y) for pos, y in zip(clouds, self.y, strict=True))
+
     @property
     def num_classes(self) -> int:
         """The number of classes."""
@@ -110,6 +115,11 @@ class PointCloudBank:
         """The same clouds, each centred and scaled to the unit ball."""
         pos = NormalizeSphere.apply(self.pos, self.sizes)
         return PointCloudBank(pos, self.sizes, self.y, self.class_names)
+
+    def select(self, index: Tensor) -> PointCloudBank:
+        """The clouds :obj:`index [B]` as a bank of their own, with the same classes."""
+        batch = self.batch(index.to(self.device))
+        return PointCloudBank(batch.pos, batch.ptr.diff(), batch.y, self.class_names)
 
     def dense(self) -> Tensor:
         """All clouds as :obj:`[n, N, 3]`.

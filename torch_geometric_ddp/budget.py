@@ -88,6 +88,25 @@ class StorageBudget:
             )
         return largest
 
+    def most_morphs(self, num_anchors: int) -> int | None:
+        r"""The largest :math:`L` that leaves :math:`M` anchors of a point each.
+
+        Args:
+            num_anchors (int): The number of anchors :math:`M` of a group.
+
+        Returns:
+            The number, or :obj:`None` for one anchor, whose morphs cost nothing.
+
+        Raises:
+            ValueError: If not even anchors of one point fit.
+        """
+        self.largest_anchor_points(num_anchors, 0)
+        if num_anchors == 1:
+            return None
+        return (self.bits_per_group - 3 * FLOAT_BITS * num_anchors) // (
+            FLOAT_BITS * (num_anchors - 1)
+        )
+
     def check(self, parameterization: Parameterization) -> int:
         """Returns the bits that a parameterization stores.
 

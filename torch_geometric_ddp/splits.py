@@ -1,0 +1,67 @@
+"""Splits of a data set by class, with a fixed seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+from torch_geometric.data import Dataset
+
+from torch_geometric_ddp._checks import check_float, check_int
+
+__all__ = ["hold_out", "stratified"]
+
+
+def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Splits clouds in two, the second with about the same share of every class.
+
+    Args:
+        y (torch.Tensor): The labels :obj:`[n]`.
+        share (float): The share that is held out, above 0 and below 1. Of a class of :obj:`k`
+            clouds :obj:`share * k` are held out, rounded, and at most :obj:`k - 1`.
+        seed (int): Fixes the choice. (default: :obj:`0`)
+
+    Returns:
+        The indices of the clouds that are kept and of those that are held out, each class by
+        class, shuffled within.
+
+    Raises:
+        ValueError: If the share is out of range or holds no cloud out.
+    """
+    if not check_float("share", share, exclusive=True) < 1:
+        raise ValueError(f"'share' must lie between 0 and 1, got {share}")
+    y = y.cpu()
+    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+    order = torch.randperm(len(y), generator=generator)
+    order = order[y[order].argsort(stable=True)]
+    counts = torch.bincount(y)
+    rank = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
+    quota = (share * counts).round().minimum((counts - 1).clamp_min(0))
+    held = rank < quota[y[order]]
+    if not bool(held.any()):
+        raise ValueError(
+            f"'share'={share} holds no cloud out of {len(y)} in {len(counts)} classes: choose a "
+            "larger share"
+        )
+    return order[~held], order[held]
+
+
+def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
+    """Splits a data set in two by :meth:`stratified`, for the choice of settings.
+
+    Args:
+        dataset (Dataset or sequence): Items with one label :obj:`y`.
+        share (float): The share that is held out.
+        seed (int): Fixes the choice. (default: :obj:`0`)
+
+    Returns:
+        What is kept and what is held out: subsets of a PyG data set, otherwise
+        :class:`torch.utils.data.Subset`.
+    """
+    y = torch.tensor([int(data.y) for data in dataset])
+    parts = stratified(y, share, seed)
+    if isinstance(dataset, Dataset):
+        return dataset[parts[0]], dataset[parts[1]]
+    return Subset(dataset, parts[0].tolist()), Subset(dataset, parts[1].tolist())

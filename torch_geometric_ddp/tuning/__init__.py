@@ -1,0 +1,17 @@
+"""Search for the settings of shape morphing that a storage budget allows, by Optuna."""
+
+from torch_geometric_ddp.tuning.objective import Objective
+from torch_geometric_ddp.tuning.pictures import plot_tuning, write_html
+from torch_geometric_ddp.tuning.report import TuningResult
+from torch_geometric_ddp.tuning.space import SearchSpace
+from torch_geometric_ddp.tuning.study import tpe, tune
+
+__all__ = [
+    "Objective",
+    "SearchSpace",
+    "TuningResult",
+    "plot_tuning",
+    "tpe",
+    "tune",
+    "write_html",
+]

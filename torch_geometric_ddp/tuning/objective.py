@@ -1,0 +1,130 @@
+"""What one trial does: distil, look, and train networks on the result."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import optuna
+
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.evaluate import Protocol, evaluate
+from torch_geometric_ddp.methods import Method
+from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.tuning.space import Settings
+
+__all__ = ["DIRECTIONS", "Objective"]
+
+#: What can be optimised, and whether more or less of it is better.
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
+    "accuracy": "maximize",
+    "bits": "minimize",
+    "seconds": "minimize",
+}
+# A look before the end trains for this share of the epochs.
+_LOOK = 0.25
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Distils with the settings of a trial and tests the result on clouds that are held out.
+
+    One object serves all trials of a process: they share the clouds on the device and what the
+    matching computes of them (:meth:`~torch_geometric_ddp.bank.PointCloudBank.view`).
+
+    Args:
+        real (PointCloudBank): The clouds that are distilled.
+        held (PointCloudBank): The clouds that are tested on.
+        ppc (int): The storage, in full-resolution clouds per class.
+        steps (int): Optimisation steps.
+        seeds (sequence of int): The seeds; each stands for a draw, a distillation and a network.
+        protocol (Protocol): How the networks are trained.
+        looks (sequence of float): Shares of the steps at which the first seed is trained on for a
+            quarter of the epochs, for the pruner.
+        objectives (sequence of str): What is returned, of :obj:`accuracy` (the mean over the
+            seeds), :obj:`bits` (what is stored) and :obj:`seconds` (of a distillation).
+        method (callable): Makes the method from the settings.
+        network (callable): Makes a backbone from the number of classes.
+    """
+
+    real: PointCloudBank
+    held: PointCloudBank
+    ppc: int
+    steps: int
+    seeds: Sequence[int]
+    protocol: Protocol
+    looks: Sequence[float]
+    objectives: Sequence[str]
+    method: Callable[..., Method]
+    network: Callable[[int], Backbone]
+
+    def __call__(self, trial: optuna.Trial, settings: Settings) -> list[float]:
+        """The values of the objectives, in their order.
+
+        The trial keeps the accuracy of every seed, the bits and where the time went as user
+        attributes, the last also where it fails.
+
+        Raises:
+            optuna.TrialPruned: If the pruner gives the trial up after a look.
+            FloatingPointError: If a loss is not finite.
+        """
+        seconds = defaultdict[str, float](float)
+        method = self.method(**settings)
+        accuracy: list[float] = []
+        try:
+            for seed in self.seeds:
+                with _timed(seconds, "prepare"):
+                    loop = method.begin(self.real, self.ppc, seed, self.network)
+                    loop.prepare()
+                for stop in self._stops() if seed == self.seeds[0] else []:
+                    with _timed(seconds, "distill"):
+                        loop.run(stop, progress=False)
+                    with _timed(seconds, "look"):
+                        trial.report(self._accuracy(method.finish(loop), seed, _LOOK), stop)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned(f"after {stop} of {self.steps} steps")
+                with _timed(seconds, "distill"):
+                    loop.run(self.steps, progress=False)
+                synthetic = method.finish(loop)
+                with _timed(seconds, "evaluate"):
+                    accuracy.append(self._accuracy(synthetic, seed))
+        finally:
+            trial.set_user_attr("seconds", dict(seconds))
+        trial.set_user_attr("accuracy", accuracy)
+        trial.set_user_attr("bits", synthetic.storage_bits)
+        values = {
+            "accuracy": sum(accuracy) / len(accuracy),
+            "bits": float(synthetic.storage_bits),
+            "seconds": seconds["distill"] / len(accuracy),
+        }
+        return [values[name] for name in self.objectives]
+
+    def _stops(self) -> list[int]:
+        if len(self.objectives) > 1:  # Optuna prunes by one objective only.
+            return []
+        stops = {round(look * self.steps) for look in self.looks}
+        return sorted(stop for stop in stops if 0 < stop < self.steps)
+
+    def _accuracy(
+        self, synthetic: SyntheticPointCloudDataset, seed: int, share: float = 1.0
+    ) -> float:
+        epochs = max(1, round(share * self.protocol.epochs))
+        protocol = replace(self.protocol, epochs=epochs)
+        device = self.real.device
+        return evaluate(
+            synthetic, self.held, self.network, protocol, [seed], device, progress=False
+        ).mean
+
+
+@contextmanager
+def _timed(seconds: defaultdict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] += time.perf_counter() - began

@@ -1,0 +1,144 @@
+"""Pictures of a search."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from torch_geometric_ddp.tuning.report import FEWEST, TuningResult
+
+__all__ = ["plot_tuning", "write_html"]
+
+_LETTERS = {"num_anchors": "M", "anchor_points": "N2", "num_morphs": "L", "uniformity_lambda": "λ"}
+_SHARES = {"anchor_share": "N2 (share)", "penalty": "η"}
+
+
+def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Path]:
+    """Draws the history, the importances, parallel coordinates and, if there is one, the front.
+
+    Args:
+        result (TuningResult): What was found; at least one trial has completed.
+        folder (path): Where the pictures go, :obj:`history.png` and so on.
+
+    Returns:
+        The pictures.
+    """
+    draw: dict[str, Callable[[Axes, TuningResult], None]] = {
+        "history": _history,
+        "importances": _importances,
+        "parallel": _parallel,
+        "pareto": _pareto,
+    }
+    if not result.importances():
+        del draw["importances"]
+    if len(result.objectives) == 1:
+        del draw["pareto"]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, function in draw.items():
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        function(axes, result)
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], dpi=150)
+    return paths
+
+
+def write_html(result: TuningResult, folder: str | os.PathLike[str]) -> list[Path]:
+    """Writes Optuna's own pictures as interactive pages, where plotly is installed.
+
+    Args:
+        result (TuningResult): What was found.
+        folder (path): Where the pages go.
+
+    Returns:
+        The pages, none without plotly.
+    """
+    if not optuna.visualization.is_available() or len(result.completed) < FEWEST:
+        return []
+    plots = optuna.visualization
+    name = result.objectives[0]
+    target: dict[str, Any] = {"target": lambda trial: trial.values[0], "target_name": name}
+    target = target if len(result.objectives) > 1 else {"target_name": name}
+    pages = {
+        "history": plots.plot_optimization_history(result.study, **target),
+        "parallel": plots.plot_parallel_coordinate(result.study, **target),
+    }
+    if len(result.objectives) == 1:
+        pages["importances"] = plots.plot_param_importances(result.study)
+    elif len(result.objectives) < 4:
+        pages["pareto"] = plots.plot_pareto_front(result.study)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = {key: Path(folder) / f"{key}.html" for key in pages}
+    for key, page in pages.items():
+        page.write_html(paths[key])
+    return list(paths.values())
+
+
+def _history(axes: Axes, result: TuningResult) -> None:
+    trials = sorted(result.completed, key=lambda trial: trial.number)
+    at = [trial.number for trial in trials]
+    values = [100 * trial.values[0] for trial in trials]
+    axes.scatter(at, values, color="0.6", label="trial")
+    best = [max(values[: i + 1]) for i in range(len(values))]
+    axes.step(at, best, where="post", color="C0", label="best so far")
+    if result.published is not None:
+        value = 100 * result.published.values[0]
+        axes.axhline(value, color="C1", ls="--", lw=1, label="published settings")
+    axes.set(xlabel="trial", ylabel="validation accuracy %")
+    axes.legend(frameon=False)
+
+
+def _importances(axes: Axes, result: TuningResult) -> None:
+    found = dict(reversed(result.importances().items()))
+    names = [{**_LETTERS, **_SHARES}.get(name, name) for name in found]
+    axes.bar_label(axes.barh(names, list(found.values())), fmt="%.2f", padding=3)
+    axes.set(xlabel="importance for the accuracy")
+
+
+def _parallel(axes: Axes, result: TuningResult) -> None:
+    trials = sorted(result.completed, key=lambda trial: trial.values[0])
+    rows = [
+        {**t.user_attrs["settings"], "accuracy %": 100 * t.values[0]} for t in trials
+    ]  # The best lines last, on top.
+    names = list(rows[0])
+    for i, name in enumerate(names):
+        values = [row[name] for row in rows]
+        log = name == "uniformity_lambda" or name.endswith("_lr")
+        positive = [value for value in values if value > 0] or [1.0]
+        scaled = [math.log10(max(v, min(positive) / 10)) if log else float(v) for v in values]
+        low, span = min(scaled), (max(scaled) - min(scaled)) or 1.0
+        for row, value in zip(rows, scaled, strict=True):
+            row[f"_{name}"] = (value - low) / span
+        axes.axvline(i, color="0.8", lw=1)
+        for y, value in ((-0.04, min(values)), (1.04, max(values))):
+            axes.text(i, y, f"{value:.4g}", ha="center", va="center", fontsize=8)
+    for row in rows:
+        line = [row[f"_{name}"] for name in names]
+        axes.plot(range(len(names)), line, color=colormaps["viridis"](line[-1]), alpha=0.8)
+    axes.set_xticks(range(len(names)), [_LETTERS.get(name, name) for name in names])
+    axes.set(yticks=[], ylim=(-0.1, 1.1))
+    axes.spines[:].set_visible(False)
+
+
+def _pareto(axes: Axes, result: TuningResult) -> None:
+    kinds = ((result.completed, "0.6", "trial"), (result.front, "C0", "Pareto front"))
+    for trials, color, label in kinds:
+        trials = sorted(trials, key=lambda trial: trial.values[1])
+        x, y = [t.values[1] for t in trials], [100 * t.values[0] for t in trials]
+        axes.plot(x, y, "o-" if trials and color == "C0" else "o", color=color, label=label)
+    if result.published is not None:
+        value = result.published.values
+        axes.plot(value[1], 100 * value[0], "*", color="C1", ms=12, label="published settings")
+    axes.set(xlabel=result.objectives[1], ylabel="validation accuracy %")
+    axes.legend(frameon=False)

@@ -1,0 +1,99 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.tuning.space import Settings
+from torch_geometric_ddp.tuning.workers import counted
+
+__all__ = ["FEWEST", "TuningResult"]
+
+#: With fewer trials Optuna compares all of them with themselves.
+FEWEST = 4
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """A study as it stands, with names for what it holds.
+
+    Args:
+        study (optuna.Study): The study.
+        budget (StorageBudget): The storage.
+        objectives (tuple of str): What the values of a trial are.
+    """
+
+    study: optuna.Study
+    budget: StorageBudget
+    objectives: tuple[str, ...]
+
+    @property
+    def finished(self) -> list[FrozenTrial]:
+        """The trials that count: completed, pruned or failed, and not repeated by another."""
+        return counted(self.study.get_trials(deepcopy=False))
+
+    @property
+    def completed(self) -> list[FrozenTrial]:
+        """Those that have values."""
+        return [trial for trial in self.finished if trial.state == TrialState.COMPLETE]
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Why trials failed, by their numbers."""
+        failed = [trial for trial in self.finished if trial.state == TrialState.FAIL]
+        return {t.number: t.user_attrs.get("reason", "its process died") for t in failed}
+
+    @property
+    def front(self) -> list[FrozenTrial]:
+        """The trials that no other beats in every objective, the most accurate first."""
+        return sorted(self.study.best_trials, key=lambda trial: (-trial.values[0], trial.number))
+
+    @property
+    def best(self) -> FrozenTrial:
+        """The most accurate trial.
+
+        Raises:
+            ValueError: If no trial has completed.
+        """
+        if not self.completed:
+            raise ValueError(f"no trial of the study has completed: {self.reasons}")
+        return self.front[0]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the best trial, arguments of :func:`~torch_geometric_ddp.methods.ddp`."""
+        return dict(self.best.user_attrs["settings"])
+
+    @property
+    def published(self) -> FrozenTrial | None:
+        """The trial of the published settings, if it has completed."""
+        found = [trial for trial in self.completed if "published" in trial.user_attrs]
+        return found[0] if found else None
+
+    @property
+    def idle_share(self) -> float:
+        """The share of the time of completed trials that went to neither of their tasks."""
+        clocks = [trial.user_attrs["seconds"] for trial in self.completed]
+        spans = [trial.duration for trial in self.completed]
+        total = sum(span.total_seconds() for span in spans if span is not None)
+        busy = sum(sum(clock.values()) for clock in clocks)
+        return 1 - busy / total if total else 0.0
+
+    def importances(self) -> dict[str, float]:
+        """How much each parameter decides whether a trial is among the most accurate.
+
+        PED-ANOVA (IJCAI 2023), normalised to a sum of one; nothing for fewer than four trials.
+        """
+        if len(self.completed) < FEWEST:
+            return {}
+        several = len(self.objectives) > 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of few trials, and that less of a target is better.
+            return optuna.importance.get_param_importances(
+                self.study, target=(lambda trial: -trial.values[0]) if several else None
+            )

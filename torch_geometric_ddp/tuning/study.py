@@ -1,0 +1,247 @@
+"""The search: a thin layer over Optuna that any number of processes may share."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+import torch
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.evaluate import CPU, Protocol
+from torch_geometric_ddp.methods import Method, ddp
+from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.splits import stratified
+from torch_geometric_ddp.tuning import workers
+from torch_geometric_ddp.tuning.objective import DIRECTIONS, Objective
+from torch_geometric_ddp.tuning.report import TuningResult
+from torch_geometric_ddp.tuning.space import SearchSpace, Settings
+from torch_geometric_ddp.tuning.storage import describe, find_storage, open_study
+
+__all__ = ["tpe", "tune"]
+
+_log = logging.getLogger(__name__)
+# Seconds between two looks at what other processes do.
+_POLL = 0.5
+
+
+def tpe(seed: int) -> BaseSampler:
+    """Optuna's tree-structured Parzen estimator."""
+    return TPESampler(seed=seed)
+
+
+def tune(
+    dataset: Iterable[Data],
+    budget: StorageBudget | int = 1,
+    *,
+    space: SearchSpace | None = None,
+    n_trials: int = 20,
+    storage: str | os.PathLike[str] | BaseStorage | None = "tune.journal",
+    study_name: str = "tune",
+    objectives: Sequence[str] = ("accuracy",),
+    steps: int = 200,
+    seeds: int | Sequence[int] = 1,
+    protocol: Protocol = CPU,
+    share: float = 0.2,
+    looks: Sequence[float] = (0.5,),
+    method: Callable[..., Method] = ddp,
+    network: Callable[[int], Backbone] = PointNet,
+    sampler: Callable[[int], BaseSampler] = tpe,
+    pruner: BasePruner | None = None,
+    seed: int = 0,
+    normalize: bool = True,
+    device: torch.device | str | None = None,
+    lost_after: float | None = None,
+    progress: bool = True,
+) -> TuningResult:
+    r"""Searches for the M, N2, L and λ that suit a data set best under a storage budget.
+
+    Every trial distils a part of the training set and is judged by the accuracy, on the other
+    part, of networks trained on the result; no test set is seen. The published settings, or what
+    of them fits, are the first trial.
+
+    Any number of processes, on any number of machines, may call this with the same storage and
+    arguments: they share one study and return when its trials are finished. Called again after an
+    interruption it goes on. A trial whose process died is marked as failed and repeated once by
+    another process of that machine, or at the next call there. A trial that runs out of memory,
+    meets NaN or fails otherwise keeps its reason as the user attribute :obj:`reason`, and the
+    study goes on.
+
+    .. code-block:: python
+
+        result = tune(ModelNet(root, '10', True, transform=...), 1, n_trials=50, device='cuda')
+        synthetic = ddp(**result.settings).distill(dataset, ppc=1)
+
+    Args:
+        dataset (Dataset): The training set, as for :meth:`~torch_geometric_ddp.distill.distill`.
+            It is read once.
+        budget (StorageBudget or int): The storage, or its full-resolution clouds per class (PPC).
+            (default: :obj:`1`)
+        space (SearchSpace, optional): What is searched. (default: :class:`SearchSpace`)
+        n_trials (int): How many finished trials the study shall have altogether, completed, pruned
+            or failed; what was repeated counts once. (default: :obj:`20`)
+        storage (str, path or optuna.storages.BaseStorage, optional): Where the study is kept: the
+            file of a journal, or a URL that Optuna knows (:obj:`sqlite:///study.db`,
+            :obj:`postgresql://...`), or :obj:`grpc://host:port`. :obj:`None` keeps it in memory.
+            (default: the journal :obj:`tune.journal`)
+        study_name (str): The name of the study in its storage. (default: :obj:`"tune"`)
+        objectives (sequence of str): :obj:`"accuracy"`, and beside it :obj:`"bits"` or
+            :obj:`"seconds"` of a distillation for a Pareto front. (default: the accuracy)
+        steps (int): Optimisation steps of a trial. (default: :obj:`200`)
+        seeds (int or sequence of int): The seeds of a trial, or how many of them, counted from 0;
+            each is a draw, a distillation and a network. (default: :obj:`1`)
+        protocol (Protocol): How networks are trained. (default: :obj:`CPU`)
+        share (float): The share of every class that is held out. (default: :obj:`0.2`)
+        looks (sequence of float): When a trial is looked at before its end, in shares of its
+            steps: its first seed is trained on for a quarter of the epochs, and the pruner may
+            give it up. Not with several objectives. (default: :obj:`(0.5,)`)
+        method (callable): Makes the method from the settings, such as
+            :obj:`functools.partial(ddp, batch_size=4)`. (default:
+            :func:`~torch_geometric_ddp.methods.ddp`)
+        network (callable): Makes a backbone from the number of classes. (default:
+            :obj:`PointNet`)
+        sampler (callable): Makes a sampler from a seed. (default: :func:`tpe`)
+        pruner (optuna.pruners.BasePruner, optional): Gives trials up. (default: the median of at
+            least five trials)
+        seed (int): Fixes the split and, with one process, what is sampled. (default: :obj:`0`)
+        normalize (bool): Whether the clouds are centred and scaled to the unit ball.
+            (default: :obj:`True`)
+        device (torch.device, optional): Where to compute. (default: where the clouds lie)
+        lost_after (float, optional): After how many seconds a running trial of another machine is
+            taken for dead. (default: never)
+        progress (bool): Whether to show a progress bar. (default: :obj:`True`)
+
+    Returns:
+        The :class:`TuningResult`.
+
+    Raises:
+        TypeError, ValueError: If the data or an argument do not fit, nothing in the space fits the
+            budget, or the study was begun with other data or settings, before the first trial.
+    """
+    space = SearchSpace() if space is None else space
+    check_int("n_trials", n_trials)
+    check_int("steps", steps)
+    check_int("seed", seed, minimum=0)
+    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
+    if not seeds:
+        raise ValueError("'seeds' must hold at least one seed, got none")
+    for one in seeds:
+        check_int("seeds", one, minimum=0)
+    for look in looks:
+        if not check_float("looks", look, exclusive=True) < 1:
+            raise ValueError(f"'looks' must lie between 0 and 1, got {look}")
+    objectives = tuple(objectives)
+    unknown = [name for name in objectives if name not in DIRECTIONS]
+    if unknown or objectives[:1] != ("accuracy",) or len(set(objectives)) < len(objectives):
+        raise ValueError(
+            f"'objectives' must be 'accuracy', alone or followed by others of "
+            f"{sorted(DIRECTIONS)}, got {list(objectives)}"
+        )
+    bank = PointCloudBank.from_dataset(dataset, device)
+    bank.check_every_class()
+    budget = _budget(bank, budget)
+    space.check(budget)
+    method(**space.sample(optuna.trial.FixedTrial(space.published(budget)), budget))
+    bank = bank.normalize() if normalize else bank
+    kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
+    objective = Objective(
+        kept, held, budget.ppc, steps, seeds, protocol, looks, objectives, method, network
+    )
+    identity = {
+        "data": bank.sha256(),
+        "ppc": budget.ppc,
+        "space": asdict(space),
+        "objectives": objectives,
+        "steps": steps,
+        "seeds": seeds,
+        "protocol": asdict(protocol),
+        "share": share,
+        "looks": list(looks),
+        "method": describe(method),
+        "network": describe(network),
+        "seed": seed,
+    }
+    open_storage, lock = find_storage(storage)
+    with workers.turn(lock):
+        study = open_study(open_storage(), study_name, objectives, pruner, identity)
+        if not any("published" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+            study.enqueue_trial(space.published(budget), {"published": True})
+    result = TuningResult(study, budget, objectives)
+    with (
+        workers.present() as worker,
+        tqdm(total=n_trials, desc="Tune", unit="trial", disable=not progress) as bar,
+    ):
+        while True:
+            with workers.turn(lock):
+                workers.recover(study, lost_after)
+                trial = workers.take(study, n_trials, worker, sampler, seed)
+                settings = {} if trial is None else space.sample(trial, budget)
+            _show(bar, result)
+            if trial is not None:
+                _work(study, trial, settings, objective)
+                _show(bar, result)
+            elif len(result.finished) < n_trials and workers.is_waited_for(study):
+                time.sleep(_POLL)
+            else:
+                return result
+
+
+def _work(
+    study: optuna.Study, trial: optuna.Trial, settings: Settings, objective: Objective
+) -> None:
+    """Runs a trial and tells the study, whatever comes of it."""
+    told: dict[str, Any] = {"state": TrialState.FAIL}
+    try:
+        trial.set_user_attr("settings", settings)
+        told = {"values": objective(trial, settings)}
+    except optuna.TrialPruned:
+        told = {"state": TrialState.PRUNED}
+    except KeyboardInterrupt:
+        trial.set_user_attr("reason", "interrupted")
+        if workers.finish(study, trial, **told):
+            stopped = study.get_trials(deepcopy=False)[trial.number]
+            workers.repeat(study, stopped, stopped.user_attrs.get("attempt", 1))
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        trial.set_user_attr("reason", reason)
+        _log.warning("trial %d failed: %s", trial.number, reason)
+    if "values" not in told:
+        gc.collect()  # The exception held the tensors of the trial.
+        torch.cuda.empty_cache()
+    if not workers.finish(study, trial, **told):
+        _log.warning("trial %d was taken for lost, its result is left out", trial.number)
+
+
+def _budget(bank: PointCloudBank, budget: StorageBudget | int) -> StorageBudget:
+    num_points = bank.dense().size(1)
+    if not isinstance(budget, StorageBudget):
+        return StorageBudget(num_points, bank.num_classes, check_int("budget", budget))
+    if (budget.num_points, budget.num_classes) != (num_points, bank.num_classes):
+        raise ValueError(
+            f"'budget' must be for {bank.num_classes} classes of clouds of {num_points} points, "
+            f"got {budget}"
+        )
+    return budget
+
+
+def _show(bar: tqdm[Any], result: TuningResult) -> None:
+    bar.n = len(result.finished)
+    done = result.completed
+    if done:
+        bar.set_postfix(best=f"{100 * max(trial.values[0] for trial in done):.1f} %")
+    bar.refresh()

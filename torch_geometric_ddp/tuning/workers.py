@@ -1,0 +1,172 @@
+"""Several processes on one study: whose turn it is, which trials are taken, lost and repeated."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import psutil  # PyG depends on it.
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["counted", "finish", "is_waited_for", "present", "recover", "repeat", "take", "turn"]
+
+# How often the settings of a trial are tried whose process died.
+_ATTEMPTS = 2
+# A trial says whose it is at once; one that has not after this many seconds is nobody's.
+_GRACE = 60.0
+# The workers of this process that are at work.
+_present: set[str] = set()
+
+
+@contextmanager
+def turn(path: Path | None) -> Iterator[None]:
+    """Holds a lock between processes, which the system frees when its holder dies.
+
+    Args:
+        path (Path, optional): The file of the lock. (default: no lock, as on Windows)
+    """
+    if path is None or sys.platform == "win32":
+        yield
+        return
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def present() -> Iterator[dict[str, Any]]:
+    """Signs a worker in and out: its machine, process and start, for numbers are given again."""
+    process = psutil.Process()
+    started = process.create_time()
+    run = uuid.uuid4().hex
+    _present.add(run)
+    try:
+        yield {"host": socket.gethostname(), "pid": process.pid, "started": started, "run": run}
+    finally:
+        _present.discard(run)
+
+
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that are finished and not repeated by another."""
+    repeated = {trial.user_attrs.get("repeats") for trial in trials}
+    return [trial for trial in trials if trial.state.is_finished() and trial.number not in repeated]
+
+
+def take(
+    study: optuna.Study,
+    n_trials: int,
+    worker: dict[str, Any],
+    sampler: Callable[[int], BaseSampler],
+    seed: int,
+) -> optuna.Trial | None:
+    """Takes the next trial, or none where all are finished or taken; to be called in a turn.
+
+    Args:
+        study (optuna.Study): The study.
+        n_trials (int): How many trials the study shall have.
+        worker (dict): Who takes it, see :meth:`present`.
+        sampler (callable): Makes a sampler from a seed, a new one for every trial, so that a study
+            which goes on draws what it would have drawn, and no two processes draw the same.
+        seed (int): The seed of the study.
+    """
+    trials = study.get_trials(deepcopy=False)
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    if len(counted(trials)) + running >= n_trials:
+        return None
+    words = np.random.SeedSequence([seed, len(trials)]).generate_state(1)
+    study.sampler = sampler(int(words[0]))
+    trial = study.ask()
+    trial.set_user_attr("worker", worker)
+    return trial
+
+
+def finish(study: optuna.Study, trial: optuna.Trial | FrozenTrial, **result: Any) -> bool:
+    """Tells the study the values or the state of a trial, unless another process did before."""
+    try:
+        study.tell(trial.number, **result)
+    except (UpdateFinishedTrialError, ValueError):
+        if study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+            return False
+        raise
+    return True
+
+
+def repeat(study: optuna.Study, trial: FrozenTrial, attempt: int) -> None:
+    """Lets the settings of a trial be tried again, as a trial of their own."""
+    keep = {key: trial.user_attrs[key] for key in ("published",) if key in trial.user_attrs}
+    study.enqueue_trial(
+        {**trial.system_attrs.get("fixed_params", {}), **trial.params},
+        {**keep, "repeats": trial.number, "attempt": attempt},
+    )
+
+
+def recover(study: optuna.Study, lost_after: float | None = None) -> None:
+    """Marks the trials of dead processes as failed and repeats each once; to be called in a turn.
+
+    Args:
+        study (optuna.Study): The study.
+        lost_after (float, optional): After how many seconds a trial of another machine, where
+            nobody can look, is taken for dead. (default: never)
+    """
+    lost = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if not _lives(trial, lost_after) and finish(study, trial, state=TrialState.FAIL)
+    ]
+    # A process may have died between the two; only its own machine can tell.
+    host, trials = socket.gethostname(), study.get_trials(deepcopy=False)
+    lost += [
+        trial
+        for trial in counted(trials)
+        if trial.state == TrialState.FAIL
+        and "reason" not in trial.user_attrs
+        and trial.user_attrs.get("worker", {}).get("host") == host
+        and trial.number not in {found.number for found in lost}
+    ]
+    for trial in lost:
+        attempt = trial.user_attrs.get("attempt", 1)
+        if attempt < _ATTEMPTS:
+            repeat(study, trial, attempt + 1)
+
+
+def is_waited_for(study: optuna.Study) -> bool:
+    """Whether another process of this machine is busy with a trial, which it may yet lose."""
+    host = socket.gethostname()
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return any(trial.user_attrs.get("worker", {"host": host})["host"] == host for trial in running)
+
+
+def _lives(trial: FrozenTrial, lost_after: float | None) -> bool:
+    began = trial.datetime_start or datetime.now()
+    age = (datetime.now() - began).total_seconds()
+    worker = trial.user_attrs.get("worker")
+    if worker is None:
+        return age < _GRACE
+    if worker["host"] != socket.gethostname():
+        return lost_after is None or age < lost_after
+    if worker["pid"] == os.getpid():  # An earlier call in this process may have been left.
+        return worker["run"] in _present
+    try:
+        process = psutil.Process(worker["pid"])
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and abs(process.create_time() - worker["started"]) < 1.0
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
