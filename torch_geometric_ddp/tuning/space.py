@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, FixedTrial
 
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.budget import StorageBudget
@@ -129,6 +129,10 @@ class SearchSpace:
         most = self._most_morphs(budget, params["num_anchors"])
         params["num_morphs"] = min(params["num_morphs"], most)
         return params
+
+    def published_settings(self, budget: StorageBudget) -> Settings:
+        """The same as arguments of :func:`~torch_geometric_ddp.methods.ddp`."""
+        return self.sample(FixedTrial(self.published(budget)), budget)
 
     def _most_anchors(self, budget: StorageBudget) -> int:
         (low, high), fewest = self.num_anchors, self.num_morphs[0]

@@ -155,7 +155,7 @@ def tune(
     bank.check_every_class()
     budget = _budget(bank, budget)
     space.check(budget)
-    method(**space.sample(optuna.trial.FixedTrial(space.published(budget)), budget))
+    method(**space.published_settings(budget))
     bank = bank.normalize() if normalize else bank
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
     objective = Objective(
