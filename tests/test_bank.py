@@ -306,3 +306,23 @@ def test_empty_bank():
     none = torch.zeros(0, dtype=torch.long)
     with pytest.raises(ValueError, match="must hold at least one cloud, got none"):
         PointCloudBank(torch.zeros(0, 3), none, none, ["a"])
+
+
+def test_a_bank_is_read_like_a_data_set(device):
+    sets = toy_set(num_points=8), toy_set(num_points=5)
+    mixed = [data for pair in zip(*sets, strict=True) for data in pair]
+    bank = PointCloudBank.from_dataset(mixed, device)
+    again = PointCloudBank.from_dataset(bank)
+    assert torch.equal(again.pos, bank.pos)
+    assert torch.equal(again.sizes, bank.sizes)
+    assert again.class_names == bank.class_names
+    assert again.device == bank.device
+
+
+def test_select(device):
+    bank = PointCloudBank.from_dataset(toy_set(), device)
+    chosen = bank.select(torch.tensor([17, 0, 3]))
+    assert torch.equal(chosen.dense(), bank.dense()[[17, 0, 3]])
+    assert chosen.y.tolist() == [2, 0, 0]
+    assert chosen.class_names == bank.class_names
+    assert chosen.num_points == 32

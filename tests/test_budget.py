@@ -120,3 +120,20 @@ def test_bad_number(name, args):
 def test_bits_of_tensors(dtype, bits):
     tensors = {"a": torch.zeros(3, 5, dtype=dtype), "b": torch.zeros(2, dtype=dtype)}
     assert tensor_bits(tensors) == 17 * bits
+
+
+@given(st.integers(2, 30), st.integers(1, 400))
+def test_most_morphs(num_anchors, num_points):
+    budget = StorageBudget(num_points, 3)
+    if num_anchors > num_points:
+        with pytest.raises(ValueError, match="do not fit"):
+            budget.most_morphs(num_anchors)
+        return
+    most = budget.most_morphs(num_anchors)
+    assert budget.largest_anchor_points(num_anchors, most) >= 1
+    with pytest.raises(ValueError, match="do not fit"):
+        budget.largest_anchor_points(num_anchors, most + 1)
+
+
+def test_morphs_of_one_anchor_cost_nothing():
+    assert StorageBudget(5, 3).most_morphs(1) is None

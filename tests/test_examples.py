@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +207,56 @@ def test_compare_learning_rates_on_a_validation_split(tmp_path):
     assert runs[1]["provenance"]["num_real_clouds"] == 40
     assert [run["settings"] for run in runs] == [{}, {"lr": 0.1}, {"lr": 10.0}]
     assert compare(tmp_path, "--validate", "1.5").returncode != 0
+
+
+# tune.py ##########################################################################################
+
+
+def tune(out, *args):
+    small = ["--num-per-class", "6", "--num-points", "48", "--steps", "1", "--epochs", "1"]
+    small += ["--validate", "0.34", "--num-morphs", "0", "4", "--protocol", "smoke"]
+    return start(*small, *args, "--out", out, program="tune.py")
+
+
+def test_tune(tmp_path):
+    """Two processes, a front, and a command line that makes the same set again."""
+    args = ["--trials", "5", "--objectives", "accuracy,bits"]
+    done = tune(tmp_path, *args, "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["trials"] == 5
+    assert found["failed"] == {}
+    rows = table(done.stdout[done.stdout.index("| settings") :])
+    assert list(rows) == ["best found", "published"]
+    letters = ("num_anchors", "anchor_points", "num_morphs")
+    assert rows["best found"][:3] == [str(found["best"][name]) for name in letters]
+    assert found["published"]["num_anchors"] == 4
+    for result in found["test"].values():
+        assert result["seeds"] == [0, 1]
+        assert np.sum(result["confusion"]) == 2 * 30  # All three test clouds of every class.
+    pictures = {"distilled.png", "history.png", "importances.png", "parallel.png", "pareto.png"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert pictures | {"distilled.safetensors", "results.json", "study.journal"} <= names
+
+    again = start(*shlex.split(found["command"])[2:], "--skip-whole")
+    assert again.returncode == 0, again.stderr
+    ours, theirs = (
+        SyntheticPointCloudDataset(tmp_path / name / "distilled.safetensors")
+        for name in (".", "distill")
+    )
+    assert all(np.allclose(a.pos, b.pos) for a, b in zip(ours, theirs, strict=True))
+
+    journal = (tmp_path / "study.journal").read_text()
+    more = tune(tmp_path, *args)
+    assert more.returncode == 0, more.stderr
+    assert json.loads((tmp_path / "results.json").read_text())["best"] == found["best"]
+    # Opening a study that is there writes that it was not made, and no trial.
+    added = (tmp_path / "study.journal").read_text().removeprefix(journal)
+    assert [json.loads(line)["op_code"] for line in added.splitlines()] == [0]
+
+
+def test_tune_without_room(tmp_path):
+    done = tune(tmp_path, "--num-anchors", "60", "70")
+    assert done.returncode != 0
+    assert "nothing in the search space fits the storage of ppc=1" in done.stderr
+    assert not (tmp_path / "study.journal").exists()

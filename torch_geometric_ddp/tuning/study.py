@@ -155,9 +155,10 @@ def tune(
     bank.check_every_class()
     budget = _budget(bank, budget)
     space.check(budget)
-    method(**space.published_settings(budget))
     bank = bank.normalize() if normalize else bank
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
+    # What cannot begin at all shall not fail trial by trial.
+    method(**space.published_settings(budget)).begin(kept, budget.ppc, seeds[0], network)
     objective = Objective(
         kept, held, budget.ppc, steps, seeds, protocol, looks, objectives, method, network
     )

@@ -1,0 +1,595 @@
+"""The search: feasible settings only, and one study whatever happens to its processes."""
+
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+import torch
+from helpers import TinyNet, toy_set
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import FixedTrial, TrialState
+
+from torch_geometric_ddp import SMOKE, StorageBudget
+from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.matching import UniformityAwareSADM
+from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.splits import hold_out, stratified
+from torch_geometric_ddp.tuning import (
+    Objective,
+    SearchSpace,
+    objective,
+    plot_tuning,
+    tune,
+    write_html,
+)
+from torch_geometric_ddp.tuning.workers import counted
+
+ROOT = Path(__file__).resolve().parent.parent
+SPACE = SearchSpace(num_anchors=(2, 3), num_morphs=(0, 4), anchor_step=4)
+LETTERS = ("num_anchors", "anchor_points", "num_morphs", "uniformity_lambda")
+
+
+def search(storage=None, n_trials=5, dataset=None, **kwargs):
+    kwargs = {"space": SPACE, "steps": 2, "network": TinyNet, "protocol": SMOKE, **kwargs}
+    dataset = toy_set() if dataset is None else dataset
+    kwargs = {"share": 0.34, "looks": (), "progress": False, **kwargs}
+    return tune(dataset, kwargs.pop("budget", 1), storage=storage, n_trials=n_trials, **kwargs)
+
+
+def states(result):
+    return [trial.state.name for trial in result.study.trials]
+
+
+def params(trials):
+    return [trial.params for trial in trials]
+
+
+# Space ############################################################################################
+
+ranges = st.tuples(st.integers(1, 12), st.integers(0, 8)).map(lambda p: (p[0], p[0] + p[1]))
+morphs = st.tuples(st.integers(0, 70), st.integers(0, 60)).map(lambda p: (p[0], p[0] + p[1]))
+shares = st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(lambda p: (min(p), max(p)))
+
+
+@given(ranges, morphs, shares, st.integers(1, 20), st.integers(1, 300), st.booleans())
+def test_only_what_fits_is_sampled(anchors, morphs, share, step, num_points, no_penalty):
+    space = SearchSpace(anchors, morphs, share, step, no_penalty=no_penalty)
+    budget = StorageBudget(num_points, 3, 2)
+    cost = 3 * anchors[0] + morphs[0] * (anchors[0] - 1)
+    if cost > 3 * num_points:
+        with pytest.raises(ValueError, match="nothing in the search space fits"):
+            space.check(budget)
+        return
+    space.check(budget)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = [FixedTrial(space.published(budget)), *(study.ask() for _ in range(10))]
+    for trial in trials:
+        found = space.sample(trial, budget)
+        m, n, l, _ = (found[name] for name in LETTERS)  # noqa: E741
+        assert anchors[0] <= m <= anchors[1]
+        assert morphs[0] <= l <= morphs[1]
+        assert 1 <= n <= num_points  # At least one part of a real cloud is that large.
+        assert 96 * m * n + 32 * l * (m - 1) <= 96 * num_points
+        largest = budget.largest_anchor_points(m, l)
+        assert n >= max(1, int(share[0] * largest) - step + 1)
+        assert n <= max(1, share[1] * largest)
+
+
+def test_every_sample_is_accepted():
+    """By the code that knows the storage, in bits."""
+    bank = PointCloudBank.from_dataset(toy_set())
+    budget, study = StorageBudget(32, 3, 2), optuna.create_study()
+    space = SearchSpace((1, 20), (0, 40), (0.01, 1.0))
+    for _ in range(15):
+        loop = ddp(**space.sample(study.ask(), budget)).begin(bank, 2, network=TinyNet)
+        assert budget.check(loop.parameterization) <= budget.bits
+
+
+def test_published_settings():
+    budget = StorageBudget(1024, 10)
+    published = dict(zip(LETTERS, (4, 252, 16, 1000.0), strict=True))
+    assert SearchSpace().published_settings(budget) == published
+    space = SearchSpace(no_penalty=True, anchor_lr=(0.1, 10.0), weight_lr=(1.0, 10.0))
+    rates = {"anchor_lr": 2.5, "weight_lr": 1.0}
+    assert space.published_settings(budget) == {**published, **rates}
+    # What does not fit is adapted: 96 * 3 * 1 + 32 * 4 * 2 <= 96 * 6.
+    assert SearchSpace((2, 3), (0, 4)).published_settings(StorageBudget(6, 3)) == {
+        **published,
+        "num_anchors": 3,
+        "anchor_points": 1,
+        "num_morphs": 4,
+    }
+    assert SearchSpace((5, 9), (1, 2)).published_settings(budget)["num_anchors"] == 5
+
+
+def test_fixed_and_optional_parameters():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    budget = StorageBudget(1024, 10)
+    fixed = SearchSpace((4, 4), (16, 16), (1.0, 1.0), uniformity_lambda=(1000.0, 1000.0))
+    assert fixed.sample(study.ask(), budget) == SearchSpace().published_settings(budget)
+    choice = SearchSpace(no_penalty=True)
+    drawn = [choice.sample(study.ask(), budget)["uniformity_lambda"] for _ in range(30)]
+    assert 5 < drawn.count(0.0) < 25
+    assert all(10 <= value <= 1e5 for value in drawn if value)
+    rates = SearchSpace(anchor_lr=(0.1, 10.0))
+    assert set(rates.sample(study.ask(), budget)) == {*LETTERS, "anchor_lr"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"num_anchors": (0, 3)}, ValueError, "'num_anchors' must be at least 1"),
+        ({"num_anchors": (3, 2)}, ValueError, "'num_anchors' must not end below its start"),
+        ({"num_anchors": 4}, TypeError, "'num_anchors' must be a tuple of the two ends"),
+        ({"num_morphs": (0.0, 2)}, TypeError, "'num_morphs' must be an integer"),
+        ({"anchor_share": (0.0, 1.0)}, ValueError, "'anchor_share' must be finite and above 0"),
+        ({"anchor_share": (0.5, 1.1)}, ValueError, "'anchor_share' must end at 1 at most"),
+        ({"uniformity_lambda": (0.0, 1.0)}, ValueError, "'uniformity_lambda' must be finite and"),
+        ({"anchor_lr": (1.0,)}, TypeError, "'anchor_lr' must be a tuple"),
+        ({"anchor_step": 0}, ValueError, "'anchor_step' must be at least 1"),
+    ],
+)
+def test_bad_spaces(arguments, error, message):
+    with pytest.raises(error, match=message):
+        SearchSpace(**arguments)
+
+
+def test_small_lambda_is_no_penalty():
+    bank = PointCloudBank.from_dataset(toy_set()).normalize()
+    space = SearchSpace((2, 2), (3, 3), uniformity_lambda=(1e-12, 1e4), no_penalty=True)
+    base, budget = {"num_anchors": 2, "num_morphs": 3, "anchor_share": 0.5}, StorageBudget(32, 3)
+
+    def losses(**chosen):
+        loop = ddp(**space.sample(FixedTrial({**base, **chosen}), budget)).begin(
+            bank, network=TinyNet
+        )
+        loop.run(3, progress=False)
+        return loop.losses
+
+    none = losses(penalty=False)
+    assert losses(penalty=True, uniformity_lambda=1e-12) == pytest.approx(none, rel=1e-6)
+    assert losses(penalty=True, uniformity_lambda=1e4) != pytest.approx(none, rel=1e-3)
+
+
+# Study ############################################################################################
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "new" / "study.journal"
+    return path, search(path, 5, looks=(0.5,), seeds=2)
+
+
+def test_study(done):
+    path, result = done
+    assert states(result) == ["COMPLETE"] * 5
+    assert path.is_file()
+    first, *others = result.study.trials
+    assert first.params == SPACE.published(StorageBudget(32, 3))
+    assert first.user_attrs["published"] is True
+    assert result.published.number == 0
+    assert not any("published" in trial.user_attrs for trial in others)
+    for trial in result.study.trials:
+        assert len(trial.user_attrs["accuracy"]) == 2
+        assert trial.value == pytest.approx(sum(trial.user_attrs["accuracy"]) / 2)
+        assert trial.user_attrs["settings"] == SPACE.sample(FixedTrial(trial.params), result.budget)
+        assert trial.user_attrs["bits"] <= result.budget.bits
+        assert list(trial.intermediate_values) == [1]
+        assert set(trial.user_attrs["seconds"]) == {"prepare", "distill", "look", "evaluate"}
+    assert result.best.value == max(trial.value for trial in result.completed)
+    assert result.settings == result.best.user_attrs["settings"]
+    assert sum(result.importances().values()) == pytest.approx(1)
+    assert set(result.importances()) == set(first.params)
+    assert 0 < result.idle_share < 1
+    assert result.reasons == {}
+
+
+def test_accuracy_is_what_its_parts_give(done):
+    """The value of a trial, made by hand: the test clouds are held out and never distilled."""
+    _, result = done
+    bank = PointCloudBank.from_dataset(toy_set()).normalize()
+    real, held = (bank.select(index) for index in stratified(bank.y, 0.34, 0))
+    assert len(real) == 12
+    assert len(held) == 6
+    trial = result.study.trials[1]
+    method = ddp(**trial.user_attrs["settings"])
+    for seed in (0, 1):
+        own = method.distill(list(real), steps=2, seed=seed, network=TinyNet, progress=False)
+        accuracy = objective.evaluate(own, held, TinyNet, SMOKE, [seed], progress=False).mean
+        assert accuracy == trial.user_attrs["accuracy"][seed]
+
+
+def test_finished_study_is_not_begun_again(done, monkeypatch):
+    path, result = done
+    monkeypatch.setattr(Objective, "__call__", None)
+    again = search(path, 5, looks=(0.5,), seeds=2)
+    assert params(again.study.trials) == params(result.study.trials)
+
+
+def test_resumed_study_is_the_same(tmp_path):
+    """The published trial comes once, and what follows is what would have followed."""
+    whole = search(None, 13)
+    path = tmp_path / "study.journal"
+    for n_trials in (1, 4, 13):
+        resumed = search(path, n_trials)
+        assert states(resumed) == ["COMPLETE"] * n_trials
+    assert params(resumed.study.trials) == params(whole.study.trials)
+    assert len({str(one) for one in params(resumed.study.trials)}) == 13
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"steps": 3}, "steps"),
+        ({"space": SearchSpace((2, 3))}, "space"),
+        ({"dataset": toy_set(seed=1)}, "data"),
+        ({"method": functools.partial(ddp, batch_size=4)}, "method"),
+        ({"objectives": ("accuracy", "bits")}, "objectives"),
+    ],
+)
+def test_other_settings_on_the_same_study(done, other, named):
+    path, _ = done
+    with pytest.raises(ValueError, match=rf"of another search: it differs in {named} \("):
+        search(path, 9, **{"looks": (0.5,), "seeds": 2, **other})
+
+
+def test_infeasible_space_is_refused_before_the_first_trial(tmp_path):
+    space = SearchSpace(num_anchors=(4, 8), num_morphs=(40, 50))
+    path = tmp_path / "study.journal"
+    with pytest.raises(ValueError, match="nothing in the search space fits the storage of ppc=1"):
+        search(path, space=space)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"n_trials": 0}, ValueError, "'n_trials' must be at least 1"),
+        ({"steps": 0}, ValueError, "'steps' must be at least 1"),
+        ({"seeds": ()}, ValueError, "'seeds' must hold at least one"),
+        ({"objectives": ("bits",)}, ValueError, "'objectives' must be 'accuracy', alone or"),
+        ({"objectives": ("accuracy", "speed")}, ValueError, "got .'accuracy', 'speed'"),
+        ({"looks": (1.0,)}, ValueError, "'looks' must lie between 0 and 1"),
+        ({"share": 1.0}, ValueError, "'share' must lie between 0 and 1"),
+        ({"share": 0.01}, ValueError, "'share'=0.01 holds no cloud out of 18"),
+        ({"budget": 0}, ValueError, "'budget' must be at least 1"),
+        ({"budget": StorageBudget(64, 3)}, ValueError, "'budget' must be for 3 classes of clouds"),
+        ({"method": functools.partial(ddp, speed=1)}, TypeError, "speed"),
+        ({"storage": "grpc://host"}, ValueError, "'storage' must name a host and a port"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        search(**arguments)
+
+
+def test_data_is_read_once_and_parts_are_shared(monkeypatch):
+    read, prepared = [], []
+    dataset = [data for data in toy_set()]
+    prepare = UniformityAwareSADM.prepare
+
+    class Once:
+        def __iter__(self):
+            read.append(self)
+            return iter(dataset)
+
+    def counting(self, pos, num_points, *args):
+        prepared.append(num_points)
+        return prepare(self, pos, num_points, *args)
+
+    monkeypatch.setattr(UniformityAwareSADM, "prepare", counting)
+    space = SearchSpace((2, 2), (0, 4), (0.7, 1.0), anchor_step=4)
+    result = search(None, 6, Once(), space=space, seeds=2)
+    assert len(read) == 1
+    assert len(prepared) == len(set(prepared)) < len(result.completed)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "relative", "object"])
+def test_storages(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage = {
+        "sqlite": f"sqlite:///{tmp_path}/study.db",
+        "relative": "deep/study.journal",
+        "object": optuna.storages.InMemoryStorage(),
+    }[kind]
+    for n_trials in (1, 2):
+        result = search(storage, n_trials, study_name="mine")
+    assert states(result) == ["COMPLETE"] * 2
+    assert optuna.load_study(study_name="mine", storage=result.study._storage).trials
+    assert result.study.metric_names == ["accuracy"]
+
+
+def test_pareto_front(tmp_path):
+    result = search(None, 8, objectives=("accuracy", "bits"), looks=(0.5,))
+    assert states(result) == ["COMPLETE"] * 8
+    assert all(trial.values[1] == trial.user_attrs["bits"] for trial in result.completed)
+    assert all(not trial.intermediate_values for trial in result.completed)
+    for trial in result.completed:
+        beaten = any(
+            other.values[0] >= trial.values[0]
+            and other.values[1] <= trial.values[1]
+            and other.values != trial.values
+            for other in result.completed
+        )
+        assert (trial.number in {found.number for found in result.front}) == (not beaten)
+    assert result.best.values[0] == max(trial.values[0] for trial in result.completed)
+    assert set(result.importances()) == set(result.best.params)
+    assert [path.name for path in plot_tuning(result, tmp_path)][-1] == "pareto.png"
+
+
+def test_seconds_as_an_objective():
+    result = search(None, 2, objectives=("accuracy", "seconds"), seeds=2)
+    for trial in result.completed:
+        assert trial.values[1] == pytest.approx(trial.user_attrs["seconds"]["distill"] / 2)
+
+
+def test_pruning():
+    class Impatient(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            return trial.number > 0 and trial.last_step == 2
+
+    result = search(None, 3, steps=4, looks=(0.25, 0.5), pruner=Impatient())
+    assert states(result) == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert [list(trial.intermediate_values) for trial in result.study.trials] == [[1, 2]] * 3
+    assert "evaluate" not in result.study.trials[1].user_attrs["seconds"]
+    assert len(result.finished) == 3
+    assert result.best.number == 0
+
+
+# Failures #########################################################################################
+
+
+def test_failing_trials_are_recorded(monkeypatch):
+    errors = {1: MemoryError("no room"), 2: torch.OutOfMemoryError("full"), 3: KeyError("x")}
+    original = Objective.__call__
+
+    def failing(self, trial, settings):
+        if trial.number in errors:
+            raise errors[trial.number]
+        return original(self, trial, settings)
+
+    monkeypatch.setattr(Objective, "__call__", failing)
+    result = search(None, 5)
+    assert states(result) == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE"]
+    assert result.reasons == {
+        1: "MemoryError: no room",
+        2: "OutOfMemoryError: full",
+        3: "KeyError: 'x'",
+    }
+
+
+def test_nan(done):
+    result = search(None, 2, method=functools.partial(ddp, anchor_lr=1e30))
+    assert states(result) == ["FAIL", "FAIL"]
+    assert "FloatingPointError: the loss of step 2 is" in result.reasons[0]
+    assert "distill" in result.study.trials[0].user_attrs["seconds"]
+    with pytest.raises(ValueError, match="no trial of the study has completed"):
+        result.best  # noqa: B018
+
+
+def test_interruption(tmp_path, monkeypatch):
+    path, stopped = tmp_path / "study.journal", []
+    original = Objective.__call__
+
+    def interrupted(self, trial, settings):
+        if trial.number == 2 and not stopped:
+            stopped.append(trial.params)
+            raise KeyboardInterrupt
+        return original(self, trial, settings)
+
+    monkeypatch.setattr(Objective, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(path, 4)
+    result = search(path, 4)
+    assert states(result) == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert len(result.finished) == 4
+    assert result.study.trials[3].params == stopped[0]
+    assert result.study.trials[2].user_attrs["reason"] == "interrupted"
+
+
+def left_running(path, **worker):
+    """A study with one finished trial and one that somebody left."""
+    result = search(path, 1)
+    trial = result.study.ask()
+    SPACE.sample(trial, result.budget)
+    if worker:
+        trial.set_user_attr("worker", {"host": socket.gethostname(), "run": "x", **worker})
+    return trial
+
+
+def dead():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    started = psutil.Process(child.pid).create_time()
+    child.wait()
+    return {"pid": child.pid, "started": started}
+
+
+@pytest.mark.parametrize("kind", ["dead", "number given again", "earlier call"])
+def test_trial_of_a_dead_process_is_repeated_once(kind, tmp_path):
+    path = tmp_path / "study.journal"
+    worker = {
+        "dead": dead,
+        "number given again": lambda: {"pid": os.getppid(), "started": 1.0},
+        "earlier call": lambda: {"pid": os.getpid(), "started": 1.0},
+    }[kind]()
+    lost = left_running(path, **worker)
+    result = search(path, 3)
+    assert states(result) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.number for trial in result.finished] == [0, 2, 3]
+    again = result.study.trials[2]
+    assert again.params == lost.params
+    assert again.user_attrs["repeats"] == 1
+    # A second death is not repeated, so that the study comes to an end.
+    other = tmp_path / "other.journal"
+    left_running(other, **worker).set_user_attr("attempt", 2)
+    result = search(other, 3)
+    assert states(result) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert result.reasons == {1: "its process died"}
+
+
+def test_process_that_died_while_it_repeated_a_trial(tmp_path):
+    path = tmp_path / "study.journal"
+    lost = left_running(path, **dead())
+    lost.study.tell(lost.number, state=TrialState.FAIL)
+    result = search(path, 2)
+    assert states(result) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert result.study.trials[2].params == lost.params
+
+
+def test_trial_that_nobody_has_claimed_yet(tmp_path, monkeypatch):
+    path = tmp_path / "study.journal"
+    lost = left_running(path)
+    monkeypatch.setattr("torch_geometric_ddp.tuning.workers._GRACE", 0.0)
+    result = search(path, 2)
+    assert states(result) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert result.study.trials[2].params == lost.params
+
+
+def test_trial_of_another_machine(tmp_path):
+    """It is left to that machine and not waited for, unless it takes too long."""
+    path = tmp_path / "study.journal"
+    left_running(path, host="elsewhere", pid=1, started=1.0)
+    result = search(path, 3)
+    assert states(result) == ["COMPLETE", "RUNNING", "COMPLETE"]
+    assert len(result.finished) == 2
+    result = search(path, 3, lost_after=0.0)
+    assert states(result) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert len(result.finished) == 3
+
+
+def test_result_of_a_trial_that_was_taken_for_lost(monkeypatch, caplog):
+    original = Objective.__call__
+
+    def slow(self, trial, settings):
+        values = original(self, trial, settings)
+        if trial.number == 1:
+            trial.study.tell(1, state=TrialState.FAIL)
+        return values
+
+    monkeypatch.setattr(Objective, "__call__", slow)
+    result = search(None, 2)
+    assert states(result)[:2] == ["COMPLETE", "FAIL"]
+    assert len(result.finished) == 2
+    assert "trial 1 was taken for lost" in caplog.text
+
+
+def worker(path, dies):
+    """What each of the two processes below runs: none goes on before both have a trial."""
+    warnings.simplefilter("ignore")
+    original, me = Objective.__call__, os.getpid()
+
+    def workers(study):
+        return {t.user_attrs["worker"]["pid"] for t in study.trials if t.user_attrs.get("worker")}
+
+    def call(self, trial, settings):
+        until = time.monotonic() + 100
+        while workers(trial.study) == {me} and time.monotonic() < until:
+            time.sleep(0.1)
+        if dies:
+            os.kill(me, signal.SIGKILL)
+        return original(self, trial, settings)
+
+    Objective.__call__ = call
+    search(path, 6)
+
+
+def test_two_processes_of_which_one_is_killed(tmp_path):
+    path = tmp_path / "study.journal"
+    folders = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"import test_tuning as t; t.worker({str(path)!r}, {dies})"],
+            env={**os.environ, "PYTHONPATH": folders},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for dies in (True, False)
+    ]
+    errors = [child.communicate(timeout=200)[1] for child in children]
+    assert [child.returncode for child in children] == [-signal.SIGKILL, 0], errors
+    trials = search(path, 6).study.trials
+    assert len(trials) == 7
+    (lost,) = (trial for trial in trials if trial.state == TrialState.FAIL)
+    assert lost.user_attrs["worker"]["pid"] == children[0].pid
+    rest = counted(trials)
+    assert [trial.state for trial in rest] == [TrialState.COMPLETE] * 6
+    assert len({str(trial.params) for trial in rest}) == 6
+    (again,) = (trial for trial in rest if "repeats" in trial.user_attrs)
+    assert again.user_attrs["repeats"] == lost.number
+    assert again.params == lost.params
+    assert sum("published" in trial.user_attrs for trial in rest) == 1
+    assert {trial.user_attrs["worker"]["pid"] for trial in rest} == {children[1].pid}
+
+
+# Pictures #########################################################################################
+
+
+def test_pictures(done, tmp_path):
+    _, result = done
+    paths = plot_tuning(result, tmp_path / "new")
+    assert [path.name for path in paths] == ["history.png", "importances.png", "parallel.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    pages = write_html(result, tmp_path / "pages")
+    assert len(pages) == (3 if optuna.visualization.is_available() else 0)
+
+
+def test_pictures_of_one_trial_without_penalty(tmp_path):
+    space = SearchSpace((2, 2), (0, 0), no_penalty=True, anchor_lr=(0.1, 1.0))
+    result = search(None, 1, space=space)
+    assert result.importances() == {}
+    assert [path.name for path in plot_tuning(result, tmp_path)] == ["history.png", "parallel.png"]
+
+
+# Splits ###########################################################################################
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=60),
+    st.floats(0.01, 0.99),
+    st.integers(0, 5),
+)
+def test_stratified(y, share, seed):
+    y = torch.tensor(y)
+    counts = torch.bincount(y)
+    quota = (share * counts).round().minimum((counts - 1).clamp_min(0)).long()
+    if quota.sum() == 0:
+        with pytest.raises(ValueError, match="holds no cloud out of"):
+            stratified(y, share, seed)
+        return
+    kept, held = stratified(y, share, seed)
+    assert sorted([*kept.tolist(), *held.tolist()]) == list(range(len(y)))
+    assert torch.equal(torch.bincount(y[held], minlength=len(counts)), quota)
+    assert set(y[kept].tolist()) == set(y.tolist())
+    assert torch.equal(stratified(y, share, seed)[1], held)
+
+
+def test_split_depends_on_the_seed():
+    y = torch.arange(3).repeat(20)
+    assert not torch.equal(stratified(y, 0.5, 0)[1].sort()[0], stratified(y, 0.5, 1)[1].sort()[0])
+
+
+def test_hold_out():
+    dataset = toy_set()
+    kept, held = hold_out(dataset, 0.34)
+    assert (len(kept), len(held)) == (12, 6)
+    assert kept.class_names == dataset.class_names
+    listed = hold_out(list(dataset), 0.34)
+    for ours, theirs in zip((kept, held), listed, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert torch.equal(a.pos, b.pos)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])
+def test_bad_share(share):
+    with pytest.raises(ValueError, match="'share' must"):
+        hold_out(toy_set(), share)
