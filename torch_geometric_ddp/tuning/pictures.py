@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def write_html(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pat
         "parallel": plots.plot_parallel_coordinate(result.study, **target),
     }
     if len(result.objectives) == 1:
-        pages["importances"] = plots.plot_param_importances(result.study)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # That trials are few or alike.
+            pages["importances"] = plots.plot_param_importances(result.study)
     elif len(result.objectives) < 4:
         pages["pareto"] = plots.plot_pareto_front(result.study)
     Path(folder).mkdir(parents=True, exist_ok=True)
