@@ -162,7 +162,7 @@ def command(args: argparse.Namespace, settings) -> str:
     options = {"data": args.data} if args.data else {"dataset": args.dataset}
     if args.data is None and args.dataset != "shapes":
         options["root"] = args.root
-    if args.data is None and args.num_points:
+    if args.num_points:
         options["num-points"] = args.num_points
     if args.data is None and args.dataset == "shapes":
         options["num-per-class"] = args.num_per_class
