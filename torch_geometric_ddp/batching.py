@@ -62,15 +62,38 @@ class Layout:
             sizes = data.ptr.diff()
         else:
             sizes = torch.bincount(data.batch)
-        smallest, largest = int(sizes.min()), int(sizes.max())
-        if smallest == 0:
+        if int(sizes.min()) == 0:
             raise ValueError(f"'data' must hold no empty cloud, cloud {int(sizes.argmin())} is")
+        return cls.of_sizes(sizes)
+
+    @classmethod
+    def of_sizes(cls, sizes: Tensor) -> Layout:
+        """The layout of clouds of :obj:`sizes [B]` points, at least one each."""
+        smallest, largest = int(sizes.min()), int(sizes.max())
         if smallest == largest:
             return cls(sizes.numel(), largest)
-        steps = torch.arange(largest, device=pos.device)
+        steps = torch.arange(largest, device=sizes.device)
         start = (sizes.cumsum(0) - sizes)[:, None]
         index = start + torch.minimum(steps, sizes[:, None] - 1)
         return cls(sizes.numel(), largest, index, steps < sizes[:, None])
+
+    @property
+    def sizes(self) -> Tensor | None:
+        """How many points each cloud has, :obj:`[B]`; :obj:`None` if all have as many."""
+        return None if self.mask is None else self.mask.sum(dim=1)
+
+    def first(self, num: int) -> Layout:
+        """The layout of the first :obj:`num` points of every cloud, or all that it has."""
+        if self.mask is None:
+            return Layout(self.num_clouds, min(num, self.num_points))
+        return Layout.of_sizes(self.mask[:, :num].sum(dim=1))
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Where the points :obj:`index [B, ...]` of each cloud lie in the flat batch."""
+        if self.index is None:
+            start = torch.arange(self.num_clouds, device=index.device) * self.num_points
+            return index + start.view(-1, *[1] * (index.dim() - 1))
+        return self.index.gather(1, index.flatten(1)).view_as(index)
 
     def dense(self, x: Tensor) -> Tensor:
         """:obj:`[ΣN, F]` to :obj:`[B, N, F]`."""

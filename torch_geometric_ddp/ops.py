@@ -25,6 +25,7 @@ except (ImportError, OSError):  # Not installed, or built for another torch.
 __all__ = [
     "align_points",
     "alignment",
+    "farthest_point_order",
     "farthest_point_partition",
     "farthest_point_sample",
     "gather_points",
@@ -64,6 +65,33 @@ def farthest_point_sample(pos: Tensor, num: int) -> Tensor:
     check_finite("pos", pos)
     num = _check_num("num", num, pos.size(1), 1)
     return torch.cat([_sample_block(block, num) for block in _blocks(pos)])
+
+
+def farthest_point_order(pos: Tensor, num: int, sizes: Tensor | None = None) -> Tensor:
+    r"""Orders the points of every cloud from coarse to fine, whatever order they came in.
+
+    First come :obj:`num` points by farthest point sampling that starts at the point farthest from
+    the origin, then the others, those farthest from the sampled ones first. Every beginning of the
+    order is thus spread over the whole cloud, and that of its first :obj:`num` points is the very
+    farthest point sample of that size: one run serves all levels of a hierarchy.
+
+    Args:
+        pos (torch.Tensor): The clouds :obj:`[B, N, 3]`, any floating point type.
+        num (int): The number of points to take by farthest point sampling; all where a cloud has
+            fewer.
+        sizes (torch.Tensor, optional): How many points each cloud has, :obj:`[B]`, where
+            :obj:`pos` is filled up behind them; what fills up keeps its place.
+
+    Returns:
+        The permutations :obj:`[B, N]` (:obj:`int64`).
+    """
+    pos = check_points("pos", pos)
+    check_finite("pos", pos)
+    num = min(check_int("num", num), pos.size(1))
+    blocks = _blocks(pos)
+    parts = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
+    pairs = zip(blocks, parts, strict=True)
+    return torch.cat([_order_block(block, num, part) for block, part in pairs])
 
 
 def farthest_point_partition(pos: Tensor, num_parts: int, num_points: int) -> Tensor:
@@ -256,6 +284,24 @@ def _sample_block(pos: Tensor, num: int) -> Tensor:
     out = torch.empty(pos.size(0), num, dtype=torch.long, device=pos.device)
     _FarthestPoints(pos).take(num, out)
     return out
+
+
+def _order_block(pos: Tensor, num: int, sizes: Tensor | None) -> Tensor:
+    out = torch.empty(pos.size(0), num, dtype=torch.long, device=pos.device)
+    steps = torch.arange(pos.size(1), device=pos.device)
+    sweep = _FarthestPoints(pos)
+    # Each from its own coordinates alone, so that no order of summation can move the start.
+    norm = sweep.x.square() + sweep.y.square() + sweep.z.square()
+    if sizes is not None:
+        filling = steps >= sizes[:, None]
+        norm.masked_fill_(filling, -float("inf"))
+        sweep.dist.masked_fill_(filling, -float("inf"))
+    sweep.current = norm.argmax(dim=1, keepdim=True)
+    sweep.take(num, out)
+    # What is taken or fills up is infinitely near.
+    rest = sweep.dist.argsort(dim=1, descending=True, stable=True)
+    order = torch.cat([out, rest[:, : pos.size(1) - num]], dim=1)
+    return order if sizes is None else torch.where(filling, steps, order)
 
 
 def _partition_block(pos: Tensor, num_parts: int, num_points: int) -> Tensor:
