@@ -1,7 +1,25 @@
 """Backbones that take PyG batches and expose their per-point feature before the pool."""
 
 from torch_geometric_ddp.nn.backbone import Backbone
+from torch_geometric_ddp.nn.dgcnn import DGCNN
+from torch_geometric_ddp.nn.hooked import HookedBackbone
+from torch_geometric_ddp.nn.point_mamba import PointMamba
+from torch_geometric_ddp.nn.point_transformer import PointTransformer
+from torch_geometric_ddp.nn.pointconv import PointConv
 from torch_geometric_ddp.nn.pointnet import PointNet
+from torch_geometric_ddp.nn.pointnet2 import PointNet2, PointNet2MSG, PointNet2SSG
 from torch_geometric_ddp.nn.pool import linear_max_pool
 
-__all__ = ["Backbone", "PointNet", "linear_max_pool"]
+__all__ = [
+    "DGCNN",
+    "Backbone",
+    "HookedBackbone",
+    "PointConv",
+    "PointMamba",
+    "PointNet",
+    "PointNet2",
+    "PointNet2MSG",
+    "PointNet2SSG",
+    "PointTransformer",
+    "linear_max_pool",
+]

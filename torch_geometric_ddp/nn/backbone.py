@@ -15,7 +15,9 @@ class Backbone(nn.Module, ABC):
     r"""A classifier of point clouds whose per-point feature before the pool can be matched.
 
     A backbone takes a PyG batch (or a single :obj:`Data`), in :meth:`forward` for the logits and
-    in :meth:`point_features` for what the matching losses compare.
+    in :meth:`point_features` for what the matching losses compare. Neither depends on the order of
+    the points of a cloud, nor on the other clouds of the batch (other than by BatchNorm in
+    training mode).
 
     Args:
         num_classes (int): The number of classes.
@@ -29,11 +31,35 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def point_features(self, data: Data) -> Tensor:
-        """The feature of every point before the global pool, :obj:`[ΣN, F]`."""
+        """The feature of every point before the global pool, :obj:`[ΣN, F]`.
+
+        A network that goes from points to fewer centres gives a row per centre, cloud by cloud.
+        Clouds of as many points have as many rows.
+        """
+
+    def cloud_features(self, data: Data) -> Tensor:
+        """The point features of clouds of one size, :obj:`[B, R, F]`.
+
+        Raises:
+            ValueError: If the clouds have not as many features each.
+        """
+        features, layout = self.point_features(data), Layout.of(data)
+        if layout.mask is not None or features.size(0) % layout.num_clouds:
+            raise ValueError(
+                f"{type(self).__name__} must give as many features for each of "
+                f"{layout.num_clouds} clouds of one size, got {features.size(0)} for sizes up to "
+                f"{layout.num_points}"
+            )
+        return features.unflatten(0, (layout.num_clouds, -1))
 
     def global_features(self, data: Data) -> Tensor:
-        """The feature of every cloud, the largest over its points, :obj:`[B, F]`."""
+        """The feature of every cloud after the global pool, the largest over its points.
+
+        Networks that pool otherwise, or from centres of clouds of different sizes, have their own.
+        """
         layout = Layout.of(data)
+        if layout.mask is None:
+            return self.cloud_features(data).amax(dim=1)
         return layout.dense(self.point_features(data)).amax(dim=1)
 
     @abstractmethod

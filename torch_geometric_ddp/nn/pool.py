@@ -2,10 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["linear_max_pool"]
+from torch_geometric_ddp.batching import Layout
+
+__all__ = ["group_max_pool", "linear_max_pool", "max_pool", "mean_pool"]
+
+
+def group_max_pool(x: Tensor) -> Tensor:
+    """The maximum over the members of every group, :obj:`[G, K, F]` to :obj:`[G, F]`."""
+    return _GroupMax.apply(x)
+
+
+class _GroupMax(torch.autograd.Function):
+    """The maximum by the fastest of torch's kernels, with a gradient that writes the winners."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        if not ctx.needs_input_grad[0]:
+            return x.amax(dim=1)
+        best, winner = _max_with_index(x)
+        ctx.save_for_backward(winner)
+        ctx.size = x.size(1)
+        return best
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (winner,) = ctx.saved_tensors
+        out = grad.new_zeros(grad.size(0), ctx.size, grad.size(1))
+        return out.scatter_(1, winner[:, None], grad[:, None])
+
+
+def _max_with_index(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The maximum of :obj:`x [G, K, F]` over K, and where it first is, both :obj:`[G, F]`."""
+    # An image of K x 1 pixels with its channels last: torch's fastest maximum with an index.
+    image = x.unsqueeze(2).permute(0, 3, 1, 2)
+    best, winner = nn.functional.max_pool2d(image, (x.size(1), 1), return_indices=True)
+    return best.flatten(1), winner.flatten(1)
+
+
+def max_pool(x: Tensor, layout: Layout) -> Tensor:
+    """The maximum over the points of every cloud, :obj:`[ΣN, F]` to :obj:`[B, F]`."""
+    return group_max_pool(layout.dense(x))
+
+
+def mean_pool(x: Tensor, layout: Layout) -> Tensor:
+    """The mean over the points of every cloud, :obj:`[ΣN, F]` to :obj:`[B, F]`."""
+    dense = layout.dense(x)
+    if layout.mask is None:
+        return dense.mean(dim=1)
+    weight = layout.mask.to(x.dtype)
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    return torch.matmul(weight[:, None], dense).squeeze(1)
 
 
 def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
@@ -24,10 +76,7 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
     """
     weight, bias = linear.weight, linear.bias
     with torch.no_grad():
-        # An image of N x 1 pixels with its channels last: torch's fastest maximum with an index.
-        image = torch.matmul(x, weight.T).unsqueeze(2).permute(0, 3, 1, 2)
-        best, winner = nn.functional.max_pool2d(image, (x.size(1), 1), return_indices=True)
-        best, winner = best.flatten(1), winner.flatten(1)  # [B, C]
+        best, winner = _max_with_index(torch.matmul(x, weight.T))  # [B, C]
     if not torch.is_grad_enabled() or not (x.requires_grad or weight.requires_grad):
         return best + bias
     # One flat index: the gradient of index_select is many times faster than that of indexing.

@@ -1,0 +1,79 @@
+"""Any PyG model as a backbone."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from torch_geometric_ddp.nn.backbone import Backbone
+
+
+class HookedBackbone(Backbone):
+    r"""Makes any PyG model of point clouds a backbone by naming the layer that is matched.
+
+    .. code-block:: python
+
+        def network(num_classes):
+            return HookedBackbone(
+                MyPointNet(num_classes), layer='conv2', num_classes=num_classes, point_channels=64
+            )
+
+        synthetic = distill(dataset, network=network)
+
+    The model takes attributes of a PyG batch by their names, say :obj:`forward(x, pos, batch)`, or
+    the batch itself, :obj:`forward(data)`, as PyG's examples do. What the named layer gives out
+    the last time that it is called is the feature: a tensor with one row per point (or per centre,
+    as many for all clouds of one size), cloud by cloud, or a tuple that starts with it.
+
+    Args:
+        model (torch.nn.Module): The model, which gives logits or log-probabilities
+            :obj:`[B, num_classes]`.
+        layer (str): The name of the layer, as in :meth:`torch.nn.Module.named_modules`.
+        num_classes (int): The number of classes.
+        point_channels (int): The channels of the layer's output.
+
+    Raises:
+        ValueError: If there is no such layer, or it does not give such a feature.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str, *, num_classes: int, point_channels: int
+    ) -> None:
+        super().__init__(num_classes, point_channels)
+        modules = dict(model.named_modules())
+        modules.pop("")
+        if layer not in modules:
+            names = ", ".join(modules)
+            raise ValueError(f"'layer' must be one of the model's layers {names}, got {layer!r}")
+        self.model, self.layer = model, layer
+
+    def forward(self, data: Data) -> Tensor:
+        """The logits :obj:`[B, num_classes]`."""
+        known = {"x": None, "batch": None, **data.to_dict()}
+        parameters = inspect.signature(self.model.forward).parameters
+        needed = {name for name, p in parameters.items() if p.default is p.empty}
+        if needed <= known.keys():
+            return self.model(**{name: known[name] for name in parameters if name in known})
+        return self.model(data)
+
+    def point_features(self, data: Data) -> Tensor:
+        """What the named layer gives out, :obj:`[rows, point_channels]`."""
+        outputs: list[Any] = []
+        module = self.model.get_submodule(self.layer)
+        handle = module.register_forward_hook(lambda *args: outputs.append(args[-1]))
+        try:
+            self(data)
+        finally:
+            handle.remove()
+        if not outputs:
+            raise ValueError(f"the layer '{self.layer}' is not called by the model")
+        out = outputs[-1][0] if isinstance(outputs[-1], tuple) else outputs[-1]
+        if not isinstance(out, Tensor) or out.dim() != 2 or out.size(1) != self.point_channels:
+            what = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(
+                f"the layer '{self.layer}' must give [rows, {self.point_channels}], got {what}"
+            )
+        return out
