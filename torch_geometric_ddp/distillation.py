@@ -19,6 +19,7 @@ from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.evaluate import Protocol, fit
 from torch_geometric_ddp.matching import Matching
+from torch_geometric_ddp.memory import saved_bytes
 from torch_geometric_ddp.nn import Backbone, PointNet
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.seeding import seeded
@@ -92,6 +93,7 @@ class Distillation:
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self.losses: list[float] = []
+        self._saved_per_point: float | None = None
 
     @property
     def num_steps(self) -> int:
@@ -265,7 +267,7 @@ class Distillation:
         if norms:
             index = self.bank.draw(self.batch_size, self.generator).flatten()
             with torch.no_grad():
-                network.point_features(from_dense(self.bank.dense()[index]))
+                network.global_features(from_dense(self.bank.dense()[index]))
             for module in norms:
                 module.eval()
 
@@ -273,14 +275,25 @@ class Distillation:
         """Whole classes that fit the memory together; all of them where they do."""
         num_classes, size = self.bank.num_classes, self.classes_per_chunk
         if size is None:
+            ours = self.parameterization.num_clouds / num_classes * self._num_points
+            real = self.batch_size * sum(v[0].numel() for v in self.views.values() if v.dim() > 2)
             # The features of the real clouds are held twice, those of the synthetic ones, with
             # their order and gradients, about eight times.
-            per_class = self.parameterization.num_clouds / num_classes
-            points = sum(v[0].numel() for v in self.views.values() if v.dim() > 2) / 3
-            floats = 3 * self.batch_size * points + 8 * per_class * self._num_points
-            bytes_per_class = floats * network.point_channels * self.bank.pos.element_size()
+            floats = (real + 8 * ours) * network.point_channels
+            # And what the layers keep; without a gradient, some of it is there for a moment.
+            layers = (real / 9 + ours) * self._layer_bytes(network)
+            bytes_per_class = floats * self.bank.pos.element_size() + layers
             size = max(1, int(_free_bytes(self.bank.device) / 2 / bytes_per_class))
         return [slice(i, i + size) for i in range(0, num_classes, size)]
+
+    def _layer_bytes(self, network: Backbone) -> float:
+        """What the network keeps for the gradient of a point, measured once on a class."""
+        if self._saved_per_point is None:
+            batch, shared = self.parameterization(slice(0, 1)), [*network.parameters()]
+            with seeded(0, self.bank.device):
+                size = saved_bytes(lambda: network.point_features(batch), shared)
+            self._saved_per_point = size / len(batch.pos)
+        return self._saved_per_point
 
 
 def _free_bytes(device: torch.device) -> int:

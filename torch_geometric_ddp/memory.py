@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-__all__ = ["PeakMemory", "keep_freed_memory"]
+__all__ = ["PeakMemory", "keep_freed_memory", "saved_bytes"]
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -31,6 +33,28 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # Another C library.
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def saved_bytes(function: Callable[[], object], shared: Iterable[Tensor] = ()) -> int:
+    """How many bytes a function keeps for the gradient of what it returns.
+
+    Args:
+        function (callable): The function, called once.
+        shared (iterable of torch.Tensor): Tensors that do not count, such as parameters.
+    """
+    known = {tensor.untyped_storage().data_ptr() for tensor in shared}
+    saved: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kept = function()
+    del kept  # Held until here, so that no two tensors lie at the same place.
+    return sum(saved.values())
 
 
 class PeakMemory:

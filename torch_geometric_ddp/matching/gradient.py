@@ -30,7 +30,8 @@ class GradientMatching(Matching):
     Matching*, ICLR 2021, section 3.3, which PCC applies to point clouds). Dropout is off.
 
     The gradients of all classes are computed at once by :obj:`torch.func.vmap`, which the
-    network's operations must support. Real and synthetic clouds may differ in size.
+    network's operations must support: :class:`~torch_geometric_ddp.nn.PointNet` does, networks
+    that search neighbours do not. Real and synthetic clouds may differ in size.
     """
 
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
@@ -64,7 +65,15 @@ class GradientMatching(Matching):
             logits = functional_call(network, {**weights, **fixed}, (from_dense(pos),))
             return torch.nn.functional.cross_entropy(logits, y.expand(len(pos)))
 
-        return vmap(grad(loss), in_dims=(None, 0, 0))(weights, pos, y)
+        try:
+            return vmap(grad(loss), in_dims=(None, 0, 0))(weights, pos, y)
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            raise TypeError(
+                f"'network' must be made of operations that torch.func.vmap supports, which "
+                f"{type(network).__name__} is not; networks that search neighbours are not"
+            ) from error
 
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:

@@ -69,15 +69,16 @@ class SADM(Matching):
 
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`."""
-        return self.discrepancy(*self.rows(network, real["pos"], synthetic), synthetic.num_points)
+        x, y = self.rows(network, real["pos"], synthetic)
+        return self.discrepancy(x, y, network.point_channels)
 
-    def discrepancy(self, x: Tensor, y: Tensor, num_points: int) -> Tensor:
-        """The weighted :meth:`mmd` between sorted rows of clouds of :obj:`num_points` points."""
+    def discrepancy(self, x: Tensor, y: Tensor, channels: int) -> Tensor:
+        """The weighted :meth:`mmd` between sorted rows of so many channels."""
         loss = self.weight * mmd(x, y)
         if self.top_weight == 0:
             return loss
         # In ascending order the largest value is the last of its channel.
-        top = (rows.unflatten(-1, (-1, num_points))[..., -1] for rows in (x, y))
+        top = (rows.unflatten(-1, (channels, -1))[..., -1] for rows in (x, y))
         return loss + self.top_weight * mmd(*top)
 
     def rows(self, network: Backbone, real: Tensor, synthetic: Batch) -> tuple[Tensor, Tensor]:
@@ -89,7 +90,8 @@ class SADM(Matching):
             synthetic (Batch): The synthetic clouds, class by class, of :obj:`N` points each.
 
         Returns:
-            The rows :obj:`[C, ..., F * N]` and :obj:`[C, S, F * N]`.
+            The rows :obj:`[C, ..., F * R]` and :obj:`[C, S, F * R]`, where the network gives
+            :obj:`R` features of each cloud: one per point, or one per centre.
         """
         size = synthetic.num_points
         if real.size(-2) != size:
@@ -98,12 +100,10 @@ class SADM(Matching):
                 f"and synthetic clouds of {size} points"
             )
         with torch.no_grad():
-            features = network.point_features(from_dense(real.flatten(0, -3)))
-            features = features.unflatten(0, (-1, size))
+            features = network.cloud_features(from_dense(real.flatten(0, -3)))
             # Any row is as good: what all clouds have in common goes, their distances stay.
             shift = sorted_features(features[:1], self.absolute)[0]
             x = sorted_features(features, self.absolute, shift)
             del features
-        y = network.point_features(synthetic).unflatten(0, (-1, size))
-        y = sorted_features(y, self.absolute, shift)
+        y = sorted_features(network.cloud_features(synthetic), self.absolute, shift)
         return x.view(*real.shape[:-2], -1), y.view(real.size(0), -1, y.size(-1))

@@ -108,4 +108,4 @@ class UniformityAwareSADM(SADM):
         x, y = self.rows(network, real["part_pos"].transpose(1, 2), synthetic)
         # The softmax normalises the penalty, also where every coefficient underflows.
         penalty = self.log_penalty(real).softmax(dim=1)
-        return (penalty * self.discrepancy(x, y, synthetic.num_points)).sum(dim=1)
+        return (penalty * self.discrepancy(x, y, network.point_channels)).sum(dim=1)
