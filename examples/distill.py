@@ -14,7 +14,7 @@ import json
 import time
 from pathlib import Path
 
-from common import PROTOCOLS, add_data_arguments, load, source
+from common import BACKBONES, PROTOCOLS, add_data_arguments, load, source
 
 from torch_geometric_ddp import Evaluation, StorageBudget, distill, evaluate
 from torch_geometric_ddp.coreset import random_coreset
@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     method.add_argument("--steps", type=int, help="steps (shapes 150, otherwise 2000)")
     method.add_argument("--anchor-lr", type=float, help="learning rate (shapes 0.5, otherwise 2.5)")
     method.add_argument("--weight-lr", type=float, help="likewise (shapes 0.05, otherwise 0.25)")
+    method.add_argument("--backbone", choices=BACKBONES, default="PointNet", help="the network")
     method.add_argument("--seed", type=int, default=0)
     run = parser.add_argument_group("run")
     run.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
@@ -76,6 +77,7 @@ def main() -> None:
             anchor_lr=args.anchor_lr,
             weight_lr=args.weight_lr,
             steps=steps,
+            network=BACKBONES[args.backbone],
             seed=args.seed,
             device=args.device,
             source=source(args),
@@ -90,9 +92,8 @@ def main() -> None:
     plot_distilled(train_set, synthetic, args.out / "distilled.png")
 
     def run_evaluate(name, dataset, seeds=seeds, protocol=protocol):
-        return evaluate(
-            dataset, test_set, protocol=protocol, seeds=seeds, device=args.device, name=name
-        )
+        network = BACKBONES[args.backbone]
+        return evaluate(dataset, test_set, network, protocol, seeds, args.device, name=name)
 
     # A new draw for every network: which clouds are drawn matters more than the training.
     drawn = {seed: random_coreset(train_set, args.ppc, seed) for seed in seeds}

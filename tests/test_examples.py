@@ -252,3 +252,16 @@ def test_tune_without_room(tmp_path):
     assert done.returncode != 0
     assert "nothing in the search space fits the storage of ppc=1" in done.stderr
     assert not (tmp_path / "study.journal").exists()
+
+
+# train_on_synthetic.py ############################################################################
+
+
+def test_train_on_synthetic(first, out):
+    """An ordinary PyG program learns from the distilled set of the first example."""
+    file = out / "distilled.safetensors"
+    done = start(file, "--epochs", "12", program="train_on_synthetic.py")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["Epoch  10", "Epoch  12"]
+    assert 0 <= float(lines[-1].split()[-2]) <= 100
