@@ -590,15 +590,15 @@ def test_gradient_matching_gradcheck():
 
 
 def test_gradient_matching_of_the_real_clouds_themselves(device):
-    """Every row that the gradient reaches agrees; a row of zeros counts as one, as published."""
+    """What is left is the constant beside the norms; a row of zeros counts as one, as published."""
     torch.manual_seed(0)
     network = TinyNet(3).double().to(device).requires_grad_(False)
     pos = clouds_of(3, 2, 8, 1, device=device).detach()
     matching = GradientMatching()
     loss = matching(network, {"pos": pos.view(3, 2, 8, 3)}, batch_of_classes(pos, 3))
     found = matching.gradients(network, pos.view(3, 2, 8, 3), torch.arange(3, device=device))
-    zero = sum((g.flatten(2).norm(dim=-1) == 0).sum(dim=-1) for g in found.values())
-    torch.testing.assert_close(loss, zero.double(), atol=1e-2, rtol=0)
+    squares = torch.cat([g.square().sum(dim=-1) for g in found.values()], dim=1)
+    torch.testing.assert_close(loss, (1e-6 / (squares + 1e-6)).sum(dim=1))
 
 
 def test_gradient_matching_leaves_dropout_out(device):
