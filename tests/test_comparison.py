@@ -126,6 +126,19 @@ def test_finished_runs_are_not_made_again(tmp_path, monkeypatch):
     assert lines(tmp_path)[: len(first)] == first
 
 
+def test_a_changed_default_is_another_run(tmp_path):
+    def build(lr=0.5):
+        return ddp(lr=lr, **SMALL)
+
+    def other(lr=1.0):
+        return ddp(lr=lr, **SMALL)
+
+    for make, count in ((build, 1), (build, 1), (other, 2)):
+        run(tmp_path, [Distilled("DDP", build=make)])
+        assert len(lines(tmp_path)) == count
+    assert [line["settings"] for line in lines(tmp_path)] == [{"lr": 0.5}, {"lr": 1.0}]
+
+
 def test_torn_last_line(tmp_path):
     first = run(tmp_path, [ENTRIES["random"]], seeds=(0, 1))
     text = (tmp_path / "runs.jsonl").read_text()

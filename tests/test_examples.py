@@ -205,7 +205,7 @@ def test_compare_learning_rates_on_a_validation_split(tmp_path):
     runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
     # Two of six clouds of every class are held out.
     assert runs[1]["provenance"]["num_real_clouds"] == 40
-    assert [run["settings"] for run in runs] == [{}, {"lr": 0.1}, {"lr": 10.0}]
+    assert [run["settings"].get("lr") for run in runs] == [None, 0.1, 10.0]
     assert compare(tmp_path, "--validate", "1.5").returncode != 0
 
 

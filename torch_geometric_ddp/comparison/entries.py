@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import statistics
 import time
@@ -31,6 +32,10 @@ __all__ = ["ENTRIES", "Coreset", "Distilled", "Entry", "Initial", "ObservedCores
 Figures = dict[str, Any]
 
 
+def _names(settings: Mapping[str, Any]) -> Figures:
+    return {key: getattr(value, "__name__", value) for key, value in settings.items()}
+
+
 @dataclass(frozen=True)
 class Entry(ABC):
     """A row of the table.
@@ -44,6 +49,10 @@ class Entry(ABC):
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: Whether it uses what a network learned on the whole set.
     observes: ClassVar[bool] = False
+
+    def identity(self) -> Figures:
+        """What it is made with, as JSON; a run is another run where this differs."""
+        return _names(self.settings)
 
     def steps(self, requested: int | None) -> int:
         """The optimisation steps of a run, of which :obj:`requested` stands for as published."""
@@ -93,6 +102,12 @@ class Distilled(Entry):
     def at(self, lr: float) -> Distilled:
         """The same with another learning rate, as a row of its own."""
         return replace(self, name=f"{self.name}, lr {lr:g}", settings={**self.settings, "lr": lr})
+
+    def identity(self) -> Figures:
+        """The settings, and the defaults of what is not set: they may change, too."""
+        known = inspect.signature(self.build).parameters.values()
+        defaults = {p.name: p.default for p in known if p.default is not p.empty}
+        return _names({**defaults, **self.settings})
 
     def method(self, lab: Lab, cell: Cell) -> Method:
         """The method of a run."""

@@ -238,12 +238,11 @@ class Lab:
     def _key(self, cell: Cell) -> dict[str, Any]:
         """What makes a run the same run."""
         whole = isinstance(cell.entry, Whole)
-        settings = {k: getattr(v, "__name__", v) for k, v in cell.entry.settings.items()}
         return {
             "source": self.source,
             "data": self._data,
             "method": cell.entry.name,
-            "settings": settings,
+            "settings": cell.entry.identity(),
             "backbone": cell.backbone,
             "ppc": cell.ppc,
             "seed": cell.seed,

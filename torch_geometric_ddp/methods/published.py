@@ -33,11 +33,12 @@ def dm(lr: float = 1.0, start: Start = real_clouds) -> Method:
     return Method("DM", full_resolution(lr), DistributionMatching, 20000, start)
 
 
-def dc(lr: float = 0.1, start: Start = tanh_noise, name: str = "DC") -> Method:
+def dc(lr: float = 0.01, start: Start = tanh_noise, name: str = "DC") -> Method:
     """Gradient matching (DC, ICLR 2021).
 
     Args:
-        lr (float): The learning rate. (default: :obj:`0.1`, published for images)
+        lr (float): The learning rate. (default: :obj:`0.01`, which a validation split of ModelNet10
+            prefers to the :obj:`0.1` that is published for images)
         start (callable): Where the clouds start from. (default: :func:`tanh_noise`, as published)
         name (str): What its results are called. (default: :obj:`"DC"`)
     """
@@ -51,13 +52,13 @@ def _dc_loops(ppc: int) -> tuple[int, int]:
     return ppc, max(1, 500 // ppc)
 
 
-def pcc(choose: Callable[[PointCloudBank, int], Tensor], lr: float = 0.1) -> Method:
+def pcc(choose: Callable[[PointCloudBank, int], Tensor], lr: float = 0.01) -> Method:
     """Gradient matching from the clouds nearest to their class mean in feature space (PCC).
 
     Args:
         choose (callable): Gives these clouds as indices :obj:`[C, num]`, see
             :func:`~torch_geometric_ddp.coreset.nearest_to_mean`.
-        lr (float): The learning rate. (default: :obj:`0.1`, DC's)
+        lr (float): The learning rate. (default: :obj:`0.01`, DC's)
     """
     return dc(lr, chosen_clouds(choose), "PCC")
 
