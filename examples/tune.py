@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--steps", type=int, help="steps of a trial (shapes 10, otherwise 200)")
     what.add_argument("--seeds", type=int, default=1, help="runs of a trial, of which the mean")
     what.add_argument("--protocol", choices=PROTOCOLS, help="training (shapes quick, else cpu)")
-    what.add_argument("--epochs", type=int, help="of the protocol, if not its own (shapes 30)")
+    what.add_argument("--epochs", type=int, help="of the protocol, if not its own (shapes 60)")
     what.add_argument(
         "--objectives",
         type=lambda text: tuple(text.split(",")),
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     )
     ends = {"nargs": 2, "metavar": ("LOW", "HIGH")}
     what.add_argument("--num-anchors", type=int, **ends, help="M (2 8)")
-    what.add_argument("--num-morphs", type=int, **ends, help="L (shapes 0 8, otherwise 0 32)")
+    what.add_argument("--num-morphs", type=int, **ends, help="L (shapes 0 4, otherwise 0 32)")
     what.add_argument("--anchor-share", type=float, **ends, help="N2, of the largest (0.25 1)")
     what.add_argument("--uniformity-lambda", type=float, **ends, help="λ (10 100000)")
     what.add_argument("--no-penalty", action="store_true", help="also try λ = 0")
@@ -74,8 +74,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     # The embedded data is for a first look at a CPU: few trials, steps and morphs.
     shapes = args.data is None and args.dataset == "shapes"
-    small = {"trials": 6, "steps": 10, "protocol": "quick", "epochs": 30, "test_seeds": 2}
-    small |= {"num_morphs": (0, 8), "looks": ()}
+    small = {"trials": 6, "steps": 10, "protocol": "quick", "epochs": 60, "test_seeds": 2}
+    small |= {"num_morphs": (0, 4), "looks": ()}
     usual = {"trials": 30, "steps": 200, "protocol": "cpu", "test_seeds": 3, "looks": (0.5,)}
     for name, value in (small if shapes else usual).items():
         if getattr(args, name) is None:
