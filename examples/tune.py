@@ -74,7 +74,9 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     # The embedded data is for a first look at a CPU: few trials, steps and morphs.
     shapes = args.data is None and args.dataset == "shapes"
-    small = {"trials": 6, "steps": 10, "protocol": "quick", "epochs": 60, "test_seeds": 2}
+    if shapes and args.protocol is None and args.epochs is None:
+        args.epochs = 60
+    small = {"trials": 6, "steps": 10, "protocol": "quick", "test_seeds": 2}
     small |= {"num_morphs": (0, 4), "looks": ()}
     usual = {"trials": 30, "steps": 200, "protocol": "cpu", "test_seeds": 3, "looks": (0.5,)}
     for name, value in (small if shapes else usual).items():
