@@ -11,6 +11,7 @@ import torch
 from helpers import TinyNet, toy_arrays, toy_set
 from safetensors.torch import save_file
 from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data.lightning import LightningDataset
 from torch_geometric.loader import DataLoader
 
 from torch_geometric_ddp import _files, distill
@@ -237,10 +238,7 @@ def test_random_split(dataset):
 
 
 def test_lightning_dataset(dataset):
-    pytest.importorskip("pytorch_lightning")
-    from torch_geometric.data import LightningDataset
-
-    module = LightningDataset(dataset, dataset[:4], batch_size=4)
+    module = LightningDataset(dataset, dataset[:4], batch_size=4, pin_memory=False)
     assert next(iter(module.train_dataloader())).num_graphs == 4
     assert len(module.val_dataloader()) == 1
 
