@@ -123,7 +123,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
                 at,
                 [100 * row.mean for row in mine],
                 width,
-                yerr=[0.0 if row.std != row.std else 100 * row.std for row in mine],
+                yerr=[100 * row.std for row in mine],  # None for a single run, whose spread is NaN.
                 capsize=3,
                 color="0.6" if ppc is None else f"C{k - 1}",
                 label=None if ppc is None else f"PPC {ppc}",
