@@ -20,28 +20,9 @@ from torch_geometric.data import Batch
 
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.memory import keep_freed_memory
-from torch_geometric_ddp.nn import (
-    DGCNN,
-    Backbone,
-    PointConv,
-    PointMamba,
-    PointNet,
-    PointNet2MSG,
-    PointNet2SSG,
-    PointTransformer,
-)
+from torch_geometric_ddp.nn import BACKBONES, Backbone
 from torch_geometric_ddp.nn.conv import EdgeConv, PointNetConv
 from torch_geometric_ddp.nn.levels import Neighbors
-
-NETWORKS = [
-    PointNet,
-    PointNet2SSG,
-    PointNet2MSG,
-    DGCNN,
-    PointConv,
-    PointTransformer,
-    PointMamba,
-]
 
 
 def edges(near: Neighbors) -> Tensor:
@@ -123,7 +104,7 @@ def main() -> None:
     print(
         "|------------------|--------------|----------|----------------|-----------------|-------|"
     )
-    for make in NETWORKS:
+    for make in BACKBONES.values():
         if args.only and make.__name__ not in args.only:
             continue
         network, other = make(args.classes), make(args.classes)

@@ -8,29 +8,8 @@ from torch_geometric.datasets import ModelNet
 from torch_geometric.seed import seed_everything
 
 from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, ParametricShapes, PointCloudArrays
-from torch_geometric_ddp.nn import (
-    DGCNN,
-    PointConv,
-    PointMamba,
-    PointNet,
-    PointNet2MSG,
-    PointNet2SSG,
-    PointTransformer,
-)
 from torch_geometric_ddp.transforms import FarthestPointSample
 
-BACKBONES = {
-    network.__name__: network
-    for network in (
-        PointNet,
-        PointNet2SSG,
-        PointNet2MSG,
-        DGCNN,
-        PointConv,
-        PointTransformer,
-        PointMamba,
-    )
-}
 PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, CPU, QUICK, SMOKE)}
 
 

@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from common import BACKBONES, add_data_arguments, load, source
+from common import add_data_arguments, load, source
 
 from torch_geometric_ddp.comparison import (
     ENTRIES,
@@ -25,6 +25,7 @@ from torch_geometric_ddp.comparison import (
     summarize,
 )
 from torch_geometric_ddp.memory import keep_freed_memory
+from torch_geometric_ddp.nn import BACKBONES
 from torch_geometric_ddp.splits import hold_out
 
 

@@ -14,11 +14,12 @@ import json
 import time
 from pathlib import Path
 
-from common import BACKBONES, PROTOCOLS, add_data_arguments, load, source
+from common import PROTOCOLS, add_data_arguments, load, source
 
 from torch_geometric_ddp import Evaluation, StorageBudget, distill, evaluate
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.memory import keep_freed_memory
+from torch_geometric_ddp.nn import BACKBONES
 from torch_geometric_ddp.visualize import plot_distilled
 
 

@@ -25,7 +25,7 @@ __all__ = ["global_features", "observe", "watch"]
 
 @torch.no_grad()
 def global_features(model: Backbone, bank: PointCloudBank) -> Tensor:
-    r"""The maximum over the points of a cloud of every channel of its per-point feature.
+    """The feature of every cloud after the global pool of the network.
 
     Args:
         model (Backbone): The network, put in evaluation mode.
@@ -74,7 +74,7 @@ def watch(
     """
     if not isinstance(model, Backbone):
         raise TypeError(
-            f"the network must be a Backbone, which has point_features, got {type(model).__name__}"
+            f"the network must be a Backbone, which has global_features, got {type(model).__name__}"
         )
     events = ForgettingEvents(train.y)
     fit(model, train, protocol, seed, bar, events)

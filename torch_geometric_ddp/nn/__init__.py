@@ -10,7 +10,22 @@ from torch_geometric_ddp.nn.pointnet import PointNet
 from torch_geometric_ddp.nn.pointnet2 import PointNet2, PointNet2MSG, PointNet2SSG
 from torch_geometric_ddp.nn.pool import linear_max_pool
 
+#: The backbones of the papers, by name.
+BACKBONES = {
+    network.__name__: network
+    for network in (
+        PointNet,
+        PointNet2SSG,
+        PointNet2MSG,
+        DGCNN,
+        PointConv,
+        PointTransformer,
+        PointMamba,
+    )
+}
+
 __all__ = [
+    "BACKBONES",
     "DGCNN",
     "Backbone",
     "HookedBackbone",
