@@ -53,6 +53,22 @@ def toy_set(num_classes=3, per_class=6, num_points=32, seed=0, **kwargs):
     )
 
 
+def check_labelled(dataset):
+    """Holds a set of clouds with part labels against PyG's convention of ShapeNet."""
+    parts = [part for name in dataset.class_names for part in dataset.category_parts[name]]
+    assert list(dataset.category_parts) == list(dataset.class_names)
+    assert len(set(parts)) == len(parts)
+    assert set(parts) <= set(range(len(dataset.part_names)))
+    assert dataset.num_classes == len(dataset.part_names)
+    for data in dataset:
+        assert sorted(data.keys()) == ["category", "pos", "y"]
+        assert data.pos.shape == (len(data.y), 3)
+        assert (data.y.dim(), data.y.dtype) == (1, torch.int64)
+        assert (data.category.shape, data.category.dtype) == ((1,), torch.int64)
+        name = dataset.class_names[data.category.item()]
+        assert set(data.y.tolist()) <= set(dataset.category_parts[name])
+
+
 def batch_of(pos, **attributes):
     """A PyG batch of the clouds ``pos [B, N, 3]`` made by hand."""
     batch = torch.arange(pos.size(0), device=pos.device).repeat_interleave(pos.size(1))

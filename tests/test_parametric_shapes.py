@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from helpers import check_labelled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -46,6 +47,7 @@ def test_defaults() -> None:
         "transform": None,
         "pre_transform": None,
         "pre_filter": None,
+        "segmentation": False,
     }
 
 
@@ -156,6 +158,7 @@ def test_fewer_points_than_pieces(num_points: int) -> None:
         ("num_points", True, TypeError, "'num_points' must be an integer, got bool"),
         ("seed", None, TypeError, "'seed' must be an integer, got NoneType"),
         ("train", "test", TypeError, "'train' must be a bool, got str"),
+        ("segmentation", 1, TypeError, "'segmentation' must be a bool, got int"),
         ("pre_filter", lambda data: False, ValueError, "'pre_filter' must keep at least one"),
     ],
 )
@@ -163,6 +166,30 @@ def test_bad_arguments(argument: str, value: object, error: type[Exception], mes
     arguments: dict[str, object] = {"num_per_class": 1, "num_points": 4, argument: value}
     with pytest.raises(error, match=message):
         ParametricShapes(**arguments)  # type: ignore[arg-type]
+
+
+def test_segmentation_names_the_labels_as_pyg_does(dataset: ParametricShapes) -> None:
+    labelled = ParametricShapes(num_per_class=3, num_points=256, segmentation=True)
+    check_labelled(labelled)
+    assert labelled.category_parts == dataset.category_parts
+    for a, b in zip(labelled, dataset, strict=True):
+        assert a.pos.equal(b.pos)
+        assert a.y.equal(b.part_label)
+        assert a.category.equal(b.y)
+    assert labelled[:2].num_classes == len(dataset.part_names)
+    (batch,) = DataLoader(labelled[[0, 29]], batch_size=2)
+    assert (batch.y.shape, batch.category.tolist()) == ((512,), [0, 9])
+
+
+def test_filters_see_the_labels_of_segmentation() -> None:
+    dataset = ParametricShapes(
+        num_per_class=2,
+        num_points=1,
+        pre_filter=lambda data: data.category.item() == 3,
+        segmentation=True,
+    )
+    assert [data.category.item() for data in dataset] == [3, 3]
+    check_labelled(dataset)
 
 
 def test_numpy_integers_are_accepted() -> None:

@@ -452,6 +452,10 @@ class ParametricShapes(InMemoryDataset):
     * :obj:`part_label` of shape :obj:`[num_points]` and type :obj:`int64`: the part of each
       point, an index into :obj:`part_names`, which counts over all classes.
 
+    With :obj:`segmentation` the same objects come as those of
+    :class:`torch_geometric.datasets.ShapeNet` do: :obj:`pos`, the parts of the points as
+    :obj:`y` of shape :obj:`[num_points]`, and the class as :obj:`category` of shape :obj:`[1]`.
+
     Args:
         train (bool, optional): If :obj:`True`, generates the training split, otherwise the test
             split, from a disjoint random stream. (default: :obj:`True`)
@@ -466,6 +470,8 @@ class ParametricShapes(InMemoryDataset):
         pre_filter (callable, optional): A function that takes in a
             :class:`~torch_geometric.data.Data` object and returns whether to keep it, applied
             once in the constructor and before :obj:`pre_transform`. (default: :obj:`None`)
+        segmentation (bool, optional): Whether the labels :obj:`y` are those of the points.
+            (default: :obj:`False`)
 
     Attributes:
         class_names (list[str]): The names of the ten classes.
@@ -473,8 +479,8 @@ class ParametricShapes(InMemoryDataset):
         category_parts (dict[str, list[int]]): The part labels of each class.
 
     Raises:
-        TypeError: If :obj:`train` is no bool, or if :obj:`num_per_class`, :obj:`num_points` or
-            :obj:`seed` is no int.
+        TypeError: If :obj:`train` or :obj:`segmentation` is no bool, or if
+            :obj:`num_per_class`, :obj:`num_points` or :obj:`seed` is no int.
         ValueError: If :obj:`num_per_class` or :obj:`num_points` is smaller than one, if
             :obj:`seed` is negative, or if :obj:`pre_filter` keeps no object.
     """
@@ -488,14 +494,18 @@ class ParametricShapes(InMemoryDataset):
         transform: Callable[[Data], Any] | None = None,
         pre_transform: Callable[[Data], Data] | None = None,
         pre_filter: Callable[[Data], bool] | None = None,
+        segmentation: bool = False,
     ) -> None:
-        if not isinstance(train, bool):
-            raise TypeError(f"'train' must be a bool, got {type(train).__name__} ({train!r})")
+        for flag, given in (("train", train), ("segmentation", segmentation)):
+            if not isinstance(given, bool):
+                raise TypeError(f"'{flag}' must be a bool, got {type(given).__name__} ({given!r})")
         check_int("num_per_class", num_per_class, 1)
         check_int("num_points", num_points, 1)
         check_int("seed", seed, 0)
         super().__init__(None, transform, pre_transform, pre_filter)
 
+        self.segmentation = segmentation
+        cloud_key, point_key = ("category", "y") if segmentation else ("y", "part_label")
         self.class_names = list(CLASSES)
         self.part_names = [f"{name}/{part}" for name in CLASSES for part in CLASSES[name][1]]
         self.category_parts = {
@@ -508,11 +518,9 @@ class ParametricShapes(InMemoryDataset):
             for i in range(num_per_class):
                 stream = SeedSequence(seed, spawn_key=(int(train), label, i))
                 pos, owner = generate(name, num_points, default_rng(stream))
-                data = Data(
-                    pos=torch.from_numpy(pos).float(),
-                    y=torch.tensor([label]),
-                    part_label=torch.from_numpy(owner + self.category_parts[name][0]),
-                )
+                data = Data(pos=torch.from_numpy(pos).float())
+                data[cloud_key] = torch.tensor([label])
+                data[point_key] = torch.from_numpy(owner + self.category_parts[name][0])
                 if pre_filter is not None and not pre_filter(data):
                     continue
                 data_list.append(data if pre_transform is None else pre_transform(data))
@@ -522,5 +530,5 @@ class ParametricShapes(InMemoryDataset):
 
     @property
     def num_classes(self) -> int:
-        """The number of classes, ten for a subset of the objects as well."""
-        return len(self.class_names)
+        """The number of values of :obj:`y`, of a subset as well: ten classes, or all parts."""
+        return len(self.part_names if self.segmentation else self.class_names)
