@@ -8,7 +8,10 @@ from torch_geometric_ddp.nn.point_transformer import PointTransformer
 from torch_geometric_ddp.nn.pointconv import PointConv
 from torch_geometric_ddp.nn.pointnet import PointNet
 from torch_geometric_ddp.nn.pointnet2 import PointNet2, PointNet2MSG, PointNet2SSG
+from torch_geometric_ddp.nn.pointnet2_segmentation import PointNet2Segmentation
+from torch_geometric_ddp.nn.pointnet_segmentation import PointNetSegmentation
 from torch_geometric_ddp.nn.pool import linear_max_pool
+from torch_geometric_ddp.nn.segmenter import Segmenter
 
 #: The backbones of the papers, by name.
 BACKBONES = {
@@ -24,9 +27,15 @@ BACKBONES = {
     )
 }
 
+#: The part segmentation networks, by name.
+SEGMENTERS = {
+    network.__name__: network for network in (PointNetSegmentation, PointNet2Segmentation)
+}
+
 __all__ = [
     "BACKBONES",
     "DGCNN",
+    "SEGMENTERS",
     "Backbone",
     "HookedBackbone",
     "PointConv",
@@ -35,6 +44,9 @@ __all__ = [
     "PointNet2",
     "PointNet2MSG",
     "PointNet2SSG",
+    "PointNet2Segmentation",
+    "PointNetSegmentation",
     "PointTransformer",
+    "Segmenter",
     "linear_max_pool",
 ]

@@ -46,9 +46,10 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 
 
 def after_first(mlp: MLP, x: Tensor) -> Tensor:
-    """What an MLP without dropout computes after its first linear layer."""
-    for i, norm in enumerate(mlp.norms):
+    """What an MLP computes after its first linear layer."""
+    for i, (norm, dropout) in enumerate(zip(mlp.norms, mlp.dropout, strict=False)):
         x = mlp.act(norm(mlp.lins[i](x) if i else x))
+        x = F.dropout(x, dropout, mlp.training)
     return mlp.lins[-1](x) if mlp.plain_last else x
 
 

@@ -10,7 +10,7 @@ from torch_geometric.nn import MLP
 
 from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.nn.backbone import Backbone
-from torch_geometric_ddp.nn.pool import linear_max_pool
+from torch_geometric_ddp.nn.pool import linear_by_channel, linear_max_pool
 
 
 class PointNet(Backbone):
@@ -48,9 +48,7 @@ class PointNet(Backbone):
     def point_features(self, data: Data) -> Tensor:
         """The feature of every point before the global pool, :obj:`[ΣN, 1024]`."""
         layout = Layout.of(data)
-        points = layout.flat(self._points(data, layout))
-        # Channel by channel in memory: what is sorted later are the points of a channel.
-        return torch.addmm(self.lift.bias[:, None], self.lift.weight, points.T).T
+        return linear_by_channel(layout.flat(self._points(data, layout)), self.lift)
 
     def global_features(self, data: Data) -> Tensor:
         """The feature of every cloud, the largest over its points, :obj:`[B, 1024]`."""

@@ -17,6 +17,32 @@ from torch_geometric_ddp.nn.pool import max_pool
 Scale = tuple[float, int, Sequence[int]]
 
 
+def abstractions(levels: Sequence[tuple[int, Sequence[Scale]]]) -> tuple[nn.ModuleList, int]:
+    """The convolutions of all scales of all levels, and the channels of the last level."""
+    convs, channels = nn.ModuleList(), 0
+    for _, scales in levels:
+        widths = [(channels + 3, *hidden) for _, _, hidden in scales]
+        convs.extend(PointNetConv(shared_mlp(*width)) for width in widths)
+        channels = sum(width[-1] for width in widths)
+    return convs, channels
+
+
+def abstract(
+    data: Data, levels: Sequence[tuple[int, Sequence[Scale]]], convs: nn.ModuleList
+) -> list[tuple[Level, Tensor]]:
+    """The centres of every level and their features :obj:`[ΣS, F]`."""
+    level, x, outs, remaining = Level.of(data, levels[0][0]), None, [], iter(convs)
+    for num, scales in levels:
+        centers = level.first(num)
+        found = []
+        for radius, k, _ in scales:
+            near = level.ball(radius, k, centers)
+            found.append(next(remaining)(x, level.pos, centers.pos, near))
+        level, x = centers, torch.cat(found, dim=1)
+        outs.append((level, x))
+    return outs
+
+
 class PointNet2(Backbone):
     r"""PointNet++, from `"PointNet++: Deep Hierarchical Feature Learning on Point Sets in a Metric
     Space" <https://arxiv.org/abs/1706.02413>`_, Section 3.
@@ -49,12 +75,7 @@ class PointNet2(Backbone):
     ) -> None:
         super().__init__(num_classes, point_channels=last[-1])
         self.levels = levels
-        self.convs = nn.ModuleList()
-        channels = 0
-        for _, scales in levels:
-            widths = [(channels + 3, *hidden) for _, _, hidden in scales]
-            self.convs.extend(PointNetConv(shared_mlp(*width)) for width in widths)
-            channels = sum(width[-1] for width in widths)
+        self.convs, channels = abstractions(levels)
         self.mlp = shared_mlp(channels + 3, *last)
         self.head = shared_mlp(
             last[-1], *head, num_classes, plain_last=True, dropout=[*dropout, 0.0]
@@ -62,15 +83,8 @@ class PointNet2(Backbone):
 
     def _centers(self, data: Data) -> tuple[Tensor, Level]:
         """The feature of every centre of the last level, and the level."""
-        level, x, convs = Level.of(data, self.levels[0][0]), None, iter(self.convs)
-        for num, scales in self.levels:
-            centers = level.first(num)
-            outs = []
-            for radius, k, _ in scales:
-                near = level.ball(radius, k, centers)
-                outs.append(next(convs)(x, level.pos, centers.pos, near))
-            level, x = centers, torch.cat(outs, dim=1)
-        return self.mlp(torch.cat([*outs, level.pos], dim=1)), level
+        level, x = abstract(data, self.levels, self.convs)[-1]
+        return self.mlp(torch.cat([x, level.pos], dim=1)), level
 
     def point_features(self, data: Data) -> Tensor:
         """The feature of every last centre before the global pool, :obj:`[ΣS, F]`."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torch_geometric_ddp.batching import Layout
 
-__all__ = ["group_max_pool", "linear_max_pool", "max_pool", "mean_pool"]
+__all__ = ["group_max_pool", "linear_by_channel", "linear_max_pool", "max_pool", "mean_pool"]
 
 
 def group_max_pool(x: Tensor) -> Tensor:
@@ -83,3 +83,11 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
     winner = winner + torch.arange(0, len(x) * x.size(1), x.size(1), device=x.device)[:, None]
     points = x.flatten(0, 1).index_select(0, winner.flatten()).view(*winner.shape, -1)
     return (points * weight).sum(dim=-1) + bias
+
+
+def linear_by_channel(x: Tensor, linear: nn.Linear) -> Tensor:
+    """A linear layer on points :obj:`[ΣN, K]`, channel by channel in memory, :obj:`[ΣN, C]`.
+
+    What is sorted, or pooled, later are the points of a channel.
+    """
+    return torch.addmm(linear.bias[:, None], linear.weight, x.T).T
