@@ -6,6 +6,7 @@ from torch import nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import global_max_pool
 
+from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.nn import Backbone
 
@@ -67,6 +68,12 @@ def check_labelled(dataset):
         assert (data.category.shape, data.category.dtype) == ((1,), torch.int64)
         name = dataset.class_names[data.category.item()]
         assert set(data.y.tolist()) <= set(dataset.category_parts[name])
+
+
+def bank_of(pos):
+    """The clouds ``pos [n, N, 3]`` as a bank of one class."""
+    sizes = torch.full((len(pos),), pos.size(1), device=pos.device)
+    return PointCloudBank(pos.flatten(0, 1), sizes, torch.zeros_like(sizes), ["one"])
 
 
 def batch_of(pos, **attributes):

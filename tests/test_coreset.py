@@ -1,6 +1,5 @@
 """Coresets, and the observed training that they are chosen from."""
 
-from dataclasses import asdict
 from itertools import combinations, pairwise
 
 import pytest
@@ -429,7 +428,7 @@ def test_one_training_for_the_whole_set_and_the_observation(device):
 def test_observation_says_how_it_was_made():
     seen = observe(toy_set(), TinyNet, ROUGH, seed=1, progress=False)
     assert seen.config["network"] == "TinyNet"
-    assert seen.config["protocol"] == asdict(ROUGH)
+    assert seen.config["protocol"] == ROUGH.to_dict()
     assert (seen.config["seed"], seen.config["device"]) == (1, "cpu")
     assert seen.config["versions"]["torch"] == torch.__version__
     assert seen.y.tolist() == toy_set()._data.y.flatten().tolist()

@@ -185,7 +185,7 @@ def test_step_is_sgd_on_the_sum_of_the_class_losses():
         torch.manual_seed(seed)
         network = TinyNet(3).double().requires_grad_(False)
     index = twin.bank.draw(2, twin.generator)
-    views = UniformityAwareSADM().prepare(twin.bank.dense(), 15)
+    views = UniformityAwareSADM().prepare(twin.bank, 15)
     views = {key: view[index] for key, view in views.items()}
     losses = UniformityAwareSADM()(network, views, twin.parameterization())
     losses.sum().backward()

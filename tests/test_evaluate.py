@@ -1,7 +1,7 @@
 """The evaluation protocol."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -131,7 +131,7 @@ def test_to_dict():
         "confusion": [[1, 0], [0, 1]],
         "class_names": ["a", "b"],
         "seeds": [0, 1],
-        "protocol": asdict(SHORT),
+        "protocol": SHORT.to_dict(),
         "num_clouds": 4,
         "num_points": 40,
     }
@@ -191,7 +191,7 @@ def test_number_of_seeds_counts_from_zero():
 
 
 def test_paper_protocol():
-    assert asdict(PAPER) == {
+    assert PAPER.to_dict() == {
         "name": "paper",
         "epochs": 500,
         "lr": 0.01,

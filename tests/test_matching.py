@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import NormNet, TinyNet, batch_of, mmd_loop, relative, sort_loop
+from helpers import NormNet, TinyNet, bank_of, batch_of, mmd_loop, relative, sort_loop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -302,7 +302,7 @@ def synthetic(device):
 
 
 def views_of(matching, real):
-    views = matching.prepare(real.flatten(0, 1), NUM_POINTS)
+    views = matching.prepare(bank_of(real.flatten(0, 1)), NUM_POINTS)
     return {key: view.unflatten(0, real.shape[:2]) for key, view in views.items()}
 
 
@@ -380,7 +380,7 @@ def test_fewer_parts_and_neighbours(tiny, real, synthetic):
 
 def test_prepared_views(real, device):
     clouds = real.flatten(0, 1)
-    views = UniformityAwareSADM(k=4).prepare(clouds, NUM_POINTS)
+    views = UniformityAwareSADM(k=4).prepare(bank_of(clouds), NUM_POINTS)
     index = ops.farthest_point_partition(clouds, NUM_PARTS, NUM_POINTS)
     parts = ops.gather_points(clouds, index)
     assert torch.equal(views["part_pos"], parts)
@@ -485,12 +485,12 @@ def test_sizes_that_differ_are_refused(tiny, real, synthetic):
 
 def test_synthetic_clouds_larger_than_the_real_ones_are_refused(real):
     with pytest.raises(ValueError, match="of 31 points cannot be matched with real clouds of 30"):
-        UniformityAwareSADM().prepare(real[0], 31)
+        UniformityAwareSADM().prepare(bank_of(real[0]), 31)
 
 
 def test_more_parts_than_fit_are_refused(real):
     with pytest.raises(ValueError, match="'num_points' asks for 3 parts of 12 points"):
-        UniformityAwareSADM(num_parts=3).prepare(real[0], NUM_POINTS)
+        UniformityAwareSADM(num_parts=3).prepare(bank_of(real[0]), NUM_POINTS)
 
 
 @pytest.mark.parametrize(
@@ -667,7 +667,7 @@ def test_sadm_is_the_loss_of_ddp_with_one_part(tiny, device):
     pos = rand(6, 16, 3, dtype=torch.float32, device=device)
     synthetic = batch_of_classes(rand(6, 16, 3, seed=1, dtype=torch.float32, device=device), 3)
     aware, plain = UniformityAwareSADM(k=4), SADM()
-    views = aware.prepare(pos, 16)
+    views = aware.prepare(bank_of(pos), 16)
     real = {key: view.view(3, 2, *view.shape[1:]) for key, view in views.items()}
     assert views["part_pos"].shape == (6, 1, 16, 3)
     network = tiny.to(device, torch.float32)
@@ -678,9 +678,9 @@ def test_sadm_is_the_loss_of_ddp_with_one_part(tiny, device):
 
 def test_sadm_samples_real_clouds_down_to_smaller_synthetic_ones(device):
     pos = rand(5, 20, 3, device=device)
-    small = SADM().prepare(pos, 6)["pos"]
+    small = SADM().prepare(bank_of(pos), 6)["pos"]
     assert torch.equal(small, ops.gather_points(pos, ops.farthest_point_sample(pos, 6)))
-    assert SADM().prepare(pos, 20)["pos"] is pos
+    assert torch.equal(SADM().prepare(bank_of(pos), 20)["pos"], pos)
 
 
 @pytest.mark.parametrize("name", ["weight", "top_weight"])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import batch_of, mmd_loop, relative, sort_loop
+from helpers import bank_of, batch_of, mmd_loop, relative, sort_loop
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp.matching import UniformityAwareSADM, mmd
@@ -29,7 +29,7 @@ class GivenFeatures(Backbone):
 @pytest.fixture(scope="module")
 def views(reference):
     """What the matching prepares of the real clouds, as a draw of one class."""
-    views = UniformityAwareSADM(1000.0).prepare(reference["real_pos"], NUM_POINTS)
+    views = UniformityAwareSADM(1000.0).prepare(bank_of(reference["real_pos"]), NUM_POINTS)
     return {key: view[None] for key, view in views.items()}
 
 

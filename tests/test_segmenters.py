@@ -74,10 +74,10 @@ def batch(*sizes, **kwargs):
 
 
 def test_names():
-    assert SEGMENTERS == {
+    assert {
         "PointNetSegmentation": PointNetSegmentation,
         "PointNet2Segmentation": PointNet2Segmentation,
-    }
+    } == SEGMENTERS
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_features_need_no_category(make):
     del data.category
     assert net.point_features(data).size(0) == 18
     assert net.global_features(data).size(0) == 2
-    with pytest.raises(ValueError, match="'data.category' must hold 2 categories, got None"):
+    with pytest.raises(ValueError, match=r"'data.category' must hold 2 categories, got None"):
         net(data)
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from tqdm import tqdm
 
+from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_finite, check_int
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.parts import PartSpace
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["PointCloudBank"]
+__all__ = ["PointCloudBank", "points_of"]
 
+# Clouds that are worked on at a time, so that a large set shows its progress.
+BLOCK = 256
 # What is computed of all clouds and kept, see PointCloudBank.view.
 _VIEWS = 4
 
@@ -33,6 +38,9 @@ class PointCloudBank:
         TypeError, ValueError: If a shape, type or value does not fit, a cloud is empty or a label
             is out of range.
     """
+
+    #: The parts that points are labelled with, in a :class:`LabelledBank`.
+    space: PartSpace | None = None
 
     def __init__(self, pos: Tensor, sizes: Tensor, y: Tensor, class_names: Sequence[str]) -> None:
         if len(sizes) == 0:
@@ -68,7 +76,7 @@ class PointCloudBank:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
         progress: bool = False,
-    ) -> PointCloudBank:
+    ) -> Self:
         """Reads every cloud of a data set once, with its transform.
 
         Args:
@@ -80,7 +88,7 @@ class PointCloudBank:
         """
         clouds, labels = [], []
         for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
-            clouds.append(_points_of(data, i))
+            clouds.append(points_of(data, i))
             labels.append(_label_of(data, i))
         if not clouds:
             raise ValueError("the data set must hold at least one cloud, got none")
@@ -111,15 +119,16 @@ class PointCloudBank:
         """Where the clouds lie."""
         return self.pos.device
 
-    def normalize(self) -> PointCloudBank:
+    def normalize(self) -> Self:
         """The same clouds, each centred and scaled to the unit ball."""
         pos = NormalizeSphere.apply(self.pos, self.sizes)
-        return PointCloudBank(pos, self.sizes, self.y, self.class_names)
+        return self._like(pos, self.sizes, slice(None), slice(None))
 
-    def select(self, index: Tensor) -> PointCloudBank:
+    def select(self, index: Tensor) -> Self:
         """The clouds :obj:`index [B]` as a bank of their own, with the same classes."""
-        batch = self.batch(index.to(self.device))
-        return PointCloudBank(batch.pos, batch.ptr.diff(), batch.y, self.class_names)
+        index = index.to(self.device)
+        rows, sizes = self._rows(index), self.sizes[index]
+        return self._like(self.pos[rows], sizes, index, rows)
 
     def dense(self) -> Tensor:
         """All clouds as :obj:`[n, N, 3]`.
@@ -135,8 +144,23 @@ class PointCloudBank:
             )
         return self.pos.view(-1, self.num_points, 3)
 
-    def view(self, key: Hashable, make: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What :obj:`make` computes of all clouds :obj:`[n, N, 3]`, computed once.
+    def partition(self, num_parts: int, num_points: int, progress: bool = False) -> Tensor:
+        """Splits every cloud by :meth:`~torch_geometric_ddp.ops.farthest_point_partition`.
+
+        Args:
+            num_parts (int): The number of subsets of a cloud.
+            num_points (int): The number of points of a subset.
+            progress (bool): Whether to show the progress. (default: :obj:`False`)
+
+        Returns:
+            The rows :obj:`[n, num_parts, num_points]` of :attr:`pos`.
+        """
+        blocks = tqdm(self.dense().split(BLOCK), "Partition", disable=not progress)
+        index = [ops.farthest_point_partition(b, num_parts, num_points) for b in blocks]
+        return torch.cat(index) + self.starts[:, None, None]
+
+    def view(self, key: Hashable, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What :obj:`make` computes of all clouds, computed once.
 
         The last few are kept, so that several runs on one bank share the work.
 
@@ -147,8 +171,17 @@ class PointCloudBank:
         if key not in self._views:
             while len(self._views) >= _VIEWS:
                 del self._views[next(iter(self._views))]
-            self._views[key] = make(self.dense())
+            self._views[key] = make()
         return self._views[key]
+
+    @property
+    def network_sizes(self) -> tuple[int, ...]:
+        """What a network for these clouds is made from: the number of classes."""
+        return (self.num_classes,)
+
+    def budget(self, ppc: int) -> StorageBudget:
+        """The storage of :obj:`ppc` of these clouds per class."""
+        return StorageBudget(self.dense().size(1), self.num_classes, check_int("ppc", ppc))
 
     def sha256(self) -> str:
         """The first digits of a digest of all clouds and labels."""
@@ -209,10 +242,25 @@ class PointCloudBank:
         sizes = self.sizes[index]
         ptr = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
         owner = torch.arange(len(index), device=self.device).repeat_interleave(sizes)
-        step = torch.arange(len(owner), device=self.device) - ptr[owner]
         extra: dict[str, Any] = {} if self.num_points is None else {"num_points": self.num_points}
-        pos = self.pos[self.starts[index][owner] + step]
-        return Batch(pos=pos, y=self.y[index], batch=owner, ptr=ptr, **extra)
+        rows = self._rows(index)
+        return Batch(pos=self.pos[rows], batch=owner, ptr=ptr, **self._labels(index, rows), **extra)
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """Where the points of the clouds :obj:`index [B]` lie in :attr:`pos`."""
+        sizes = self.sizes[index]
+        first = self.starts[index] - (sizes.cumsum(0) - sizes)
+        return first.repeat_interleave(sizes) + torch.arange(int(sizes.sum()), device=self.device)
+
+    def _labels(self, index: Tensor, rows: Tensor) -> dict[str, Tensor]:
+        """The labels in a batch of the clouds :obj:`index [B]` with their points :obj:`rows`."""
+        return {"y": self.y[index]}
+
+    def _like(
+        self, pos: Tensor, sizes: Tensor, index: Tensor | slice, rows: Tensor | slice
+    ) -> Self:
+        """A bank of the clouds :obj:`index` with the labels of the points :obj:`rows`."""
+        return type(self)(pos, sizes, self.y[index], self.class_names)
 
     def batches(self, max_points: int = 1 << 15) -> Iterator[Batch]:
         """All clouds in their order, as batches of :obj:`max_points` points or of one cloud.
@@ -226,7 +274,8 @@ class PointCloudBank:
             yield self.batch(index)
 
 
-def _points_of(data: Data, i: int) -> Tensor:
+def points_of(data: Data, i: int) -> Tensor:
+    """The points :obj:`[N, 3]` of item :obj:`i` of a data set, checked."""
     pos = getattr(data, "pos", None)
     if not isinstance(pos, Tensor) or pos.dim() != 2 or pos.size(-1) != 3:
         shape = list(pos.shape) if isinstance(pos, Tensor) else type(pos).__name__

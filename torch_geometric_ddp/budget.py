@@ -40,6 +40,8 @@ class StorageBudget:
         num_points (int): The number of points :math:`N_1` of an original cloud.
         num_classes (int): The number of classes :math:`C`.
         ppc (int): Point clouds per class :math:`K`. (default: :obj:`1`)
+        label_bits (int): What the part labels of one cloud of every class take together, if points
+            are labelled. (default: :obj:`0`)
 
     .. code-block:: python
 
@@ -50,15 +52,17 @@ class StorageBudget:
     num_points: int
     num_classes: int
     ppc: int = 1
+    label_bits: int = 0
 
     def __post_init__(self) -> None:
         for name in ("num_points", "num_classes", "ppc"):
             check_int(name, getattr(self, name))
+        check_int("label_bits", self.label_bits, minimum=0)
 
     @property
     def bits(self) -> int:
         """The bits that may be stored."""
-        return self.ppc * self.num_classes * self.bits_per_group
+        return self.ppc * (self.num_classes * self.bits_per_group + self.label_bits)
 
     @property
     def bits_per_group(self) -> int:

@@ -11,7 +11,8 @@ from torch_geometric.data import Data
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.distillation import Distillation
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.tasks import Task
 
 __all__ = ["distill"]
 
@@ -27,7 +28,8 @@ def distill(
     adaptive: bool = True,
     steps: int = 2000,
     batch_size: int = 8,
-    network: Callable[[int], Backbone] = PointNet,
+    network: Callable[..., Backbone] | None = None,
+    task: Task = "classification",
     anchor_lr: float = 2.5,
     weight_lr: float = 0.25,
     momentum: float = 0.5,
@@ -48,14 +50,19 @@ def distill(
     (:class:`~torch_geometric_ddp.matching.UniformityAwareSADM`), within the storage of
     :obj:`ppc` clouds per class (:class:`~torch_geometric_ddp.budget.StorageBudget`).
 
+    With :obj:`task="segmentation"` the points are labelled with parts, the classes are the
+    categories of shapes, and anchors carry part labels: alignment, morphs and matching stay within
+    the parts (:class:`~torch_geometric_ddp.labelled_bank.LabelledBank`).
+
     .. code-block:: python
 
         synthetic = distill(ModelNet(root, '10', True, transform=...), ppc=1)
         synthetic.save('modelnet10_ppc1.safetensors')
 
     Args:
-        dataset (Dataset): The real set: items with :obj:`pos [N1, 3]` and one label :obj:`y`, all
-            of one size, every class with at least one cloud. It is read once.
+        dataset (Dataset): The real set: items with :obj:`pos [N1, 3]` and one label :obj:`y` (for
+            segmentation the parts :obj:`y [N1]` and one :obj:`category`), all of one size, every
+            class with at least one cloud. It is read once.
         ppc (int): The storage, in full-resolution clouds per class :math:`K`. (default: :obj:`1`)
         num_anchors (int): Anchors per group :math:`M`. (default: :obj:`4`)
         anchor_points (int, optional): Points per anchor :math:`N_2`. (default: as many as fit)
@@ -65,8 +72,11 @@ def distill(
         adaptive (bool): Whether the weights are learned. (default: :obj:`True`)
         steps (int): Optimisation steps. (default: :obj:`2000`)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
-        network (callable): Makes a backbone from the number of classes. (default:
-            :obj:`PointNet`)
+        network (callable, optional): Makes a backbone from the number of classes, or from the
+            numbers of parts and categories. (default: :obj:`PointNet`, or
+            :obj:`PointNetSegmentation`)
+        task (str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
         anchor_lr (float): Learning rate of the anchors. (default: :obj:`2.5`, chosen on a
             validation split of ModelNet10; the paper has 10 and its code 100, on a loss scaled by
             0.08: 0.8 and 8 here)
@@ -108,6 +118,7 @@ def distill(
         ppc,
         steps=steps,
         network=network,
+        task=task,
         normalize=normalize,
         seed=seed,
         device=device,

@@ -45,7 +45,7 @@ class Distillation:
         parameterization (Parameterization): What is optimised, on the device of the bank.
         matching (Matching): The loss.
         network (callable): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the number of
-            classes. (default: :obj:`PointNet`)
+            classes, or from those of parts and categories. (default: :obj:`PointNet`)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
         momentum (float): The momentum of SGD. (default: :obj:`0.5`, as in the published code)
         generator (torch.Generator, optional): The source of all randomness, on the CPU.
@@ -63,7 +63,7 @@ class Distillation:
         bank: PointCloudBank,
         parameterization: Parameterization,
         matching: Matching,
-        network: Callable[[int], Backbone] = PointNet,
+        network: Callable[..., Backbone] = PointNet,
         batch_size: int = 8,
         momentum: float = 0.5,
         generator: torch.Generator | None = None,
@@ -105,7 +105,8 @@ class Distillation:
         if not self.views:
             num = self._num_points
             self.views = self.bank.view(
-                self.matching.view_key(num), lambda pos: self.matching.prepare(pos, num, progress)
+                self.matching.view_key(num),
+                lambda: self.matching.prepare(self.bank, num, progress),
             )
 
     def step(self) -> float:
@@ -148,6 +149,8 @@ class Distillation:
         """Trains the network of the step on the synthetic set as it is (DC, algorithm 1)."""
         with torch.no_grad():
             batch = self.parameterization()
+        if self.bank.space is not None:
+            raise ValueError("networks are trained between updates for classification only")
         synthetic = PointCloudBank(batch.pos, batch.ptr.diff(), batch.y, self.bank.class_names)
         seed = int(torch.randint(2**62, (), generator=self.generator))
         network.requires_grad_(True)
@@ -256,7 +259,7 @@ class Distillation:
         seed = int(torch.randint(2**62, (), generator=self.generator))
         device, dtype = self.bank.device, self.bank.pos.dtype
         with seeded(seed, device):
-            network = self.network(self.bank.num_classes).to(device=device, dtype=dtype)
+            network = self.network(*self.bank.network_sizes).to(device=device, dtype=dtype)
         self._freeze(network)
         return network
 

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp.augment import RandomRotation
 from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.seeding import seeded
@@ -23,8 +24,8 @@ __all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Evaluation", "Protocol", "evaluate
 class Protocol:
     r"""How a network is trained before it is tested.
 
-    SGD with one decay of the learning rate and no augmentation; every cloud, real or synthetic,
-    is centred and scaled to the unit ball.
+    SGD with one decay of the learning rate; every cloud, real or synthetic, is centred and scaled
+    to the unit ball. The papers have no augmentation.
 
     Args:
         name (str): What figures made by this protocol are called.
@@ -38,6 +39,7 @@ class Protocol:
         normalize (bool): Whether clouds are centred and scaled. (default: :obj:`True`)
         min_steps (int): The least number of steps; a set too small for them in :obj:`epochs` gets
             more epochs. (default: :obj:`0`)
+        augment (RandomRotation, optional): Changes the clouds of every step. (default: nothing)
     """
 
     name: str
@@ -50,6 +52,7 @@ class Protocol:
     decay: float = 0.1
     normalize: bool = True
     min_steps: int = 0
+    augment: RandomRotation | None = None
 
     def __post_init__(self) -> None:
         check_int("min_steps", self.min_steps, minimum=0)
@@ -62,6 +65,10 @@ class Protocol:
     def epochs_for(self, num_clouds: int) -> int:
         """The passes over a training set of so many clouds."""
         return max(self.epochs, -(-self.min_steps // -(-num_clouds // self.batch_size)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, for JSON; without the augmentation where there is none."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     def for_large_sets(self) -> Protocol:
         """The shortened version for sets of thousands of clouds; the paper's has none."""
@@ -139,7 +146,7 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
             "class_names": self.class_names,
             "seeds": self.seeds,
-            "protocol": asdict(self.protocol),
+            "protocol": self.protocol.to_dict(),
             "num_clouds": self.num_clouds,
             "num_points": self.num_points,
         }
@@ -148,6 +155,10 @@ class Evaluation:
         spread = f" ± {100 * self.std:.1f}" if len(self.accuracy) > 1 else ""
         count = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
         return f"{100 * self.mean:.1f}{spread} % ({self.protocol.name} protocol, {count})"
+
+
+#: Trains a network in place on clouds, by a protocol, with a seed and a bar that counts epochs.
+Trainer = Callable[[nn.Module, PointCloudBank, Protocol, int, "tqdm[Any]"], object]
 
 
 def fit(
@@ -166,7 +177,7 @@ def fit(
 
     Args:
         model (torch.nn.Module): The network, on the device of the clouds. It takes a PyG batch and
-            gives logits :obj:`[B, C]`.
+            gives logits :obj:`[B, C]`, or :obj:`[ΣN, P]` where points are labelled with parts.
         train (PointCloudBank): The clouds, taken as they are: the caller normalises them where the
             protocol says so.
         protocol (Protocol): How it is trained. (default: :obj:`PAPER`)
@@ -187,13 +198,15 @@ def fit(
     epochs = protocol.epochs_for(len(train))
     milestone = max(1, round(epochs * protocol.decay_after))
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
-    order = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     model.train()
     for _ in range(epochs):
         total = torch.zeros((), device=train.device)
-        for index in torch.randperm(len(train), generator=order).split(protocol.batch_size):
+        for index in torch.randperm(len(train), generator=generator).split(protocol.batch_size):
             index = index.to(train.device)
             batch = train.batch(index)
+            if protocol.augment is not None:
+                batch = protocol.augment(batch, generator)
             logits = model(batch)
             if observer is not None:
                 observer(index, logits.detach())
@@ -216,7 +229,7 @@ def evaluate(
     device: torch.device | str | None = None,
     progress: bool = True,
     name: str = "Evaluate",
-    trainer: Callable[[nn.Module, PointCloudBank, Protocol, int, tqdm[Any]], object] = fit,
+    trainer: Trainer = fit,
 ) -> Evaluation:
     r"""Trains networks from scratch on one set and tests them on another.
 
@@ -247,9 +260,7 @@ def evaluate(
         TypeError, ValueError: If a set is empty, the classes differ or a cloud or a label does not
             fit.
     """
-    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
-    if not seeds:
-        raise ValueError("'seeds' must hold at least one seed, got none")
+    seeds = seed_list(seeds)
     train = PointCloudBank.from_dataset(train_set, device)
     test = PointCloudBank.from_dataset(test_set, train.device)
     pairs = zip(train.class_names, test.class_names, strict=False)
@@ -260,29 +271,58 @@ def evaluate(
             f"{test.class_names}"
         )
     num_classes = max(train.num_classes, test.num_classes)
-    if protocol.normalize:
-        train, test = train.normalize(), test.normalize()
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    accuracy = []
-    total = len(seeds) * protocol.epochs_for(len(train))
-    with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
-        for seed in seeds:
-            with seeded(seed, train.device):
-                model = network(num_classes).to(train.device)
-                trainer(model, train, protocol, seed, bar)
-            table = _confusion(model, test, num_classes)
-            confusion += table
-            accuracy.append(int(table.diagonal().sum()) / int(table.sum()))
-            bar.set_postfix(accuracy=f"{100 * accuracy[-1]:.1f} %")
+    accuracy: list[float] = []
+
+    def score(model: nn.Module, test: PointCloudBank) -> str:
+        table = _confusion(model, test, num_classes)
+        confusion.add_(table)
+        accuracy.append(int(table.diagonal().sum()) / int(table.sum()))
+        return f"{100 * accuracy[-1]:.1f} %"
+
+    train_and_score(
+        train, test, lambda: network(num_classes), protocol, seeds, progress, name, trainer, score
+    )
     class_names = max(train.class_names, test.class_names, key=len)
     points = int(train.sizes.sum())
     scores = torch.tensor(accuracy, dtype=torch.float64)
     return Evaluation(scores, confusion, class_names, seeds, protocol, len(train), points)
 
 
-@torch.no_grad()
+def seed_list(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds, or as many as are asked for, from 0."""
+    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
+    if not seeds:
+        raise ValueError("'seeds' must hold at least one seed, got none")
+    return seeds
+
+
+def train_and_score(
+    train: PointCloudBank,
+    test: PointCloudBank,
+    make: Callable[[], nn.Module],
+    protocol: Protocol,
+    seeds: Sequence[int],
+    progress: bool,
+    name: str,
+    trainer: Trainer,
+    score: Callable[[nn.Module, PointCloudBank], str],
+) -> None:
+    """Trains a network with every seed and hands it to :obj:`score`, which says what it reached."""
+    if protocol.normalize:
+        train, test = train.normalize(), test.normalize()
+    total = len(seeds) * protocol.epochs_for(len(train))
+    with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
+        for seed in seeds:
+            with seeded(seed, train.device):
+                model = make().to(train.device)
+                trainer(model, train, protocol, seed, bar)
+            model.eval()
+            with torch.no_grad():
+                bar.set_postfix(accuracy=score(model, test))
+
+
 def _confusion(model: nn.Module, test: PointCloudBank, num_classes: int) -> Tensor:
-    model.eval()
     guess = torch.cat([model(batch).argmax(dim=1) for batch in test.batches()])
     pairs = torch.bincount(test.y * num_classes + guess, minlength=num_classes**2)
     return pairs.view(num_classes, num_classes).cpu()

@@ -94,7 +94,9 @@ def farthest_point_order(pos: Tensor, num: int, sizes: Tensor | None = None) -> 
     return torch.cat([_order_block(block, num, part) for block, part in pairs])
 
 
-def farthest_point_partition(pos: Tensor, num_parts: int, num_points: int) -> Tensor:
+def farthest_point_partition(
+    pos: Tensor, num_parts: int, num_points: int, sizes: Tensor | None = None
+) -> Tensor:
     r"""Splits every cloud into disjoint subsets by iterative farthest point sampling.
 
     The first subset holds the first :obj:`num_points` points of the farthest point order of the
@@ -107,9 +109,13 @@ def farthest_point_partition(pos: Tensor, num_parts: int, num_points: int) -> Te
         num_parts (int): The number of subsets :math:`P`.
         num_points (int): The number of points of a subset; :math:`P` times it is at most
             :obj:`N`.
+        sizes (torch.Tensor, optional): How many points each cloud has, :obj:`[B]`, where
+            :obj:`pos` is filled up behind them. A cloud with fewer points than the subsets need
+            then starts again with those it gave first. (default: all have :obj:`N`)
 
     Returns:
-        The indices :obj:`[B, num_parts, num_points]` (:obj:`int64`), no index twice in a cloud.
+        The indices :obj:`[B, num_parts, num_points]` (:obj:`int64`), no index twice in a cloud
+        that has enough points.
 
     Raises:
         ValueError: If a shape does not fit, the subsets need more than :obj:`N` points or a point
@@ -118,8 +124,12 @@ def farthest_point_partition(pos: Tensor, num_parts: int, num_points: int) -> Te
     pos = check_points("pos", pos)
     check_finite("pos", pos)
     num_parts = check_int("num_parts", num_parts)
-    num_points = _check_num("num_points", num_points, pos.size(1), num_parts)
-    return torch.cat([_partition_block(block, num_parts, num_points) for block in _blocks(pos)])
+    available = num_parts * num_points if sizes is not None else pos.size(1)
+    num_points = _check_num("num_points", num_points, available, num_parts)
+    blocks = _blocks(pos)
+    parts = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
+    pairs = zip(blocks, parts, strict=True)
+    return torch.cat([_partition_block(b, num_parts, num_points, part) for b, part in pairs])
 
 
 def knn_distance(pos: Tensor, k: int) -> Tensor:
@@ -188,7 +198,7 @@ def uniformity_score(pos: Tensor, k: int = 16) -> Tensor:
     return score.mean(dim=-1).to(pos.dtype)
 
 
-def align_points(pos: Tensor) -> Tensor:
+def align_points(pos: Tensor, labels: Tensor | None = None) -> Tensor:
     r"""Reorders the points of clouds :math:`2 \ldots M` to correspond to those of the first.
 
     Solves the linear assignment problem :math:`\min_\pi \sum_n \lVert a_{1,n} - a_{m,\pi(n)}
@@ -197,19 +207,28 @@ def align_points(pos: Tensor) -> Tensor:
 
     Args:
         pos (torch.Tensor): The clouds :obj:`[M, N, 3]`, any floating point type.
+        labels (torch.Tensor, optional): The part of every point :obj:`[N]`, the same in all
+            clouds: a point then corresponds to one of its own part. (default: one part)
 
     Returns:
         The reordered clouds :obj:`[M, N, 3]`; the first as it was.
     """
-    return gather_points(pos, alignment(pos))
+    return gather_points(pos, alignment(pos, labels))
 
 
-def alignment(pos: Tensor) -> Tensor:
+def alignment(pos: Tensor, labels: Tensor | None = None) -> Tensor:
     """The permutations :obj:`[M, N]` that :meth:`align_points` applies."""
     pos = check_points("pos", pos, "M N 3")
     check_finite("pos", pos)
     clouds = pos.detach().double().cpu().numpy()
-    index = [linear_sum_assignment(cdist(clouds[0], cloud))[1] for cloud in clouds[1:]]
+    if labels is not None and labels.shape != pos.shape[1:2]:
+        raise ValueError(f"'labels' must have shape [{pos.size(1)}], got {list(labels.shape)}")
+    part = np.zeros(pos.size(1)) if labels is None else labels.cpu().numpy()
+    index = [np.empty(pos.size(1), np.int64) for _ in clouds[1:]]
+    for value in np.unique(part):
+        rows = np.flatnonzero(part == value)
+        for order, cloud in zip(index, clouds[1:], strict=True):
+            order[rows] = rows[linear_sum_assignment(cdist(clouds[0][rows], cloud[rows]))[1]]
     index = [np.arange(pos.size(1)), *index]
     return torch.from_numpy(np.stack(index)).to(pos.device)
 
@@ -304,11 +323,19 @@ def _order_block(pos: Tensor, num: int, sizes: Tensor | None) -> Tensor:
     return order if sizes is None else torch.where(filling, steps, order)
 
 
-def _partition_block(pos: Tensor, num_parts: int, num_points: int) -> Tensor:
+def _partition_block(
+    pos: Tensor, num_parts: int, num_points: int, sizes: Tensor | None = None
+) -> Tensor:
     shape = (pos.size(0), num_parts, num_points)
     out = torch.empty(shape, dtype=torch.long, device=pos.device)
     sweep = _FarthestPoints(pos)
+    if sizes is not None:
+        filling = torch.arange(pos.size(1), device=pos.device) >= sizes[:, None]
+        sweep.dist.masked_fill_(filling, -float("inf"))
     for part in range(num_parts):
         sweep.take(num_points, out[:, part])
         sweep.restart()
-    return out
+    if sizes is None:
+        return out
+    again = torch.arange(num_parts * num_points, device=pos.device) % sizes[:, None]
+    return out.flatten(1).gather(1, again).view(shape)

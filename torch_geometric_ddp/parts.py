@@ -109,6 +109,15 @@ class PartSpace:
         """The number of categories :math:`C`."""
         return len(self.category_parts)
 
+    @property
+    def label_bits(self) -> int:
+        """What the part labels of one shape of every category take as lengths of runs.
+
+        The points of a shape are stored part by part, so that a 32-bit integer for every part of
+        its category says all.
+        """
+        return 32 * sum(len(parts) for parts in self.category_parts)
+
     def mask(self, device: torch.device | str | None = None) -> Tensor:
         """Which parts each category has, :obj:`[C, P]` (:obj:`bool`)."""
         mask = torch.zeros(self.num_categories, self.num_parts, dtype=torch.bool)

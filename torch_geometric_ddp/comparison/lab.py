@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -247,8 +247,8 @@ class Lab:
             "ppc": cell.ppc,
             "seed": cell.seed,
             "steps": cell.steps,
-            "protocol": None if whole else asdict(self.preset.protocol),
-            "whole": asdict(self.preset.whole) if whole or cell.entry.observes else None,
+            "protocol": None if whole else self.preset.protocol.to_dict(),
+            "whole": self.preset.whole.to_dict() if whole or cell.entry.observes else None,
         }
 
     def _identity(self, cell: Cell) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -80,7 +79,7 @@ def watch(
     fit(model, train, protocol, seed, bar, events)
     config = {
         "network": type(model).__name__,
-        "protocol": asdict(protocol),
+        "protocol": protocol.to_dict(),
         "seed": seed,
         "device": train.device.type,
         "versions": versions(),

@@ -10,11 +10,13 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
+from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_finite, check_int
 from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.parameterization import FullResolution
+from torch_geometric_ddp.labelled_bank import LabelledBank
+from torch_geometric_ddp.parameterization import FullResolution, PartLabels
 
 __all__ = ["class_means", "nearest_to_mean", "observed_bank", "real_coreset"]
 
@@ -86,7 +88,15 @@ def real_coreset(
     The provenance gains the PPC, the bits and the indices that were chosen.
     """
     chosen = index.flatten()
-    clouds = FullResolution(bank.dense()[chosen], bank.num_classes)
+    bank.dense()  # Raises if the clouds have different sizes.
+    bank = bank.select(chosen)
+    pos, labels = bank.dense(), None
+    if isinstance(bank, LabelledBank):
+        # Part by part, so that the lengths of the runs say all.
+        order = bank.part.view(len(bank), -1).argsort(dim=1, stable=True)
+        pos = ops.gather_points(pos, order)
+        labels = PartLabels(bank.part_sizes(), bank.space)
+    clouds = FullResolution(pos, bank.num_classes, labels=labels)
     provenance = {
         **provenance,
         "ppc": index.size(1),

@@ -12,6 +12,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.parameterization import FullResolution, Parameterization, ShapeMorphing
+from torch_geometric_ddp.parts import PartSpace
 
 __all__ = ["SyntheticPointCloudDataset"]
 
@@ -28,7 +29,8 @@ class SyntheticPointCloudDataset(InMemoryDataset):
     What is stored is the parameterization (for DDP the anchors and the weights), in one
     `safetensors <https://huggingface.co/docs/safetensors>`_ file with a JSON header; nothing is
     ever unpickled. What is handed out are the clouds that it unfolds to, as
-    :obj:`Data(pos=[N, 3], y=[1])`.
+    :obj:`Data(pos=[N, 3], y=[1])`; where points are labelled with parts, as :obj:`Data(pos=[N, 3],
+    y=[N], category=[1])`, as :class:`torch_geometric.datasets.ShapeNet` does.
 
     .. code-block:: python
 
@@ -94,8 +96,13 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         chosen = torch.ones_like(chosen) if self.split == "all" else chosen
         chosen = ~chosen if self.split == "anchors" else chosen
         pos = batch.pos.detach().cpu().view(-1, batch.num_points, 3)
-        pairs = zip(pos[chosen], batch.y.cpu()[chosen].view(-1, 1), strict=True)
-        clouds = [Data(pos=cloud.clone(), y=y.clone()) for cloud, y in pairs]
+        labels = {"y": batch.y.cpu().view(len(pos), -1)}
+        if self.space is not None:
+            labels["category"] = batch.category.cpu().view(-1, 1)
+        clouds = [
+            Data(pos=pos[i].clone(), **{key: value[i].clone() for key, value in labels.items()})
+            for i in chosen.nonzero().flatten().tolist()
+        ]
         if self.pre_filter is not None:
             clouds = [data for data in clouds if self.pre_filter(data)]
         if self.pre_transform is not None:
@@ -103,9 +110,28 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         return clouds
 
     @property
+    def space(self) -> PartSpace | None:
+        """The parts that points are labelled with, if they are."""
+        labels = self.parameterization.labels
+        return None if labels is None else labels.space
+
+    @property
     def num_classes(self) -> int:
-        """The number of classes, also of a subset that lacks some."""
-        return len(self.class_names)
+        """The number of classes, also of a subset that lacks some; of parts if points have them."""
+        return len(self.class_names) if self.space is None else self.space.num_parts
+
+    @property
+    def part_names(self) -> list[str] | None:
+        """The names of the parts, if points are labelled."""
+        return None if self.space is None else list(self.space.part_names)
+
+    @property
+    def category_parts(self) -> dict[str, list[int]] | None:
+        """The parts of every category, if points are labelled."""
+        if self.space is None:
+            return None
+        rows = zip(self.class_names, self.space.category_parts, strict=True)
+        return {name: list(parts) for name, parts in rows}
 
     @property
     def storage_bits(self) -> int:
@@ -121,7 +147,7 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         header = {
             "parameterization": type(self.parameterization).__name__,
             "config": self.parameterization.config(),
-            "num_classes": self.num_classes,
+            "num_classes": len(self.class_names),
             "ppc": self.parameterization.ppc,
             "bits": self.storage_bits,
             "class_names": self.class_names,

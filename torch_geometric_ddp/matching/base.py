@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.nn import Backbone
 
 
@@ -21,18 +22,20 @@ class Matching(nn.Module, ABC):
     computed in chunks or in several processes.
     """
 
-    def prepare(self, pos: Tensor, num_points: int, progress: bool = False) -> dict[str, Tensor]:
+    def prepare(
+        self, bank: PointCloudBank, num_points: int, progress: bool = False
+    ) -> dict[str, Tensor]:
         """Computes, once, what this matching compares of the real clouds.
 
         Args:
-            pos (torch.Tensor): All real clouds :obj:`[n, N1, 3]`.
+            bank (PointCloudBank): The real clouds, all of one size.
             num_points (int): The number of points of a synthetic cloud.
             progress (bool): Whether to show the progress. (default: :obj:`False`)
 
         Returns:
             Tensors with a first dimension of :obj:`n`, of which every step draws rows.
         """
-        return {"pos": pos}
+        return {"pos": bank.dense()}
 
     def view_key(self, num_points: int) -> Hashable:
         """What :meth:`prepare` depends on beside the clouds, so that its work can be shared."""

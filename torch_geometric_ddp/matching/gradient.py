@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch_geometric.data import Batch
 
+from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.nn import Backbone
@@ -33,6 +34,18 @@ class GradientMatching(Matching):
     network's operations must support: :class:`~torch_geometric_ddp.nn.PointNet` does, networks
     that search neighbours do not. Real and synthetic clouds may differ in size.
     """
+
+    def prepare(
+        self, bank: PointCloudBank, num_points: int, progress: bool = False
+    ) -> dict[str, Tensor]:
+        """The real clouds as they are.
+
+        Raises:
+            ValueError: If their points are labelled: only whole clouds are classified here.
+        """
+        if bank.space is not None:
+            raise ValueError("gradients are matched for classification only, not for segmentation")
+        return super().prepare(bank, num_points, progress)
 
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`."""

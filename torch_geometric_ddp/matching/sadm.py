@@ -8,18 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
-from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.matching.mmd import mmd
 from torch_geometric_ddp.matching.sorting import sorted_features
 from torch_geometric_ddp.nn import Backbone
-from torch_geometric_ddp.ops import farthest_point_sample, gather_points
-
-# Clouds that are prepared at a time, so that a large set shows its progress.
-BLOCK = 256
 
 
 class SADM(Matching):
@@ -42,26 +38,38 @@ class SADM(Matching):
             (default: :obj:`1.0`)
         top_weight (float): The weight of the largest value of every channel; SADM has 1.
             (default: :obj:`0.0`)
+        grouped (bool): Whether the features of labelled points are sorted within the parts of a
+            cloud, so that parts are compared with their like; clouds without part labels have one
+            part. (default: :obj:`True`)
     """
 
-    def __init__(self, absolute: bool = True, weight: float = 1.0, top_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        absolute: bool = True,
+        weight: float = 1.0,
+        top_weight: float = 0.0,
+        grouped: bool = True,
+    ) -> None:
         super().__init__()
-        self.absolute = absolute
+        self.absolute, self.grouped = absolute, grouped
         self.weight = check_float("weight", weight)
         self.top_weight = check_float("top_weight", top_weight)
 
     def config(self) -> dict[str, Any]:
         """What a reader of a distilled set needs to know to repeat it."""
-        keys = ("absolute", "weight", "top_weight")
+        keys = ("absolute", "weight", "top_weight", "grouped")
         return {key: getattr(self, key) for key in keys}
 
-    def prepare(self, pos: Tensor, num_points: int, progress: bool = False) -> dict[str, Tensor]:
-        """The real clouds, sampled down to :obj:`num_points` where synthetic ones are smaller."""
-        if pos.size(1) <= num_points:
-            return {"pos": pos}
-        blocks = tqdm(pos.split(BLOCK), "Sample", disable=not progress)
-        small = [gather_points(b, farthest_point_sample(b, num_points)) for b in blocks]
-        return {"pos": torch.cat(small)}
+    def prepare(
+        self, bank: PointCloudBank, num_points: int, progress: bool = False
+    ) -> dict[str, Tensor]:
+        """The real clouds, sampled down to :obj:`num_points` where synthetic ones are smaller.
+
+        Of clouds with labelled points, those of every part of the class's layout.
+        """
+        if bank.space is None and bank.dense().size(1) <= num_points:
+            return {"pos": bank.dense()}
+        return {"pos": bank.pos[bank.partition(1, num_points, progress).squeeze(1)]}
 
     def view_key(self, num_points: int) -> Hashable:
         """What :meth:`prepare` depends on beside the clouds."""
@@ -84,6 +92,9 @@ class SADM(Matching):
     def rows(self, network: Backbone, real: Tensor, synthetic: Batch) -> tuple[Tensor, Tensor]:
         """One forward for all real clouds and one for all synthetic clouds, sorted.
 
+        Where points are labelled and :obj:`grouped`, they are sorted within their parts, which
+        all clouds of a class have in the same layout.
+
         Args:
             network (Backbone): The network of the step.
             real (torch.Tensor): The real clouds :obj:`[C, ..., N, 3]`.
@@ -99,11 +110,29 @@ class SADM(Matching):
                 f"sorted features compare clouds of one size, got real clouds of {real.size(-2)} "
                 f"and synthetic clouds of {size} points"
             )
+        theirs = ours = None
+        if self.grouped and "category" in synthetic:
+            if self.top_weight > 0:
+                raise ValueError(
+                    "the largest value of every channel ('top_weight') is not known where features "
+                    "are sorted within parts: match with grouped=False"
+                )
+            ours = synthetic.y.view(-1, size)
+            layout = ours.view(real.size(0), -1, size)[:, 0]
+            theirs = layout.view(len(layout), *[1] * (real.dim() - 3), size)
+            theirs = theirs.expand(real.shape[:-1]).reshape(-1, size)
         with torch.no_grad():
             features = network.cloud_features(from_dense(real.flatten(0, -3)))
+            if theirs is not None and features.size(1) != size:
+                raise ValueError(
+                    f"features are sorted within parts only where every point has its own, but "
+                    f"{type(network).__name__} gives {features.size(1)} for {size} points: match "
+                    "with grouped=False"
+                )
             # Any row is as good: what all clouds have in common goes, their distances stay.
-            shift = sorted_features(features[:1], self.absolute)[0]
-            x = sorted_features(features, self.absolute, shift)
+            first = None if theirs is None else theirs[:1]
+            shift = sorted_features(features[:1], self.absolute, group=first)[0]
+            x = sorted_features(features, self.absolute, shift, theirs)
             del features
-        y = sorted_features(network.cloud_features(synthetic), self.absolute, shift)
+        y = sorted_features(network.cloud_features(synthetic), self.absolute, shift, ours)
         return x.view(*real.shape[:-2], -1), y.view(real.size(0), -1, y.size(-1))

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int
-from torch_geometric_ddp.matching.sadm import BLOCK, SADM
+from torch_geometric_ddp.bank import BLOCK, PointCloudBank
+from torch_geometric_ddp.matching.sadm import SADM
 from torch_geometric_ddp.nn import Backbone
 
 
@@ -57,11 +58,13 @@ class UniformityAwareSADM(SADM):
         own = {"uniformity_lambda": self.uniformity_lambda, "num_parts": self.num_parts}
         return {**super().config(), **own, "k": self.k}
 
-    def prepare(self, pos: Tensor, num_points: int, progress: bool = False) -> dict[str, Tensor]:
+    def prepare(
+        self, bank: PointCloudBank, num_points: int, progress: bool = False
+    ) -> dict[str, Tensor]:
         r"""The parts of every cloud and the uniformity of both.
 
         Args:
-            pos (torch.Tensor): All real clouds :obj:`[n, N1, 3]`.
+            bank (PointCloudBank): The real clouds, all of one size :math:`N_1`.
             num_points (int): The number of points :math:`N_2` of a synthetic cloud.
             progress (bool): Whether to show the progress. (default: :obj:`False`)
 
@@ -69,26 +72,28 @@ class UniformityAwareSADM(SADM):
             :obj:`part_pos [n, P, N2, 3]` and, unless :math:`\lambda = 0`, :obj:`uniformity [n]`
             and :obj:`part_uniformity [n, P]`.
         """
-        num_parts = self.num_parts or pos.size(1) // num_points
+        size = bank.dense().size(1)
+        num_parts = self.num_parts or size // num_points
         if num_parts < 1:
             raise ValueError(
                 f"synthetic clouds of {num_points} points cannot be matched with real clouds of "
-                f"{pos.size(1)} points: a part would have more points than the cloud"
+                f"{size} points: a part would have more points than the cloud"
             )
-        bar = tqdm(total=len(pos), desc="Partition", unit="cloud", disable=not progress)
-        blocks = []
-        with bar:
-            for block in pos.split(BLOCK):
-                index = ops.farthest_point_partition(block, num_parts, num_points)
-                parts = ops.gather_points(block, index)
-                out = {"part_pos": parts}
-                if self.uniformity_lambda > 0:  # Otherwise all parts count alike, unseen.
-                    out["uniformity"] = ops.uniformity_score(block, self.k)
-                    score = ops.uniformity_score(parts.flatten(0, 1), self.k)
-                    out["part_uniformity"] = score.view(-1, num_parts)
-                blocks.append(out)
-                bar.update(len(block))
-        return {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
+        parts = bank.pos[bank.partition(num_parts, num_points, progress)]
+        if self.uniformity_lambda == 0:  # All parts count alike, unseen.
+            return {"part_pos": parts}
+        pairs = zip(bank.dense().split(BLOCK), parts.split(BLOCK), strict=True)
+        total = -(-len(parts) // BLOCK)
+        scores = [
+            (ops.uniformity_score(whole, self.k), ops.uniformity_score(part.flatten(0, 1), self.k))
+            for whole, part in tqdm(pairs, "Uniformity", total, disable=not progress)
+        ]
+        whole, part = (torch.cat(values) for values in zip(*scores, strict=True))
+        return {
+            "part_pos": parts,
+            "uniformity": whole,
+            "part_uniformity": part.view(-1, num_parts),
+        }
 
     def view_key(self, num_points: int) -> Hashable:
         """What :meth:`prepare` depends on beside the clouds."""

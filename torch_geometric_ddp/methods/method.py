@@ -15,13 +15,13 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp._versions import versions
 from torch_geometric_ddp.bank import PointCloudBank
-from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.distillation import Distillation
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.storing import Storing
-from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.starts import Start, real_clouds
+from torch_geometric_ddp.tasks import Task, default_network, read_bank
 
 __all__ = ["Method"]
 
@@ -71,7 +71,7 @@ class Method:
         bank: PointCloudBank,
         ppc: int = 1,
         seed: int = 0,
-        network: Callable[[int], Backbone] = PointNet,
+        network: Callable[..., Backbone] | None = None,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -79,7 +79,7 @@ class Method:
             ValueError: If what would be stored exceeds the budget.
         """
         bank.check_every_class()
-        budget = StorageBudget(bank.dense().size(1), bank.num_classes, check_int("ppc", ppc))
+        budget = bank.budget(ppc)
         generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
         parameterization = self.storing(bank, budget, self.start, generator)
         budget.check(parameterization)
@@ -88,7 +88,7 @@ class Method:
             bank,
             parameterization,
             self.matching(),
-            network,
+            network or default_network(bank),
             self.batch_size,
             self.momentum,
             generator,
@@ -102,7 +102,8 @@ class Method:
         ppc: int = 1,
         *,
         steps: int | None = None,
-        network: Callable[[int], Backbone] = PointNet,
+        network: Callable[..., Backbone] | None = None,
+        task: Task = "classification",
         normalize: bool = True,
         seed: int = 0,
         device: torch.device | str | None = None,
@@ -117,8 +118,11 @@ class Method:
             dataset (Dataset): The real set.
             ppc (int): The storage, in full-resolution clouds per class. (default: :obj:`1`)
             steps (int, optional): Optimisation steps. (default: as published)
-            network (callable): Makes a backbone from the number of classes. (default:
-                :obj:`PointNet`)
+            network (callable, optional): Makes a backbone from the number of classes, or from the
+                numbers of parts and categories. (default: :obj:`PointNet`, or
+                :obj:`PointNetSegmentation`)
+            task (str): :obj:`"classification"`, or :obj:`"segmentation"` of clouds whose points
+                are labelled with parts. (default: :obj:`"classification"`)
             normalize (bool): Whether the real clouds are centred and scaled to the unit ball.
                 (default: :obj:`True`)
             seed (int): Makes the run repeatable. (default: :obj:`0`)
@@ -131,7 +135,7 @@ class Method:
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
         check_int("ppc", ppc)
         check_int("seed", seed, minimum=0)
-        bank = PointCloudBank.from_dataset(dataset, device, progress=progress)
+        bank = read_bank(dataset, task, device, progress=progress)
         bank = bank.normalize() if normalize else bank
         loop = self.begin(bank, ppc, seed, network)
         if checkpoint is not None and Path(checkpoint).exists():
@@ -143,7 +147,7 @@ class Method:
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
         """The set that a loop has distilled so far, on the CPU, with how it was made."""
         bank, parameterization = loop.bank, loop.parameterization
-        budget = StorageBudget(bank.dense().size(1), bank.num_classes, parameterization.ppc)
+        budget = bank.budget(parameterization.ppc)
         provenance = {
             "method": self.name,
             "num_points": budget.num_points,

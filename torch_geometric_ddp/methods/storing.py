@@ -10,7 +10,13 @@ import torch
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.parameterization import FullResolution, Parameterization, ShapeMorphing
+from torch_geometric_ddp.labelled_bank import LabelledBank
+from torch_geometric_ddp.parameterization import (
+    FullResolution,
+    Parameterization,
+    PartLabels,
+    ShapeMorphing,
+)
 from torch_geometric_ddp.starts import Start
 
 __all__ = ["Storing", "full_resolution", "morphing"]
@@ -31,8 +37,9 @@ def full_resolution(lr: float = 1.0, rotation_lr: float | None = None) -> Storin
     def store(
         bank: PointCloudBank, budget: StorageBudget, start: Start, generator: torch.Generator
     ) -> Parameterization:
+        bank, labels = _laid_out(bank, budget.num_points)
         clouds = start(bank, budget.ppc, generator).flatten(0, 1)
-        return FullResolution(clouds, bank.num_classes, lr, rotation_lr)
+        return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels)
 
     return store
 
@@ -65,10 +72,19 @@ def morphing(
                 f"clouds of {budget.num_points} points per class: with num_anchors={num_anchors} "
                 f"and num_morphs={num_morphs} it is at most {largest}"
             )
-        clouds = start(bank, budget.ppc * num_anchors, generator)
         points = largest if anchor_points is None else anchor_points
+        bank, labels = _laid_out(bank, points)
+        clouds = start(bank, budget.ppc * num_anchors, generator)
         return ShapeMorphing.from_clouds(
-            clouds, num_anchors, points, num_morphs, generator, adaptive, **kwargs
+            clouds, num_anchors, points, num_morphs, generator, adaptive, labels, **kwargs
         )
 
     return store
+
+
+def _laid_out(bank: PointCloudBank, num_points: int) -> tuple[PointCloudBank, PartLabels | None]:
+    """Clouds with labelled points in the layout of their category, others as they are."""
+    if not isinstance(bank, LabelledBank):
+        return bank, None
+    labels = PartLabels(bank.layout(num_points), bank.space).to(bank.device)
+    return bank.arranged(num_points), labels

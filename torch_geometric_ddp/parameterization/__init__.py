@@ -2,7 +2,8 @@
 
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.full_resolution import FullResolution
+from torch_geometric_ddp.parameterization.part_labels import PartLabels
 from torch_geometric_ddp.parameterization.rotation import Rotation
 from torch_geometric_ddp.parameterization.shape_morphing import ShapeMorphing
 
-__all__ = ["FullResolution", "Parameterization", "Rotation", "ShapeMorphing"]
+__all__ = ["FullResolution", "Parameterization", "PartLabels", "Rotation", "ShapeMorphing"]

@@ -13,6 +13,7 @@ from torch_geometric.data import Batch
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import tensor_bits
+from torch_geometric_ddp.parameterization.part_labels import PartLabels
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
 
@@ -41,6 +42,8 @@ class Parameterization(nn.Module, ABC):
         #: Learnable turns of the stored clouds, where a method has them. They cost no storage, for
         #: what is stored are the turned clouds.
         self.rotation: Rotation | None = None
+        #: The parts of the points, where they are labelled.
+        self.labels: PartLabels | None = None
 
     @abstractmethod
     def clouds(self, groups: slice = slice(None)) -> Tensor:
@@ -74,15 +77,48 @@ class Parameterization(nn.Module, ABC):
         """What is stored, in a few words for a person."""
 
     def forward(self, classes: slice = slice(None)) -> Batch:
-        """Unfolds the clouds of some classes to a batch with :obj:`pos` and :obj:`y`."""
+        """Unfolds the clouds of some classes to a batch with :obj:`pos` and :obj:`y`.
+
+        Labelled points have their part as :obj:`y [ΣN]`, and the clouds a :obj:`category [B]`.
+        """
         start, stop, _ = classes.indices(self.num_classes)
         clouds = self.clouds(slice(start * self.ppc, stop * self.ppc))
-        y = torch.arange(start, stop, device=clouds.device)
-        return from_dense(clouds, y=y.repeat_interleave(self.ppc * self.clouds_per_group))
+        each = self.ppc * self.clouds_per_group
+        y = torch.arange(start, stop, device=clouds.device).repeat_interleave(each)
+        if self.labels is None:
+            return from_dense(clouds, y=y)
+        return from_dense(clouds, y=self.labels(start, stop, each).flatten(), category=y)
 
     def turned(self, pos: Tensor, groups: slice = slice(None)) -> Tensor:
         """Stored clouds of some groups, turned by :attr:`rotation` if there is one."""
         return pos if self.rotation is None else self.rotation(pos, groups)
+
+    def label_with(
+        self, labels: PartLabels | None, num_points: int, rows: tuple[int, ...] = (1,)
+    ) -> None:
+        """Labels the points of all clouds; see :attr:`labels`.
+
+        Args:
+            labels (PartLabels, optional): Their parts, or :obj:`None` for points without.
+            num_points (int): The number of points of a cloud.
+            rows (tuple of int): How many rows a category may have. (default: one)
+        """
+        if labels is not None:
+            mine = (self.num_classes, num_points)
+            theirs = (labels.space.num_categories, labels.num_points)
+            if mine != theirs or labels.rows_per_class not in rows:
+                raise ValueError(
+                    f"'labels' must be {' or '.join(map(str, rows))} rows of {num_points} points "
+                    f"for each of {self.num_classes} categories, got {labels.rows_per_class} of "
+                    f"{labels.num_points} for {labels.space.num_categories}"
+                )
+        self.labels = labels
+
+    def _label_storage(self) -> dict[str, Tensor]:
+        return {} if self.labels is None else self.labels.storage()
+
+    def _label_config(self) -> dict[str, Any]:
+        return {} if self.labels is None else self.labels.config()
 
     def is_morph(self) -> Tensor:
         """Which clouds are computed from others rather than stored, a mask :obj:`[B]`."""

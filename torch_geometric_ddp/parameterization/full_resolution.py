@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torch_geometric_ddp._checks import check_float, check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
+from torch_geometric_ddp.parameterization.part_labels import PartLabels
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
 
@@ -21,10 +22,17 @@ class FullResolution(Parameterization):
         lr (float): The default learning rate. (default: :obj:`1.0`)
         rotation_lr (float, optional): The default learning rate of a turn of every cloud about the
             up axis (:class:`Rotation`). (default: no turns)
+        labels (PartLabels, optional): The parts of the points, a row for each cloud or one for
+            each class. (default: none)
     """
 
     def __init__(
-        self, pos: Tensor, num_classes: int, lr: float = 1.0, rotation_lr: float | None = None
+        self,
+        pos: Tensor,
+        num_classes: int,
+        lr: float = 1.0,
+        rotation_lr: float | None = None,
+        labels: PartLabels | None = None,
     ) -> None:
         pos = check_points("pos", pos)
         num_classes = check_int("num_classes", num_classes)
@@ -37,25 +45,27 @@ class FullResolution(Parameterization):
         self.lr = check_float("lr", lr)
         if rotation_lr is not None:
             self.rotation = Rotation(self.pos, rotation_lr)
+        self.label_with(labels, pos.size(1), (1, self.ppc))
 
     def clouds(self, groups: slice = slice(None)) -> Tensor:
         """The clouds :obj:`[G, N, 3]` of the groups."""
         return self.turned(self.pos[groups], groups)
 
     def storage(self) -> dict[str, Tensor]:
-        """The clouds :obj:`pos [C * K, N, 3]`."""
-        return {"pos": self.turned(self.pos).detach()}
+        """The clouds :obj:`pos [C * K, N, 3]`, and their part labels if they have any."""
+        return {"pos": self.turned(self.pos).detach(), **self._label_storage()}
 
     def config(self) -> dict[str, Any]:
-        """Nothing beside the tensors."""
-        return {}
+        """Nothing beside the tensors, unless points are labelled."""
+        return self._label_config()
 
     @classmethod
     def from_storage(
         cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_classes: int, ppc: int
     ) -> Self:
         """Restores what :meth:`storage` describes."""
-        return cls(stored_tensor(storage, "pos", (num_classes * ppc, None, 3)), num_classes)
+        pos = stored_tensor(storage, "pos", (num_classes * ppc, None, 3))
+        return cls(pos, num_classes, labels=PartLabels.from_storage(storage, config))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The clouds, and their turns if they have any."""

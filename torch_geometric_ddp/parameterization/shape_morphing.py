@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
+from torch_geometric_ddp.parameterization.part_labels import PartLabels
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
 
@@ -39,6 +40,9 @@ class ShapeMorphing(Parameterization):
         weight_lr (float): Default learning rate of the weights. (default: :obj:`0.25`)
         rotation_lr (float, optional): The default learning rate of a turn of every anchor about
             the up axis (:class:`Rotation`). (default: no turns)
+        labels (PartLabels, optional): The parts of the points, one row for each class, so that
+            the labels of a morph's point are those of the anchors' points that it mixes.
+            (default: none)
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class ShapeMorphing(Parameterization):
         anchor_lr: float = 2.5,
         weight_lr: float = 0.25,
         rotation_lr: float | None = None,
+        labels: PartLabels | None = None,
     ) -> None:
         anchors = check_points("anchors", anchors, "G M N2 3")
         num_classes = check_int("num_classes", num_classes)
@@ -75,6 +80,7 @@ class ShapeMorphing(Parameterization):
         self.weights = nn.Parameter(weights.detach().clone(), requires_grad=adaptive)
         if rotation_lr is not None:
             self.rotation = Rotation(self.anchors, rotation_lr)
+        self.label_with(labels, self.anchor_points)
 
     @classmethod
     def from_clouds(
@@ -85,6 +91,7 @@ class ShapeMorphing(Parameterization):
         num_morphs: int,
         generator: torch.Generator | None = None,
         adaptive: bool = True,
+        labels: PartLabels | None = None,
         **kwargs: Any,
     ) -> Self:
         r"""Starts from real clouds: farthest point sampling, alignment and random weights.
@@ -97,6 +104,8 @@ class ShapeMorphing(Parameterization):
             generator (torch.Generator, optional): Draws the logits of the weights, standard
                 normal as in the published code. (default: the global one)
             adaptive (bool): See above. (default: :obj:`True`)
+            labels (PartLabels, optional): The parts of the points. The clouds must then have
+                :math:`N_2` points in their layout, and are aligned within every part.
             **kwargs: Further arguments of the constructor.
         """
         pos = check_points("pos", pos, "C K*M N1 3")
@@ -107,14 +116,19 @@ class ShapeMorphing(Parameterization):
                 f"'pos' must hold a multiple of {num_anchors} clouds a class, got {pos.size(1)}"
             )
         num_classes, flat = pos.size(0), pos.flatten(0, 1)
-        flat = ops.gather_points(flat, ops.farthest_point_sample(flat, anchor_points))
+        if labels is None:
+            flat = ops.gather_points(flat, ops.farthest_point_sample(flat, anchor_points))
+            parts: list[Tensor | None] = [None] * (len(flat) // num_anchors)
+        else:
+            parts = [*labels(0, num_classes, pos.size(1) // num_anchors)]
         groups = flat.view(-1, num_anchors, anchor_points, 3)
-        anchors = torch.stack([ops.align_points(group) for group in groups])
+        pairs = zip(groups, parts, strict=True)
+        anchors = torch.stack([ops.align_points(group, part) for group, part in pairs])
         shape = (len(anchors), num_morphs, num_anchors)
         # Drawn on the CPU, so that a seed means the same on every device.
         weights = torch.randn(shape, generator=generator) if adaptive else torch.zeros(shape)
         weights = weights.to(anchors)
-        return cls(anchors, num_classes, num_morphs, weights, adaptive, **kwargs)
+        return cls(anchors, num_classes, num_morphs, weights, adaptive, labels=labels, **kwargs)
 
     def clouds(self, groups: slice = slice(None)) -> Tensor:
         """Anchors and morphs :obj:`[G * (M + L), N2, 3]` of the groups, anchors first."""
@@ -128,8 +142,11 @@ class ShapeMorphing(Parameterization):
         return group.repeat(self.num_classes * self.ppc)
 
     def storage(self) -> dict[str, Tensor]:
-        """:obj:`anchors [C * K, M, N2, 3]` and, if adaptive, :obj:`weights [C * K, L, M - 1]`."""
-        out = {"anchors": self.turned(self.anchors).detach()}
+        """:obj:`anchors [C * K, M, N2, 3]` and, if adaptive, :obj:`weights [C * K, L, M - 1]`.
+
+        Where points are labelled, also the layout of every class.
+        """
+        out = {"anchors": self.turned(self.anchors).detach(), **self._label_storage()}
         if self.adaptive:
             logits = self.weights.detach()
             out["weights"] = logits[..., 1:] - logits[..., :1]
@@ -142,6 +159,7 @@ class ShapeMorphing(Parameterization):
             "anchor_points": self.anchor_points,
             "num_morphs": self.num_morphs,
             "adaptive": self.adaptive,
+            **self._label_config(),
         }
 
     @classmethod
@@ -155,7 +173,9 @@ class ShapeMorphing(Parameterization):
         if config["adaptive"]:
             stored = stored_tensor(storage, "weights", (groups, config["num_morphs"], anchors - 1))
             weights = nn.functional.pad(stored, (1, 0))
-        return cls(pos, num_classes, config["num_morphs"], weights, config["adaptive"])
+        labels = PartLabels.from_storage(storage, config)
+        adaptive, num = config["adaptive"], config["num_morphs"]
+        return cls(pos, num_classes, num, weights, adaptive, labels=labels)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The anchors, the weights if they are learned, and the turns if there are any."""

@@ -169,7 +169,7 @@ def tune(
         "objectives": objectives,
         "steps": steps,
         "seeds": seeds,
-        "protocol": asdict(protocol),
+        "protocol": protocol.to_dict(),
         "share": share,
         "looks": list(looks),
         "method": describe(method),
