@@ -11,7 +11,7 @@ from torch_geometric.data import Dataset
 
 from torch_geometric_ddp._checks import check_float, check_int
 
-__all__ = ["hold_out", "stratified"]
+__all__ = ["hold_out", "redrawn", "stratified"]
 
 
 def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -33,9 +33,7 @@ def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     if not check_float("share", share, exclusive=True) < 1:
         raise ValueError(f"'share' must lie between 0 and 1, got {share}")
     y = y.cpu()
-    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
-    order = torch.randperm(len(y), generator=generator)
-    order = order[y[order].argsort(stable=True)]
+    order = _shuffled(y, seed)
     counts = torch.bincount(y)
     rank = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
     quota = (share * counts).round().minimum((counts - 1).clamp_min(0))
@@ -46,6 +44,29 @@ def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
             "larger share"
         )
     return order[~held], order[held]
+
+
+def redrawn(y: Tensor, seed: int = 0) -> Tensor:
+    """Draws which cloud takes the place of which other one of its class.
+
+    What splits hold of every class stays so when :obj:`split` becomes :obj:`split[redrawn(y)]`.
+
+    Args:
+        y (torch.Tensor): The labels :obj:`[n]`.
+        seed (int): Fixes the choice. (default: :obj:`0`)
+
+    Returns:
+        A permutation :obj:`[n]` of the clouds, uniform among those that keep the labels.
+
+    Raises:
+        ValueError: If the labels have another shape.
+    """
+    if y.dim() != 1:
+        raise ValueError(f"'y' must have shape [n], got {list(y.shape)}")
+    y = y.cpu()
+    index = torch.empty(len(y), dtype=torch.long)
+    index[_shuffled(y, seed)] = y.argsort(stable=True)
+    return index
 
 
 def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
@@ -65,3 +86,10 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
     if isinstance(dataset, Dataset):
         return dataset[parts[0]], dataset[parts[1]]
     return Subset(dataset, parts[0].tolist()), Subset(dataset, parts[1].tolist())
+
+
+def _shuffled(y: Tensor, seed: int) -> Tensor:
+    """The indices of the clouds class by class, shuffled within."""
+    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+    order = torch.randperm(len(y), generator=generator)
+    return order[y[order].argsort(stable=True)]

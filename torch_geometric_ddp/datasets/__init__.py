@@ -5,6 +5,7 @@ from torch_geometric_ddp.datasets.modelnet_hdf5 import ModelNetHDF5
 from torch_geometric_ddp.datasets.modelnet_resampled import ModelNetResampled
 from torch_geometric_ddp.datasets.omni_object3d import OmniObject3D
 from torch_geometric_ddp.datasets.parametric_shapes import ParametricShapes
+from torch_geometric_ddp.datasets.part_arrays import PartArrays
 from torch_geometric_ddp.datasets.scan_object_nn import ScanObjectNN
 from torch_geometric_ddp.datasets.shapenet_core import ShapeNetCore
 from torch_geometric_ddp.datasets.shapenet_part import ShapeNetPart
@@ -15,6 +16,7 @@ __all__ = [
     "ModelNetResampled",
     "OmniObject3D",
     "ParametricShapes",
+    "PartArrays",
     "PointCloudArrays",
     "ScanObjectNN",
     "ShapeNetCore",

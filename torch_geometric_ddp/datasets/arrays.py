@@ -12,13 +12,18 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
-from torch_geometric_ddp.datasets._formats import UNREADABLE, as_clouds, damaged, read_npy
+from torch_geometric_ddp.datasets._arrays import (
+    check_clouds,
+    check_labels,
+    fill,
+    of_split,
+    open_npz,
+    take_arrays,
+)
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 
 __all__ = ["PointCloudArrays"]
-
-# What integers in the array 'split' of a file mean.
-_SPLITS = ("train", "val", "test")
 
 
 class PointCloudArrays(InMemoryDataset):
@@ -50,47 +55,10 @@ class PointCloudArrays(InMemoryDataset):
         pre_filter: Callable[[Data], bool] | None = None,
         copy: bool = True,
     ) -> None:
-        pos, y = _tensor("points", points), _tensor("labels", labels)
-        if pos.dim() != 3 or pos.size(-1) != 3 or 0 in pos.shape:
-            raise ValueError(f"'points' must have shape [n, N, 3], got {list(pos.shape)}")
-        if not pos.is_floating_point():
-            raise TypeError(f"'points' must have a floating point type, got {pos.dtype}")
-        if y.shape != pos.shape[:1]:
-            raise ValueError(
-                f"'labels' must have shape [{len(pos)}], one for each of 'points', got "
-                f"{list(y.shape)}"
-            )
-        if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-            raise TypeError(f"'labels' must have an integer type, got {y.dtype}")
-        pos, y = pos.to(torch.float32, copy=copy), y.to(torch.int64, copy=copy)
-        finite = torch.isfinite(pos).all(dim=-1).all(dim=-1)
-        if not bool(finite.all()):
-            bad = (~finite).nonzero().flatten().tolist()
-            raise ValueError(f"'points' must be finite, got NaN or infinity in clouds {bad[:5]}")
-        low, high = int(y.min()), int(y.max())
-        names = range(high + 1) if class_names is None else class_names
-        self.class_names = [str(name) for name in names]
-        if low < 0 or high >= len(self.class_names):
-            raise ValueError(
-                f"'labels' must lie in 0..{len(self.class_names) - 1}, got {low}..{high}"
-            )
+        pos = check_clouds(points, copy)
+        y, self.class_names = check_labels("labels", labels, pos.shape[:1], class_names, copy)
         super().__init__(None, transform, pre_transform, pre_filter)
-        # As PyG's collate lays the clouds out, without a second copy of them.
-        slices = torch.arange(len(pos) + 1)
-        self.data, self.slices = (
-            Data(pos=pos.flatten(0, 1), y=y),
-            {"pos": slices * pos.size(1), "y": slices},
-        )
-        if pre_filter is not None or pre_transform is not None:
-            clouds = [self.get(i) for i in range(len(pos))]
-            if pre_filter is not None:
-                clouds = [data for data in clouds if pre_filter(data)]
-            if pre_transform is not None:
-                clouds = [pre_transform(data) for data in clouds]
-            if not clouds:
-                raise ValueError("'pre_filter' left no cloud")
-            self._data_list = None
-            self.data, self.slices = self.collate(clouds)
+        fill(self, pos, y=y)
 
     @property
     def num_classes(self) -> int:
@@ -116,22 +84,13 @@ class PointCloudArrays(InMemoryDataset):
             FileNotFoundError: If there is no file.
             ValueError: If it is damaged, lacks an array or has no cloud of the split.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"'path' must be an existing .npz file, got '{path}'")
-        try:
-            # Numpy leaves a file that it opened itself open where it raises.
-            with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
-                one = "split" in file and f"{split}_points" not in file
-                wanted = ("points", "labels") if one else (f"{split}_points", f"{split}_labels")
-                missing = [key for key in wanted if key not in file]
-                if missing:
-                    raise ValueError(f"it has no array {missing}, only {sorted(file.files)}")
-                chosen = _chosen(file["split"], split) if one else slice(None)
-                points, labels = (_take(file[key], chosen) for key in wanted)
-                names = file["class_names"].tolist() if "class_names" in file else None
-        except UNREADABLE as error:
-            raise ValueError(f"'{path}' is no usable .npz file: {error}") from error
+        with open_npz(path) as file:
+            if "split" in file and f"{split}_points" not in file:
+                rows = of_split(file["split"], split)
+                points, labels = take_arrays(file, ("points", "labels"), rows)
+            else:
+                points, labels = take_arrays(file, (f"{split}_points", f"{split}_labels"))
+            names = file["class_names"].tolist() if "class_names" in file else None
         return cls(points, labels, names, copy=False, **kwargs)
 
     @classmethod
@@ -180,29 +139,3 @@ class PointCloudArrays(InMemoryDataset):
                 points = torch.empty(len(labels), size, 3)
             points[i] = cloud[choose_points(cloud[None], size, sampling, generator)[0]]
         return cls(points, labels, [folder.name for folder in folders], copy=False, **kwargs)
-
-
-def _chosen(splits: np.ndarray, split: str) -> np.ndarray:
-    """Which clouds are of a split, given those of all."""
-    if splits.dtype.kind in "iu":
-        names = [_SPLITS[i] if 0 <= i < len(_SPLITS) else str(i) for i in splits.tolist()]
-        splits = np.array(names)
-    chosen = splits.astype(str) == split
-    if not chosen.any():
-        raise ValueError(f"it has no split '{split}', only {np.unique(splits).tolist()}")
-    return np.asarray(chosen)
-
-
-def _take(values: np.ndarray, chosen: np.ndarray | slice) -> np.ndarray:
-    if isinstance(chosen, np.ndarray) and values.shape[:1] != chosen.shape:
-        raise ValueError(f"it has {values.shape[:1]} clouds and {chosen.shape} splits")
-    return values[chosen]
-
-
-def _tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
-        what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise TypeError(f"'{name}' must be an array or a tensor of numbers, got {what}")
-    return torch.from_numpy(np.require(value, value.dtype.newbyteorder("="), ["C", "W"]))

@@ -1,0 +1,131 @@
+"""What the data sets from arrays share: the checks, the files and how the clouds lie in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data, InMemoryDataset
+
+from torch_geometric_ddp.datasets._formats import UNREADABLE
+
+# What integers in the array 'split' of a file mean.
+_SPLITS = ("train", "val", "test")
+
+
+def check_clouds(points: np.ndarray | Tensor, copy: bool) -> Tensor:
+    """The points as finite :obj:`float32` tensor :obj:`[n, N, 3]`."""
+    pos = as_tensor("points", points)
+    if pos.dim() != 3 or pos.size(-1) != 3 or 0 in pos.shape:
+        raise ValueError(f"'points' must have shape [n, N, 3], got {list(pos.shape)}")
+    if not pos.is_floating_point():
+        raise TypeError(f"'points' must have a floating point type, got {pos.dtype}")
+    pos = pos.to(torch.float32, copy=copy)
+    finite = torch.isfinite(pos).all(dim=-1).all(dim=-1)
+    if not bool(finite.all()):
+        bad = (~finite).nonzero().flatten().tolist()
+        raise ValueError(f"'points' must be finite, got NaN or infinity in clouds {bad[:5]}")
+    return pos
+
+
+def check_labels(
+    name: str,
+    labels: np.ndarray | Tensor,
+    shape: torch.Size,
+    names: Sequence[str] | None,
+    copy: bool,
+) -> tuple[Tensor, list[str]]:
+    """The labels as :obj:`int64` tensor of that shape, and the names that bound them."""
+    y = as_tensor(name, labels)
+    if y.shape != shape:
+        each = "clouds" if len(shape) == 1 else "points"
+        raise ValueError(
+            f"'{name}' must have shape {list(shape)}, one for each of the {each}, got "
+            f"{list(y.shape)}"
+        )
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise TypeError(f"'{name}' must have an integer type, got {y.dtype}")
+    y = y.to(torch.int64, copy=copy)
+    low, high = int(y.min()), int(y.max())
+    texts = [str(text) for text in (range(high + 1) if names is None else names)]
+    if low < 0 or high >= len(texts):
+        raise ValueError(f"'{name}' must lie in 0..{len(texts) - 1}, got {low}..{high}")
+    return y, texts
+
+
+def as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
+    """The array as a tensor, without a copy where it can be shared."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+        what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"'{name}' must be an array or a tensor of numbers, got {what}")
+    return torch.from_numpy(np.require(value, value.dtype.newbyteorder("="), ["C", "W"]))
+
+
+def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
+    """Makes the clouds :obj:`pos [n, N, 3]` the items of a data set, filtered and transformed.
+
+    Attributes of shape :obj:`[n]` are of the clouds, those of shape :obj:`[n, N]` of the points.
+    """
+    # As PyG's collate lays the clouds out, without a second copy of them.
+    steps, given = torch.arange(len(pos) + 1), {"pos": pos, **attributes}
+    data = Data(**{key: x if x.dim() == 1 else x.flatten(0, 1) for key, x in given.items()})
+    dataset.data = data
+    dataset.slices = {key: steps * (data[key].size(0) // len(pos)) for key in given}
+    keep, transform = dataset.pre_filter, dataset.pre_transform
+    if keep is not None or transform is not None:
+        clouds = [dataset.get(i) for i in range(len(pos))]
+        if keep is not None:
+            clouds = [data for data in clouds if keep(data)]
+        if transform is not None:
+            clouds = [transform(data) for data in clouds]
+        if not clouds:
+            raise ValueError("'pre_filter' left no cloud")
+        dataset._data_list = None
+        dataset.data, dataset.slices = dataset.collate(clouds)
+
+
+@contextmanager
+def open_npz(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The arrays of an :obj:`.npz` file; whatever is wrong with them names the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"'path' must be an existing .npz file, got '{path}'")
+    try:
+        # Numpy leaves a file that it opened itself open where it raises.
+        with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
+            yield file
+    except UNREADABLE as error:
+        raise ValueError(f"'{path}' is no usable .npz file: {error}") from error
+
+
+def take_arrays(file: Any, keys: Sequence[str], rows: np.ndarray | None = None) -> list[np.ndarray]:
+    """Reads arrays of a file, or some of their rows."""
+    missing = [key for key in keys if key not in file]
+    if missing:
+        raise ValueError(f"it has no array {missing}, only {sorted(file.files)}")
+    arrays = [file[key] for key in keys]
+    if rows is None:
+        return arrays
+    for values in arrays:
+        if values.shape[:1] != rows.shape:
+            raise ValueError(f"it has {values.shape[:1]} clouds and {rows.shape} splits")
+    return [values[rows] for values in arrays]
+
+
+def of_split(splits: np.ndarray, split: str) -> np.ndarray:
+    """Which clouds are of a split, given those of all by name or number."""
+    if splits.dtype.kind in "iu":
+        names = [_SPLITS[i] if 0 <= i < len(_SPLITS) else str(i) for i in splits.tolist()]
+        splits = np.array(names)
+    chosen = splits.astype(str) == split
+    if not chosen.any():
+        raise ValueError(f"it has no split '{split}', only {np.unique(splits).tolist()}")
+    return np.asarray(chosen)
