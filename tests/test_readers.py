@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from helpers import check_labelled
 from torch_geometric.data import Data
 from torch_geometric.datasets import ShapeNet
 from torch_geometric.loader import DataLoader
@@ -34,6 +35,7 @@ from torch_geometric_ddp.datasets._columns import write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
 from torch_geometric_ddp.datasets._ply import read_ply
 from torch_geometric_ddp.datasets.omni_object3d import split_category
+from torch_geometric_ddp.parts import PartSpace
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 N = 20
@@ -867,7 +869,37 @@ def test_same_as_the_data_set_of_pyg(categories, tmp_path):
             assert torch.equal(one[key], two[key])
     assert torch.equal(a.y_mask, b.y_mask)
     assert a.num_classes == b.num_classes
+    check_labelled(a)  # And so are those of PyG labelled as segmentation reads them.
     assert (a.categories, a.seg_classes) == (b.categories, b.seg_classes)
+
+
+def test_items_of_pyg_lie_in_the_space_of_all_categories(tmp_path):
+    """The numbers of PyG's data set, whose items are made by hand as it processes them."""
+    write_part(tmp_path / "raw")
+    space = PartSpace.of(part(tmp_path))
+    assert space.category_parts == tuple(map(tuple, ShapeNet.seg_classes.values()))
+    mask, pos = space.mask(), torch.rand(N, 3)
+    for category, name in enumerate(ShapeNet.category_ids):
+        y = torch.tensor(ShapeNet.seg_classes[name]).repeat(N)[:N]
+        data = Data(x=pos, pos=pos, y=y, category=torch.tensor([category]))
+        (batch,) = DataLoader([data, data], batch_size=2)
+        assert mask[batch.category[batch.batch], batch.y].all()
+
+
+def test_space_of_some_categories(tmp_path):
+    """Parts keep their global numbers, as in PyG; those of no chosen category have no owner."""
+    write_part(tmp_path / "raw")
+    dataset = part(tmp_path, categories=["Mug", "Airplane"])
+    space = PartSpace.of(dataset)
+    assert space.category_parts == ((36, 37), (0, 1, 2, 3))
+    assert (space.num_parts, len(dataset)) == (50, 2)
+    assert [space.part_names[i] for i in space.category_parts[0]] == ["Mug/1", "Mug/2"]
+    mask = space.mask()
+    assert torch.equal(mask, dataset.y_mask[[11, 0]])
+    for data in dataset:
+        assert mask[data.category, data.y].all()
+    check_labelled(dataset)
+    check_labelled(part(tmp_path, categories=["Mug", "Airplane"], num_points=2 * N))
 
 
 @pytest.mark.parametrize("sampling", ["first", "random", "fps"])
@@ -961,7 +993,7 @@ def test_genuine_parts(data_dir, tmp_path):
     lists = folder / "train_test_split"
     names = json.loads((lists / "shuffled_train_file_list.json").read_text())
     for split in ("val", "test"):  # The sample has the one list only.
-        write(lists / f"shuffled_{split}_file_list.json", json.dumps(names[:1]))
+        write(lists / f"shuffled_{split}_file_list.json", json.dumps(names))
     dataset = part(tmp_path)
     assert len(dataset) == len(names) == 16
     for data, name in zip(dataset, names, strict=True):
@@ -973,7 +1005,16 @@ def test_genuine_parts(data_dir, tmp_path):
         assert torch.equal(data.pos, torch.from_numpy(pos))
         assert (data.y.numpy() - dataset.category_parts[category][0] == local - 1).all()
         assert set(data.y.tolist()) <= set(dataset.category_parts[category])
+    check_labelled(dataset)
+    seen = torch.zeros(16, 50, dtype=torch.bool)
+    for data in dataset:
+        seen[data.category, data.y] = True
+    assert not (seen & ~PartSpace.of(dataset).mask()).any()
+    assert seen.any(dim=1).all()
     assert part(tmp_path, num_points=1024)[3].pos.shape == (1024, 3)
+    chosen = part(tmp_path, categories=["Table", "Bag", "Earphone"])
+    check_labelled(chosen)
+    assert sorted(data.category.item() for data in chosen) == [0, 1, 2]
 
 
 # Downloads ########################################################################################
