@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from helpers import toy_arrays, toy_set
+from helpers import check_labelled, toy_arrays, toy_set
 from torch.utils.data.datapipes.iter import IterableWrapper
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import Compose
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp.datasets import ParametricShapes
 from torch_geometric_ddp.transforms import (
     AlignPoints,
     FarthestPointPartition,
@@ -16,6 +17,7 @@ from torch_geometric_ddp.transforms import (
     NormalizeSphere,
     UniformityScore,
 )
+from torch_geometric_ddp.transforms._single import take_points
 
 SINGLE = {
     "farthest_point_sample": FarthestPointSample(5),
@@ -272,6 +274,59 @@ def test_bad_argument(name, make):
         make()
 
 
+# Labels of the points #############################################################################
+
+
+def labelled(num_points=12, seed=0):
+    """A cloud in PyG's convention of ShapeNet, whose label says which point it belongs to."""
+    return cloud(num_points, seed, y=torch.arange(num_points) % 5, category=torch.tensor([3]))
+
+
+@pytest.mark.parametrize("num_points", [1, 2, 5, 12])
+def test_labels_follow_the_sampled_points(num_points):
+    for num in range(1, num_points + 1):
+        out = FarthestPointSample(num)(labelled(num_points))
+        assert torch.equal(out.pos, out.place)
+        assert out.y.tolist() == [number % 5 for number in out.number.tolist()]
+        assert (len(out.pos), out.category.tolist()) == (num, [3])
+
+
+@pytest.mark.parametrize("num_points", [1, 12])
+def test_normalising_leaves_labels_and_category_alone(num_points):
+    data = labelled(num_points)
+    out = NormalizeSphere()(data)
+    assert torch.equal(out.y, data.y)
+    assert out.category.tolist() == [3]
+    assert out.pos.norm(dim=1).max().item() == pytest.approx(float(num_points > 1))
+
+
+def test_only_point_taken_again_takes_its_label_along():
+    out = take_points(labelled(1), torch.tensor([0, 0, 0]))
+    assert (out.pos.shape, out.y.tolist(), out.category.tolist()) == ((3, 3), [0, 0, 0], [3])
+    out = take_points(cloud(1, y=torch.tensor([7])), torch.tensor([0, 0, 0]))
+    assert (out.pos.shape, out.y.tolist()) == ((3, 3), [7])
+
+
+def test_sampled_data_set_of_labelled_shapes():
+    transform = Compose([NormalizeSphere(), FarthestPointSample(16)])
+    dataset = ParametricShapes(num_per_class=1, num_points=64, segmentation=True)
+    sampled = ParametricShapes(
+        num_per_class=1, num_points=64, segmentation=True, pre_transform=transform
+    )
+    check_labelled(sampled)
+    for data, whole in zip(sampled, dataset, strict=True):
+        index = torch.cdist(data.pos, NormalizeSphere()(whole).pos).argmin(dim=1)
+        assert index.unique().numel() == 16
+        assert torch.equal(data.y, whole.y[index])
+
+
+def test_labels_follow_the_aligned_points():
+    batch = Batch.from_data_list([labelled(6, seed) for seed in range(3)])
+    out = AlignPoints()(batch)
+    assert out.y.tolist() == [number % 5 for number in out.number.tolist()]
+    assert out.category.tolist() == [3, 3, 3]
+
+
 # Alignment ########################################################################################
 
 
@@ -414,6 +469,14 @@ def test_morphs_of_attributes_of_any_shape(weighted):
 def test_morphs_keep_labels_that_agree(weighted):
     weighted.part = torch.tensor([0, 0, 1, 1, 2, 2] * 3)
     assert MorphAnchors()(weighted).part.tolist() == [0, 0, 1, 1, 2, 2] * 4
+
+
+def test_morphs_keep_labels_of_points_and_the_category():
+    batch = Batch.from_data_list([labelled(6, seed) for seed in range(2)])
+    batch.weight = torch.full((3, 2), 0.5)
+    out = MorphAnchors()(batch)
+    assert out.y.tolist() == [0, 1, 2, 3, 4, 0] * 3
+    assert out.category.tolist() == [3, 3, 3]
 
 
 def test_labels_that_disagree_are_refused(weighted):

@@ -20,8 +20,10 @@ def take_points(data: Data, index: Tensor) -> Data:
     if data.num_edges > 0:
         raise ValueError("'data' must not have edges yet: choose the points before connecting them")
     points = {key for key in data.keys() if data.is_node_attr(key)}  # noqa: SIM118
-    # What a cloud has one of is not an attribute of its only point, nor are the bounds of clouds.
-    points = (points if data.num_nodes > 1 else {"pos"}) - {"ptr"}
+    # What a cloud has one of is not an attribute of its only point, nor are the bounds of clouds;
+    # but where clouds have a category, the labels are those of the points.
+    single = {"pos", "y"} if "category" in data else {"pos"}
+    points = (points if data.num_nodes > 1 else points & single) - {"ptr"}
     for key in points:
         value = data[key]
         many = isinstance(value, list | tuple)

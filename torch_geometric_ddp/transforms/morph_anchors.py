@@ -17,7 +17,7 @@ class MorphAnchors(BaseTransform):
     Takes a batch of :math:`M` aligned clouds with :obj:`weight [L, M]`, of which every row sums
     to one, and gives a batch of :math:`L` clouds. Floating point attributes of the points are
     mixed as the points are. Integer ones (part labels) must agree between the anchors, and stay.
-    The morphs carry the label :obj:`y` of the first anchor.
+    The morphs carry the label :obj:`y` and the :obj:`category` of the first anchor.
 
     .. code-block:: python
 
@@ -56,7 +56,8 @@ class MorphAnchors(BaseTransform):
                 )
             for morph, part in zip(morphs, mixed, strict=True):
                 morph[key] = part.view(-1, *value.shape[1:])
-        if isinstance(data.y, torch.Tensor) and not data.is_node_attr("y"):
-            for morph in morphs:
-                morph.y = data.y[:1]
+        for key in ("y", "category"):
+            if isinstance(data.get(key), torch.Tensor) and not data.is_node_attr(key):
+                for morph in morphs:
+                    morph[key] = data[key][:1]
         return Batch.from_data_list(morphs)
