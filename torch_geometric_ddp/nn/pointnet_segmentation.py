@@ -17,7 +17,7 @@ from torch_geometric_ddp.nn.segmenter import Segmenter
 
 
 class TransformNet(nn.Module):
-    """A matrix for every cloud that its points are multiplied with, at first the identity.
+    """A matrix for every cloud that its points are multiplied with.
 
     Args:
         channels (int): The channels of the points.
@@ -31,6 +31,9 @@ class TransformNet(nn.Module):
         self.mlp = shared_mlp(channels, *shared[:-1], norm=norm)
         self.lift = nn.Linear(shared[-2], shared[-1])
         self.head = shared_mlp(shared[-1], *head, channels**2, norm=norm, plain_last=True)
+
+    def reset_to_identity(self) -> None:
+        """Makes the matrix of every cloud the identity."""
         nn.init.zeros_(self.head.lins[-1].weight)
         nn.init.zeros_(self.head.lins[-1].bias)
 
@@ -68,7 +71,8 @@ class PointNetSegmentation(Segmenter):
         dropout (float): The dropout probability. (default: :obj:`0.3`; :obj:`0.2` in the authors'
             code)
         norm (str, optional): :obj:`"batch_norm"`, or :obj:`None` for none, as in the classifier of
-            the DDP paper. (default: :obj:`"batch_norm"`)
+            the DDP paper; the weights then begin by `"Delving Deep into Rectifiers"
+            <https://arxiv.org/abs/1502.01852>`_. (default: :obj:`"batch_norm"`)
     """  # noqa: D205
 
     def __init__(
@@ -103,6 +107,15 @@ class PointNetSegmentation(Segmenter):
             plain_last=True,
             dropout=[dropout, dropout, 0.0, 0.0],
         )
+        if norm is None:
+            # With torch's own beginning, ten layers without BatchNorm leave next to no signal.
+            for parameter in self.parameters():
+                if parameter.dim() > 1:
+                    nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+                else:
+                    nn.init.zeros_(parameter)
+        self.transform.reset_to_identity()
+        self.feature_transform.reset_to_identity()
 
     def _points(self, data: Data, layout: Layout) -> list[Tensor]:
         """The outputs of all layers before the last, each :obj:`[ΣN, F]`."""
