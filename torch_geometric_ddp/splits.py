@@ -73,7 +73,8 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
     """Splits a data set in two by :meth:`stratified`, for the choice of settings.
 
     Args:
-        dataset (Dataset or sequence): Items with one label :obj:`y`.
+        dataset (Dataset or sequence): Items with one label :obj:`y`, or with one
+            :obj:`category` and a part for every point.
         share (float): The share that is held out.
         seed (int): Fixes the choice. (default: :obj:`0`)
 
@@ -81,7 +82,7 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
         What is kept and what is held out: subsets of a PyG data set, otherwise
         :class:`torch.utils.data.Subset`.
     """
-    y = torch.tensor([int(data.y) for data in dataset])
+    y = torch.tensor([int(data.get("category", data.y)) for data in dataset])
     parts = stratified(y, share, seed)
     if isinstance(dataset, Dataset):
         return dataset[parts[0]], dataset[parts[1]]
