@@ -265,3 +265,91 @@ def test_train_on_synthetic(first, out):
     lines = done.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == ["Epoch  10", "Epoch  12"]
     assert 0 <= float(lines[-1].split()[-2]) <= 100
+
+
+# segment.py #######################################################################################
+
+
+def segment(out, *args):
+    small = ["--num-points", "32", "--width", "0.1", "--num-morphs", "2", "--steps", "2"]
+    small += ["--protocol", "smoke", "--min-steps", "0"]
+    return start(*small, *args, "--out", out, program="segment.py")
+
+
+def test_segment(tmp_path):
+    done = segment(tmp_path, "--num-per-class", "4")
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path)
+    sets, categories = done.stdout.split("| category")
+    rows = table(sets)
+    assert list(rows) == list(found["results"]) == ROWS
+    for name, (clouds, points, bits, scores) in rows.items():
+        result = found["results"][name]
+        assert int(clouds.replace(",", "")) == result["num_clouds"]
+        assert int(points.replace(",", "")) == result["num_points"]
+        assert int(bits.replace(",", "")) == result["bits"]
+        assert scores.startswith(f"{100 * np.mean(result['instance']):.1f} ± ")
+        assert f"{100 * np.mean(result['category']):.1f} ± " in scores
+        assert result["seeds"] == [0, 1]
+    shown = table(f"| category{categories}")
+    assert list(shown) == found["results"]["distilled"]["class_names"]
+    assert len(shown) == 10
+    expected = 100 * np.mean(found["results"]["distilled"]["per_category"], axis=0)
+    np.testing.assert_allclose([float(row[2]) for row in shown.values()], expected, atol=0.051)
+    assert (tmp_path / "distilled.png").read_bytes().startswith(b"\x89PNG")
+
+    synthetic = SyntheticPointCloudDataset(tmp_path / "distilled.safetensors")
+    assert synthetic.provenance == found["provenance"]
+    assert len(synthetic) == 60
+    assert synthetic[0].y.shape == (len(synthetic[0].pos),)
+    # Points and, for each of 38 parts, the length of a run: the same for all within the budget.
+    budget = 10 * 96 * 32 + 32 * 38
+    bits = [found["results"][name]["bits"] for name in ROWS]
+    assert bits[0] == budget
+    assert bits[1] == bits[2] <= budget
+    assert bits[3] == 4 * budget
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A file of labelled clouds of two categories."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(2).repeat(8)
+    points = rng.standard_normal((16, 48, 3)).astype(np.float32)
+    part_labels = (points[..., 2] > 0).astype(np.int64) + 2 * labels[:, None]
+    path = tmp_path_factory.mktemp("parts") / "parts.npz"
+    np.savez(
+        path,
+        points=points,
+        part_labels=part_labels,
+        labels=labels,
+        split=np.array(["train", "train", "train", "train", "train", "train", "test", "test"] * 2),
+        class_names=np.array(["ball", "cube"]),
+        part_names=np.array(["ball/low", "ball/high", "cube/low", "cube/high"]),
+        category_parts=np.array([[True, True, False, False], [False, False, True, True]]),
+    )
+    return path
+
+
+def test_segment_own_file_turned_at_random(parts, tmp_path):
+    args = ["--data", parts, "--rotate", "--resplit", "3", "--skip-whole", "--ungrouped"]
+    done = segment(tmp_path, *args)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path)
+    assert list(found["results"]) == ROWS[:3]
+    assert found["resplit"] == 3
+    result = found["results"]["distilled"]
+    assert result["class_names"] == ["ball", "cube"]
+    assert result["protocol"]["augment"] == {"axis": None}
+    assert found["provenance"]["method"] == "DDP, ungrouped"
+    assert found["provenance"]["grouped"] is False
+    assert found["provenance"]["num_points"] == 32
+
+
+def test_segment_on_a_validation_split(parts, tmp_path):
+    args = ["--data", parts, "--categories", "ball", "--validate", "0.34", "--skip-whole"]
+    done = segment(tmp_path, *args)
+    assert done.returncode == 0, done.stderr
+    # Two of six clouds are held out.
+    assert read(tmp_path)["provenance"]["num_real_clouds"] == 4
+    assert read(tmp_path)["results"]["distilled"]["class_names"] == ["ball"]
