@@ -52,7 +52,9 @@ class _SortedFeatures(torch.autograd.Function):
             sort = _sort_numpy if fast else _sort_torch
             out, index = sort(channels, absolute, shift, keep)
         else:
-            out, index = _sort_groups(channels, absolute, shift, keep, group)
+            fast = fast and channels.size(-1) < 1 << 16
+            sort_groups = _sort_groups_numpy if fast else _sort_groups_torch
+            out, index = sort_groups(channels, absolute, shift, keep, group)
         if keep:
             ctx.absolute = absolute
             ctx.save_for_backward(x, index)
@@ -137,46 +139,53 @@ def _sort_numpy(x: Tensor, absolute: bool, shift: Tensor | None, keep: bool) -> 
     return torch.from_numpy(out), None if index is None else torch.from_numpy(index)
 
 
-def _sort_groups(
+def _sort_groups_torch(
     x: Tensor, absolute: bool, shift: Tensor | None, keep: bool, group: Tensor
 ) -> Sorted:
-    """Sorts within groups: by the group first, then by the value, then by the place."""
-    num, out = x.size(-1), torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    kind = torch.int16 if num < 1 << 15 else torch.int64
-    index = torch.empty(x.shape, dtype=kind, device=x.device) if keep else None
-    one_key = x.dtype == torch.float32 and num < 1 << 16
-
-    def sort_clouds(rows: slice) -> None:
-        values = x[rows].detach()
-        values = values.abs() if absolute else values
-        order = (_order_by_key if one_key else _order_twice)(values, group[rows])
-        torch.gather(values, -1, order, out=out[rows])
-        if shift is not None:
-            out[rows] -= shift
-        if index is not None:
-            index[rows] = order
-
-    size = 1 if x.device.type == "cpu" else max(1, len(x))
-    thread_map(sort_clouds, [slice(i, i + size) for i in range(0, len(x), size)])
-    return out, index
-
-
-def _order_twice(values: Tensor, group: Tensor) -> Tensor:
+    """Sorts by the group first, then by the value, then by the place."""
+    values = x.abs() if absolute else x
     order = values.argsort(dim=-1, stable=True)
     groups = group[:, None].expand(values.shape).gather(-1, order)
-    return order.gather(-1, groups.argsort(dim=-1, stable=True))
+    order = order.gather(-1, groups.argsort(dim=-1, stable=True))
+    out = values.gather(-1, order)
+    return out if shift is None else out - shift, order if keep else None
 
 
-def _order_by_key(values: Tensor, group: Tensor) -> Tensor:
-    """The same from one sort of 64-bit keys that hold the group, the value and the place."""
-    bits = (values + 0.0).view(torch.int32)  # Of two zeros, both become the positive one.
-    # A negative number grows as its bits shrink.
-    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    steps = torch.arange(values.size(-1), device=values.device)
-    head = (group.to(torch.int64) << 48) + steps
-    keys = (bits.to(torch.int64) << 16) + head[:, None]
-    if keys.device.type == "cpu":
-        keys.numpy().sort(axis=-1)  # Several times as fast as torch's.
-    else:
-        keys = keys.sort(dim=-1).values
-    return keys & 0xFFFF
+def _sort_groups_numpy(
+    x: Tensor, absolute: bool, shift: Tensor | None, keep: bool, group: Tensor
+) -> Sorted:
+    """The same by one sort of 64-bit keys that hold the group, the value and the place."""
+    source, num = x.detach().numpy(), x.size(-1)
+    offset = None if shift is None else shift.detach().numpy()
+    out = np.empty(source.shape, np.float32)
+    index = np.empty(source.shape, np.int16 if num < 1 << 15 else np.int64) if keep else None
+    groups = group.to(torch.int64).numpy()
+    heads = (groups << 48) + np.arange(num)
+    groups = np.sort(groups, axis=-1) << 32
+
+    def flip(bits: np.ndarray) -> None:
+        bits ^= (bits >> 31) & 0x7FFFFFFF  # A negative number grows as its bits shrink.
+
+    def sort_cloud(i: int) -> None:
+        for start in range(0, source.shape[1], _CHANNELS):
+            block = slice(start, start + _CHANNELS)
+            row = out[i, block]
+            bits = row.view(np.int32)
+            # Of two zeros, both become the positive one.
+            np.abs(source[i, block], out=row) if absolute else np.add(source[i, block], 0.0, row)
+            flip(bits)
+            keys = bits.astype(np.int64)
+            keys <<= 16
+            keys += heads[i]
+            keys.sort(axis=-1)
+            if index is not None:
+                np.bitwise_and(keys, 0xFFFF, out=index[i, block], casting="unsafe")
+            keys >>= 16
+            keys -= groups[i]
+            np.copyto(bits, keys, casting="unsafe")
+            flip(bits)
+            if offset is not None:
+                row -= offset[block]
+
+    thread_map(sort_cloud, range(len(source)))
+    return torch.from_numpy(out), None if index is None else torch.from_numpy(index)
