@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.bank import PointCloudBank, points_of
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.parts import PartSpace
@@ -99,12 +100,14 @@ class LabelledBank(PointCloudBank):
         clouds, parts, categories = [], [], []
         for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
             pos, y, category = points_of(data, i), data.get("y"), data.get("category")
-            if not isinstance(y, Tensor) or y.is_floating_point() or y.shape != pos.shape[:1]:
+            plain = isinstance(y, Tensor) and not y.is_floating_point() and y.dtype != torch.bool
+            if not plain or y.shape != pos.shape[:1]:
                 got = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
                 raise ValueError(
                     f"'y' of cloud {i} must be a part for each of its {len(pos)} points, got {got}"
                 )
-            value = category.item() if isinstance(category, Tensor) else category
+            one = isinstance(category, Tensor) and category.numel() == 1
+            value = category.item() if one else category
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ValueError(f"'category' of cloud {i} must be one integer, got {category!r}")
             clouds.append(pos)
@@ -149,6 +152,7 @@ class LabelledBank(PointCloudBank):
         The mean shares of the parts over the clouds of a category, rounded by the method of the
         largest remainder; a part of too small a share gets no point.
         """
+        check_int("num_points", num_points)
         mean = torch.zeros(self.num_classes, self.space.num_parts, dtype=torch.float64)
         share = self.part_sizes().double() / self.sizes[:, None]
         mean.index_add_(0, self.y.cpu(), share.cpu())
