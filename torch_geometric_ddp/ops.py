@@ -118,14 +118,21 @@ def farthest_point_partition(
         that has enough points.
 
     Raises:
-        ValueError: If a shape does not fit, the subsets need more than :obj:`N` points or a point
-            is not finite.
+        ValueError: If a shape or a size does not fit, the subsets need more than :obj:`N` points
+            or a point is not finite.
     """
     pos = check_points("pos", pos)
     check_finite("pos", pos)
     num_parts = check_int("num_parts", num_parts)
     available = num_parts * num_points if sizes is not None else pos.size(1)
     num_points = _check_num("num_points", num_points, available, num_parts)
+    if sizes is not None:
+        fits = sizes.shape == pos.shape[:1]
+        if not fits or bool(((sizes < 1) | (sizes > pos.size(1))).any()):
+            got = sizes.tolist() if fits else f"shape {list(sizes.shape)}"
+            raise ValueError(
+                f"'sizes' must be {len(pos)} numbers from 1 to {pos.size(1)}, got {got}"
+            )
     blocks = _blocks(pos)
     parts = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
     pairs = zip(blocks, parts, strict=True)
