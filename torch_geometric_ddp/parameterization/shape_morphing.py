@@ -120,6 +120,11 @@ class ShapeMorphing(Parameterization):
             flat = ops.gather_points(flat, ops.farthest_point_sample(flat, anchor_points))
             parts: list[Tensor | None] = [None] * (len(flat) // num_anchors)
         else:
+            if pos.size(2) != anchor_points:
+                raise ValueError(
+                    f"'pos' must have clouds of {anchor_points} points, in the layout of 'labels', "
+                    f"got {pos.size(2)} points"
+                )
             parts = [*labels(0, num_classes, pos.size(1) // num_anchors)]
         groups = flat.view(-1, num_anchors, anchor_points, 3)
         pairs = zip(groups, parts, strict=True)
