@@ -3,12 +3,14 @@
 import numpy as np
 import torch
 from torch import nn
-from torch_geometric.data import Batch
+from torch.nn import functional as F
+from torch_geometric.data import Batch, Data
 from torch_geometric.nn import global_max_pool
 
 from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.datasets import PointCloudArrays
-from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.nn import Backbone, Segmenter
 
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -36,6 +38,27 @@ class NormNet(TinyNet):
         self.mlp = nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 16))
 
 
+class TinySegmenter(Segmenter):
+    """A segmentation network of eight channels, for speed."""
+
+    def __init__(self, num_parts, num_categories):
+        super().__init__(num_parts, num_categories, point_channels=8)
+        self.mlp = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.head = nn.Sequential(
+            nn.Linear(16 + num_categories, 16), nn.ReLU(), nn.Linear(16, num_parts)
+        )
+
+    def point_features(self, data):
+        return self.mlp(data.pos)
+
+    def forward(self, data):
+        layout, x = Layout.of(data), self.point_features(data)
+        one_hot = F.one_hot(self.categories(data, layout), self.num_categories).to(x.dtype)
+        whole = torch.cat([layout.dense(x).amax(dim=1), one_hot], dim=1)
+        whole = whole[:, None].expand(-1, layout.num_points, -1)
+        return self.head(torch.cat([x, layout.flat(whole)], dim=1))
+
+
 def toy_arrays(num_classes=3, per_class=6, num_points=32, seed=0):
     """Noisy ellipsoids, every class stretched along another direction."""
     rng = np.random.default_rng(seed)
@@ -52,6 +75,43 @@ def toy_set(num_classes=3, per_class=6, num_points=32, seed=0, **kwargs):
     return PointCloudArrays(
         *toy_arrays(num_classes, per_class, num_points, seed), class_names=names, **kwargs
     )
+
+
+class LabelledClouds(list):
+    """Clouds with part labels, in PyG's convention of ShapeNet."""
+
+    def __init__(self, clouds, category_parts):
+        super().__init__(clouds)
+        self.class_names, self.category_parts = list(category_parts), dict(category_parts)
+        self.num_classes = 1 + max(part for parts in category_parts.values() for part in parts)
+        self.part_names = [f"part{i}" for i in range(self.num_classes)]
+
+
+#: Numbers that are neither in order nor without a gap, so that no test passes by chance.
+TOY_PARTS = {"cup": [4, 1], "lamp": [0, 6, 2], "ball": [3]}
+
+
+def toy_parts(per_class=4, num_points=24, seed=0, sizes=None):
+    """Blobs in any order, one per part. The first cup has no part 1, the second lamp no part 6.
+
+    Args:
+        sizes: The number of points of every cloud of a category, if they shall differ.
+    """
+    rng = np.random.default_rng(seed)
+    clouds = []
+    for category, parts in enumerate(TOY_PARTS.values()):
+        for i in range(per_class):
+            lacking = {(0, 0): 1, (1, 1): 6}.get((category, i))
+            some = [part for part in parts if part != lacking]
+            # Every part that is there has a point; the last ones have fewer.
+            share = np.arange(len(some), 0, -1) / np.arange(len(some), 0, -1).sum()
+            num = num_points if sizes is None else sizes[i]
+            y = rng.permutation([*some, *rng.choice(some, num - len(some), p=share)])
+            center = np.stack([np.cos(y), np.sin(y), 0.1 * y], axis=1)
+            pos = torch.from_numpy(center + 0.2 * rng.standard_normal((num, 3))).float()
+            category_of = torch.tensor([category])
+            clouds.append(Data(pos=pos, y=torch.from_numpy(y), category=category_of))
+    return LabelledClouds(clouds, TOY_PARTS)
 
 
 def check_labelled(dataset):
