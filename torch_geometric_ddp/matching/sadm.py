@@ -123,11 +123,11 @@ class SADM(Matching):
             theirs = theirs.expand(real.shape[:-1]).reshape(-1, size)
         with torch.no_grad():
             features = network.cloud_features(from_dense(real.flatten(0, -3)))
-            if theirs is not None and features.size(1) != size:
+            if theirs is not None and not (network.per_point and features.size(1) == size):
                 raise ValueError(
                     f"features are sorted within parts only where every point has its own, but "
-                    f"{type(network).__name__} gives {features.size(1)} for {size} points: match "
-                    "with grouped=False"
+                    f"{type(network).__name__} gives those of {features.size(1)} centres for "
+                    f"{size} points: match with grouped=False"
                 )
             # Any row is as good: what all clouds have in common goes, their distances stay.
             first = None if theirs is None else theirs[:1]

@@ -24,6 +24,10 @@ class Backbone(nn.Module, ABC):
         point_channels (int): The width :math:`F` of the per-point feature.
     """
 
+    #: Whether :meth:`point_features` has a row for every point, in their order. Networks that go
+    #: from points to fewer centres say no: of a small cloud they give all points in another order.
+    per_point: bool = True
+
     def __init__(self, num_classes: int, point_channels: int) -> None:
         super().__init__()
         self.num_classes = check_int("num_classes", num_classes)

@@ -61,6 +61,8 @@ class PointMamba(Backbone):
         group_size (int): The points of a patch. (default: :obj:`32`)
     """  # noqa: D205
 
+    per_point = False
+
     def __init__(
         self,
         num_classes: int,

@@ -50,6 +50,7 @@ class PointTransformer(Backbone):
             first stage 256 times the multiplications.)
     """  # noqa: D205
 
+    per_point = False
     _CENTERS = (256, 64, 16, 4)
 
     def __init__(

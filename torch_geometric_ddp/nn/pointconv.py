@@ -81,6 +81,8 @@ class PointConv(Backbone):
             (default: :obj:`0.7`, as in the authors' code)
     """  # noqa: D205
 
+    per_point = False
+
     def __init__(self, num_classes: int, dropout: float = 0.7) -> None:
         super().__init__(num_classes, point_channels=1024)
         self.conv1 = DensityConv(0, [64, 64, 128], bandwidth=0.1)

@@ -65,6 +65,8 @@ class PointNet2(Backbone):
         dropout (list of float): The dropout of these layers.
     """  # noqa: D205
 
+    per_point = False
+
     def __init__(
         self,
         num_classes: int,

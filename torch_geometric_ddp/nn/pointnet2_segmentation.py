@@ -109,6 +109,7 @@ class PointNet2Segmentation(Segmenter):
             (default: :obj:`0.5`)
     """  # noqa: D205
 
+    per_point = False
     _LEVELS: tuple[tuple[int, list[Scale]], ...] = (
         (512, [(0.2, 64, [64, 64, 128])]),
         (128, [(0.4, 64, [128, 128, 256])]),
