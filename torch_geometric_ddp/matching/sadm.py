@@ -67,6 +67,7 @@ class SADM(Matching):
 
         Of clouds with labelled points, those of every part of the class's layout.
         """
+        self.sorts_within_parts(bank.space is not None)
         if bank.space is None and bank.dense().size(1) <= num_points:
             return {"pos": bank.dense()}
         return {"pos": bank.pos[bank.partition(1, num_points, progress).squeeze(1)]}
@@ -79,6 +80,21 @@ class SADM(Matching):
         """The loss of every class, :obj:`[C]`."""
         x, y = self.rows(network, real["pos"], synthetic)
         return self.discrepancy(x, y, network.point_channels)
+
+    def sorts_within_parts(self, labelled: bool) -> bool:
+        """Whether features are sorted within parts, which labelled points have.
+
+        Raises:
+            ValueError: If they are, and the largest of all is to be matched.
+        """
+        if not (labelled and self.grouped):
+            return False
+        if self.top_weight > 0:
+            raise ValueError(
+                "the largest value of every channel ('top_weight') is not known where features "
+                "are sorted within parts: match with grouped=False"
+            )
+        return True
 
     def discrepancy(self, x: Tensor, y: Tensor, channels: int) -> Tensor:
         """The weighted :meth:`mmd` between sorted rows of so many channels."""
@@ -111,12 +127,7 @@ class SADM(Matching):
                 f"and synthetic clouds of {size} points"
             )
         theirs = ours = None
-        if self.grouped and "category" in synthetic:
-            if self.top_weight > 0:
-                raise ValueError(
-                    "the largest value of every channel ('top_weight') is not known where features "
-                    "are sorted within parts: match with grouped=False"
-                )
+        if self.sorts_within_parts("category" in synthetic):
             ours = synthetic.y.view(-1, size)
             layout = ours.view(real.size(0), -1, size)[:, 0]
             theirs = layout.view(len(layout), *[1] * (real.dim() - 3), size)

@@ -72,6 +72,7 @@ class UniformityAwareSADM(SADM):
             :obj:`part_pos [n, P, N2, 3]` and, unless :math:`\lambda = 0`, :obj:`uniformity [n]`
             and :obj:`part_uniformity [n, P]`.
         """
+        self.sorts_within_parts(bank.space is not None)
         size = bank.dense().size(1)
         num_parts = self.num_parts or size // num_points
         if num_parts < 1:
