@@ -23,6 +23,7 @@ from torch_geometric_ddp.memory import saved_bytes
 from torch_geometric_ddp.nn import Backbone, PointNet
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.seeding import seeded
+from torch_geometric_ddp.tasks import check_labels
 
 __all__ = ["Distillation"]
 
@@ -56,6 +57,10 @@ class Distillation:
             between two updates. (default: :obj:`1`)
         classes_per_chunk (int, optional): How many classes are computed at a time; fewer need
             less memory and give the same gradient. (default: as many as the memory allows)
+
+    Raises:
+        TypeError, ValueError: If an argument does not fit, or the parameterization labels points
+            otherwise than the real set.
     """
 
     def __init__(
@@ -82,6 +87,10 @@ class Distillation:
         self.batch_size = check_int("batch_size", batch_size)
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)
+        if bank.space is not None and self.outer_loops > 1:
+            raise ValueError(
+                "networks are trained between updates ('outer_loops') for classification only"
+            )
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
         if classes_per_chunk is not None:
             check_int("classes_per_chunk", classes_per_chunk)
@@ -90,6 +99,7 @@ class Distillation:
         self.optimizer = torch.optim.SGD(groups, momentum=check_float("momentum", momentum))
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
+        check_labels(bank, parameterization.labels, self._num_points)
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self.losses: list[float] = []
@@ -149,8 +159,6 @@ class Distillation:
         """Trains the network of the step on the synthetic set as it is (DC, algorithm 1)."""
         with torch.no_grad():
             batch = self.parameterization()
-        if self.bank.space is not None:
-            raise ValueError("networks are trained between updates for classification only")
         synthetic = PointCloudBank(batch.pos, batch.ptr.diff(), batch.y, self.bank.class_names)
         seed = int(torch.randint(2**62, (), generator=self.generator))
         network.requires_grad_(True)
