@@ -508,19 +508,20 @@ def test_labels_are_no_parameters(device):
     assert labels.double().part.dtype == torch.int64
 
 
-def counts_with(row, part, value):
+def counts_with(row, changes):
     counts = layout_of()
-    counts[row, part] = value
+    for part, change in changes.items():
+        counts[row, part] += change
     return counts
 
 
 @pytest.mark.parametrize(
     "counts",
     [
-        counts_with(0, 4, 100),  # Another sum.
-        counts_with(2, 0, 1),  # A part of another category.
-        counts_with(0, 5, 1),  # A part of none.
-        torch.tensor([[0, 13, 0, 0, -1, 0, 0], *layout_of()[1:].tolist()]),
+        counts_with(0, {4: 1}),
+        counts_with(2, {3: -1, 0: 1}),
+        counts_with(0, {4: -1, 5: 1}),
+        counts_with(0, {4: -20, 1: 20}),
     ],
     ids=["sum", "category", "none", "negative"],
 )
