@@ -157,7 +157,7 @@ class LabelledBank(PointCloudBank):
         share = self.part_sizes().double() / self.sizes[:, None]
         mean.index_add_(0, self.y.cpu(), share.cpu())
         exact = mean / self._counts.cpu().clamp_min(1)[:, None] * num_points
-        whole = (exact + 1e-9).floor()  # What is an integer but for rounding is one.
+        whole = exact.floor()
         rank = (whole - exact).argsort(dim=1, stable=True).argsort(dim=1)
         left = (num_points - whole.sum(dim=1, keepdim=True)) * (self._counts.cpu() > 0)[:, None]
         return (whole + (rank < left)).long()

@@ -48,6 +48,16 @@ class PartEvaluation:
         """The mean over the categories (class mIoU), :obj:`[S]`."""
         return self.per_category.nanmean(dim=1)
 
+    @property
+    def mean(self) -> float:
+        """The mean instance mIoU over the seeds, in 0..1."""
+        return float(self.instance.mean())
+
+    @property
+    def std(self) -> float:
+        """The sample standard deviation of it over the seeds; NaN for a single seed."""
+        return float(self.instance.std()) if len(self.instance) > 1 else float("nan")
+
     @classmethod
     def join(cls, evaluations: Sequence[PartEvaluation]) -> PartEvaluation:
         """One evaluation of several sets made alike, such as draws with different seeds."""

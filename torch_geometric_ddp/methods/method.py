@@ -150,6 +150,7 @@ class Method:
         budget = bank.budget(parameterization.ppc)
         provenance = {
             "method": self.name,
+            "task": "classification" if bank.space is None else "segmentation",
             "num_points": budget.num_points,
             "ppc": budget.ppc,
             "bits": budget.check(parameterization),
