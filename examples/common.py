@@ -1,6 +1,8 @@
 """What the examples share: which data set, and what their programs call it."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch_geometric.transforms as T
@@ -8,6 +10,8 @@ from torch_geometric.datasets import ModelNet
 from torch_geometric.seed import seed_everything
 
 from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, ParametricShapes, PointCloudArrays
+from torch_geometric_ddp.comparison import ENTRIES, PRESETS, Preset
+from torch_geometric_ddp.nn import BACKBONES
 from torch_geometric_ddp.transforms import FarthestPointSample
 
 PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, CPU, QUICK, SMOKE)}
@@ -20,6 +24,31 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--root", type=Path, default=Path("data"), help="where ModelNet lies")
     data.add_argument("--num-points", type=int, help="points of a cloud (256, ModelNet 1024)")
     data.add_argument("--num-per-class", type=int, default=100, help="shapes only: training clouds")
+
+
+def add_comparison_arguments(
+    parser: argparse.ArgumentParser, methods: list[str], backbones: list[str], out: str
+):
+    """What is compared, by default these methods and backbones; returns the group."""
+    what = parser.add_argument_group("what is compared")
+    what.add_argument("--methods", nargs="+", choices=ENTRIES, default=methods, metavar="M")
+    what.add_argument("--ppc", type=int, nargs="+", default=[1], help="storage in clouds per class")
+    what.add_argument("--backbones", nargs="+", choices=BACKBONES, default=backbones, metavar="B")
+    what.add_argument("--preset", choices=PRESETS, default="smoke", help="how much work to take")
+    what.add_argument("--steps", type=int, help="steps of every method (as the preset says)")
+    what.add_argument("--seeds", type=int, nargs="+", help="the seeds (as many as the preset says)")
+    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.epilog = f"Methods: {', '.join(ENTRIES)}. Backbones: {', '.join(BACKBONES)}."
+    return what
+
+
+def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
+    """How much work to take, and for which seeds."""
+    preset = PRESETS[args.preset]
+    if args.steps is not None:
+        preset = replace(preset, name=f"{preset.name}, {args.steps} steps", steps=args.steps)
+    return preset, range(preset.num_seeds) if args.seeds is None else args.seeds
 
 
 def source(args: argparse.Namespace) -> str:

@@ -10,14 +10,17 @@ again, and a larger one takes over what a smaller one made.
 """
 
 import argparse
-from dataclasses import replace
-from pathlib import Path
 
-from common import add_data_arguments, load, source
+from common import (
+    add_comparison_arguments,
+    add_data_arguments,
+    load,
+    preset_and_seeds,
+    source,
+)
 
 from torch_geometric_ddp.comparison import (
     ENTRIES,
-    PRESETS,
     Distilled,
     Lab,
     markdown,
@@ -34,14 +37,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_data_arguments(parser)
-    what = parser.add_argument_group("what is compared")
-    what.add_argument("--methods", nargs="+", choices=ENTRIES, default=list(ENTRIES), metavar="M")
-    what.add_argument("--ppc", type=int, nargs="+", default=[1], help="storage in clouds per class")
-    what.add_argument("--backbones", nargs="+", choices=BACKBONES, default=["PointNet"])
-    what.add_argument("--preset", choices=PRESETS, default="smoke", help="how much work to take")
+    what = add_comparison_arguments(parser, list(ENTRIES), ["PointNet"], "out/compare")
     what.add_argument("--lr", type=float, nargs="+", help="learning rates, a row for each")
-    what.add_argument("--steps", type=int, help="steps of every method (as the preset says)")
-    what.add_argument("--seeds", type=int, nargs="+", help="the seeds (as many as the preset says)")
     what.add_argument(
         "--validate",
         type=float,
@@ -49,19 +46,13 @@ def parse_args() -> argparse.Namespace:
         help="test on this share of the training clouds, which are left out of the training set, "
         "and never on the test set: for the choice of settings",
     )
-    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path("out/compare"))
-    parser.epilog = "Methods: " + ", ".join(ENTRIES)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     keep_freed_memory()
-    preset = PRESETS[args.preset]
-    if args.steps is not None:
-        preset = replace(preset, name=f"{preset.name}, {args.steps} steps", steps=args.steps)
-    seeds = range(preset.num_seeds) if args.seeds is None else args.seeds
+    preset, seeds = preset_and_seeds(args)
     entries = [ENTRIES[name] for name in args.methods]
     if args.lr:
         entries = [

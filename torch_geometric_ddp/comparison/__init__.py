@@ -10,8 +10,15 @@ from torch_geometric_ddp.comparison.entries import (
     ObservedCoreset,
     Whole,
 )
-from torch_geometric_ddp.comparison.lab import PRESETS, Cell, Lab, Preset
+from torch_geometric_ddp.comparison.lab import Cell, Lab
+from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.report import Row, markdown, plot_comparison, summarize
+from torch_geometric_ddp.comparison.transfer import (
+    TransferRow,
+    plot_transfer,
+    transfer_markdown,
+    transfer_matrix,
+)
 
 __all__ = [
     "ENTRIES",
@@ -26,8 +33,12 @@ __all__ = [
     "ObservedCoreset",
     "Preset",
     "Row",
+    "TransferRow",
     "Whole",
     "markdown",
     "plot_comparison",
+    "plot_transfer",
     "summarize",
+    "transfer_markdown",
+    "transfer_matrix",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.coreset import (
     Observation,
     forgetting_coreset,
@@ -49,6 +50,8 @@ class Entry(ABC):
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: Whether it uses what a network learned on the whole set.
     observes: ClassVar[bool] = False
+    #: Whether its sets depend on the backbone that they are made with.
+    uses_network: ClassVar[bool] = True
 
     def identity(self) -> Figures:
         """What it is made with, as JSON; a run is another run where this differs."""
@@ -66,6 +69,8 @@ class Entry(ABC):
 @dataclass(frozen=True)
 class Coreset(Entry):
     """Random real clouds."""
+
+    uses_network: ClassVar[bool] = False
 
     def run(self, lab: Lab, cell: Cell) -> Figures:
         """Draws with the seed of the run."""
@@ -162,6 +167,8 @@ class DistilledFromMean(Distilled):
 class Initial(Distilled):
     """What a method starts from."""
 
+    uses_network: ClassVar[bool] = False
+
     def steps(self, requested: int | None) -> int:
         """None."""
         return 0
@@ -171,9 +178,22 @@ class Initial(Distilled):
 class Whole(Entry):
     """The whole real set, the upper bound, without a budget."""
 
+    uses_network: ClassVar[bool] = False
+
+    def at(self, num_points: int) -> Whole:
+        """The same with so many points of every cloud, as a row of its own, for slow backbones.
+
+        The training clouds are reduced by farthest point sampling. The test clouds are not, so
+        that all rows are tested alike; what separates this row from the whole set also holds that
+        networks of few neighbours are trained on sparser clouds than they are tested on.
+        """
+        num_points = check_int("num_points", num_points)
+        name = f"{self.name}, {num_points} points"
+        return replace(self, name=name, settings={"num_points": num_points})
+
     def run(self, lab: Lab, cell: Cell) -> Figures:
         """Trains on it, and keeps what coresets need to know of that training."""
-        return lab.judge_whole(cell)
+        return lab.judge_whole(cell, **self.settings)
 
 
 #: Every row that the package knows, by name. The rows ``anchors`` (real clouds at a quarter of

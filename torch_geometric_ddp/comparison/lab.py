@@ -21,62 +21,49 @@ from torch_geometric_ddp._versions import versions
 from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.comparison.entries import Entry, Figures, Whole
+from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.evaluate import CPU, PAPER, SMOKE, Evaluation, Protocol, evaluate, fit
+from torch_geometric_ddp.evaluate import Evaluation, Protocol, evaluate, fit
 from torch_geometric_ddp.nn import Backbone, PointNet
 
-__all__ = ["PRESETS", "Cell", "Lab", "Preset"]
+__all__ = ["Cell", "Lab"]
 
-
-@dataclass(frozen=True)
-class Preset:
-    """How much work a comparison takes.
-
-    Args:
-        name (str): What its figures are called.
-        protocol (Protocol): How networks are trained on sets within the budget.
-        whole (Protocol): How they are trained on the whole set.
-        steps (int, optional): Steps of every optimised method. (default: as published for each)
-        num_seeds (int): Runs of every method.
-    """
-
-    name: str
-    protocol: Protocol
-    whole: Protocol
-    steps: int | None
-    num_seeds: int
-
-
-# Ten clouds get the 1,000 steps that they get in the paper, so that no method is judged by networks
-# that have hardly been trained; 200 clouds get 5,000 instead of the paper's 12,500, and so does
-# the whole of ModelNet10.
-_CPU = replace(CPU, name="cpu-1000-steps", min_steps=1000)
-_CPU_WHOLE = replace(CPU, name="cpu-10-epochs", epochs=10)
-
-#: The presets by name.
-PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset("paper", PAPER, PAPER, None, 10),
-        Preset("cpu", _CPU, _CPU_WHOLE, 100, 3),
-        Preset("smoke", SMOKE, SMOKE, 2, 2),
-    )
-}
+# Why a run may fail and leave the others alone.
+_FAILURES = (FloatingPointError, MemoryError, torch.OutOfMemoryError)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a row of the table under one seed."""
+    """One run: a row of the table under one seed.
+
+    Args:
+        entry (Entry): The row.
+        backbone (str): The backbone that is trained.
+        ppc (int): The budget.
+        seed (int): The seed.
+        steps (int): The optimisation steps.
+        distilled_with (str, optional): The backbone that the set is made with, where it is another
+            one: the set is that of :attr:`source`. (default: the one that is trained)
+    """
 
     entry: Entry
     backbone: str
     ppc: int
     seed: int
     steps: int
+    distilled_with: str | None = None
+
+    @property
+    def source(self) -> Cell:
+        """The run that makes the set; this one, unless it takes that of another backbone."""
+        if self.distilled_with is None:
+            return self
+        return replace(self, backbone=self.distilled_with, distilled_with=None)
 
     def __str__(self) -> str:
-        return f"{self.entry.name}, PPC {self.ppc}, {self.backbone}, seed {self.seed}"
+        made = "" if self.distilled_with is None else f" from {self.distilled_with}"
+        return f"{self.entry.name}{made}, PPC {self.ppc}, {self.backbone}, seed {self.seed}"
 
 
 class Lab:
@@ -117,39 +104,67 @@ class Lab:
         self._runs = self.out / "runs.jsonl"
         #: Why runs failed, by what they are called.
         self.failures: dict[str, str] = {}
+        self._failed: dict[str, Exception] = {}
 
     def cells(
-        self, entries: Sequence[Entry], ppcs: Sequence[int], seeds: Sequence[int]
+        self,
+        entries: Sequence[Entry],
+        ppcs: Sequence[int],
+        seeds: Sequence[int],
+        backbones: Sequence[str] | None = None,
+        distill_with: Sequence[str] | None = None,
     ) -> Iterator[Cell]:
-        """The runs of a table, seed by seed, so that a first column is there soon."""
+        """The runs of a table, seed by seed, so that a first column is there soon.
+
+        Args:
+            entries (sequence of Entry): The rows.
+            ppcs (sequence of int): The budgets.
+            seeds (sequence of int): The seeds.
+            backbones (sequence of str, optional): The backbones that are trained. (default: all)
+            distill_with (sequence of str, optional): The backbones that sets are made with, each
+                set for all that are trained; a row that uses no network comes once. (default: the
+                one that is trained)
+
+        Raises:
+            ValueError: If a backbone is unknown or a PPC below one.
+        """
+        for name in (*(backbones or ()), *(distill_with or ())):
+            if name not in self.backbones:
+                known = ", ".join(self.backbones)
+                raise ValueError(f"a backbone must be one of {known}, got {name!r}")
         for seed in seeds:
-            for backbone in self.backbones:
+            for backbone in backbones or self.backbones:
                 for ppc in ppcs:
                     for entry in entries:
-                        if not isinstance(entry, Whole):
-                            steps = entry.steps(self.preset.steps)
-                            yield Cell(entry, backbone, check_int("ppc", ppc), seed, steps)
-                        elif ppc == ppcs[0]:  # It has no budget, and comes once.
-                            yield Cell(entry, backbone, 1, seed, 0)
+                        if isinstance(entry, Whole):
+                            if ppc == ppcs[0]:  # It has no budget, and comes once.
+                                yield Cell(entry, backbone, 1, seed, 0)
+                            continue
+                        steps = entry.steps(self.preset.steps)
+                        names = distill_with if distill_with and entry.uses_network else [backbone]
+                        for name in names:
+                            other = None if name == backbone else name
+                            yield Cell(entry, backbone, check_int("ppc", ppc), seed, steps, other)
 
     def run(self, cells: Iterable[Cell]) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
         A run that fails for want of memory or of a finite loss is noted in :attr:`failures` and
-        left out; it is tried again the next time.
+        left out, and so is what needs its set; it is tried again the next time.
 
         Raises:
             ValueError: If a set exceeds the storage of its PPC.
         """
         cells = list(cells)
+        self._failed.clear()
         with tqdm(cells, "Compare", unit="run") as bar:
             for cell in bar:
                 bar.set_postfix_str(str(cell))
                 try:
                     self._result(cell)
-                except (FloatingPointError, MemoryError, torch.OutOfMemoryError) as error:
+                except _FAILURES as error:
                     self.failures[str(cell)] = f"{type(error).__name__}: {error}"
-        known, identities = self._known(), [self._identity(cell) for cell in cells]
+        known, identities = self._known(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 
     def observation(self, backbone: str, seed: int) -> Observation:
@@ -163,23 +178,38 @@ class Lab:
         """Where the state of a run is kept until it is finished."""
         return self.out / "checkpoints" / f"{self._identity(cell)}.safetensors"
 
+    def synthetic(self, cell: Cell) -> SyntheticPointCloudDataset:
+        """The set of a run as it is kept; makes the run if either is not there yet."""
+        path = self._set_path(cell)
+        self._result(cell, again=not path.exists())
+        return SyntheticPointCloudDataset(path)
+
     def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
-        """Checks what a set stores, keeps it, and trains a network on it.
+        """Checks what a set stores, keeps it if it is new, and trains a network on it.
 
         Raises:
             ValueError: If it stores more than the budget.
         """
         budget = StorageBudget(self.bank.dense().size(1), self.bank.num_classes, cell.ppc)
         bits = budget.check(synthetic.parameterization)
-        path = self.out / "sets" / f"{self._identity(cell)}.safetensors"
-        synthetic.save(path)
+        path = self._set_path(cell)
+        if cell.distilled_with is None:
+            synthetic.save(path)
         figures = self._evaluate(cell, synthetic, self.preset.protocol)
         provenance = {k: v for k, v in synthetic.provenance.items() if k != "chosen"}
         own = {"bits": bits, "budget_bits": budget.bits, "set": f"sets/{path.name}"}
         return {**figures, **own, "provenance": provenance}
 
-    def judge_whole(self, cell: Cell) -> Figures:
-        """Trains a network on the whole set and keeps what it learned of every cloud."""
+    def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
+        """Trains a network on the whole set and keeps what it learned of every cloud.
+
+        With :obj:`num_points` it trains on so many points of every cloud, and keeps nothing.
+        """
+        if num_points is not None:
+            sampled = self.bank.farthest_points(num_points)
+            figures = self._evaluate(cell, sampled, self.preset.whole)
+            bits = StorageBudget(num_points, 1, len(sampled)).bits
+            return {**figures, "bits": bits, "budget_bits": None}
         path = self._observation_path(cell.backbone, cell.seed)
 
         def trainer(
@@ -222,7 +252,16 @@ class Lab:
         identity = self._identity(cell)
         if identity in self._known() and not again:
             return
-        figures = cell.entry.run(self, cell)
+        if identity in self._failed:  # Another run wants its set.
+            raise self._failed[identity]
+        try:
+            if cell.distilled_with is None:
+                figures = cell.entry.run(self, cell)
+            else:
+                figures = self.judge(cell, self.synthetic(cell.source))
+        except _FAILURES as error:
+            self._failed[identity] = type(error)(str(error))  # Without the frames of its trace.
+            raise
         machine = {"device": str(self.bank.device), "threads": torch.get_num_threads()}
         line = {"id": identity, **self._key(cell), **figures, **machine, "versions": versions()}
         self.out.mkdir(parents=True, exist_ok=True)
@@ -238,6 +277,8 @@ class Lab:
     def _key(self, cell: Cell) -> dict[str, Any]:
         """What makes a run the same run."""
         whole = isinstance(cell.entry, Whole)
+        # Only where it is another backbone, so that the runs of any comparison are found again.
+        made = {} if cell.distilled_with is None else {"distilled_with": cell.distilled_with}
         return {
             "source": self.source,
             "data": self._data,
@@ -249,6 +290,7 @@ class Lab:
             "steps": cell.steps,
             "protocol": None if whole else self.preset.protocol.to_dict(),
             "whole": self.preset.whole.to_dict() if whole or cell.entry.observes else None,
+            **made,
         }
 
     def _identity(self, cell: Cell) -> str:
@@ -266,6 +308,9 @@ class Lab:
                     continue
                 known[line["id"]] = line
         return known
+
+    def _set_path(self, cell: Cell) -> Path:
+        return self.out / "sets" / f"{self._identity(cell.source)}.safetensors"
 
     def _observation_path(self, backbone: str, seed: int) -> Path:
         cell = Cell(Whole("whole"), backbone, 1, seed, 0)

@@ -44,6 +44,10 @@ class Row:
         values = torch.tensor(self.accuracy, dtype=torch.float64)
         return float(values.std()) if len(values) > 1 else float("nan")
 
+    def __str__(self) -> str:
+        spread = f" ± {100 * self.std:.1f}" if len(self.accuracy) > 1 else ""
+        return f"{100 * self.mean:.1f}{spread}"
+
     def median(self, key: str) -> float | None:
         """The median of a figure over the runs that have it."""
         values = [run[key] for run in self.runs if run.get(key) is not None]
@@ -78,13 +82,12 @@ def markdown(rows: Sequence[Row]) -> str:
     for row in rows:
         first = row.runs[0]
         base, top = random.get((row.backbone, row.ppc)), whole.get(row.backbone)
-        spread = f" ± {100 * row.std:.1f}" if len(row.accuracy) > 1 else ""
         seconds, size = row.median("step_seconds"), row.median("step_bytes")
         cells = (
             row.method,
             "-" if row.ppc is None else str(row.ppc),
             row.backbone,
-            f"{100 * row.mean:.1f}{spread}",
+            str(row),
             str(len(row.accuracy)),
             "-" if base is None else f"{100 * (row.mean - base):+.1f}",
             "-" if top is None else f"{100 * (top - row.mean):.1f}",

@@ -1,0 +1,147 @@
+"""Sets that are made with one backbone and trained on by others: the matrix and its picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from torch_geometric_ddp.comparison.entries import Entry, Figures
+from torch_geometric_ddp.comparison.report import Row, summarize
+
+__all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
+
+
+@dataclass(frozen=True)
+class TransferRow:
+    """What every backbone learns from the sets of one method under one budget.
+
+    Args:
+        method (str): The method.
+        distilled_with (str, optional): The backbone that the sets were made with, none for a
+            method that uses no network.
+        ppc (int, optional): The budget, none for the whole set.
+        cells (dict): The runs of every backbone that was trained, by its name.
+    """
+
+    method: str
+    distilled_with: str | None
+    ppc: int | None
+    cells: dict[str, Row]
+
+    def __str__(self) -> str:
+        made = "" if self.distilled_with is None else f" from {self.distilled_with}"
+        return f"{self.method}{made}" + ("" if self.ppc is None else f", PPC {self.ppc}")
+
+
+def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[TransferRow]:
+    """Gathers runs by the sets that were trained on.
+
+    Args:
+        runs (iterable of dict): The lines of the runs, see :meth:`Lab.run`.
+        entries (sequence of Entry): What was compared; it gives the order of the methods.
+
+    Returns:
+        The rows, budget by budget and the whole set last.
+    """
+    methods = {entry.name: entry for entry in entries}
+    makers: dict[str | None, list[Figures]] = {}
+    for run in runs:
+        # A set that was made with the backbone that is trained has an ordinary run.
+        own = run["backbone"] if methods[run["method"]].uses_network else None
+        makers.setdefault(run.get("distilled_with", own), []).append(run)
+    rows: dict[tuple[str, str | None, int | None], TransferRow] = {}
+    for maker, group in makers.items():
+        for cell in summarize(group):
+            key = (cell.method, maker, cell.ppc)
+            rows.setdefault(key, TransferRow(*key, {})).cells[cell.backbone] = cell
+    order = list(methods)
+    return sorted(
+        rows.values(), key=lambda row: (row.ppc is None, row.ppc or 0, order.index(row.method))
+    )
+
+
+def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> str:
+    """A table of the accuracies in percent, a column for every backbone that is trained.
+
+    :obj:`-` stands for what was not run, and a number in brackets for the runs of a mean that has
+    fewer of them than others.
+
+    Args:
+        rows (sequence of TransferRow): The rows.
+        backbones (sequence of str): The columns.
+    """
+    head = ["method", "distilled with", "PPC", *backbones]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row, texts in zip(rows, _texts(rows, backbones), strict=True):
+        ppc = "-" if row.ppc is None else str(row.ppc)
+        cells = [row.method, row.distilled_with or "-", ppc, *(text or "-" for text in texts)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_transfer(
+    rows: Sequence[TransferRow],
+    backbones: Sequence[str],
+    path: str | os.PathLike[str] | None = None,
+    title: str = "",
+) -> Figure:
+    """Draws the matrix as a heat map with the accuracies in its cells.
+
+    What was not run is grey; a frame marks a set that was made with the backbone that is trained.
+
+    Args:
+        rows (sequence of TransferRow): The rows.
+        backbones (sequence of str): The columns.
+        path (str or path, optional): Where to save the picture, usually :obj:`*.png`.
+        title (str): What stands above it. (default: nothing)
+
+    Returns:
+        The figure.
+    """
+    texts = _texts(rows, backbones)
+    means = [[row.cells[b].mean if b in row.cells else np.nan for b in backbones] for row in rows]
+    values = 100 * np.array(means).reshape(len(rows), len(backbones))
+    size = (3.4 + 1.15 * len(backbones), 1.6 + 0.45 * max(1, len(rows)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    colors = colormaps["viridis"].with_extremes(bad="0.85")
+    image = axes.imshow(values, colors, vmin=0, vmax=100, aspect="auto")
+    for i, row in enumerate(rows):
+        for j, backbone in enumerate(backbones):
+            color = "white" if values[i, j] < 60 else "black"
+            axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=9, color=color)
+            if row.distilled_with == backbone:
+                frame = Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False, ec="red", lw=1.5)
+                axes.add_patch(frame)
+    axes.set_xticks(
+        range(len(backbones)), backbones, rotation=30, ha="left", rotation_mode="anchor"
+    )
+    axes.set_yticks(range(len(rows)), [str(row) for row in rows])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="accuracy %", pad=0.02)
+    figure.suptitle(title, fontsize=11)
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    return figure
+
+
+def _texts(rows: Sequence[TransferRow], backbones: Sequence[str]) -> list[list[str]]:
+    """What stands in every cell; nothing where nothing was run."""
+    most = max((len(cell.accuracy) for row in rows for cell in row.cells.values()), default=0)
+
+    def text(cell: Row | None) -> str:
+        if cell is None:
+            return ""
+        return str(cell) if len(cell.accuracy) == most else f"{cell} ({len(cell.accuracy)})"
+
+    return [[text(row.cells.get(backbone)) for backbone in backbones] for row in rows]
