@@ -44,8 +44,8 @@ def parse_args() -> argparse.Namespace:
         "--whole-points",
         type=int,
         metavar="N",
-        help="train on the whole set with N points of every cloud, for slow backbones; the row says "
-        "so, and the test clouds stay as they are",
+        help="train on the whole set with N points of every cloud, for slow backbones: a row that "
+        "says so; test clouds keep all points",
     )
     return parser.parse_args()
 
@@ -73,8 +73,9 @@ def main() -> None:
     rows = transfer_matrix(runs, entries)
     table = transfer_markdown(rows, args.backbones)
     heading = f"{source(args)}, preset {preset.name}, accuracy % of the backbone that is trained"
-    (args.out / "matrix.md").write_text(f"{heading}\n\n{table}")
-    plot_transfer(rows, args.backbones, args.out / "matrix.png", heading)
+    if rows:
+        (args.out / "matrix.md").write_text(f"{heading}\n\n{table}")
+        plot_transfer(rows, args.backbones, args.out / "matrix.png", heading)
     print(f"\n{heading}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
     print(table)
     for run, reason in lab.failures.items():

@@ -177,6 +177,15 @@ def test_batches_hold_all_clouds_in_order(max_points, sizes):
     assert torch.equal(torch.cat([batch.y for batch in batches]), bank.y)
 
 
+def test_farthest_points():
+    """Every cloud as the transform reduces it."""
+    bank = PointCloudBank.from_dataset(toy_set()).farthest_points(5)
+    want = PointCloudBank.from_dataset(toy_set(pre_transform=FarthestPointSample(5)))
+    assert torch.equal(bank.dense(), want.dense())
+    assert torch.equal(bank.y, want.y)
+    assert (bank.num_points, bank.class_names) == (5, want.class_names)
+
+
 def test_dense():
     pos = bank_of([2, 1]).dense()
     assert pos.shape == (3, 2, 3)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import TinyNet, toy_set
+from helpers import NormNet, TinyNet, toy_set
 
 from torch_geometric_ddp import SMOKE, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
@@ -19,10 +19,15 @@ from torch_geometric_ddp.comparison import (
     Whole,
     markdown,
     plot_comparison,
+    plot_transfer,
     summarize,
+    transfer_markdown,
+    transfer_matrix,
 )
 from torch_geometric_ddp.coreset import herding_coreset, observe, random_coreset
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.nn import BACKBONES
+from torch_geometric_ddp.transforms import FarthestPointSample
 
 WHOLE = replace(SMOKE, name="whole", epochs=3)
 PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
@@ -243,10 +248,199 @@ def test_learning_rate_of_ones_own():
     assert DDP.settings == SMALL
 
 
+# One backbone distils, others are trained #########################################################
+
+INITIAL = replace(ENTRIES["DDP-initial"], settings=SMALL)
+BOTH = {"Tiny": TinyNet, "Norm": NormNet}
+
+
+def transfer(out, entries, ppcs=(1,), seeds=(0,), backbones=None, distill_with=("Tiny",), **kwargs):
+    lab = Lab(toy_set(), toy_set(seed=1), out, kwargs.pop("preset", PRESET), BOTH, source="toy")
+    return lab, lab.run(lab.cells(entries, ppcs, seeds, backbones, distill_with))
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Which sets are optimised, in their order."""
+    names = []
+    original = Distilled.run
+
+    def counted(self, lab, cell):
+        names.append(str(cell))
+        return original(self, lab, cell)
+
+    monkeypatch.setattr(Distilled, "run", counted)
+    return names
+
+
+def test_identity_of_ordinary_runs_stays(tmp_path):
+    """Finished measurements are found again only if what makes a run the same run stays."""
+    lab = lab_of(tmp_path)
+    lab._data = {"train": "0" * 16, "test": "1" * 16}
+    smoke = {"name": "smoke", "epochs": 2, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005}
+    smoke |= {"batch_size": 8, "decay_after": 0.5, "decay": 0.1, "normalize": True, "min_steps": 0}
+    whole = smoke | {"name": "whole", "epochs": 3}
+    key = {"source": "toy", "data": lab._data, "method": "herding", "settings": {}}
+    key |= {"backbone": "Tiny", "ppc": 1, "seed": 0, "steps": 0, "protocol": smoke, "whole": whole}
+    herding, own, upper = lab.cells([ENTRIES["herding"], DDP, ENTRIES["whole"]], (1,), (0,))
+    assert lab._key(herding) == key
+    assert [lab._identity(cell) for cell in (herding, own, upper)] == [
+        "55e07e4f166262a5",
+        "b749af0d8650a1d3",
+        "bc8bc0eddde28822",
+    ]
+    # A set of the very backbone that is trained is an ordinary run.
+    (same,) = lab.cells([DDP], (1,), (0,), ["Tiny"], ["Tiny"])
+    assert same == own
+    other = replace(own, backbone="Norm", distilled_with="Tiny")
+    assert other.source == own
+    assert lab._key(other) == lab._key(own) | {"backbone": "Norm", "distilled_with": "Tiny"}
+
+
+def test_transferred_sets_are_those_of_their_source(tmp_path, monkeypatch):
+    """Bit for bit, whether they come from the memory or from the file; and so what they teach."""
+    seen = {}
+    original = Lab._evaluate
+
+    def noted(self, cell, train_set, *args):
+        seen[str(cell)] = torch.stack([data.pos for data in train_set])
+        return original(self, cell, train_set, *args)
+
+    monkeypatch.setattr(Lab, "_evaluate", noted)
+    entries = [ENTRIES["herding"], ENTRIES["SADM"], ENTRIES["PCC"], DDP]
+    _, runs = transfer(tmp_path, entries)
+    assert [(r["backbone"], r.get("distilled_with")) for r in runs] == (
+        [("Tiny", None)] * 4 + [("Norm", "Tiny")] * 4
+    )
+    for source, other in zip(runs[:4], runs[4:], strict=True):
+        name = other["method"]
+        ours, theirs = (
+            seen[f"{name}{made}, seed 0"] for made in (", PPC 1, Tiny", " from Tiny, PPC 1, Norm")
+        )
+        assert torch.equal(ours, theirs)
+        for key in ("method", "settings", "ppc", "seed", "steps", "set", "bits", "provenance"):
+            assert other[key] == source[key], key
+        stored = SyntheticPointCloudDataset(tmp_path / source["set"])
+        by_hand = evaluate(stored, toy_set(seed=1), NormNet, SMOKE, [0], progress=False)
+        assert other["accuracy"] == float(by_hand.accuracy)
+    assert len(list((tmp_path / "sets").iterdir())) == 4
+
+
+def test_no_set_is_made_twice(tmp_path, made):
+    """What a comparison has made is taken over, and a finished matrix makes nothing."""
+    ordinary = run(tmp_path, [ENTRIES["random"], DDP])
+    _, runs = transfer(tmp_path, [ENTRIES["random"], DDP])
+    assert made == ["DDP, PPC 1, Tiny, seed 0"]
+    assert runs[:2] == ordinary
+    text = (tmp_path / "runs.jsonl").read_text()
+    assert transfer(tmp_path, [ENTRIES["random"], DDP])[1] == runs
+    assert (tmp_path / "runs.jsonl").read_text() == text
+    # A second backbone to distil with: its own set, for both; random clouds stay as they are.
+    _, more = transfer(tmp_path, [ENTRIES["random"], DDP], distill_with=["Tiny", "Norm"])
+    assert made == ["DDP, PPC 1, Tiny, seed 0", "DDP, PPC 1, Norm, seed 0"]
+    assert len(more) == 6
+    assert len(lines(tmp_path)) == 6
+    assert [r for r in more if r in runs] == runs
+
+
+def test_source_that_is_not_trained_itself(tmp_path, made):
+    """The set is made by an ordinary run, which is not part of the matrix, and again if lost."""
+    lab, (found,) = transfer(tmp_path, [DDP], backbones=["Norm"])
+    assert (found["backbone"], found["distilled_with"]) == ("Norm", "Tiny")
+    assert made == ["DDP, PPC 1, Tiny, seed 0"]
+    source, other = lines(tmp_path)
+    assert (source["backbone"], other) == ("Tiny", found)
+    assert "distilled_with" not in source
+    (tmp_path / found["set"]).unlink()
+    (cell,) = lab.cells([DDP], (1,), (0,), ["Tiny"])
+    again = lab.synthetic(cell)
+    assert again.storage_bits == found["bits"]
+    assert len(made) == 2
+
+
+def test_failed_source_is_not_tried_for_every_backbone(tmp_path, made):
+    wild = replace(DDP, name="wild", settings={**SMALL, "anchor_lr": 1e38})
+    entries, preset = [wild, ENTRIES["random"]], replace(PRESET, steps=6)
+    for backbones in (["Tiny", "Norm"], ["Norm", "Tiny"]):
+        made.clear()
+        lab, runs = transfer(tmp_path, entries, backbones=backbones, preset=preset)
+        assert made == ["wild, PPC 1, Tiny, seed 0"]
+        assert [r["method"] for r in runs] == ["random", "random"]
+        assert sorted(lab.failures) == [
+            "wild from Tiny, PPC 1, Norm, seed 0",
+            "wild, PPC 1, Tiny, seed 0",
+        ]
+        assert len({*lab.failures.values()}) == 1
+    # The next time it is tried again.
+    lab.run(lab.cells([wild], (1,), (0,), ["Norm"], ["Tiny"]))
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("entry", [ENTRIES["random"], INITIAL, DDP], ids=str)
+def test_uses_network(tmp_path, entry):
+    """A row that uses none has the same set whatever the backbone, and one that does has not."""
+    lab, _ = transfer(tmp_path, [entry], distill_with=None)
+    sets = [lab.synthetic(cell)._data.pos for cell in lab.cells([entry], (1,), (0,))]
+    assert torch.equal(*sets) == (not entry.uses_network)
+
+
+def test_cells_of_a_matrix(tmp_path):
+    lab, _ = transfer(tmp_path, [])
+    entries = [ENTRIES["random"], INITIAL, DDP, ENTRIES["whole"]]
+    names = [str(c) for c in lab.cells(entries, (1, 2), (5,), ["Norm"], ["Tiny", "Norm"])]
+    assert names == [
+        "random, PPC 1, Norm, seed 5",
+        "DDP-initial, PPC 1, Norm, seed 5",
+        "DDP from Tiny, PPC 1, Norm, seed 5",
+        "DDP, PPC 1, Norm, seed 5",
+        "whole, PPC 1, Norm, seed 5",
+        "random, PPC 2, Norm, seed 5",
+        "DDP-initial, PPC 2, Norm, seed 5",
+        "DDP from Tiny, PPC 2, Norm, seed 5",
+        "DDP, PPC 2, Norm, seed 5",
+    ]
+    for wrong in ({"backbones": ["Huge"]}, {"distill_with": ["Huge"]}):
+        with pytest.raises(ValueError, match="one of Tiny, Norm, got 'Huge'"):
+            next(lab.cells(entries, (1,), (0,), **wrong))
+    cells = [*lab.cells([ENTRIES["random"]], (1,), (0,))]
+    assert len(lab.run(cells + cells)) == 2  # A run that is asked for twice counts once.
+
+
+def test_whole_set_at_fewer_points(tmp_path):
+    """It is another run, tested on the same clouds, and leaves what coresets know alone."""
+    lab = lab_of(tmp_path)
+    full, few = lab.run(lab.cells([ENTRIES["whole"], ENTRIES["whole"].at(8)], (1, 3), (0,)))
+    assert (few["method"], few["settings"]) == ("whole, 8 points", {"num_points": 8})
+    assert (few["num_points"], few["bits"], few["budget_bits"]) == (18 * 8, 18 * 8 * 96, None)
+    assert len(list((tmp_path / "observations").iterdir())) == 1
+    seen = observe(toy_set(), TinyNet, WHOLE, 0, progress=False)
+    assert torch.equal(lab.observation("Tiny", 0).features, seen.features)
+    sampled = toy_set(pre_transform=FarthestPointSample(8))
+    by_hand = evaluate(sampled, toy_set(seed=1), TinyNet, WHOLE, [0], progress=False)
+    assert few["accuracy"] == float(by_hand.accuracy)
+    assert few["id"] != full["id"]
+    with pytest.raises(ValueError, match="'num_points' must be at least 1, got 0"):
+        ENTRIES["whole"].at(0)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_learns_the_whole_set(tmp_path, name):
+    """And is observed; the last batch holds a single cloud."""
+    once = replace(SMOKE, epochs=1)
+    preset = Preset("once", once, once, 1, 1)
+    train, test = (toy_set(per_class=3, num_points=16, seed=seed) for seed in (0, 1))
+    lab = Lab(train, test, tmp_path, preset, {name: BACKBONES[name]})
+    (found,) = lab.run(lab.cells([ENTRIES["whole"]], (1,), (0,)))
+    assert (found["num_clouds"], found["epochs"]) == (9, 1)
+    features = lab.observation(name, 0).features
+    assert len(features) == 9
+    assert bool((features.std(dim=0) > 0).any())
+
+
 # Table and picture ################################################################################
 
 
-def made(method, accuracy, ppc=1, seed=0, **kwargs):
+def line_of(method, accuracy, ppc=1, seed=0, **kwargs):
     return {
         "method": method,
         "backbone": "Tiny",
@@ -262,12 +456,12 @@ def made(method, accuracy, ppc=1, seed=0, **kwargs):
 
 
 RUNS = [
-    made("random", 0.2),
-    made("random", 0.4, seed=1),
-    made("random", 0.5, ppc=3),
-    made("DDP", 0.6, steps=7, step_seconds=0.5, step_bytes=2_000_000),
-    made("DDP", 0.8, seed=1, steps=7, step_seconds=1.5, step_bytes=2_000_000),
-    made("whole", 0.9, budget_bits=None),
+    line_of("random", 0.2),
+    line_of("random", 0.4, seed=1),
+    line_of("random", 0.5, ppc=3),
+    line_of("DDP", 0.6, steps=7, step_seconds=0.5, step_bytes=2_000_000),
+    line_of("DDP", 0.8, seed=1, steps=7, step_seconds=1.5, step_bytes=2_000_000),
+    line_of("whole", 0.9, budget_bits=None),
 ]
 
 
@@ -318,3 +512,76 @@ def test_entry_of_ones_own(tmp_path):
     (found,) = run(tmp_path, [First("first")])
     assert found["method"] == "first"
     assert found["bits"] == found["budget_bits"]
+
+
+BY_A, BY_B = {"distilled_with": "A"}, {"distilled_with": "B"}
+MATRIX = [ENTRIES[name] for name in ("random", "SADM", "DDP", "whole")]
+
+
+def matrix():
+    """Two backbones distil, three are trained; some runs are missing."""
+    runs = []
+    for seed in (0, 1):
+        for backbone in ("A", "B", "C"):
+            add = {"backbone": backbone, "seed": seed}
+            runs.append(line_of("whole", 0.9, budget_bits=None, **add))
+            runs.append(
+                line_of("DDP", 0.7 + 0.1 * seed, **add, **({} if backbone == "A" else BY_A))
+            )
+            if (backbone, seed) != ("B", 1):
+                runs.append(line_of("DDP", 0.6, **add, **({} if backbone == "B" else BY_B)))
+            runs.append(line_of("DDP", 0.5, ppc=3, **add, **({} if backbone == "B" else BY_B)))
+            if backbone != "C":
+                runs.append(line_of("random", 0.2, **add))
+    return transfer_matrix(runs, MATRIX)
+
+
+def test_matrix_rows():
+    rows = matrix()
+    assert [str(row) for row in rows] == [
+        "random, PPC 1",
+        "DDP from A, PPC 1",
+        "DDP from B, PPC 1",
+        "DDP from B, PPC 3",
+        "whole",
+    ]
+    assert [list(row.cells) for row in rows] == [["A", "B"]] + [["A", "B", "C"]] * 4
+    assert rows[1].cells["C"].accuracy == [0.7, 0.7 + 0.1]
+    assert len(rows[2].cells["B"].accuracy) == 1
+    assert transfer_matrix([], MATRIX) == []
+
+
+def test_matrix_table():
+    assert transfer_markdown(matrix(), ["C", "A", "B"]).splitlines() == [
+        "| method | distilled with | PPC | C | A | B |",
+        "|---|---|---|---|---|---|",
+        "| random | - | 1 | - | 20.0 ± 0.0 | 20.0 ± 0.0 |",
+        "| DDP | A | 1 | 75.0 ± 7.1 | 75.0 ± 7.1 | 75.0 ± 7.1 |",
+        "| DDP | B | 1 | 60.0 ± 0.0 | 60.0 ± 0.0 | 60.0 (1) |",
+        "| DDP | B | 3 | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 ± 0.0 |",
+        "| whole | - | - | 90.0 ± 0.0 | 90.0 ± 0.0 | 90.0 ± 0.0 |",
+    ]
+
+
+def test_heat_map(tmp_path):
+    figure = plot_transfer(matrix(), ["C", "A", "B"], tmp_path / "new" / "matrix.png", "toy")
+    axes, bar = figure.axes
+    rows = [str(row) for row in matrix()]
+    assert [text.get_text() for text in axes.get_yticklabels()] == rows
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["C", "A", "B"]
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert len(texts) == 3 * 5
+    assert texts[0, 0] == ""
+    assert texts[1, 0] == "20.0 ± 0.0"
+    assert texts[2, 2] == "60.0 (1)"
+    values = axes.images[0].get_array()
+    assert values.mask.nonzero() == ([0], [0])  # Random clouds were not given to C.
+    assert values[1].tolist() == pytest.approx([75.0] * 3)
+    # Frames stand where the backbone that distilled is trained: A in the second column.
+    frames = [(round(p.get_x() + 0.47), round(p.get_y() + 0.45)) for p in axes.patches]
+    assert frames == [(1, 1), (2, 2), (2, 3)]
+    assert bar.get_ylabel() == "accuracy %"
+    assert figure.get_suptitle() == "toy"
+    assert (tmp_path / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="rows and columns, got 0 and 1"):
+        plot_transfer([], ["A"])

@@ -209,6 +209,44 @@ def test_compare_learning_rates_on_a_validation_split(tmp_path):
     assert compare(tmp_path, "--validate", "1.5").returncode != 0
 
 
+# cross_architecture.py ############################################################################
+
+
+def test_cross_architecture(tmp_path):
+    """A matrix of two backbones, which takes over what compare.py has made."""
+    data = ["--num-per-class", "4", "--num-points", "32", "--steps", "1", "--seeds", "0"]
+    first = start(*data, "--methods", "DDP", "--out", tmp_path, program="compare.py")
+    assert first.returncode == 0, first.stderr
+    sets = [path.name for path in (tmp_path / "sets").iterdir()]
+    two = ["--backbones", "PointNet2MSG", "PointNet", "--whole-points", "16"]
+    done = start(*data, *two, "--out", tmp_path, program="cross_architecture.py")
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    assert list(rows) == ["random", "SADM", "DDP", "whole, 16 points"]
+    assert [row[:2] for row in rows.values()] == [
+        ["-", "1"],
+        ["PointNet", "1"],
+        ["PointNet", "1"],
+        ["-", "-"],
+    ]
+    assert all(0 <= float(value) <= 100 for row in rows.values() for value in row[2:])
+    assert "| method | distilled with | PPC | PointNet2MSG | PointNet |" in done.stdout
+    assert "| DDP | PointNet | 1 |" in (tmp_path / "matrix.md").read_text()
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert len(runs) == 8
+    ddp = [run for run in runs if run["method"] == "DDP"]
+    assert [run["backbone"] for run in ddp] == ["PointNet", "PointNet2MSG"]
+    assert [run["set"] for run in ddp] == [f"sets/{sets[0]}"] * 2
+
+
+def test_cross_architecture_beyond_the_points(tmp_path):
+    args = ["--num-per-class", "2", "--num-points", "32", "--whole-points", "64"]
+    done = start(*args, "--out", tmp_path, program="cross_architecture.py")
+    assert done.returncode != 0
+    assert "--whole-points must lie in 1..32, got 64" in done.stderr
+
+
 # tune.py ##########################################################################################
 
 

@@ -104,11 +104,18 @@ def plot_transfer(
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: If there are no rows or no columns.
     """
+    if not rows or not backbones:
+        raise ValueError(
+            f"the matrix must have rows and columns, got {len(rows)} and {len(backbones)}"
+        )
     texts = _texts(rows, backbones)
     means = [[row.cells[b].mean if b in row.cells else np.nan for b in backbones] for row in rows]
-    values = 100 * np.array(means).reshape(len(rows), len(backbones))
-    size = (3.4 + 1.15 * len(backbones), 1.6 + 0.45 * max(1, len(rows)))
+    values = 100 * np.array(means)
+    size = (3.4 + 1.15 * len(backbones), 1.6 + 0.45 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     colors = colormaps["viridis"].with_extremes(bad="0.85")
