@@ -1,10 +1,12 @@
 """Pictures of clouds."""
 
+import numpy as np
 import pytest
 import torch
-from helpers import TinyNet, toy_set
+from helpers import TinyNet, TinySegmenter, toy_set
+from torch_geometric.data import Data
 
-from torch_geometric_ddp import distill
+from torch_geometric_ddp import ParametricShapes, distill
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.visualize import plot_clouds, plot_distilled
 
@@ -44,8 +46,12 @@ def test_grid_shows_no_more_than_there_is(synthetic):
 
 
 def test_class_with_fewer_real_clouds_than_columns(synthetic):
+    real = toy_set()[[0, 1, 2, 6, 7, 12]]
+    figure = plot_distilled(real, synthetic, num_anchors=1, num_morphs=1)
+    blanks = [[32] * 3, [32, 32, 0], [32, 0, 0]]
+    assert shown(figure) == [size for row in blanks for size in [*row, 15, 15]]
     figure = plot_distilled(toy_set(per_class=1), synthetic, num_anchors=1, num_morphs=1)
-    assert shown(figure) == [32, 0, 0, 15, 15] * 3
+    assert shown(figure) == [32, 15, 15] * 3
 
 
 def test_full_resolution():
@@ -102,3 +108,43 @@ def test_title_is_optional():
 def test_single_point_and_missing_cells():
     figure = plot_clouds([[torch.ones(1, 3)], []], ["a", "b"], ["x", "y"])
     assert shown(figure) == [1, 0, 0, 0]
+
+
+def colors_of(axis):
+    return axis.collections[0].get_facecolors()[:, :3]
+
+
+def test_parts_have_colors_of_their_own():
+    """The same part has one colour in a row, and two parts have two."""
+    rng = torch.Generator().manual_seed(0)
+    clouds = [torch.randn(12, 3, generator=rng) for _ in range(2)]
+    labels = [torch.arange(12) % 3 + 7, torch.full((12,), 9)]
+    figure = plot_clouds([clouds], ["row"], ["a", "b"], part_labels=[labels])
+    many, one = (colors_of(axis) for axis in figure.axes)
+    assert len(np.unique(many, axis=0)) == 3
+    assert len(np.unique(one, axis=0)) == 1
+    assert any(np.allclose(color, one[0]) for color in many)
+    with pytest.raises(ValueError, match="'part_labels' must have as many points as 'rows'"):
+        plot_clouds([clouds], ["row"], ["a", "b"], part_labels=[[labels[0], labels[1][:5]]])
+
+
+def test_labelled_set_is_drawn_by_category():
+    real = ParametricShapes(num_per_class=4, num_points=32, segmentation=True)
+    labelled = distill(
+        real, num_morphs=1, steps=0, task="segmentation", network=TinySegmenter, progress=False
+    )
+    figure = plot_distilled(real, labelled)
+    size = labelled[0].num_nodes
+    assert shown(figure) == [32, 32, 32, size, size, size, size, size] * 10
+    for row, name in enumerate(real.class_names):
+        cells = [colors_of(axis) for axis in figure.axes[8 * row : 8 * row + 8]]
+        found = np.unique(np.concatenate(cells), axis=0)
+        assert len(found) <= len(real.category_parts[name])
+        assert len(np.unique(cells[3], axis=0)) == len(labelled[5 * row].y.unique())
+
+
+def test_label_out_of_range(synthetic):
+    with pytest.raises(
+        ValueError, match=r"real cloud 0 must have one label in 0\.\.2, or a category"
+    ):
+        plot_distilled([Data(pos=torch.zeros(4, 3), y=torch.tensor([3]))], synthetic)

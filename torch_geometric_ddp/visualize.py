@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch_geometric.data import Data
 
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["plot_clouds", "plot_distilled"]
+
+# Twenty colours that can be told apart, and from white, the strong ones first.
+_PALETTE = torch.tensor(colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2])
 
 
 def plot_clouds(
@@ -24,8 +28,12 @@ def plot_clouds(
     title: str = "",
     azimuth: float = 35.0,
     elevation: float = 20.0,
+    part_labels: Sequence[Sequence[Tensor]] | None = None,
 ) -> Figure:
-    """Draws a grid of clouds, z up, seen from slightly above, nearer points darker.
+    """Draws a grid of clouds, z up, seen from slightly above.
+
+    Nearer points are darker; or, with :obj:`part_labels`, every part has a colour. The parts of a
+    row count from its lowest label up, so that the same part has the same colour in all of it.
 
     Args:
         rows (sequence of sequences of torch.Tensor): The clouds :obj:`[N, 3]`, row by row.
@@ -34,14 +42,20 @@ def plot_clouds(
         title (str): The title. (default: none)
         azimuth (float): The direction of the view about the up axis, in degrees.
         elevation (float): The height of the view above the horizon, in degrees.
+        part_labels (sequence of sequences of torch.Tensor, optional): The integer part :obj:`[N]`
+            of every point, for all the clouds, row by row. (default: none)
 
     Returns:
         The figure, to show or to save.
+
+    Raises:
+        ValueError: If there is not one part for every point.
     """
     height, width = len(rows), len(column_names)
     figure = Figure(figsize=(1.15 * width + 1.0, 1.15 * height + 0.8), layout="constrained")
     axes = figure.subplots(height, width, squeeze=False)
     view = _view(azimuth, elevation)
+    colors = None if part_labels is None else _colors(rows, part_labels)
     for i, clouds in enumerate(rows):
         for j in range(width):
             axis = axes[i][j]
@@ -56,9 +70,13 @@ def plot_clouds(
             pos = clouds[j].detach().cpu().double()
             pos = pos - pos.mean(dim=0)
             pos = pos / pos.norm(dim=1).max().clamp_min(1e-12) @ view.T
-            pos = pos[pos[:, 2].argsort(descending=True)]  # The nearest points last, on top.
-            size = 40.0 / len(pos) ** 0.5
-            axis.scatter(pos[:, 0], pos[:, 1], c=-pos[:, 2], s=size, cmap="viridis_r", lw=0)
+            order = pos[:, 2].argsort(descending=True)  # The nearest points last, on top.
+            x, y, depth = pos[order].T
+            style: dict[str, Any] = {"s": 40.0 / len(pos) ** 0.5, "lw": 0}
+            if colors is None:
+                axis.scatter(x, y, c=-depth, cmap="viridis_r", **style)
+            else:
+                axis.scatter(x, y, c=colors[i][j][order], **style)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
@@ -74,6 +92,9 @@ def plot_distilled(
 ) -> Figure:
     """Draws, for every class, a few real clouds, anchors and morphs.
 
+    Clouds in PyG's convention of ShapeNet, :obj:`Data(pos=[N, 3], y=[N], category=[1])`, are
+    drawn category by category, in the colours of their parts.
+
     Args:
         real_set (Dataset): The real set.
         synthetic (SyntheticPointCloudDataset): The distilled set.
@@ -84,33 +105,75 @@ def plot_distilled(
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: If a cloud has no label, or one that is out of range.
     """
-    bank = PointCloudBank.from_dataset(real_set)
-    parameterization = synthetic.parameterization
-    with torch.no_grad():
-        batch = parameterization()
-    clouds = batch.pos.view(-1, batch.num_points, 3)
-    is_morph = parameterization.is_morph()
-    y = batch.y.cpu()
-    rows = []
-    for label in range(synthetic.num_classes):
-        members = (bank.y == label).nonzero().flatten()[:num_real]
-        ends = bank.starts + bank.sizes
-        real = [bank.pos[bank.starts[i] : ends[i]] for i in members]
-        anchors = list(clouds[(y == label) & ~is_morph][:num_anchors])
-        morphs = list(clouds[(y == label) & is_morph][:num_morphs])
-        blank = [clouds.new_zeros(0, 3)]
-        real += blank * (num_real - len(real))
-        rows.append([*real, *anchors, *morphs])
-    num_anchors, num_morphs = len(anchors), len(morphs)
-    columns = ["real"] * num_real + ["anchor"] * num_anchors + ["morph"] * num_morphs
+    # Whatever split or subset this is, of the whole set it is known which clouds are morphs.
+    whole = SyntheticPointCloudDataset(synthetic.parameterization)
+    pairs = list(zip(whole, synthetic.parameterization.is_morph().tolist(), strict=True))
+    anchors = [data for data, is_morph in pairs if not is_morph]
+    morphs = [data for data, is_morph in pairs if is_morph]
+    kinds = [("real", real_set, num_real), ("anchor", anchors, num_anchors)]
+    kinds.append(("morph", morphs, num_morphs))
     source = synthetic.provenance.get("source", "")
     title = f"{source}, distilled by {synthetic.provenance.get('method', '?')}".lstrip(", ")
-    figure = plot_clouds(rows, synthetic.class_names, columns, title)
+    figure = _plot_kinds(kinds, synthetic.class_names, title)
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
     return figure
+
+
+def _plot_kinds(
+    kinds: Sequence[tuple[str, Iterable[Data], int]], names: Sequence[str], title: str
+) -> Figure:
+    """Draws the first clouds of each kind (its name, the clouds, how many), a row for a class."""
+    columns: list[str] = []
+    cells: list[list[Data]] = [[] for _ in names]
+    blank = Data(pos=torch.zeros(0, 3), y=torch.zeros(0, dtype=torch.long))
+    for kind, dataset, num in kinds:
+        found = _first(kind, dataset, num, names)
+        width = max(map(len, found))
+        columns += [kind] * width
+        for row, clouds in zip(cells, found, strict=True):
+            row += clouds + [blank] * (width - len(clouds))
+    rows = [[data.pos for data in row] for row in cells]
+    labelled = all("category" in data or data is blank for row in cells for data in row)
+    parts = [[data.y for data in row] for row in cells] if labelled else None
+    return plot_clouds(rows, names, columns, title, part_labels=parts)
+
+
+def _first(kind: str, dataset: Iterable[Data], num: int, names: Sequence[str]) -> list[list[Data]]:
+    """The first clouds of every class, or category."""
+    found: list[list[Data]] = [[] for _ in names]
+    for i, data in enumerate(dataset):
+        label = torch.as_tensor(data.category if "category" in data else data.y)
+        if label.numel() != 1 or not 0 <= int(label) < len(names):
+            raise ValueError(
+                f"{kind} cloud {i} must have one label in 0..{len(names) - 1}, or a category, got "
+                f"{label.tolist() if label.numel() == 1 else list(label.shape)}"
+            )
+        found[int(label)] += [data] * (len(found[int(label)]) < num)
+        if min(map(len, found)) >= num:
+            break
+    return found
+
+
+def _colors(
+    rows: Sequence[Sequence[Tensor]], part_labels: Sequence[Sequence[Tensor]]
+) -> list[Sequence[Tensor]]:
+    """The colours :obj:`[N, 3]` of the points of every cloud."""
+    sizes = [[len(cloud) for cloud in clouds] for clouds in rows]
+    given = [[len(label) for label in labels] for labels in part_labels]
+    if sizes != given:
+        raise ValueError(f"'part_labels' must have as many points as 'rows', {sizes}, got {given}")
+    colors = []
+    for labels, size in zip(part_labels, sizes, strict=True):
+        parts = torch.cat([label.cpu() for label in labels]) if labels else torch.zeros(0)
+        rank = parts.unique(return_inverse=True)[1]
+        colors.append(_PALETTE[rank % len(_PALETTE)].split(size))
+    return colors
 
 
 def _view(azimuth: float, elevation: float) -> Tensor:
