@@ -18,7 +18,7 @@ from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 __all__ = ["plot_clouds", "plot_distilled"]
 
 # Twenty colours that can be told apart, and from white, the strong ones first.
-_PALETTE = torch.tensor(colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2])
+_PALETTE = torch.tensor(colormaps["tab20"](list(range(0, 20, 2)) + list(range(1, 20, 2))))[:, :3]
 
 
 def plot_clouds(

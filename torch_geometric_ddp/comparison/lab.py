@@ -22,6 +22,7 @@ from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.comparison.entries import Entry, Figures, Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
+from torch_geometric_ddp.comparison.runs import RunLog
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.evaluate import Evaluation, Protocol, evaluate, fit
@@ -101,7 +102,7 @@ class Lab:
         self.bank.check_every_class()
         test = PointCloudBank.from_dataset(test_set)
         self._data = {"train": self.bank.sha256(), "test": test.sha256()}
-        self._runs = self.out / "runs.jsonl"
+        self._runs = RunLog(self.out / "runs.jsonl")
         #: Why runs failed, by what they are called.
         self.failures: dict[str, str] = {}
         self._failed: dict[str, Exception] = {}
@@ -164,7 +165,7 @@ class Lab:
                     self._result(cell)
                 except _FAILURES as error:
                     self.failures[str(cell)] = f"{type(error).__name__}: {error}"
-        known, identities = self._known(), dict.fromkeys(map(self._identity, cells))
+        known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 
     def observation(self, backbone: str, seed: int) -> Observation:
@@ -190,7 +191,7 @@ class Lab:
         Raises:
             ValueError: If it stores more than the budget.
         """
-        budget = StorageBudget(self.bank.dense().size(1), self.bank.num_classes, cell.ppc)
+        budget = self.bank.budget(cell.ppc)
         bits = budget.check(synthetic.parameterization)
         path = self._set_path(cell)
         if cell.distilled_with is None:
@@ -250,7 +251,7 @@ class Lab:
 
     def _result(self, cell: Cell, again: bool = False) -> None:
         identity = self._identity(cell)
-        if identity in self._known() and not again:
+        if identity in self._runs.read() and not again:
             return
         if identity in self._failed:  # Another run wants its set.
             raise self._failed[identity]
@@ -264,14 +265,7 @@ class Lab:
             raise
         machine = {"device": str(self.bank.device), "threads": torch.get_num_threads()}
         line = {"id": identity, **self._key(cell), **figures, **machine, "versions": versions()}
-        self.out.mkdir(parents=True, exist_ok=True)
-        with open(self._runs, "ab+") as file:
-            # A line that was torn off ends here, so that it does not take this one with it.
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-            newline = b"" if file.read(1) in (b"", b"\n") else b"\n"
-            file.write(newline + json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._runs.append(line)
         self.checkpoint(cell).unlink(missing_ok=True)
 
     def _key(self, cell: Cell) -> dict[str, Any]:
@@ -296,18 +290,6 @@ class Lab:
     def _identity(self, cell: Cell) -> str:
         text = json.dumps(self._key(cell), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _known(self) -> dict[str, Figures]:
-        """The lines that are there, the last one of every run; torn lines are left out."""
-        known = {}
-        if self._runs.exists():
-            for text in self._runs.read_text().splitlines():
-                try:
-                    line = json.loads(text)
-                except json.JSONDecodeError:
-                    continue
-                known[line["id"]] = line
-        return known
 
     def _set_path(self, cell: Cell) -> Path:
         return self.out / "sets" / f"{self._identity(cell.source)}.safetensors"
