@@ -1,14 +1,15 @@
 """Pictures of clouds."""
 
-import numpy as np
 import pytest
 import torch
 from helpers import TinyNet, TinySegmenter, toy_set
+from matplotlib.colors import to_rgba
 from torch_geometric.data import Data
 
-from torch_geometric_ddp import ParametricShapes, distill
+from torch_geometric_ddp import distill
 from torch_geometric_ddp.coreset import random_coreset
-from torch_geometric_ddp.visualize import plot_clouds, plot_distilled
+from torch_geometric_ddp.datasets import ParametricShapes
+from torch_geometric_ddp.visualize import _plot_kinds, _view, plot_clouds, plot_distilled
 
 
 @pytest.fixture(scope="module")
@@ -110,41 +111,140 @@ def test_single_point_and_missing_cells():
     assert shown(figure) == [1, 0, 0, 0]
 
 
-def colors_of(axis):
-    return axis.collections[0].get_facecolors()[:, :3]
+# Parts ############################################################################################
+
+
+def colors(axis):
+    """The colour of every point that a cell shows, by its place."""
+    (points,) = axis.collections
+    points.update_scalarmappable()
+    places = points.get_offsets().data.round(5).tolist()
+    return dict(zip(map(tuple, places), map(tuple, points.get_facecolors()), strict=True))
+
+
+def labelled(category, num_points=12, seed=0, parts=(7, 3)):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.tensor(parts).repeat(num_points)[:num_points]
+    pos = torch.randn(num_points, 3, generator=generator)
+    return Data(pos=pos, y=y, category=torch.tensor([category]))
 
 
 def test_parts_have_colors_of_their_own():
-    """The same part has one colour in a row, and two parts have two."""
-    rng = torch.Generator().manual_seed(0)
-    clouds = [torch.randn(12, 3, generator=rng) for _ in range(2)]
-    labels = [torch.arange(12) % 3 + 7, torch.full((12,), 9)]
-    figure = plot_clouds([clouds], ["row"], ["a", "b"], part_labels=[labels])
-    many, one = (colors_of(axis) for axis in figure.axes)
-    assert len(np.unique(many, axis=0)) == 3
-    assert len(np.unique(one, axis=0)) == 1
-    assert any(np.allclose(color, one[0]) for color in many)
-    with pytest.raises(ValueError, match="'part_labels' must have as many points as 'rows'"):
-        plot_clouds([clouds], ["row"], ["a", "b"], part_labels=[[labels[0], labels[1][:5]]])
+    clouds = [labelled(0, seed=seed) for seed in range(2)]
+    clouds.append(labelled(0, seed=2, parts=(3,)))
+    pos, y = [data.pos for data in clouds], [data.y for data in clouds]
+    figure = plot_clouds([pos], ["row"], list("abc"), part_labels=[y])
+    plain = plot_clouds([pos], ["row"], list("abc"))
+    seen = [colors(axis) for axis in figure.axes]
+    view = _view(35.0, 20.0)
+    for found, cloud, labels in zip(seen, pos, y, strict=True):
+        centred = cloud.double() - cloud.double().mean(dim=0)
+        places = (centred / centred.norm(dim=1).max() @ view.T)[:, :2].numpy().round(5)
+        for place, label in zip(places, labels, strict=True):
+            # The lowest label of the row has the first colour, in every cloud.
+            assert found[tuple(place.tolist())] == to_rgba(
+                "tab:blue" if label == 3 else "tab:orange"
+            )
+    assert [set(cell) for cell in seen] == [set(colors(axis)) for axis in plain.axes]
+
+
+def test_every_row_counts_its_parts_from_the_first_color():
+    clouds = [[labelled(0, parts=(0, 1))], [labelled(1, parts=(40, 41, 44))]]
+    pos = [[data.pos for data in row] for row in clouds]
+    parts = [[data.y for data in row] for row in clouds]
+    figure = plot_clouds(pos, ["a", "b"], ["c"], part_labels=parts)
+    first, second = (set(colors(axis).values()) for axis in figure.axes)
+    assert first == {to_rgba("tab:blue"), to_rgba("tab:orange")}
+    assert second == first | {to_rgba("tab:green")}
+
+
+def test_many_parts_differ_from_each_other_and_from_white():
+    data = labelled(0, 21, parts=range(21))
+    figure = plot_clouds([[data.pos]], ["a"], ["b"], part_labels=[[data.y]])
+    found = torch.tensor(sorted(set(colors(figure.axes[0]).values())))[:, :3]
+    assert len(found) == 20  # Then they come again.
+    assert torch.pdist(found).min() > 0.09  # Of 1.7 from black to white.
+    assert torch.cdist(found, found.new_ones(1, 3)).min() > 0.2
+
+
+def test_empty_cells_and_rows_of_parts():
+    data, none = labelled(0), torch.zeros(0, dtype=torch.long)
+    rows = [[data.pos, torch.zeros(0, 3)], []]
+    figure = plot_clouds(rows, ["a", "b"], ["x", "y"], part_labels=[[data.y, none], []])
+    assert shown(figure) == [12, 0, 0, 0]
+
+
+@pytest.mark.parametrize("parts", [[], [[]], [[torch.zeros(11)]], [[torch.zeros(12)] * 2]])
+def test_wrong_number_of_parts(parts):
+    with pytest.raises(ValueError, match=r"'part_labels' of row 0 must have \[12\] points, got"):
+        plot_clouds([[labelled(0).pos]], ["a"], ["b"], part_labels=parts)
+
+
+def test_kinds_of_labelled_clouds():
+    real = [labelled(i % 2, 9 + i, i, parts=(2 * (i % 2), 2 * (i % 2) + 1)) for i in range(5)]
+    anchors = [labelled(i, 5, parts=(2 * i + 1,)) for i in range(2)]
+    figure = _plot_kinds([("real", real, 2), ("anchor", anchors, 3)], ["mug", "cap"], "title")
+    assert shown(figure) == [9, 11, 5, 10, 12, 5]
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["real", "real", "anchor"]
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["mug", "cap"]
+    for i in (2, 5):  # The second part of each category.
+        assert set(colors(figure.axes[i]).values()) == {to_rgba("tab:orange")}
+
+
+def test_kinds_without_parts_are_shaded_by_depth():
+    mixed = [("real", [labelled(0)], 1), ("anchor", [Data(pos=torch.rand(4, 3), y=0)], 1)]
+    figure = _plot_kinds(mixed, ["mug"], "")
+    assert shown(figure) == [12, 4]
+    assert len(set(colors(figure.axes[0]).values())) > 2  # The number of its parts.
+
+
+def test_only_as_many_clouds_are_read_as_are_shown():
+    def clouds():
+        yield from (labelled(i % 2) for i in range(4))
+        raise AssertionError("read on")
+
+    assert shown(_plot_kinds([("real", clouds(), 2)], ["a", "b"], "")) == [12] * 4
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            Data(pos=torch.rand(3, 3), y=torch.zeros(3).long()),
+            r"one label in 0..1, or a category, got 3 labels",
+        ),
+        (Data(pos=torch.rand(3, 3), y=torch.tensor([2])), r"one label in 0..1, .* got 2"),
+        (Data(pos=torch.rand(3, 3)), "one label in 0..1, or a category, got 0 labels"),
+        (labelled(-1), r"one label in 0..1, .* got -1"),
+    ],
+)
+def test_clouds_without_a_row(data, message):
+    with pytest.raises(ValueError, match=f"real cloud 1 must have {message}"):
+        _plot_kinds([("real", [labelled(0), data], 2)], ["a", "b"], "")
 
 
 def test_labelled_set_is_drawn_by_category():
     real = ParametricShapes(num_per_class=4, num_points=32, segmentation=True)
-    labelled = distill(
+    synthetic = distill(
         real, num_morphs=1, steps=0, task="segmentation", network=TinySegmenter, progress=False
     )
-    figure = plot_distilled(real, labelled)
-    size = labelled[0].num_nodes
+    figure = plot_distilled(real, synthetic)
+    size = synthetic[0].num_nodes
     assert shown(figure) == [32, 32, 32, size, size, size, size, size] * 10
     for row, name in enumerate(real.class_names):
-        cells = [colors_of(axis) for axis in figure.axes[8 * row : 8 * row + 8]]
-        found = np.unique(np.concatenate(cells), axis=0)
-        assert len(found) <= len(real.category_parts[name])
-        assert len(np.unique(cells[3], axis=0)) == len(labelled[5 * row].y.unique())
+        cells = [set(colors(axis).values()) for axis in figure.axes[8 * row : 8 * row + 8]]
+        assert len(set.union(*cells)) <= len(real.category_parts[name])
+        assert len(cells[3]) == len(synthetic[5 * row].y.unique())
 
 
-def test_label_out_of_range(synthetic):
-    with pytest.raises(
-        ValueError, match=r"real cloud 0 must have one label in 0\.\.2, or a category"
-    ):
-        plot_distilled([Data(pos=torch.zeros(4, 3), y=torch.tensor([3]))], synthetic)
+def test_picture_of_parametric_shapes(tmp_path):
+    from matplotlib.image import imread
+
+    dataset = ParametricShapes(num_per_class=2, num_points=64, segmentation=True)
+    figure = _plot_kinds([("real", dataset, 2)], dataset.class_names, "parts")
+    assert shown(figure) == [64] * 20
+    figure.savefig(tmp_path / "a.png", dpi=60)
+    pixels = torch.from_numpy(imread(tmp_path / "a.png")[..., :3])
+    for name in ("tab:blue", "tab:orange", "tab:green", "tab:red"):
+        near = (pixels - torch.tensor(to_rgba(name)[:3])).norm(dim=-1) < 0.1
+        assert near.float().mean() > 0.0005, name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib import colormaps
@@ -18,7 +18,7 @@ from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 __all__ = ["plot_clouds", "plot_distilled"]
 
 # Twenty colours that can be told apart, and from white, the strong ones first.
-_PALETTE = torch.tensor(colormaps["tab20"](list(range(0, 20, 2)) + list(range(1, 20, 2))))[:, :3]
+_PALETTE = torch.from_numpy(colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)]))
 
 
 def plot_clouds(
@@ -72,11 +72,11 @@ def plot_clouds(
             pos = pos / pos.norm(dim=1).max().clamp_min(1e-12) @ view.T
             order = pos[:, 2].argsort(descending=True)  # The nearest points last, on top.
             x, y, depth = pos[order].T
-            style: dict[str, Any] = {"s": 40.0 / len(pos) ** 0.5, "lw": 0}
+            size = len(pos) ** -0.5
             if colors is None:
-                axis.scatter(x, y, c=-depth, cmap="viridis_r", **style)
-            else:
-                axis.scatter(x, y, c=colors[i][j][order], **style)
+                axis.scatter(x, y, c=-depth, s=40 * size, cmap="viridis_r", lw=0)
+            else:  # Larger, so that near parts hide those behind them.
+                axis.scatter(x, y, c=colors[i][j][order], s=70 * size, lw=0)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
@@ -148,11 +148,12 @@ def _first(kind: str, dataset: Iterable[Data], num: int, names: Sequence[str]) -
     """The first clouds of every class, or category."""
     found: list[list[Data]] = [[] for _ in names]
     for i, data in enumerate(dataset):
-        label = torch.as_tensor(data.category if "category" in data else data.y)
+        label = torch.as_tensor(data.get("category", data.get("y", [])))
         if label.numel() != 1 or not 0 <= int(label) < len(names):
+            got = int(label) if label.numel() == 1 else f"{label.numel()} labels"
             raise ValueError(
                 f"{kind} cloud {i} must have one label in 0..{len(names) - 1}, or a category, got "
-                f"{label.tolist() if label.numel() == 1 else list(label.shape)}"
+                f"{got}"
             )
         found[int(label)] += [data] * (len(found[int(label)]) < num)
         if min(map(len, found)) >= num:
@@ -163,16 +164,15 @@ def _first(kind: str, dataset: Iterable[Data], num: int, names: Sequence[str]) -
 def _colors(
     rows: Sequence[Sequence[Tensor]], part_labels: Sequence[Sequence[Tensor]]
 ) -> list[Sequence[Tensor]]:
-    """The colours :obj:`[N, 3]` of the points of every cloud."""
-    sizes = [[len(cloud) for cloud in clouds] for clouds in rows]
-    given = [[len(label) for label in labels] for labels in part_labels]
-    if sizes != given:
-        raise ValueError(f"'part_labels' must have as many points as 'rows', {sizes}, got {given}")
+    """The colours :obj:`[N, 4]` of the points of every cloud."""
     colors = []
-    for labels, size in zip(part_labels, sizes, strict=True):
+    for i, (clouds, labels) in enumerate(zip_longest(rows, part_labels, fillvalue=())):
+        sizes, given = [len(cloud) for cloud in clouds], [len(label) for label in labels]
+        if sizes != given:
+            raise ValueError(f"'part_labels' of row {i} must have {sizes} points, got {given}")
         parts = torch.cat([label.cpu() for label in labels]) if labels else torch.zeros(0)
         rank = parts.unique(return_inverse=True)[1]
-        colors.append(_PALETTE[rank % len(_PALETTE)].split(size))
+        colors.append(_PALETTE[rank % len(_PALETTE)].split(sizes))
     return colors
 
 
