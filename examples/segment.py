@@ -71,6 +71,7 @@ def parse_args() -> argparse.Namespace:
     run.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
     run.add_argument("--protocol", choices=PROTOCOLS, help="training (shapes quick, else cpu)")
     run.add_argument("--min-steps", type=int, help="the least steps of training (shapes 200, 1000)")
+    run.add_argument("--train-lr", type=float, help="learning rate of training (the protocol's)")
     run.add_argument("--whole-epochs", type=int, help="epochs on the whole set (a fifth)")
     run.add_argument(
         "--eval-seeds", type=int, help="networks per set, from --seed on (shapes 2, 1)"
@@ -126,6 +127,8 @@ def main() -> None:
         network = partial(network, width=args.width)
     augment = RandomRotation() if args.rotate else None
     protocol = replace(PROTOCOLS[args.protocol], augment=augment, min_steps=args.min_steps)
+    if args.train_lr is not None:
+        protocol = replace(protocol, name=f"{protocol.name}, lr {args.train_lr}", lr=args.train_lr)
     whole_epochs = args.whole_epochs or max(1, protocol.epochs // 5)
     whole_protocol = replace(protocol, name=f"{protocol.name}-whole", epochs=whole_epochs)
 
