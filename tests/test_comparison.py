@@ -11,6 +11,7 @@ from helpers import NormNet, TinyNet, toy_set
 from torch_geometric_ddp import SMOKE, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
     ENTRIES,
+    PRESETS,
     Coreset,
     Distilled,
     Entry,
@@ -585,3 +586,13 @@ def test_heat_map(tmp_path):
     assert (tmp_path / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="rows and columns, got 0 and 1"):
         plot_transfer([], ["A"])
+
+
+def test_whole_sets_are_trained_as_long_as_distilled_ones():
+    """Also a whole set of few clouds, which would be no upper bound after ten epochs."""
+    preset = PRESETS["cpu"]
+    assert preset.whole.epochs_for(3991) == 10
+    distilled = 200 / preset.protocol.batch_size * preset.protocol.epochs_for(200)
+    for num in (100, 900, 3991):
+        steps = -(-num // preset.whole.batch_size) * preset.whole.epochs_for(num)
+        assert 0.9 * distilled <= steps <= 1.1 * distilled
