@@ -1,6 +1,7 @@
 """What the examples share: which data set, and what their programs call it."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,3 +76,23 @@ def load(args: argparse.Namespace):
     for dataset in sets:  # PyG keeps the labels of the classes, but not their names.
         dataset.class_names = folders
     return sets
+
+
+def print_sets(results, bits: dict[str, int], score: str) -> None:
+    """A row for every training set: its size, what it stores and what networks reach on it."""
+    print(f"\n| {'set':13} | {'clouds':>6} | {'points':>9} | {'bits':>12} | {score}")
+    print(f"|{'-' * 15}|{'-' * 8}|{'-' * 11}|{'-' * 14}|{'-' * 40}")
+    for name, result in results.items():
+        size = f"{result.num_clouds:6,} | {result.num_points:9,} | {bits[name]:12,}"
+        print(f"| {name:13} | {size} | {result}")
+
+
+def write_results(out: Path, results, bits: dict[str, int], **summary) -> None:
+    """Writes `results.json` and says what is in the folder."""
+    figures = {name: {"bits": bits[name], **result.to_dict()} for name, result in results.items()}
+    text = json.dumps({"results": figures, **summary}, indent=1)
+    (out / "results.json").write_text(text + "\n")
+    distilled, total = summary["distill_seconds"], summary["seconds"]
+    print(f"\nDistilled in {distilled:.0f} s, everything in {total:.0f} s.")
+    print(f"The set, its picture and the figures are in {out}/:")
+    print(*(f"  {path.name}" for path in sorted(out.iterdir())), sep="\n")

@@ -10,11 +10,10 @@ and a picture to the folder `--out`; a run that was interrupted goes on when it 
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
-from common import PROTOCOLS, add_data_arguments, load, source
+from common import PROTOCOLS, add_data_arguments, load, print_sets, source, write_results
 
 from torch_geometric_ddp import Evaluation, StorageBudget, distill, evaluate
 from torch_geometric_ddp.coreset import random_coreset
@@ -116,26 +115,15 @@ def main() -> None:
         results["whole set"] = run_evaluate("Whole", train_set, protocol=protocol.for_large_sets())
         whole = StorageBudget(budget.num_points, 1, len(train_set))
         bits["whole set"] = whole.bits
-    print_table(results, bits)
-    figures = {name: {"bits": bits[name], **result.to_dict()} for name, result in results.items()}
-    summary = {
-        "results": figures,
-        "provenance": synthetic.provenance,
-        "distill_seconds": distill_seconds,
-        "seconds": time.perf_counter() - start,
-    }
-    (args.out / "results.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print(f"\nDistilled in {distill_seconds:.0f} s, everything in {summary['seconds']:.0f} s.")
-    print(f"The set, its picture and the figures are in {args.out}/:")
-    print(*(f"  {path.name}" for path in sorted(args.out.iterdir())), sep="\n")
-
-
-def print_table(results: dict[str, Evaluation], bits: dict[str, int]) -> None:
-    print(f"\n| {'set':13} | {'clouds':>6} | {'points':>9} | {'bits':>12} | accuracy")
-    print(f"|{'-' * 15}|{'-' * 8}|{'-' * 11}|{'-' * 14}|{'-' * 40}")
-    for name, result in results.items():
-        size = f"{result.num_clouds:6,} | {result.num_points:9,} | {bits[name]:12,}"
-        print(f"| {name:13} | {size} | {result}")
+    print_sets(results, bits, "accuracy")
+    write_results(
+        args.out,
+        results,
+        bits,
+        provenance=synthetic.provenance,
+        distill_seconds=distill_seconds,
+        seconds=time.perf_counter() - start,
+    )
 
 
 if __name__ == "__main__":

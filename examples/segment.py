@@ -11,13 +11,12 @@ folder `--out`; a run that was interrupted goes on when it is started again.
 """
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from common import PROTOCOLS
+from common import PROTOCOLS, print_sets, write_results
 
 from torch_geometric_ddp import ParametricShapes, StorageBudget
 from torch_geometric_ddp.augment import RandomRotation
@@ -185,27 +184,20 @@ def main() -> None:
         num_points, num_classes = train_set[0].num_nodes, space.num_categories
         cloud = StorageBudget(num_points, num_classes, 1, space.label_bits)
         bits["whole set"] = cloud.bits * len(train_set) // num_classes
-    print_tables(results, bits)
-    figures = {name: {"bits": bits[name], **result.to_dict()} for name, result in results.items()}
-    summary = {
-        "results": figures,
-        "provenance": synthetic.provenance,
-        "resplit": args.resplit,
-        "distill_seconds": distill_seconds,
-        "seconds": time.perf_counter() - start,
-    }
-    (args.out / "results.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print(f"\nDistilled in {distill_seconds:.0f} s, everything in {summary['seconds']:.0f} s.")
-    print(f"The set, its picture and the figures are in {args.out}/:")
-    print(*(f"  {path.name}" for path in sorted(args.out.iterdir())), sep="\n")
+    print_sets(results, bits, "mIoU")
+    print_categories(results)
+    write_results(
+        args.out,
+        results,
+        bits,
+        provenance=synthetic.provenance,
+        resplit=args.resplit,
+        distill_seconds=distill_seconds,
+        seconds=time.perf_counter() - start,
+    )
 
 
-def print_tables(results: dict[str, PartEvaluation], bits: dict[str, int]) -> None:
-    print(f"\n| {'set':13} | {'clouds':>6} | {'points':>9} | {'bits':>12} | mIoU")
-    print(f"|{'-' * 15}|{'-' * 8}|{'-' * 11}|{'-' * 14}|{'-' * 40}")
-    for name, result in results.items():
-        size = f"{result.num_clouds:6,} | {result.num_points:9,} | {bits[name]:12,}"
-        print(f"| {name:13} | {size} | {result}")
+def print_categories(results: dict[str, PartEvaluation]) -> None:
     print(f"\n| {'category':13} | {' | '.join(f'{name:13}' for name in results)} |")
     print(f"|{'-' * 15}|{'|'.join('-' * 15 for _ in results)}|")
     columns = [100 * result.per_category.mean(dim=0) for result in results.values()]

@@ -152,9 +152,18 @@ class Evaluation:
         }
 
     def __str__(self) -> str:
-        spread = f" ± {100 * self.std:.1f}" if len(self.accuracy) > 1 else ""
-        count = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
-        return f"{100 * self.mean:.1f}{spread} % ({self.protocol.name} protocol, {count})"
+        return f"{percent(self.accuracy)} ({made_by(self.protocol, self.seeds)})"
+
+
+def percent(values: Tensor) -> str:
+    """The mean and, of several values, the sample standard deviation, in percent."""
+    spread = f" ± {100 * float(values.std()):.1f}" if len(values) > 1 else ""
+    return f"{100 * float(values.mean()):.1f}{spread} %"
+
+
+def made_by(protocol: Protocol, seeds: Sequence[int]) -> str:
+    """The protocol and the number of seeds, which every figure is read with."""
+    return f"{protocol.name} protocol, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
 
 
 #: Trains a network in place on clouds, by a protocol, with a seed and a bar that counts epochs.

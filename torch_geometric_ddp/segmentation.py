@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp.bank import PointCloudBank
-from torch_geometric_ddp.evaluate import PAPER, Protocol, fit, seed_list, train_and_score
+from torch_geometric_ddp.evaluate import (
+    PAPER,
+    Protocol,
+    fit,
+    made_by,
+    percent,
+    seed_list,
+    train_and_score,
+)
 from torch_geometric_ddp.iou import PartIoU, part_iou, restrict
 from torch_geometric_ddp.labelled_bank import LabelledBank
 from torch_geometric_ddp.nn import PointNetSegmentation
@@ -85,14 +93,8 @@ class PartEvaluation:
         }
 
     def __str__(self) -> str:
-        count = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
-        means = (f"{_percent(self.instance)} instance", f"{_percent(self.category)} class")
-        return f"{', '.join(means)} mIoU ({self.protocol.name} protocol, {count})"
-
-
-def _percent(values: Tensor) -> str:
-    spread = f" ± {100 * float(values.std()):.1f}" if len(values) > 1 else ""
-    return f"{100 * float(values.mean()):.1f}{spread} %"
+        means = f"{percent(self.instance)} instance, {percent(self.category)} class mIoU"
+        return f"{means} ({made_by(self.protocol, self.seeds)})"
 
 
 def evaluate_parts(
