@@ -135,7 +135,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
         axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
         axes.set_ylabel("accuracy %")
         axes.set_ylim(0, 105)
-        axes.set_title(f"{title} {backbone}".strip())
+        axes.set_title(f"{title}, {backbone}" if title else backbone)
         axes.spines[["top", "right"]].set_visible(False)
         if len(ppcs) > 1:
             axes.legend(frameon=False)
