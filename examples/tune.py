@@ -44,6 +44,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--seeds", type=int, default=1, help="runs of a trial, of which the mean")
     what.add_argument("--protocol", choices=PROTOCOLS, help="training (shapes quick, else cpu)")
     what.add_argument("--epochs", type=int, help="of the protocol, if not its own (shapes 60)")
+    what.add_argument("--min-steps", type=int, help="the least steps of training, for small sets")
     what.add_argument(
         "--objectives",
         type=lambda text: tuple(text.split(",")),
@@ -88,6 +89,9 @@ def parse_args() -> argparse.Namespace:
     if args.epochs:
         name = f"{args.protocol}, {args.epochs} epochs"
         args.training = replace(args.training, name=name, epochs=args.epochs)
+    if args.min_steps:
+        name = f"{args.training.name}, at least {args.min_steps} steps"
+        args.training = replace(args.training, name=name, min_steps=args.min_steps)
     if args.gpus:
         args.device = "cuda"
     return args

@@ -238,15 +238,16 @@ def test_selective_scan_is_the_plain_loop(length, device):
         torch.testing.assert_close(x, y)
 
 
-def test_selective_scan_of_blocks_is_that_of_the_whole(monkeypatch, device):
+@pytest.mark.parametrize("sizes", [(9, 1), (1, 1), (2, 1), (4, 2), (12, 4), (16, 16)])
+def test_selective_scan_of_blocks_and_chunks_is_that_of_the_whole(monkeypatch, device, sizes):
     inputs = scan_inputs(9, device, size=5)
-    whole = selective_scan.selective_scan(*inputs)
-    grads = torch.autograd.grad(whole.sum(), inputs)
-    for name in ("_CPU_STATES", "_STATES"):
-        monkeypatch.setattr(selective_scan, name, 2 * 16 * 8)
+    whole = scan_loop(*inputs)
+    grads = torch.autograd.grad(whole.square().sum(), inputs)
+    monkeypatch.setattr(selective_scan, "_sizes", lambda u, a: sizes)
+    monkeypatch.setattr(selective_scan, "_KEPT", 2 * 9 * 8)
     blocks = selective_scan.selective_scan(*inputs)
     torch.testing.assert_close(blocks, whole)
-    for x, y in zip(torch.autograd.grad(blocks.sum(), inputs), grads, strict=True):
+    for x, y in zip(torch.autograd.grad(blocks.square().sum(), inputs), grads, strict=True):
         torch.testing.assert_close(x, y)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,8 +15,8 @@ except (ImportError, OSError):  # Not installed, or built for another torch.
 
 __all__ = ["selective_scan"]
 
-# Numbers of a tensor of states at a time: on a CPU those that fit the cache.
-_CPU_STATES, _STATES = 1 << 21, 1 << 27
+# The most numbers of a tensor of states that a gradient needs, and those that fit a CPU's cache.
+_KEPT, _CACHED = 1 << 26, 1 << 17
 
 
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -28,11 +27,11 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
         h_t = \exp(\Delta_t a) \, h_{t-1} + \Delta_t u_t \, b_t, \qquad
         y_t = c_t^\top h_t, \qquad h_0 = 0
 
-    for each of :obj:`D` channels, with :obj:`S` states each. Chunks of about the root of the
-    length are scanned at once, then joined, so that there are twice as many steps as that root and
-    not as many as the length; the gradient is the same scan backwards, and recomputes the states
-    instead of keeping them. Where :obj:`mamba_ssm` is installed, its kernel is used on a GPU, in
-    single precision or lower.
+    for each of :obj:`D` channels, with :obj:`S` states each. On a CPU the states of a few steps at
+    a time stay in its cache. On a GPU chunks of about the root of the length are scanned at once,
+    then joined, so that there are twice as many steps as that root and not as many as the length.
+    The gradient is the same scan backwards, and recomputes the states instead of keeping them.
+    Where :obj:`mamba_ssm` is installed, its kernel is used on a GPU, in single precision or lower.
 
     Args:
         u (torch.Tensor): The sequences :obj:`[B, T, D]`.
@@ -46,75 +45,118 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
     """  # noqa: D205
     if _has_kernel(u):
         return selective_scan_fn(u.mT, delta.mT, a, b.mT, c.mT).mT
-    length = u.size(1)
-    chunk = 1 << (length.bit_length() - 1) // 2
-    if length % chunk:  # Steps of length zero at the end, which nobody sees.
-        u, delta, b, c = (F.pad(x, (0, 0, 0, -length % chunk)) for x in (u, delta, b, c))
-    return _SelectiveScan.apply(u, delta, a, b, c, chunk)[:, :length]
+    # Time comes first, so that the states of a step lie together.
+    sequences = [x.transpose(0, 1) for x in (u, delta, b, c)]
+    num = max(1, _KEPT // max(1, u.size(1) * a.numel()))
+    parts = zip(*(x.split(num, dim=1) for x in sequences), strict=True)
+    return torch.cat([_scan_some(*part, a) for part in parts], dim=1).transpose(0, 1)
 
 
 def _has_kernel(u: Tensor) -> bool:
     return selective_scan_fn is not None and u.is_cuda and u.dtype != torch.float64
 
 
+def _scan_some(u: Tensor, delta: Tensor, b: Tensor, c: Tensor, a: Tensor) -> Tensor:
+    block, chunk = _sizes(u, a)
+    length, lack = len(u), -len(u) % block
+    if lack:  # Steps of length zero at the end, which nobody sees.
+        u, delta, b, c = (F.pad(x, (0, 0, 0, 0, 0, lack)) for x in (u, delta, b, c))
+    return _SelectiveScan.apply(u, delta, a, b, c, block, chunk)[:length]
+
+
+def _sizes(u: Tensor, a: Tensor) -> tuple[int, int]:
+    """The steps that are held at a time, and of these the steps that are scanned at once."""
+    length = max(1, len(u))
+    if u.device.type == "cpu":
+        return max(1, min(length, _CACHED // max(1, u.size(1) * a.numel()))), 1
+    chunk = 1 << (length.bit_length() - 1) // 2
+    return length + -length % chunk, chunk
+
+
 class _SelectiveScan(torch.autograd.Function):
+    """The scan of sequences :obj:`[T, B, *]`, a block of steps at a time."""
+
     @staticmethod
     def forward(
-        ctx: Any, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int
+        ctx: Any, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, block: int, chunk: int
     ) -> Tensor:
         ctx.save_for_backward(u, delta, a, b, c)
-        ctx.chunk = chunk
-        out = torch.empty_like(u)
-        for i in _blocks(u, a):
-            h = _states(u[i], delta[i], a, b[i], chunk)[1]
-            out[i] = torch.matmul(h, c[i][..., None])[..., 0]
+        ctx.block, ctx.chunk = block, chunk
+        out, last = torch.empty_like(u), None
+        for t in _blocks(u, block):
+            h = _states(u[t], delta[t], a, b[t], chunk, last)
+            torch.matmul(h, c[t][..., None], out=out[t][..., None])
+            last = h[-1]
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, delta, a, b, c = ctx.saved_tensors
-        d_u, d_delta, d_a, d_b, d_c = (torch.empty_like(x) for x in (u, delta, a, b, c))
-        d_a.zero_()
-        for i in _blocks(u, a):
-            decay, h = _states(u[i], delta[i], a, b[i], ctx.chunk)
-            d_c[i] = torch.matmul(grad[i][:, :, None], h)[:, :, 0]
-            d_h = grad[i][..., None] * c[i][:, :, None]
+        d_u, d_delta, d_b, d_c = (torch.empty_like(x) for x in (u, delta, b, c))
+        # The states at every step and before the first.
+        h = u.new_empty(len(u) + 1, *u.shape[1:], a.size(1))
+        h[0] = 0
+        for t in _blocks(u, ctx.block):
+            now = h[t.start + 1 : t.stop + 1]
+            _states(u[t], delta[t], a, b[t], ctx.chunk, h[t.start], out=now)
+        d_rate, passed = torch.zeros_like(h[0]), torch.zeros_like(h[0])
+        ones = a.new_ones(a.size(1))
+        for t in reversed(_blocks(u, ctx.block)):
+            before, now = h[t], h[t.start + 1 : t.stop + 1]
+            decay = _decay(delta[t], a)
+            torch.matmul(grad[t][:, :, None], now, out=d_c[t][:, :, None])
+            d_h = grad[t][..., None] * c[t][:, :, None]
+            d_h[-1] += passed
             # What a state passes on, it gets back from the next.
-            _scan_(decay.roll(-1, dims=1), d_h, ctx.chunk, reverse=True)
-            d_step = torch.matmul(d_h, b[i][..., None])[..., 0]
-            d_b[i] = torch.matmul((delta[i] * u[i])[:, :, None], d_h)[:, :, 0]
-            d_u[i] = d_step * delta[i]
-            d_delta[i] = d_step * u[i]
-            d_rate = d_h[:, 1:].mul_(h[:, :-1]).mul_(decay[:, 1:])
-            d_delta[i, 1:] += (d_rate * a).sum(dim=-1)
-            d_a += (d_rate * delta[i][:, 1:, :, None]).sum(dim=(0, 1))
-        return d_u, d_delta, d_a, d_b, d_c, None
+            if len(decay) > 1:
+                _scan_(decay.roll(-1, dims=0), d_h, ctx.chunk, reverse=True)
+            d_step = torch.matmul(d_h, b[t][..., None])[..., 0]
+            torch.matmul((delta[t] * u[t])[:, :, None], d_h, out=d_b[t][:, :, None])
+            torch.mul(d_step, delta[t], out=d_u[t])
+            d_h *= decay
+            passed = d_h[0].clone()
+            d_h *= before
+            torch.addcmul(torch.matmul(d_h * a, ones), d_step, u[t], out=d_delta[t])
+            d_rate += d_h.mul_(delta[t][..., None]).sum(dim=0)
+        return d_u, d_delta, d_rate.sum(dim=0), d_b, d_c, None, None
 
 
-def _blocks(u: Tensor, a: Tensor) -> Iterator[slice]:
-    states = _CPU_STATES if u.device.type == "cpu" else _STATES
-    step = max(1, states // (u.size(1) * a.numel()))
-    return (slice(i, i + step) for i in range(0, len(u), step))
+def _blocks(u: Tensor, block: int) -> list[slice]:
+    return [slice(i, i + block) for i in range(0, len(u), block)]
 
 
-def _states(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """The factors between the states and the states, both :obj:`[B, T, D, S]`."""
-    decay = (delta[..., None] * a).exp_()
-    h = (delta * u)[..., None] * b[:, :, None]
-    _scan_(decay.clone(), h, chunk)
-    return decay, h
+def _decay(delta: Tensor, a: Tensor) -> Tensor:
+    return (delta[..., None] * a).exp_()
+
+
+def _states(
+    u: Tensor,
+    delta: Tensor,
+    a: Tensor,
+    b: Tensor,
+    chunk: int,
+    last: Tensor | None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The states :obj:`[T, B, D, S]` of some steps, which follow the last state before them."""
+    decay = _decay(delta, a)
+    h = torch.mul((delta * u)[..., None], b[:, :, None], out=out)
+    if last is not None:
+        h[0].addcmul_(decay[0], last)
+    _scan_(decay, h, chunk)
+    return h
 
 
 def _scan_(decay: Tensor, h: Tensor, chunk: int, reverse: bool = False) -> None:
     """Turns what comes in at every step into the states, in place; uses up the factors."""
-    decay, h = (x.unflatten(1, (-1, chunk)) for x in (decay, h))
+    decay, h = (x.unflatten(0, (-1, chunk)) for x in (decay, h))
     back, last = (1, 0) if reverse else (-1, -1)
     for j in _steps(chunk, reverse):
-        h[:, :, j].addcmul_(decay[:, :, j], h[:, :, j + back])
-        decay[:, :, j].mul_(decay[:, :, j + back])
-    for k in _steps(h.size(1), reverse):
-        h[:, k].addcmul_(decay[:, k], h[:, k + back, last].unsqueeze(1))
+        h[:, j].addcmul_(decay[:, j], h[:, j + back])
+        decay[:, j].mul_(decay[:, j + back])
+    for k in _steps(len(h), reverse):
+        h[k].addcmul_(decay[k], h[k + back, last])
 
 
 def _steps(num: int, reverse: bool) -> range:

@@ -45,7 +45,7 @@ class Objective:
         seeds (sequence of int): The seeds; each stands for a draw, a distillation and a network.
         protocol (Protocol): How the networks are trained.
         looks (sequence of float): Shares of the steps at which the first seed is trained on for a
-            quarter of the epochs, for the pruner.
+            quarter of the training, for the pruner.
         objectives (sequence of str): What is returned, of :obj:`accuracy` (the mean over the
             seeds), :obj:`bits` (what is stored) and :obj:`seconds` (of a distillation).
         method (callable): Makes the method from the settings.
@@ -114,7 +114,8 @@ class Objective:
         self, synthetic: SyntheticPointCloudDataset, seed: int, share: float = 1.0
     ) -> float:
         epochs = max(1, round(share * self.protocol.epochs))
-        protocol = replace(self.protocol, epochs=epochs)
+        least = round(share * self.protocol.min_steps)
+        protocol = replace(self.protocol, epochs=epochs, min_steps=least)
         device = self.real.device
         return evaluate(
             synthetic, self.held, self.network, protocol, [seed], device, progress=False
