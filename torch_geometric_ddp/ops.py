@@ -201,7 +201,9 @@ def uniformity_score(pos: Tensor, k: int = 16) -> Tensor:
     dist = dist if dist.dtype == torch.float64 else dist.float()
     mean = dist.mean(dim=-1)
     # The published code adds 1e-8 to the mean, which is below the rounding of any real cloud.
-    score = dist.std(dim=-1) / mean.clamp_min(1e-8)
+    # Many times as fast on a CPU as Tensor.std of so few numbers.
+    std = torch.linalg.vector_norm(dist - mean[..., None], dim=-1) / (k - 1) ** 0.5
+    score = std / mean.clamp_min(1e-8)
     return score.mean(dim=-1).to(pos.dtype)
 
 
@@ -274,6 +276,14 @@ def _blocks(pos: Tensor) -> tuple[Tensor, ...]:
     return pos.detach().split(max(1, _BLOCK_POINTS // pos.size(1)))
 
 
+def _farthest(dist: Tensor) -> Tensor:
+    """The first of the largest distances in every row, :obj:`[B, 1]`."""
+    if dist.device.type != "cpu":
+        return dist.argmax(dim=1, keepdim=True)
+    # NumPy's search takes a tenth of the time.
+    return torch.from_numpy(dist.numpy().argmax(axis=1, keepdims=True))
+
+
 class _FarthestPoints:
     """The sweep of farthest point sampling, on three contiguous rows x, y, z and in place."""
 
@@ -299,7 +309,7 @@ class _FarthestPoints:
             self.square.addcmul_(self.delta, self.delta)
             torch.minimum(self.dist, self.square, out=self.dist)
             self.dist.scatter_(1, self.current, -float("inf"))
-            self.current = self.dist.argmax(dim=1, keepdim=True)
+            self.current = _farthest(self.dist)
 
     def restart(self) -> None:
         """Forgets the distances, but not which points were taken."""
@@ -322,7 +332,7 @@ def _order_block(pos: Tensor, num: int, sizes: Tensor | None) -> Tensor:
         filling = steps >= sizes[:, None]
         norm.masked_fill_(filling, -float("inf"))
         sweep.dist.masked_fill_(filling, -float("inf"))
-    sweep.current = norm.argmax(dim=1, keepdim=True)
+    sweep.current = _farthest(norm)
     sweep.take(num, out)
     # What is taken or fills up is infinitely near.
     rest = sweep.dist.argsort(dim=1, descending=True, stable=True)
