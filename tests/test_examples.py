@@ -253,6 +253,7 @@ def test_cross_architecture_beyond_the_points(tmp_path):
 def tune(out, *args):
     small = ["--num-per-class", "6", "--num-points", "48", "--steps", "1", "--epochs", "1"]
     small += ["--validate", "0.34", "--num-morphs", "0", "4", "--protocol", "smoke"]
+    small += ["--min-steps", "3"]
     return start(*small, *args, "--out", out, program="tune.py")
 
 
@@ -272,6 +273,7 @@ def test_tune(tmp_path):
     for result in found["test"].values():
         assert result["seeds"] == [0, 1]
         assert np.sum(result["confusion"]) == 2 * 30  # All three test clouds of every class.
+        assert result["protocol"]["name"] == "smoke, 1 epochs, at least 3 steps"
     pictures = {"distilled.png", "history.png", "importances.png", "parallel.png", "pareto.png"}
     names = {path.name for path in tmp_path.iterdir()}
     assert pictures | {"distilled.safetensors", "results.json", "study.journal"} <= names

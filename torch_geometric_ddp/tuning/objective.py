@@ -45,7 +45,7 @@ class Objective:
         seeds (sequence of int): The seeds; each stands for a draw, a distillation and a network.
         protocol (Protocol): How the networks are trained.
         looks (sequence of float): Shares of the steps at which the first seed is trained on for a
-            quarter of the training, for the pruner.
+            quarter of the epochs (and the least steps of the protocol), for the pruner.
         objectives (sequence of str): What is returned, of :obj:`accuracy` (the mean over the
             seeds), :obj:`bits` (what is stored) and :obj:`seconds` (of a distillation).
         method (callable): Makes the method from the settings.
@@ -113,9 +113,9 @@ class Objective:
     def _accuracy(
         self, synthetic: SyntheticPointCloudDataset, seed: int, share: float = 1.0
     ) -> float:
+        # The least steps stay: a network that is still at chance says nothing of a trial.
         epochs = max(1, round(share * self.protocol.epochs))
-        least = round(share * self.protocol.min_steps)
-        protocol = replace(self.protocol, epochs=epochs, min_steps=least)
+        protocol = replace(self.protocol, epochs=epochs)
         device = self.real.device
         return evaluate(
             synthetic, self.held, self.network, protocol, [seed], device, progress=False

@@ -107,8 +107,9 @@ def tune(
         protocol (Protocol): How networks are trained. (default: :obj:`CPU`)
         share (float): The share of every class that is held out. (default: :obj:`0.2`)
         looks (sequence of float): When a trial is looked at before its end, in shares of its
-            steps: its first seed is trained on for a quarter of the training, and the pruner may
-            give it up. Not with several objectives. (default: :obj:`(0.5,)`)
+            steps: its first seed is trained on for a quarter of the epochs (and the least steps of
+            the protocol), and the pruner may give it up. Not with several objectives. Leave it out
+            where a quarter of the epochs leaves networks near chance. (default: :obj:`(0.5,)`)
         method (callable): Makes the method from the settings, such as
             :obj:`functools.partial(ddp, batch_size=4)`. (default:
             :func:`~torch_geometric_ddp.methods.ddp`)
