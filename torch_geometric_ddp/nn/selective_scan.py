@@ -49,14 +49,14 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
     sequences = [x.transpose(0, 1) for x in (u, delta, b, c)]
     num = max(1, _KEPT // max(1, u.size(1) * a.numel()))
     parts = zip(*(x.split(num, dim=1) for x in sequences), strict=True)
-    return torch.cat([_scan_some(*part, a) for part in parts], dim=1).transpose(0, 1)
+    return torch.cat([_scan_some(a, *part) for part in parts], dim=1).transpose(0, 1)
 
 
 def _has_kernel(u: Tensor) -> bool:
     return selective_scan_fn is not None and u.is_cuda and u.dtype != torch.float64
 
 
-def _scan_some(u: Tensor, delta: Tensor, b: Tensor, c: Tensor, a: Tensor) -> Tensor:
+def _scan_some(a: Tensor, u: Tensor, delta: Tensor, b: Tensor, c: Tensor) -> Tensor:
     block, chunk = _sizes(u, a)
     length, lack = len(u), -len(u) % block
     if lack:  # Steps of length zero at the end, which nobody sees.
