@@ -13,6 +13,7 @@ import optuna
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from torch_geometric_ddp.tuning.report import FEWEST, TuningResult
 
@@ -99,6 +100,7 @@ def _history(axes: Axes, result: TuningResult) -> None:
         value = 100 * result.published.values[0]
         axes.axhline(value, color="C1", ls="--", lw=1, label="published settings")
     axes.set(xlabel="trial", ylabel="validation accuracy %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
 
 
