@@ -36,7 +36,7 @@ _CPU_WHOLE = replace(CPU, name="cpu-4500-steps", epochs=10, min_steps=4500)
 # For backbones whose steps take ten times as long: half the steps for ten clouds, four passes over
 # the whole of ModelNet10.
 _SHORT = replace(CPU, name="cpu-500-steps", epochs=40, min_steps=500)
-_SHORT_WHOLE = replace(CPU, name="cpu-1500-steps", epochs=3, min_steps=1500)
+_SHORT_WHOLE = replace(CPU, name="cpu-1500-steps", epochs=4, min_steps=1500)
 
 #: The presets by name.
 PRESETS: dict[str, Preset] = {

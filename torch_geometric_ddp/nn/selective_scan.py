@@ -47,7 +47,7 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
         return selective_scan_fn(u.mT, delta.mT, a, b.mT, c.mT).mT
     # Time comes first, so that the states of a step lie together.
     sequences = [x.transpose(0, 1) for x in (u, delta, b, c)]
-    num = max(1, _KEPT // max(1, u.size(1) * a.numel()))
+    num = max(1, _KEPT // (u.size(1) * a.numel()))
     parts = zip(*(x.split(num, dim=1) for x in sequences), strict=True)
     return torch.cat([_scan_some(a, *part) for part in parts], dim=1).transpose(0, 1)
 
@@ -66,9 +66,9 @@ def _scan_some(a: Tensor, u: Tensor, delta: Tensor, b: Tensor, c: Tensor) -> Ten
 
 def _sizes(u: Tensor, a: Tensor) -> tuple[int, int]:
     """The steps that are held at a time, and of these the steps that are scanned at once."""
-    length = max(1, len(u))
+    length = len(u)
     if u.device.type == "cpu":
-        return max(1, min(length, _CACHED // max(1, u.size(1) * a.numel()))), 1
+        return max(1, min(length, _CACHED // (u.size(1) * a.numel()))), 1
     chunk = 1 << (length.bit_length() - 1) // 2
     return length + -length % chunk, chunk
 
@@ -82,7 +82,7 @@ class _SelectiveScan(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(u, delta, a, b, c)
         ctx.block, ctx.chunk = block, chunk
-        out, last = torch.empty_like(u), None
+        out, last = torch.empty_like(u), u.new_zeros(*u.shape[1:], a.size(1))
         for t in _blocks(u, block):
             h = _states(u[t], delta[t], a, b[t], chunk, last)
             torch.matmul(h, c[t][..., None], out=out[t][..., None])
@@ -136,14 +136,13 @@ def _states(
     a: Tensor,
     b: Tensor,
     chunk: int,
-    last: Tensor | None,
+    last: Tensor,
     out: Tensor | None = None,
 ) -> Tensor:
     """The states :obj:`[T, B, D, S]` of some steps, which follow the last state before them."""
     decay = _decay(delta, a)
     h = torch.mul((delta * u)[..., None], b[:, :, None], out=out)
-    if last is not None:
-        h[0].addcmul_(decay[0], last)
+    h[0].addcmul_(decay[0], last)
     _scan_(decay, h, chunk)
     return h
 
