@@ -10,6 +10,7 @@ folder of `compare.py` the sets that it has made are taken over.
 """
 
 import argparse
+from functools import partial
 
 from common import add_comparison_arguments, add_data_arguments, load, preset_and_seeds, source
 
@@ -22,7 +23,7 @@ from torch_geometric_ddp.comparison import (
     transfer_matrix,
 )
 from torch_geometric_ddp.memory import keep_freed_memory
-from torch_geometric_ddp.nn import BACKBONES
+from torch_geometric_ddp.nn import BACKBONES, PointMamba
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +48,13 @@ def parse_args() -> argparse.Namespace:
         help="train on the whole set with N points of every cloud, for slow backbones: a row that "
         "says so; test clouds keep all points",
     )
+    what.add_argument(
+        "--mamba-centers",
+        type=int,
+        metavar="N",
+        help="PointMamba with N centres instead of 64, a column that says so: the paper takes one "
+        "for 16 points, and its time is that of its centres",
+    )
     return parser.parse_args()
 
 
@@ -54,12 +62,20 @@ def main() -> None:
     args = parse_args()
     keep_freed_memory()
     preset, seeds = preset_and_seeds(args)
+    networks = dict(BACKBONES)
+    if args.mamba_centers is not None:
+        if args.mamba_centers < 1:
+            raise SystemExit(f"--mamba-centers must be at least 1, got {args.mamba_centers}")
+        name = f"PointMamba, {args.mamba_centers} centres"
+        networks[name] = partial(PointMamba, num_centers=args.mamba_centers)
+        for names in (args.backbones, args.distill_with):
+            names[:] = [name if chosen == "PointMamba" else chosen for chosen in names]
     names = dict.fromkeys([*args.backbones, *args.distill_with])
     lab = Lab(
         *load(args),
         args.out,
         preset,
-        {name: BACKBONES[name] for name in names},
+        {name: networks[name] for name in names},
         args.device,
         source(args),
     )

@@ -240,11 +240,28 @@ def test_cross_architecture(tmp_path):
     assert [run["set"] for run in ddp] == [f"sets/{sets[0]}"] * 2
 
 
-def test_cross_architecture_beyond_the_points(tmp_path):
-    args = ["--num-per-class", "2", "--num-points", "32", "--whole-points", "64"]
+def test_cross_architecture_with_few_centres(tmp_path):
+    args = ["--num-per-class", "2", "--num-points", "32", "--seeds", "0", "--methods", "random"]
+    args += ["--backbones", "PointNet", "PointMamba", "--mamba-centers", "2"]
+    done = start(*args, "--out", tmp_path, program="cross_architecture.py")
+    assert done.returncode == 0, done.stderr
+    assert "| method | distilled with | PPC | PointNet | PointMamba, 2 centres |" in done.stdout
+    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [run["backbone"] for run in runs] == ["PointNet", "PointMamba, 2 centres"]
+
+
+@pytest.mark.parametrize(
+    ("arg", "value", "message"),
+    [
+        ("--whole-points", "64", "--whole-points must lie in 1..32, got 64"),
+        ("--mamba-centers", "0", "--mamba-centers must be at least 1, got 0"),
+    ],
+)
+def test_cross_architecture_refuses(arg, value, message, tmp_path):
+    args = ["--num-per-class", "2", "--num-points", "32", arg, value]
     done = start(*args, "--out", tmp_path, program="cross_architecture.py")
     assert done.returncode != 0
-    assert "--whole-points must lie in 1..32, got 64" in done.stderr
+    assert message in done.stderr
 
 
 # tune.py ##########################################################################################

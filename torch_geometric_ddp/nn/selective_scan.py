@@ -45,11 +45,13 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
     """  # noqa: D205
     if _has_kernel(u):
         return selective_scan_fn(u.mT, delta.mT, a, b.mT, c.mT).mT
-    # Time comes first, so that the states of a step lie together.
+    # Time comes first, so that the states of a step lie together, and the channels come last, so
+    # that what all states or all channels share is multiplied along a thousand numbers, not 16.
     sequences = [x.transpose(0, 1) for x in (u, delta, b, c)]
     num = max(1, _KEPT // (u.size(1) * a.numel()))
     parts = zip(*(x.split(num, dim=1) for x in sequences), strict=True)
-    return torch.cat([_scan_some(a, *part) for part in parts], dim=1).transpose(0, 1)
+    rates = a.mT.contiguous()
+    return torch.cat([_scan_some(rates, *part) for part in parts], dim=1).transpose(0, 1)
 
 
 def _has_kernel(u: Tensor) -> bool:
@@ -74,7 +76,7 @@ def _sizes(u: Tensor, a: Tensor) -> tuple[int, int]:
 
 
 class _SelectiveScan(torch.autograd.Function):
-    """The scan of sequences :obj:`[T, B, *]`, a block of steps at a time."""
+    """The scan of sequences :obj:`[T, B, *]` by rates :obj:`[S, D]`, a block of steps at a time."""
 
     @staticmethod
     def forward(
@@ -82,10 +84,10 @@ class _SelectiveScan(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(u, delta, a, b, c)
         ctx.block, ctx.chunk = block, chunk
-        out, last = torch.empty_like(u), u.new_zeros(*u.shape[1:], a.size(1))
+        out, last = torch.empty_like(u), u.new_zeros(u.size(1), *a.shape)
         for t in _blocks(u, block):
             h = _states(u[t], delta[t], a, b[t], chunk, last)
-            torch.matmul(h, c[t][..., None], out=out[t][..., None])
+            torch.matmul(c[t][:, :, None], h, out=out[t][:, :, None])
             last = h[-1]
         return out
 
@@ -95,31 +97,31 @@ class _SelectiveScan(torch.autograd.Function):
         u, delta, a, b, c = ctx.saved_tensors
         d_u, d_delta, d_b, d_c = (torch.empty_like(x) for x in (u, delta, b, c))
         # The states at every step and before the first.
-        h = u.new_empty(len(u) + 1, *u.shape[1:], a.size(1))
+        h = u.new_empty(len(u) + 1, u.size(1), *a.shape)
         h[0] = 0
         for t in _blocks(u, ctx.block):
             now = h[t.start + 1 : t.stop + 1]
             _states(u[t], delta[t], a, b[t], ctx.chunk, h[t.start], out=now)
-        d_rate, passed = torch.zeros_like(h[0]), torch.zeros_like(h[0])
-        ones = a.new_ones(a.size(1))
+        d_rate, passed = torch.zeros_like(a), torch.zeros_like(h[0])
+        ones = a.new_ones(1, len(a))
         for t in reversed(_blocks(u, ctx.block)):
             before, now = h[t], h[t.start + 1 : t.stop + 1]
             decay = _decay(delta[t], a)
-            torch.matmul(grad[t][:, :, None], now, out=d_c[t][:, :, None])
-            d_h = grad[t][..., None] * c[t][:, :, None]
+            torch.matmul(now, grad[t][..., None], out=d_c[t][..., None])
+            d_h = grad[t][:, :, None] * c[t][..., None]
             d_h[-1] += passed
             # What a state passes on, it gets back from the next.
             if len(decay) > 1:
                 _scan_(decay.roll(-1, dims=0), d_h, ctx.chunk, reverse=True)
-            d_step = torch.matmul(d_h, b[t][..., None])[..., 0]
-            torch.matmul((delta[t] * u[t])[:, :, None], d_h, out=d_b[t][:, :, None])
+            d_step = torch.matmul(b[t][:, :, None], d_h)[:, :, 0]
+            torch.matmul(d_h, (delta[t] * u[t])[..., None], out=d_b[t][..., None])
             torch.mul(d_step, delta[t], out=d_u[t])
-            d_h *= decay
-            passed = d_h[0].clone()
-            d_h *= before
-            torch.addcmul(torch.matmul(d_h * a, ones), d_step, u[t], out=d_delta[t])
-            d_rate += d_h.mul_(delta[t][..., None]).sum(dim=0)
-        return d_u, d_delta, d_rate.sum(dim=0), d_b, d_c, None, None
+            torch.mul(d_h, decay, out=decay)
+            passed = decay[0]
+            torch.mul(decay, before, out=d_h)
+            torch.addcmul(torch.matmul(ones, d_h * a)[:, :, 0], d_step, u[t], out=d_delta[t])
+            d_rate += d_h.mul_(delta[t][:, :, None]).sum(dim=(0, 1))
+        return d_u, d_delta, d_rate, d_b, d_c, None, None
 
 
 def _blocks(u: Tensor, block: int) -> list[slice]:
@@ -127,7 +129,7 @@ def _blocks(u: Tensor, block: int) -> list[slice]:
 
 
 def _decay(delta: Tensor, a: Tensor) -> Tensor:
-    return (delta[..., None] * a).exp_()
+    return (delta[:, :, None] * a).exp_()
 
 
 def _states(
@@ -139,9 +141,9 @@ def _states(
     last: Tensor,
     out: Tensor | None = None,
 ) -> Tensor:
-    """The states :obj:`[T, B, D, S]` of some steps, which follow the last state before them."""
+    """The states :obj:`[T, B, S, D]` of some steps, which follow the last state before them."""
     decay = _decay(delta, a)
-    h = torch.mul((delta * u)[..., None], b[:, :, None], out=out)
+    h = torch.mul((delta * u)[:, :, None], b[..., None], out=out)
     h[0].addcmul_(decay[0], last)
     _scan_(decay, h, chunk)
     return h
