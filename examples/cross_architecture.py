@@ -68,8 +68,8 @@ def main() -> None:
             raise SystemExit(f"--mamba-centers must be at least 1, got {args.mamba_centers}")
         name = f"PointMamba, {args.mamba_centers} centres"
         networks[name] = partial(PointMamba, num_centers=args.mamba_centers)
-        for names in (args.backbones, args.distill_with):
-            names[:] = [name if chosen == "PointMamba" else chosen for chosen in names]
+        for given in (args.backbones, args.distill_with):
+            given[:] = [name if backbone == "PointMamba" else backbone for backbone in given]
     names = dict.fromkeys([*args.backbones, *args.distill_with])
     lab = Lab(
         *load(args),

@@ -241,13 +241,15 @@ def test_cross_architecture(tmp_path):
 
 
 def test_cross_architecture_with_few_centres(tmp_path):
-    args = ["--num-per-class", "2", "--num-points", "32", "--seeds", "0", "--methods", "random"]
+    args = ["--num-per-class", "2", "--num-points", "32", "--seeds", "0", "--methods", "SADM"]
     args += ["--backbones", "PointNet", "PointMamba", "--mamba-centers", "2"]
+    args += ["--distill-with", "PointMamba", "--steps", "1"]
     done = start(*args, "--out", tmp_path, program="cross_architecture.py")
     assert done.returncode == 0, done.stderr
     assert "| method | distilled with | PPC | PointNet | PointMamba, 2 centres |" in done.stdout
     runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
-    assert [run["backbone"] for run in runs] == ["PointNet", "PointMamba, 2 centres"]
+    assert [run["backbone"] for run in runs] == ["PointMamba, 2 centres", "PointNet"]
+    assert "| SADM | PointMamba, 2 centres | 1 |" in done.stdout
 
 
 @pytest.mark.parametrize(
