@@ -37,6 +37,9 @@ def add_comparison_arguments(
     what.add_argument("--backbones", nargs="+", choices=BACKBONES, default=backbones, metavar="B")
     what.add_argument("--preset", choices=PRESETS, default="smoke", help="how much work to take")
     what.add_argument("--steps", type=int, help="steps of every method (as the preset says)")
+    what.add_argument(
+        "--whole-epochs", type=int, help="epochs on the whole set (as the preset says)"
+    )
     what.add_argument("--seeds", type=int, nargs="+", help="the seeds (as many as the preset says)")
     parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path(out))
@@ -49,6 +52,10 @@ def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
     preset = PRESETS[args.preset]
     if args.steps is not None:
         preset = replace(preset, name=f"{preset.name}, {args.steps} steps", steps=args.steps)
+    if args.whole_epochs is not None:
+        epochs = f"{args.whole_epochs} epochs"
+        whole = replace(preset.whole, name=epochs, epochs=args.whole_epochs, min_steps=0)
+        preset = replace(preset, name=f"{preset.name}, whole set {epochs}", whole=whole)
     return preset, range(preset.num_seeds) if args.seeds is None else args.seeds
 
 

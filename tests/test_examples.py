@@ -218,7 +218,7 @@ def test_cross_architecture(tmp_path):
     first = start(*data, "--methods", "DDP", "--out", tmp_path, program="compare.py")
     assert first.returncode == 0, first.stderr
     sets = [path.name for path in (tmp_path / "sets").iterdir()]
-    two = ["--backbones", "PointNet2MSG", "PointNet", "--whole-points", "16"]
+    two = ["--backbones", "PointNet2MSG", "PointNet", "--whole-points", "16", "--whole-epochs", "3"]
     done = start(*data, *two, "--out", tmp_path, program="cross_architecture.py")
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
@@ -235,6 +235,9 @@ def test_cross_architecture(tmp_path):
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
     runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
     assert len(runs) == 8
+    assert "preset smoke, 1 steps, whole set 3 epochs" in done.stdout
+    whole = [run for run in runs if run["method"] == "whole, 16 points"]
+    assert [run["epochs"] for run in whole] == [3, 3]
     ddp = [run for run in runs if run["method"] == "DDP"]
     assert [run["backbone"] for run in ddp] == ["PointNet", "PointNet2MSG"]
     assert [run["set"] for run in ddp] == [f"sets/{sets[0]}"] * 2
