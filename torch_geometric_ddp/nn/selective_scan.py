@@ -47,7 +47,7 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
         return selective_scan_fn(u.mT, delta.mT, a, b.mT, c.mT).mT
     # Time comes first, so that the states of a step lie together, and the channels come last, so
     # that what all states or all channels share is multiplied along a thousand numbers, not 16.
-    sequences = [x.transpose(0, 1) for x in (u, delta, b, c)]
+    sequences = [x.transpose(0, 1).contiguous() for x in (u, delta, b, c)]
     num = max(1, _KEPT // (u.size(1) * a.numel()))
     parts = zip(*(x.split(num, dim=1) for x in sequences), strict=True)
     rates = a.mT.contiguous()
