@@ -84,9 +84,10 @@ class _SelectiveScan(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(u, delta, a, b, c)
         ctx.block, ctx.chunk = block, chunk
-        out, last = torch.empty_like(u), u.new_zeros(u.size(1), *a.shape)
+        fed, out = delta * u, torch.empty_like(u)
+        last = u.new_zeros(u.size(1), *a.shape)
         for t in _blocks(u, block):
-            h = _states(u[t], delta[t], a, b[t], chunk, last)
+            h = _states(fed[t], delta[t], a, b[t], chunk, last)
             torch.matmul(c[t][:, :, None], h, out=out[t][:, :, None])
             last = h[-1]
         return out
@@ -95,13 +96,14 @@ class _SelectiveScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         u, delta, a, b, c = ctx.saved_tensors
+        fed = delta * u
         d_u, d_delta, d_b, d_c = (torch.empty_like(x) for x in (u, delta, b, c))
         # The states at every step and before the first.
         h = u.new_empty(len(u) + 1, u.size(1), *a.shape)
         h[0] = 0
         for t in _blocks(u, ctx.block):
             now = h[t.start + 1 : t.stop + 1]
-            _states(u[t], delta[t], a, b[t], ctx.chunk, h[t.start], out=now)
+            _states(fed[t], delta[t], a, b[t], ctx.chunk, h[t.start], out=now)
         d_rate, passed = torch.zeros_like(a), torch.zeros_like(h[0])
         ones = a.new_ones(1, len(a))
         for t in reversed(_blocks(u, ctx.block)):
@@ -114,7 +116,7 @@ class _SelectiveScan(torch.autograd.Function):
             if len(decay) > 1:
                 _scan_(decay.roll(-1, dims=0), d_h, ctx.chunk, reverse=True)
             d_step = torch.matmul(b[t][:, :, None], d_h)[:, :, 0]
-            torch.matmul(d_h, (delta[t] * u[t])[..., None], out=d_b[t][..., None])
+            torch.matmul(d_h, fed[t][..., None], out=d_b[t][..., None])
             torch.mul(d_step, delta[t], out=d_u[t])
             torch.mul(d_h, decay, out=decay)
             passed = decay[0]
@@ -133,7 +135,7 @@ def _decay(delta: Tensor, a: Tensor) -> Tensor:
 
 
 def _states(
-    u: Tensor,
+    fed: Tensor,
     delta: Tensor,
     a: Tensor,
     b: Tensor,
@@ -143,7 +145,7 @@ def _states(
 ) -> Tensor:
     """The states :obj:`[T, B, S, D]` of some steps, which follow the last state before them."""
     decay = _decay(delta, a)
-    h = torch.mul((delta * u)[:, :, None], b[..., None], out=out)
+    h = torch.mul(fed[:, :, None], b[..., None], out=out)
     h[0].addcmul_(decay[0], last)
     _scan_(decay, h, chunk)
     return h
