@@ -1,4 +1,4 @@
-"""The examples as a user starts them: as programs, with small settings."""
+"""The examples and benchmarks as a user starts them: as programs, with small settings."""
 
 import json
 import os
@@ -19,11 +19,11 @@ SMALL = ["--num-morphs", "2", "--protocol", "smoke", "--eval-seeds", "2", "--ste
 SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
 
 
-def start(*args, program="distill.py"):
+def start(*args, program="distill.py", folder="examples"):
     # Warnings do not stop the program, but those of its own would be seen by its users.
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / program), *map(str, args)],
+        [sys.executable, str(ROOT / folder / program), *map(str, args)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -415,3 +415,40 @@ def test_segment_on_a_validation_split(parts, tmp_path):
     # Two of six clouds are held out.
     assert read(tmp_path)["provenance"]["num_real_clouds"] == 4
     assert read(tmp_path)["results"]["distilled"]["class_names"] == ["ball"]
+
+
+def test_every_backbone_agrees_with_another_way_to_compute_it():
+    args = ["--clouds", "2", "--points", "100", "--repeats", "1", "--train"]
+    done = start(*args, program="backbone_time.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    assert {name: row[2] for name, row in rows.items()} == {
+        "PointNet": "dense",
+        "PointNet2SSG": "PyG",
+        "PointNet2MSG": "PyG",
+        "DGCNN": "PyG",
+        "PointConv": "dense",
+        "PointTransformer": "PyG",
+        "PointMamba": "dense",
+    }
+    # DGCNN may decide otherwise between two neighbours that are equally near.
+    assert all(float(row[-1]) < (1e-2 if name == "DGCNN" else 1e-5) for name, row in rows.items())
+
+
+def test_step_time():
+    args = ["--num-anchors", "1", "--num-morphs", "2", "--clouds", "60", "--repeats", "1"]
+    done = start(*args, program="step_time.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    assert list(rows) == ["ours", "bare network", "plain loops"]
+    assert rows["ours"][-1] == "1.00"
+
+
+def test_summarize(first, out):
+    done = start(out, out, program="summarize.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    rows, runs = table(done.stdout), read(out)["results"]
+    assert list(rows) == ROWS
+    for name, row in rows.items():
+        each = [f"{100 * x:.1f}" for x in 2 * runs[name]["accuracy"]]
+        assert row[-1] == ", ".join(each)

@@ -18,7 +18,7 @@ from torch_geometric_ddp.nn.mamba import Mamba
 from torch_geometric_ddp.nn.pool import group_max_pool, mean_pool
 
 
-class _PatchEncoder(nn.Module):
+class PatchEncoder(nn.Module):
     """A small PointNet of two stages on every patch, from offsets to one feature."""
 
     def __init__(self, channels: int) -> None:
@@ -27,6 +27,7 @@ class _PatchEncoder(nn.Module):
         self.second = shared_mlp(512, 512, channels, plain_last=True)
 
     def forward(self, offset: Tensor) -> Tensor:
+        """Offsets :obj:`[G, K, 3]` to the features of the patches :obj:`[G, channels]`."""
         x = self.first(offset.flatten(0, 1))
         whole = group_max_pool(x.view(*offset.shape[:2], -1))
         # What every point is told about its patch is multiplied once per patch.
@@ -74,7 +75,7 @@ class PointMamba(Backbone):
         super().__init__(num_classes, point_channels=check_int("channels", channels))
         self.num_centers = check_int("num_centers", num_centers)
         self.group_size = check_int("group_size", group_size)
-        self.encoder = _PatchEncoder(channels)
+        self.encoder = PatchEncoder(channels)
         self.pos_embed = MLP([3, 128, channels], act="gelu", norm=None)
         self.order_scale = nn.Parameter(torch.empty(2, channels).normal_(1.0, 0.02))
         self.order_shift = nn.Parameter(torch.empty(2, channels).normal_(0.0, 0.02))
