@@ -29,7 +29,7 @@ from torch_geometric_ddp.nn import SEGMENTERS
 from torch_geometric_ddp.parts import PartSpace
 from torch_geometric_ddp.segmentation import PartEvaluation, evaluate_parts
 from torch_geometric_ddp.splits import hold_out
-from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
+from torch_geometric_ddp.transforms import NormalizeSphere
 from torch_geometric_ddp.visualize import plot_distilled
 
 
@@ -93,9 +93,9 @@ def load(args: argparse.Namespace):
     """The training and the test set."""
     if args.data is not None:
         categories = "recommended" if args.categories == ["recommended"] else args.categories
-        sample = None if args.num_points is None else FarthestPointSample(args.num_points)
+        sample = {"num_points": args.num_points, "sampling": "fps"}
         sets = [
-            PartArrays.from_npz(args.data, split, categories, args.resplit, pre_transform=sample)
+            PartArrays.from_npz(args.data, split, categories, args.resplit, **sample)
             for split in ("train", "test")
         ]
     elif args.dataset == "shapes":

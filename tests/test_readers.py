@@ -15,20 +15,22 @@ import pytest
 import torch
 from helpers import TinySegmenter, check_labelled
 from torch_geometric.data import Data
-from torch_geometric.datasets import ShapeNet
+from torch_geometric.datasets import ModelNet, ShapeNet
 from torch_geometric.loader import DataLoader
-from torch_geometric.transforms import NormalizeScale
+from torch_geometric.transforms import NormalizeScale, SamplePoints
 
 from torch_geometric_ddp import SMOKE, datasets, distill, ops
 from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.datasets import (
     ModelNetHDF5,
+    ModelNetMeshes,
     ModelNetResampled,
     OmniObject3D,
     PointCloudArrays,
     ScanObjectNN,
     ShapeNetCore,
     ShapeNetPart,
+    omni_object3d,
 )
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._columns import write_clouds
@@ -298,11 +300,13 @@ def test_defaults_are_those_of_the_literature(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Benchmark, "process", process)
     monkeypatch.setattr(Benchmark, "download", lambda self: None)
+    monkeypatch.setattr(OmniObject3D, "process", process)  # Which looks at the categories first.
     for cls in Benchmark.__subclasses__():
         with pytest.raises(InterruptedError):
             cls(tmp_path)
     assert found == {
         "ModelNetResampled": (1024, "first", True),
+        "ModelNetMeshes": (1024, "first", True),
         "ModelNetHDF5": (1024, "first", True),
         "ScanObjectNN": (1024, "first", True),
         "ShapeNetCore": (1024, "random", True),
@@ -476,6 +480,61 @@ def test_damaged_cache(case, share):
     check(case.read(force_reload=True), case.expected["train"])
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.pt", b"not what torch writes"),
+        ("class_names.json", b'["a'),
+        ("pre_transform.pt", b""),
+        ("pre_filter.pt", b"PK\x03\x04"),
+    ],
+)
+def test_damaged_file_of_the_cache_is_named(name, content, tmp_path):
+    case = Case("resampled", tmp_path)
+    case.read()
+    (file,) = (case.root / "processed").rglob(name)
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"'{file}' is damaged: pass force_reload=True"):
+        case.read()
+    check(case.read(force_reload=True), case.expected["train"])
+
+
+def test_other_object_in_the_cache(case):
+    case.read()
+    (file,) = (case.root / "processed").rglob("train.pt")
+    torch.save([1, 2], file)
+    with pytest.raises(ValueError, match=f"'{file}' is damaged: pass force_reload=True"):
+        case.read()
+
+
+def test_cache_that_was_replaced_in_part_is_none(case, monkeypatch):
+    def twice(data):
+        data.pos = 2 * data.pos
+        return data
+
+    def replace(old, new, real=os.replace):
+        if Path(new).name == "test.pt":
+            raise KeyboardInterrupt
+        real(old, new)
+
+    case.read()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            case.read(pre_transform=twice, force_reload=True)
+    for split in ("train", "test"):
+        check(case.read(split), case.expected[split])
+
+
+def test_cache_needs_no_files(case, monkeypatch):
+    monkeypatch.setattr(case.cls, "url", None)
+    case.read()
+    shutil.rmtree(case.root / "raw")
+    check(case.read("test"), case.expected["test"])
+    with pytest.raises(FileNotFoundError, match="is missing: get it from"):
+        case.read("test", force_reload=True)
+
+
 @pytest.mark.parametrize("kind", ["resampled", "core"])
 def test_part_of_a_published_set(kind, tmp_path):
     case = Case(kind, tmp_path)
@@ -493,6 +552,7 @@ def test_published_number(kind, tmp_path, monkeypatch):
     case = Case(kind, tmp_path)
     sizes = {split: len(pairs) for split, pairs in case.expected.items()}
     monkeypatch.setattr(case.cls, "published_sizes", {"train": sizes["train"], "test": 99})
+    monkeypatch.setattr(omni_object3d, "_NUM_CATEGORIES", 3)
     monkeypatch.setattr(f"{case.cls.__module__}.scan_files", scan_any_size, raising=False)
     monkeypatch.setattr(f"{case.cls.__module__}.count_clouds", count_any_size, raising=False)
     with pytest.raises(ValueError, match=r"must have the 99 clouds of .* 'test', it"):
@@ -507,6 +567,7 @@ def test_published_number(kind, tmp_path, monkeypatch):
 def test_number_of_points(kind, tmp_path, monkeypatch):
     case = Case(kind, tmp_path)
     monkeypatch.setattr(case.cls, "published_sizes", {})
+    monkeypatch.setattr(omni_object3d, "_NUM_CATEGORIES", 3)
     with pytest.raises(DamagedFileError, match=rf"(it|clouds) ha(s|ve) {N} points instead of"):
         case.read(strict=True)
 
@@ -644,6 +705,16 @@ def test_hdf5_without_an_array(tmp_path):
         case.read()
 
 
+@pytest.mark.parametrize("key", ["data", "label"])
+def test_hdf5_with_an_array_that_was_never_written(key, tmp_path):
+    case = Case("scan", tmp_path)
+    with h5py.File(case.file, "r+") as file:
+        del file[key]
+        file[key] = h5py.Empty("f4")
+    with pytest.raises(DamagedFileError, match=f"'{case.file}' is damaged"):
+        case.read()
+
+
 def test_whole_labels_of_any_type(tmp_path):
     case = Case("scan", tmp_path)
     case.file.unlink()
@@ -717,6 +788,15 @@ def test_ply(kind, numbers, extra, tmp_path):
     found = read_ply(tmp_path / "a.ply")
     assert found.dtype.kind == "f"
     np.testing.assert_array_equal(found, points)
+
+
+def test_ply_with_a_comment_in_any_language(tmp_path):
+    content = ply(clouds(1)[0], "ascii").replace(b"comment", "comment größer".encode(), 1)
+    assert "größer".encode() in content
+    (tmp_path / "a.ply").write_bytes(content)
+    np.testing.assert_array_equal(read_ply(tmp_path / "a.ply"), clouds(1)[0])
+    (tmp_path / "a.ply").write_bytes(content.decode().encode("latin-1"))
+    np.testing.assert_array_equal(read_ply(tmp_path / "a.ply"), clouds(1)[0])
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
@@ -801,16 +881,27 @@ def test_arguments_of_omni_object3d(tmp_path):
             OmniObject3D(tmp_path, **kwargs)
 
 
-def test_omni_object3d_without_objects(tmp_path):
-    write_omni(tmp_path / "raw")
+def test_omni_object3d_without_objects(tmp_path, monkeypatch):
+    case = Case("omni", tmp_path)
+    monkeypatch.setattr(omni_object3d, "_NUM_CATEGORIES", 4)
+    monkeypatch.setattr(omni_object3d, "scan_files", scan_any_size)
     folder = tmp_path / "raw/1024/dish"
-    folder.mkdir()
+    write(folder / "dish_000" / ".DS_Store", "")
     with pytest.raises(DamagedFileError, match=f"'{folder}' is damaged.*it has no objects"):
-        OmniObject3D(tmp_path, strict=False)
+        case.read(strict=True)
+    check(case.read(), case.expected["train"])
+    assert case.read().class_names == ["anise", "ball", "cup", "dish"]
+    shutil.rmtree(tmp_path / "processed")
     shutil.rmtree(tmp_path / "raw/1024")
     (tmp_path / "raw/1024").mkdir()
     with pytest.raises(DamagedFileError, match="it has no folders of categories"):
         OmniObject3D(tmp_path)
+    (tmp_path / "raw/1024").rmdir()
+    write(tmp_path / "raw/1024", "")
+    with pytest.raises(DamagedFileError, match=r"raw/1024' is damaged.* it is no folder"):
+        OmniObject3D(tmp_path)
+    (tmp_path / "raw/1024").unlink()
+    (tmp_path / "raw/1024").mkdir()
     shutil.rmtree(tmp_path / "raw/1024")
     message = "raw/1024' is missing: get it from https://opendatalab.com.*<category>/<object>/pcd_"
     with pytest.raises(FileNotFoundError, match=message):
@@ -823,6 +914,18 @@ def test_category_that_comes_later_does_not_change_the_cache(tmp_path):
     shutil.copytree(tmp_path / "raw/1024/ball", tmp_path / "raw/1024/aaa")
     check(case.read(), case.expected["train"])
     assert case.read().class_names == names
+
+
+def test_half_of_omni_object3d(tmp_path, monkeypatch):
+    case = Case("omni", tmp_path)
+    monkeypatch.setattr(omni_object3d, "scan_files", scan_any_size)
+    with pytest.warns(UserWarning, match="1024' has 3 of the 216 categories of OmniObject3D"):
+        check(case.read(strict=True), case.expected["train"])
+    shutil.copytree(tmp_path / "raw/1024/ball", tmp_path / "raw/1024/aaa")
+    with pytest.raises(ValueError, match=r"must have the 3 categories that were read, \['aaa'\]"):
+        case.read(strict=True)
+    monkeypatch.setattr(omni_object3d, "_NUM_CATEGORIES", 4)
+    assert case.read(strict=True, force_reload=True).num_classes == 4
 
 
 # ShapeNetPart #####################################################################################
@@ -872,6 +975,10 @@ def test_same_as_the_data_set_of_pyg(categories, tmp_path):
     assert a.num_classes == b.num_classes
     check_labelled(a)  # And so are those of PyG labelled as segmentation reads them.
     assert (a.categories, a.seg_classes) == (b.categories, b.seg_classes)
+    assert PartSpace.of(b) == PartSpace.of(a)  # So that PyG's set goes wherever ours goes.
+    if categories is None:
+        result = evaluate_parts(b, b, TinySegmenter, SMOKE, seeds=1, progress=False)
+        assert result.per_category.shape == (1, 16)
 
 
 def test_items_of_pyg_lie_in_the_space_of_all_categories(tmp_path):
@@ -1041,6 +1148,137 @@ def test_genuine_parts_are_distilled_and_segmented(genuine, tmp_path):
     assert 0 < result.mean < 1
 
 
+# Meshes ###########################################################################################
+
+MESHES = {"bathtub": (2, 1), "night_stand": (1, 2)}
+
+
+def off(seed, broken_header=False, scale=1.0):
+    """A square of two triangles, in a plane of its own."""
+    corners = scale * np.array([[0, 0, seed], [1, 0, seed], [0, 1, seed], [1, 1, seed]])
+    faces = ["3 0 1 2", "3 1 2 3"]
+    head = ["OFF4 2 0"] if broken_header else ["OFF", "4 2 0"]
+    return "\n".join([*head, *(" ".join(map(str, row)) for row in corners), *faces, ""])
+
+
+def write_meshes(folder):
+    height = 0
+    for name, sizes in MESHES.items():
+        for split, size in zip(("train", "test"), sizes, strict=True):
+            for i in range(size):
+                height += 1
+                path = folder / name / split / f"{name}_{height:04}.off"
+                write(path, off(height, broken_header=i == 0))
+    write(folder / "README.txt", "not a class")
+    write(folder / "bathtub/train/.DS_Store", "")
+
+
+def meshes(root, split="train", num_points=50, strict=False, **kwargs):
+    return ModelNetMeshes(root, "10", split, num_points, strict=strict, **kwargs)
+
+
+@pytest.mark.parametrize("folder", ["raw/ModelNet10", "raw"])
+def test_points_of_meshes(folder, tmp_path):
+    write_meshes(tmp_path / folder)
+    train, test = (meshes(tmp_path, split) for split in ("train", "test"))
+    assert train.class_names == test.class_names == ["bathtub", "night_stand"]
+    for dataset, labels, heights in ((train, [0, 0, 1], [1, 2, 4]), (test, [0, 1, 1], [3, 5, 6])):
+        assert [int(data.y) for data in dataset] == labels
+        for data, height in zip(dataset, heights, strict=True):
+            assert sorted(data.keys()) == ["pos", "y"]
+            assert data.pos.shape == (50, 3)
+            assert (data.pos[:, 2] == height).all()
+            assert float(data.pos[:, :2].min()) >= 0
+            assert float(data.pos[:, :2].max()) <= 1
+            # On both triangles.
+            assert set((data.pos[:, :2].sum(dim=1) > 1).tolist()) == {False, True}
+    assert not torch.equal(train[0].pos[:, :2], train[1].pos[:, :2])
+
+
+def test_points_of_meshes_do_not_depend_on_the_generator_nor_change_it(tmp_path):
+    write_meshes(tmp_path / "raw/ModelNet10")
+    first = meshes(tmp_path)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    second = meshes(tmp_path, force_reload=True)
+    assert torch.equal(torch.rand(3), expected)
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.pos, b.pos)
+    assert meshes(tmp_path, num_points=20)[0].num_nodes == 20
+    assert meshes(tmp_path)[0].num_nodes == 50
+
+
+def test_meshes_are_those_of_pyg(tmp_path):
+    for height, name in enumerate(ModelNet.raw_file_names.fget(None)):
+        for split in ("train", "test"):
+            write(tmp_path / "raw" / name / split / f"{name}_0001.off", off(height))
+    theirs = ModelNet(str(tmp_path), "10", pre_transform=SamplePoints(50))
+    ours = meshes(tmp_path)
+    assert ours.num_classes == theirs.num_classes == len(ours) == len(theirs) == 10
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a.y, b.y)
+        assert torch.equal(a.pos[:, 2], b.pos[:, 2])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "list index out of range|invalid literal"),
+        ("OFF", "list index out of range"),
+        (off(1)[:40], "expected sequence of length 3"),
+        (off(1).rpartition("3 1")[0], r"it has \(4, 1\) of its \(4, 2\) nodes and triangles"),
+        (off(1).replace("3 1 2 3", "3 1 2 9"), "index"),
+        (off(1).replace("1.0 1.0", "nan 1.0"), ""),
+        (off(1, scale=0.0), ""),
+        ("\x00\x01", ""),
+    ],
+)
+def test_damaged_mesh(content, message, tmp_path):
+    write_meshes(tmp_path / "raw/ModelNet10")
+    file = tmp_path / "raw/ModelNet10/night_stand/test/night_stand_0005.off"
+    write(file, content)
+    with pytest.raises(DamagedFileError, match=f"'{file}' is damaged.*({message}).*get it from"):
+        meshes(tmp_path)
+    assert not list((tmp_path / "processed").rglob("*.pt"))
+
+
+def test_mesh_without_a_last_line_break(tmp_path):
+    write_meshes(tmp_path / "raw/ModelNet10")
+    whole = [data.pos for data in meshes(tmp_path)]
+    for file in (tmp_path / "raw").rglob("*.off"):
+        write(file, file.read_text().rstrip())
+    for pos, data in zip(whole, meshes(tmp_path, force_reload=True), strict=True):
+        assert torch.equal(pos, data.pos)
+
+
+def test_published_number_of_meshes(tmp_path):
+    write_meshes(tmp_path / "raw/ModelNet10")
+    with pytest.raises(
+        ValueError, match="must have the 3991 clouds of the published split 'train'"
+    ):
+        meshes(tmp_path, strict=True)
+    with pytest.raises(ValueError, match="'name' must be '10' or '40', got '20'"):
+        ModelNetMeshes(tmp_path, "20")
+    with pytest.raises(TypeError, match="'num_points'"):
+        ModelNetMeshes(tmp_path, num_points=None)
+
+
+def test_download_of_meshes_leaves_what_lies_there(tmp_path, monkeypatch):
+    write_meshes(tmp_path / "ModelNet10")
+    files = [path for path in (tmp_path / "ModelNet10").rglob("*") if path.is_file()]
+    content = {str(path.relative_to(tmp_path)): path.read_bytes() for path in files}
+    monkeypatch.setitem(ModelNet.urls, "10", serve(tmp_path, "ModelNet10", content))
+    other = tmp_path / "set/raw/shapenet_pc/a.npy"
+    write(other, clouds(1)[0])
+    assert len(meshes(tmp_path / "set")) == 3
+    assert other.is_file()
+    # Those of ModelNet40 are not taken for these.
+    monkeypatch.setitem(ModelNet.urls, "40", (tmp_path / "none.zip").as_uri())
+    with pytest.raises(RuntimeError, match=r"none.zip' could not be downloaded"):
+        ModelNetMeshes(tmp_path / "set", "40")
+
+
 # Downloads ########################################################################################
 
 
@@ -1188,6 +1426,20 @@ def test_folder_of_clouds_of_different_sizes(tmp_path):
         PointCloudArrays.from_folder(tmp_path, N, "last")
 
 
+def test_folders_that_lack_a_class(tmp_path):
+    write_folder(tmp_path / "train")
+    write_folder(tmp_path / "test")
+    shutil.rmtree(tmp_path / "test/a")
+    write(tmp_path / "test/.ipynb_checkpoints/b.txt", "")
+    write(tmp_path / "test/b/._0.npy", "what a system hides")
+    names = PointCloudArrays.from_folder(tmp_path / "train").class_names
+    test = PointCloudArrays.from_folder(tmp_path / "test", class_names=names)
+    check(test, [(clouds(1)[0], 1)])
+    assert (test.class_names, test.num_classes) == (["a", "b"], 2)
+    with pytest.raises(ValueError, match=r"'class_names' must name all folders .* lacks \['b'\]"):
+        PointCloudArrays.from_folder(tmp_path / "test", class_names=["a"])
+
+
 def test_folder_without_clouds(tmp_path):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(FileNotFoundError, match=f"'path' must have one .* got '{path}'"):
@@ -1231,6 +1483,48 @@ def test_npz_with_a_bad_column_of_splits(change, message, tmp_path):
         ValueError, match=f"'{tmp_path / 'a.npz'}' is no usable .npz file: {message}"
     ):
         PointCloudArrays.from_npz(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("sampling", ["first", "fps", "random"])
+def test_arrays_of_fewer_points(sampling, tmp_path):
+    pos, y = clouds(130), np.arange(130)
+    np.savez(tmp_path / "a.npz", train_points=pos, train_labels=y)
+    dataset = PointCloudArrays.from_npz(tmp_path / "a.npz", num_points=7, sampling=sampling)
+    again = PointCloudArrays(pos, y, num_points=7, sampling=sampling)
+    for i, data in enumerate(dataset):
+        assert torch.equal(data.pos, again[i].pos)
+        own = torch.from_numpy(pos[i])
+        places = (data.pos[:, None] == own).all(dim=2).nonzero()[:, 1]
+        assert len(set(places.tolist())) == 7
+        if sampling == "first":
+            assert places.tolist() == list(range(7))
+        if sampling == "fps":
+            assert torch.equal(places, ops.farthest_point_sample(own[None], 7)[0])
+    with pytest.raises(ValueError, match=r"'num_points' must be at most the 20 .* got 21"):
+        PointCloudArrays(pos, y, num_points=21)
+    with pytest.raises(ValueError, match="'sampling' must be one of"):
+        PointCloudArrays(pos, y, sampling="last")
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "error", "message"),
+    [
+        (np.full((2, 4, 3), np.nan, "f4"), [0, 1], ValueError, "'points' must be finite"),
+        (np.ones((2, 4, 3), "i4"), [0, 1], TypeError, "'points' must have a floating point"),
+        (np.ones((2, 4, 3), "f4"), [[0], [1]], ValueError, "'labels' must have shape"),
+        (np.ones((2, 4, 3), "f4"), [0.0, 1.0], TypeError, "'labels' must have an integer type"),
+    ],
+)
+def test_npz_with_bad_arrays_is_named(points, labels, error, message, tmp_path):
+    np.savez(tmp_path / "a.npz", train_points=points, train_labels=np.array(labels))
+    with pytest.raises(error, match=f"'{tmp_path / 'a.npz'}' is no usable .npz file: {message}"):
+        PointCloudArrays.from_npz(tmp_path / "a.npz")
+
+
+def test_names_as_bytes():
+    names = np.array(["Stuhl", "Möbel"])
+    bytes_ = np.char.encode(names, "utf-8")
+    assert PointCloudArrays(clouds(2), np.arange(2), bytes_).class_names == names.tolist()
 
 
 @pytest.mark.parametrize("copy", [False, True])

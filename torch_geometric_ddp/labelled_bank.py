@@ -96,7 +96,10 @@ class LabelledBank(PointCloudBank):
             dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
             progress (bool): Whether to show the progress. (default: :obj:`False`)
         """
-        space = dataset.space if isinstance(dataset, cls) else PartSpace.of(dataset)
+        if isinstance(dataset, cls):
+            names, space = dataset.class_names, dataset.space
+        else:
+            names, space = PartSpace.named(dataset)
         clouds, parts, categories = [], [], []
         for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
             pos, y, category = points_of(data, i), data.get("y"), data.get("category")
@@ -115,14 +118,11 @@ class LabelledBank(PointCloudBank):
             categories.append(value)
         if not clouds:
             raise ValueError("the data set must hold at least one cloud, got none")
-        named = dataset
-        while not hasattr(named, "class_names"):
-            named = named.dataset  # type: ignore[attr-defined]
         pos = torch.cat(clouds).to(device=device, dtype=dtype)
         sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
         y = torch.tensor(categories, device=pos.device)
         part = torch.cat(parts).to(pos.device, torch.long)
-        return cls(pos, sizes, y, named.class_names, part, space)
+        return cls(pos, sizes, y, names, part, space)
 
     def __iter__(self) -> Iterator[Data]:
         """The clouds one by one, so that a bank goes wherever a data set is read."""

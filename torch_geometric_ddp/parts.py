@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.datasets import ShapeNet
 
 from torch_geometric_ddp._checks import check_int
 
-__all__ = ["PartSpace"]
+__all__ = ["PartSpace", "numbered_parts"]
+
+
+def numbered_parts(category_parts: Mapping[str, Sequence[int]]) -> list[str]:
+    """Names of parts that have none, *e.g.*, :obj:`"Chair/2"`, in the order of their numbers."""
+    return [f"{name}/{i + 1}" for name, parts in category_parts.items() for i in range(len(parts))]
 
 
 @dataclass(frozen=True)
@@ -75,15 +81,25 @@ class PartSpace:
         Args:
             dataset (Dataset): It has :obj:`part_names`, :obj:`class_names` (the categories) and
                 :obj:`category_parts` (their parts by name), as
-                :class:`~torch_geometric_ddp.datasets.ShapeNetPart` has them; or a
+                :class:`~torch_geometric_ddp.datasets.ShapeNetPart` has them; or it is a
+                :class:`torch_geometric.datasets.ShapeNet`; or a
                 :class:`torch.utils.data.Subset` of such a set.
 
         Raises:
             ValueError: If one of them is missing, or they do not fit together.
         """
+        return cls.named(dataset)[1]
+
+    @classmethod
+    def named(cls, dataset: Any) -> tuple[list[str], PartSpace]:
+        """The names of the categories of a data set, and its parts, as :meth:`of` reads them."""
         named = dataset
         while not hasattr(named, "part_names") and hasattr(named, "dataset"):
             named = named.dataset
+        if isinstance(named, ShapeNet):
+            rows = (named.seg_classes[name] for name in named.categories)
+            space = cls(tuple(numbered_parts(named.seg_classes)), tuple(map(tuple, rows)))
+            return list(named.categories), space
         needed = ("part_names", "category_parts", "class_names")
         missing = [name for name in needed if getattr(named, name, None) is None]
         if missing:
@@ -97,7 +113,8 @@ class PartSpace:
                 f"'category_parts' must name the categories {list(named.class_names)} in this "
                 f"order, got {list(parts)}"
             )
-        return cls(tuple(named.part_names), tuple(tuple(row) for row in parts.values()))
+        space = cls(tuple(named.part_names), tuple(tuple(row) for row in parts.values()))
+        return list(named.class_names), space
 
     @property
     def num_parts(self) -> int:

@@ -2,6 +2,7 @@
 
 from torch_geometric_ddp.datasets.arrays import PointCloudArrays
 from torch_geometric_ddp.datasets.modelnet_hdf5 import ModelNetHDF5
+from torch_geometric_ddp.datasets.modelnet_meshes import ModelNetMeshes
 from torch_geometric_ddp.datasets.modelnet_resampled import ModelNetResampled
 from torch_geometric_ddp.datasets.omni_object3d import OmniObject3D
 from torch_geometric_ddp.datasets.parametric_shapes import ParametricShapes
@@ -13,6 +14,7 @@ from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 
 __all__ = [
     "ModelNetHDF5",
+    "ModelNetMeshes",
     "ModelNetResampled",
     "OmniObject3D",
     "ParametricShapes",

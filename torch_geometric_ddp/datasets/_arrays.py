@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
+from tqdm import tqdm
 
+from torch_geometric_ddp.datasets._columns import write_clouds
 from torch_geometric_ddp.datasets._formats import UNREADABLE
+from torch_geometric_ddp.datasets._sampling import Sampling, choose_points
 
 # What integers in the array 'split' of a file mean.
 _SPLITS = ("train", "val", "test")
+_BLOCK = 64
 
 
 def check_clouds(points: np.ndarray | Tensor, copy: bool) -> Tensor:
@@ -27,7 +32,8 @@ def check_clouds(points: np.ndarray | Tensor, copy: bool) -> Tensor:
     if not pos.is_floating_point():
         raise TypeError(f"'points' must have a floating point type, got {pos.dtype}")
     pos = pos.to(torch.float32, copy=copy)
-    finite = torch.isfinite(pos).all(dim=-1).all(dim=-1)
+    # In blocks, as the answers for all numbers at once take more room than the numbers.
+    finite = torch.cat([torch.isfinite(x).flatten(1).all(dim=1) for x in pos.split(_BLOCK)])
     if not bool(finite.all()):
         bad = (~finite).nonzero().flatten().tolist()
         raise ValueError(f"'points' must be finite, got NaN or infinity in clouds {bad[:5]}")
@@ -53,10 +59,15 @@ def check_labels(
         raise TypeError(f"'{name}' must have an integer type, got {y.dtype}")
     y = y.to(torch.int64, copy=copy)
     low, high = int(y.min()), int(y.max())
-    texts = [str(text) for text in (range(high + 1) if names is None else names)]
+    texts = [as_text(text) for text in (range(high + 1) if names is None else names)]
     if low < 0 or high >= len(texts):
         raise ValueError(f"'{name}' must lie in 0..{len(texts) - 1}, got {low}..{high}")
     return y, texts
+
+
+def as_text(name: object) -> str:
+    """The name of a class, which NumPy may hold as bytes."""
+    return name.decode("utf-8") if isinstance(name, bytes) else str(name)
 
 
 def as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
@@ -67,6 +78,26 @@ def as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
         what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(f"'{name}' must be an array or a tensor of numbers, got {what}")
     return torch.from_numpy(np.require(value, value.dtype.newbyteorder("="), ["C", "W"]))
+
+
+def sample(
+    num_points: int | None, sampling: Sampling, pos: Tensor, *labels: Tensor
+) -> list[Tensor]:
+    """The points of every cloud to keep, and their labels :obj:`[n, N]`, a block at a time."""
+    if num_points is None:
+        return [pos, *labels]
+    if num_points > pos.size(1):
+        raise ValueError(
+            f"'num_points' must be at most the {pos.size(1)} of the clouds, got {num_points}"
+        )
+    # Drawn once, and the same on every machine.
+    generator = torch.Generator().manual_seed(0)
+    blocks = tqdm(pos.split(_BLOCK), "Sample", unit="block", disable=None)
+    index = torch.cat([choose_points(x, num_points, sampling, generator) for x in blocks])
+    return [
+        pos.gather(1, index[..., None].expand(-1, -1, 3)),
+        *(x.gather(1, index) for x in labels),
+    ]
 
 
 def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
@@ -81,15 +112,14 @@ def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
     dataset.slices = {key: steps * (data[key].size(0) // len(pos)) for key in given}
     keep, transform = dataset.pre_filter, dataset.pre_transform
     if keep is not None or transform is not None:
-        clouds = [dataset.get(i) for i in range(len(pos))]
-        if keep is not None:
-            clouds = [data for data in clouds if keep(data)]
-        if transform is not None:
-            clouds = [transform(data) for data in clouds]
-        if not clouds:
-            raise ValueError("'pre_filter' left no cloud")
-        dataset._data_list = None
-        dataset.data, dataset.slices = dataset.collate(clouds)
+        items = (dataset.get(i) for i in tqdm(range(len(pos)), "Transform", disable=None))
+        kept = (data for data in items if keep is None or keep(data))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "clouds.pt")
+            if not write_clouds(path, kept if transform is None else map(transform, kept)):
+                raise ValueError("'pre_filter' left no cloud")
+            dataset._data_list = None
+            dataset.load(str(path))
 
 
 @contextmanager
@@ -102,8 +132,9 @@ def open_npz(path: str | os.PathLike[str]) -> Iterator[Any]:
         # Numpy leaves a file that it opened itself open where it raises.
         with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
             yield file
-    except UNREADABLE as error:
-        raise ValueError(f"'{path}' is no usable .npz file: {error}") from error
+    except (*UNREADABLE, TypeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"'{path}' is no usable .npz file: {error}") from error
 
 
 def take_arrays(file: Any, keys: Sequence[str], rows: np.ndarray | None = None) -> list[np.ndarray]:
@@ -111,13 +142,13 @@ def take_arrays(file: Any, keys: Sequence[str], rows: np.ndarray | None = None) 
     missing = [key for key in keys if key not in file]
     if missing:
         raise ValueError(f"it has no array {missing}, only {sorted(file.files)}")
-    arrays = [file[key] for key in keys]
-    if rows is None:
-        return arrays
-    for values in arrays:
-        if values.shape[:1] != rows.shape:
-            raise ValueError(f"it has {values.shape[:1]} clouds and {rows.shape} splits")
-    return [values[rows] for values in arrays]
+    return [file[key] if rows is None else _rows(file[key], rows) for key in keys]
+
+
+def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if values.shape[:1] != rows.shape:
+        raise ValueError(f"it has {values.shape[:1]} clouds and {rows.shape} splits")
+    return np.asarray(values[rows])
 
 
 def of_split(splits: np.ndarray, split: str) -> np.ndarray:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import pickle
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import ClassVar
@@ -39,9 +39,9 @@ class Benchmark(InMemoryDataset):
     #: The splits there are.
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     #: Where a person finds the files.
-    source: ClassVar[str]
+    source: str
     #: An archive that may be downloaded without asking, and the folder that it holds.
-    url: ClassVar[str | None] = None
+    url: str | None = None
     #: Whether clouds with too few points repeat theirs instead of raising.
     repeats: ClassVar[bool] = False
 
@@ -65,14 +65,10 @@ class Benchmark(InMemoryDataset):
         root = os.fspath(root)
         super().__init__(root, transform, pre_transform, pre_filter, force_reload=force_reload)
         path = self.processed_paths[self.splits.index(split)]
-        try:
+        with _reading_cache(path):
             self.load(path)
+        with _reading_cache(self.processed_paths[-1]):
             self.class_names = json.loads(Path(self.processed_paths[-1]).read_text("utf-8"))
-        except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f"'{path}' is damaged: pass force_reload=True to process the data set again "
-                f"({error})"
-            ) from error
 
     @property
     def variant_name(self) -> str:
@@ -109,6 +105,19 @@ class Benchmark(InMemoryDataset):
         """One file for each split, and the names of the classes."""
         return [*(f"{split}.pt" for split in self.splits), "class_names.json"]
 
+    def _download(self) -> None:
+        # What is processed does not need the files any more.
+        if self.force_reload or not all(map(os.path.exists, self.processed_paths)):
+            super()._download()
+
+    def _process(self) -> None:
+        for name in ("pre_transform.pt", "pre_filter.pt"):  # PyG reads them, if there are any.
+            path = os.path.join(self.processed_dir, name)
+            if os.path.exists(path) and not self.force_reload:
+                with _reading_cache(path):
+                    torch.load(path)
+        super()._process()
+
     def download(self) -> None:
         """Downloads the archive where that is allowed, and otherwise says where to get it."""
         missing = [path for path in self.raw_paths if not os.path.exists(path)]
@@ -139,6 +148,8 @@ class Benchmark(InMemoryDataset):
             except (DamagedFileError, FileNotFoundError) as error:
                 raise type(error)(f"{error}; {self._remedy()}") from error
             made[-1].write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
+            # Without its last file a cache is none: no two of them are ever mixed.
+            Path(self.processed_paths[-1]).unlink(missing_ok=True)
             for path, final in zip(made, self.processed_paths, strict=True):
                 os.replace(path, final)
 
@@ -182,3 +193,13 @@ class Benchmark(InMemoryDataset):
             chosen = choose_points(pos, self.num_points, self.sampling, generator)
             for data, index in zip(clouds, chosen, strict=True):
                 yield take_points(data, index)
+
+
+@contextmanager
+def _reading_cache(path: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Any file may lie there, and unpickling it raise anything.
+        raise ValueError(
+            f"'{path}' is damaged: pass force_reload=True to process the data set again ({error})"
+        ) from error

@@ -16,13 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# What NumPy, zipfile and h5py raise on files that are cut, damaged or something else altogether.
+# What the libraries raise on files that are cut, damaged or something else altogether.
 UNREADABLE = (
     ValueError,
     OSError,
     EOFError,
     tokenize.TokenError,
     KeyError,
+    IndexError,
     RuntimeError,
     SyntaxError,
     zlib.error,
@@ -50,6 +51,13 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except (*UNREADABLE, MemoryError) as error:  # A damaged header asks for any amount.
         raise damaged(path, error) from error
+
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, by name, without what a system or an editor hides there."""
+    if folder.exists() and not folder.is_dir():
+        raise damaged(folder, "it is no folder")
+    return sorted(path for path in folder.glob("*") if path.name[0] != ".")
 
 
 def read_lines(path: Path) -> list[str]:

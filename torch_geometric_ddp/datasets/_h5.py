@@ -37,14 +37,14 @@ def count_clouds(path: Path, num_classes: int, size: int | None) -> int:
         for key in ("data", "label"):
             if not isinstance(file.get(key), h5py.Dataset):
                 raise damaged(path, f"it has no array '{key}', only {sorted(file)}")
-        shape, labels = file["data"].shape, file["label"][()]
+        shape: tuple[int, ...] = file["data"].shape or ()  # None where nothing was written.
         if len(shape) != 3 or shape[-1] != 3:
             raise damaged(path, f"its 'data' has shape {list(shape)}, not [n, N, 3]")
         if size is not None and shape[1] != size:
             raise damaged(path, f"its clouds have {shape[1]} points instead of {size}")
-        if labels.size != shape[0]:
-            raise damaged(path, f"it has {labels.size} labels for {shape[0]} clouds")
-        as_labels(path, labels, 0, num_classes - 1)
+        if file["label"].size != shape[0]:
+            raise damaged(path, f"it has {file['label'].size} labels for {shape[0]} clouds")
+        as_labels(path, file["label"][()], 0, num_classes - 1)
     return int(shape[0])
 
 

@@ -59,7 +59,7 @@ def _read_header(path: Path, file: BufferedReader) -> _Header:
         raise damaged(path, "it does not begin with 'ply'")
     order, count, fields, elements = None, 0, [], 0
     for line in file:
-        match line.decode("ascii").split():
+        match line.decode("utf-8", "replace").split():
             case ["end_header"]:
                 if order is None or not elements:
                     break

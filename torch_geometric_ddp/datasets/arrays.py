@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
+from tqdm import tqdm
 
 from torch_geometric_ddp.datasets._arrays import (
     check_clouds,
@@ -18,9 +19,10 @@ from torch_geometric_ddp.datasets._arrays import (
     fill,
     of_split,
     open_npz,
+    sample,
     take_arrays,
 )
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy, visible
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 
 __all__ = ["PointCloudArrays"]
@@ -40,6 +42,9 @@ class PointCloudArrays(InMemoryDataset):
         pre_filter (callable, optional): Decides which :obj:`Data` to keep.
         copy (bool): Whether to copy the arrays. Otherwise :obj:`float32` points are shared with
             the caller, so that a large set takes its room once. (default: :obj:`True`)
+        num_points (int, optional): The points to keep of each cloud. (default: all)
+        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
+            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
 
     Raises:
         TypeError, ValueError: If a shape, type or value does not fit.
@@ -54,11 +59,14 @@ class PointCloudArrays(InMemoryDataset):
         pre_transform: Callable[[Data], Data] | None = None,
         pre_filter: Callable[[Data], bool] | None = None,
         copy: bool = True,
+        num_points: int | None = None,
+        sampling: Sampling = "first",
     ) -> None:
+        check_sampling(num_points, sampling)
         pos = check_clouds(points, copy)
         y, self.class_names = check_labels("labels", labels, pos.shape[:1], class_names, copy)
         super().__init__(None, transform, pre_transform, pre_filter)
-        fill(self, pos, y=y)
+        fill(self, *sample(num_points, sampling, pos), y=y)
 
     @property
     def num_classes(self) -> int:
@@ -78,7 +86,7 @@ class PointCloudArrays(InMemoryDataset):
                 :obj:`"val"` and :obj:`"test"`); and, if the classes have names,
                 :obj:`class_names`.
             split (str): The split. (default: :obj:`"train"`)
-            **kwargs: The transforms, as above.
+            **kwargs: The transforms, :obj:`num_points` and :obj:`sampling`, as above.
 
         Raises:
             FileNotFoundError: If there is no file.
@@ -91,7 +99,10 @@ class PointCloudArrays(InMemoryDataset):
             else:
                 points, labels = take_arrays(file, (f"{split}_points", f"{split}_labels"))
             names = file["class_names"].tolist() if "class_names" in file else None
-        return cls(points, labels, names, copy=False, **kwargs)
+            # Here, so that what is wrong with them names the file.
+            pos = check_clouds(points, copy=False)
+            y, names = check_labels("labels", labels, pos.shape[:1], names, copy=False)
+        return cls(pos, y, names, copy=False, **kwargs)
 
     @classmethod
     def from_folder(
@@ -99,37 +110,49 @@ class PointCloudArrays(InMemoryDataset):
         path: str | os.PathLike[str],
         num_points: int | None = None,
         sampling: Sampling = "first",
+        class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> PointCloudArrays:
         """Reads a folder that has one folder for each class, with an :obj:`.npy` file a cloud.
 
         Args:
             path (str or path): The folder, one of several if there are splits. The names of its
-                folders, in alphabetical order, are those of the classes. The files in them hold
-                one cloud :obj:`[N, 3]` each.
+                folders are those of the classes. The files in them hold one cloud
+                :obj:`[N, 3]` each. What begins with a dot is left out.
             num_points (int, optional): The points to keep of each cloud. (default: all, of which
                 every cloud must then have the same number)
             sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
                 (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
+            class_names (sequence of str, optional): The classes in the order of their labels, to
+                be given where a split may lack one of them. (default: the folders in
+                alphabetical order)
             **kwargs: The transforms, as above.
 
         Raises:
             FileNotFoundError: If there is no folder, no class in it or no file of a class.
-            ValueError: If a file is damaged, or a cloud has another number of points.
+            ValueError: If a file is damaged, a cloud has another number of points, or
+                :obj:`class_names` lacks a folder.
         """
         check_sampling(num_points, sampling)
         root = Path(path)
-        folders = sorted(entry for entry in root.glob("*") if entry.is_dir())
+        folders = [path for path in visible(root) if path.is_dir()]
         if not folders:
             raise FileNotFoundError(f"'path' must have one folder for each class, got '{root}'")
-        files = [sorted(folder.glob("*.npy")) for folder in folders]
+        names = list(class_names or (folder.name for folder in folders))
+        unknown = [folder.name for folder in folders if folder.name not in names]
+        if unknown:
+            raise ValueError(f"'class_names' must name all folders of '{root}', lacks {unknown}")
+        files = [[path for path in visible(folder) if path.suffix == ".npy"] for folder in folders]
         for folder, found in zip(folders, files, strict=True):
             if not found:
                 raise FileNotFoundError(f"'{folder}' must have the clouds of a class, got none")
-        labels = torch.arange(len(files)).repeat_interleave(torch.tensor([len(f) for f in files]))
+        sizes = torch.tensor([len(found) for found in files])
+        ranks = torch.tensor([names.index(folder.name) for folder in folders])
+        labels = ranks.repeat_interleave(sizes)
         generator = torch.Generator().manual_seed(0)
         points = torch.empty(0)
-        for i, file in enumerate(file for found in files for file in found):
+        paths = [file for found in files for file in found]
+        for i, file in enumerate(tqdm(paths, "Read", unit="cloud", disable=None)):
             cloud = as_clouds(file, read_npy(file))
             size = num_points or (len(cloud) if i == 0 else points.size(1))
             if len(cloud) < size or (num_points is None and len(cloud) > size):
@@ -138,4 +161,4 @@ class PointCloudArrays(InMemoryDataset):
             if i == 0:
                 points = torch.empty(len(labels), size, 3)
             points[i] = cloud[choose_points(cloud[None], size, sampling, generator)[0]]
-        return cls(points, labels, [folder.name for folder in folders], copy=False, **kwargs)
+        return cls(points, labels, names, copy=False, **kwargs)

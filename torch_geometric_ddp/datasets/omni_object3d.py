@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy, visible
 from torch_geometric_ddp.datasets._ply import read_ply
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
 
 __all__ = ["OmniObject3D"]
+
+_NUM_CATEGORIES = 216
 
 
 class OmniObject3D(Benchmark):
@@ -37,6 +40,10 @@ class OmniObject3D(Benchmark):
     the test set, :math:`s` being :obj:`test_share`. The split of a category thus depends on
     nothing but the names of its objects; a category of one object is not tested.
 
+    The categories are those whose folders are there, as one need not fetch all archives; where
+    they are not 216, a warning says so when the files are read. If archives come later,
+    :obj:`force_reload` takes them in.
+
     The literature uses the published samples of 1,024 points as they are, which is the default
     here, and centres them and scales them to the unit ball:
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
@@ -52,8 +59,8 @@ class OmniObject3D(Benchmark):
         pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
         pre_filter (callable, optional): Decides which :obj:`Data` to keep.
         force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether every cloud must have :obj:`resolution` points.
-            (default: :obj:`True`)
+        strict (bool): Whether every cloud must have :obj:`resolution` points, every category an
+            object, and the cache the categories of the folder. (default: :obj:`True`)
         resolution (int): Which of the published samples to read: 1,024, 4,096 or 16,384 points.
             (default: :obj:`1024`)
         test_share (float): The share of the test set in a category. (default: :obj:`0.2`)
@@ -61,7 +68,8 @@ class OmniObject3D(Benchmark):
 
     Raises:
         FileNotFoundError: If a file is missing, with where to get it.
-        ValueError: If a file is damaged, or an object or a category is incomplete.
+        ValueError: If a file is damaged, an object or a category is incomplete, or categories
+            have come after the files were read.
     """
 
     source = (
@@ -91,6 +99,14 @@ class OmniObject3D(Benchmark):
         self.seed = check_int("seed", seed, minimum=0)
         options = (transform, pre_transform, pre_filter, force_reload, strict)
         super().__init__(root, split, num_points, sampling, *options)
+        if strict and os.path.isdir(self.raw_paths[0]):
+            now = {path.name for path in _folders(Path(self.raw_paths[0]))}
+            if now != set(self.class_names):
+                raise ValueError(
+                    f"'{self.raw_paths[0]}' must have the {len(self.class_names)} categories that "
+                    f"were read, {sorted(now ^ set(self.class_names))[:5]} came or went: pass "
+                    "force_reload=True to read it again, which changes labels"
+                )
 
     @property
     def variant_name(self) -> str:
@@ -109,13 +125,24 @@ class OmniObject3D(Benchmark):
             raise damaged(Path(self.raw_paths[0]), "it has no folders of categories")
         return names
 
+    def process(self) -> None:
+        """Reads the files of all splits and writes the cache, or nothing at all."""
+        num = len(self.read_class_names())
+        if self.strict and num != _NUM_CATEGORIES:
+            warnings.warn(
+                f"'{self.raw_paths[0]}' has {num} of the {_NUM_CATEGORIES} categories of "
+                f"OmniObject3D; if more is wanted, {self._remedy()}",
+                stacklevel=2,
+            )
+        super().process()
+
     def scan(self, split: str) -> Scan:
         """Checks that the files of a split are there."""
         where = Path(self.raw_paths[0])
         files = []
         for label, category in enumerate(self.read_class_names()):
-            objects = [path for path in _folders(where / category) if any(path.iterdir())]
-            if not objects:
+            objects = [path for path in _folders(where / category) if visible(path)]
+            if not objects and self.strict:
                 raise damaged(where / category, "it has no objects")
             names = split_category(category, [o.name for o in objects], self.test_share, self.seed)
             files += [(self._file(where / category / name), label) for name in names[split]]
@@ -133,12 +160,12 @@ def split_category(
     order = sorted(
         names, key=lambda name: hashlib.sha256(f"{seed}/{category}/{name}".encode()).digest()
     )
-    num_test = min(max(1, round(test_share * len(names))), len(names) - 1)
+    num_test = max(0, min(max(1, round(test_share * len(names))), len(names) - 1))
     return {"train": sorted(order[num_test:]), "test": sorted(order[:num_test])}
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    return [entry for entry in visible(path) if entry.is_dir()]
 
 
 def _read(path: Path, label: int) -> Data:

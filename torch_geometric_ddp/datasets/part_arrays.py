@@ -19,8 +19,10 @@ from torch_geometric_ddp.datasets._arrays import (
     fill,
     of_split,
     open_npz,
+    sample,
     take_arrays,
 )
+from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling
 from torch_geometric_ddp.parts import PartSpace
 from torch_geometric_ddp.splits import redrawn
 
@@ -50,6 +52,9 @@ class PartArrays(InMemoryDataset):
             the caller. (default: :obj:`True`)
         categories (str or sequence of str, optional): The categories to keep; :obj:`category`
             and :obj:`y` count them and their parts in this order. (default: all)
+        num_points (int, optional): The points to keep of each cloud. (default: all)
+        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
+            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
 
     Attributes:
         class_names (list[str]): The names of the categories that are kept.
@@ -74,7 +79,10 @@ class PartArrays(InMemoryDataset):
         pre_filter: Callable[[Data], bool] | None = None,
         copy: bool = True,
         categories: str | Sequence[str] | None = None,
+        num_points: int | None = None,
+        sampling: Sampling = "first",
     ) -> None:
+        check_sampling(num_points, sampling)
         pos = check_clouds(points, copy)
         category, names = check_labels("labels", labels, pos.shape[:1], class_names, copy)
         y, parts = check_labels("part_labels", part_labels, pos.shape[:2], part_names, copy)
@@ -87,6 +95,7 @@ class PartArrays(InMemoryDataset):
         if categories is not None:
             pos, category, y = self._restrict(categories, pos, category, y)
         super().__init__(None, transform, pre_transform, pre_filter)
+        pos, y = sample(num_points, sampling, pos, y)
         fill(self, pos, y=y, category=category)
 
     @property
@@ -118,7 +127,7 @@ class PartArrays(InMemoryDataset):
             resplit (int, optional): A seed that draws anew which clouds the splits hold, as many
                 of every category as they hold in the file. It means the same whatever
                 :obj:`split` and :obj:`categories` are. (default: the splits of the file)
-            **kwargs: The transforms, as above.
+            **kwargs: The transforms, :obj:`num_points` and :obj:`sampling`, as above.
 
         Raises:
             FileNotFoundError: If there is no file.

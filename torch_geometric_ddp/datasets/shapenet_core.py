@@ -111,8 +111,9 @@ class ShapeNetCore(Benchmark):
     """
 
     source = (
-        "https://github.com/Julie-tang00/Point-BERT/blob/master/DATASET.md (ShapeNet55/34, after "
-        "accepting the terms at https://shapenet.org)"
+        "https://github.com/Julie-tang00/Point-BERT (the clouds as DATASET.md says under "
+        "ShapeNet55/34, after accepting the terms at https://shapenet.org; the lists are the "
+        "folder data/ShapeNet55-34/ShapeNet-55 of the repository)"
     )
     #: The WordNet offsets of the classes, in the order of their labels.
     synset_ids = tuple(_CLASSES)

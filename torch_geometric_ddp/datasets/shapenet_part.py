@@ -23,6 +23,7 @@ from torch_geometric_ddp.datasets._formats import (
 )
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, check_files, scan_files
+from torch_geometric_ddp.parts import numbered_parts
 
 __all__ = ["ShapeNetPart"]
 
@@ -36,7 +37,8 @@ class ShapeNetPart(Benchmark):
     From `"A Scalable Active Framework for Region Annotation in 3D Shape Collections"
     <https://doi.org/10.1145/2980179.2980238>`_. Items are :obj:`Data(pos=[N, 3], y=[N],
     category=[1])` with the same numbers as those of :class:`torch_geometric.datasets.ShapeNet`
-    (which reads another release of the shapes, with normals), and so are :obj:`category_ids`,
+    (which reads another release of the shapes, with normals, and can be used in its place), and so
+    are :obj:`category_ids`,
     :obj:`seg_classes`, :obj:`y_mask` and :obj:`num_classes`, the number of parts.
 
     The terms of ShapeNet must be accepted, so that the files must be fetched by hand: the folder
@@ -111,9 +113,7 @@ class ShapeNetPart(Benchmark):
                 f"{categories!r}"
             )
         self.category_parts = {name: self.seg_classes[name] for name in self.categories}
-        self.part_names = [
-            f"{name}/{i + 1}" for name, parts in self.seg_classes.items() for i in range(len(parts))
-        ]
+        self.part_names = numbered_parts(self.seg_classes)
         self.y_mask = torch.zeros(len(self.seg_classes), len(self.part_names), dtype=torch.bool)
         for row, parts in zip(self.y_mask, self.seg_classes.values(), strict=True):
             row[parts] = True

@@ -1,0 +1,134 @@
+"""ModelNet as its meshes, from which points are drawn."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch_geometric.data import Data
+from torch_geometric.datasets import ModelNet
+from torch_geometric.io.off import parse_off
+from torch_geometric.transforms import SamplePoints
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.datasets._benchmark import Benchmark
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, reading, visible
+from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
+
+__all__ = ["ModelNetMeshes"]
+
+_PUBLISHED = {"10": {"train": 3991, "test": 908}, "40": {"train": 9843, "test": 2468}}
+
+
+class ModelNetMeshes(Benchmark):
+    r"""ModelNet10 and ModelNet40 as points drawn from the meshes.
+
+    The shapes are those of `"3D ShapeNets: A Deep Representation for Volumetric Shapes"
+    <https://arxiv.org/abs/1406.5670>`_ with the official splits (3,991/908 and 9,843/2,468). Items
+    are :obj:`Data(pos=[N, 3], y=[1])`. From every mesh :obj:`num_points` points are drawn evenly
+    over its surface by :class:`torch_geometric.transforms.SamplePoints`, once, with a seed that is
+    the name of the shape.
+
+    These are the files of :class:`torch_geometric.datasets.ModelNet`, in whose place this class
+    samples as it reads, caches what it sampled by :obj:`name` and :obj:`num_points`, checks every
+    file, and has :obj:`class_names`. The archive (0.5 or 2 GB) is downloaded to :obj:`root/raw`,
+    unless there is :obj:`ModelNet{name}/<class>/{train,test}/<shape>.off`, or the folders of the
+    classes are in :obj:`root/raw` itself, as PyG unpacks them.
+
+    The points are in the units of the meshes, which differ widely. The literature centres the
+    clouds and scales them to the unit ball:
+    :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
+
+    Args:
+        root (str or path): The folder of the data set.
+        name (str): :obj:`"10"` or :obj:`"40"`. (default: :obj:`"10"`)
+        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
+        num_points (int): The points to draw from each mesh. (default: :obj:`1024`)
+        transform (callable, optional): Applied to a :obj:`Data` at every access.
+        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
+        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
+        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
+        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        RuntimeError: If the download fails.
+        ValueError: If a file is damaged or the size is not the published one.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        name: str = "10",
+        split: str = "train",
+        num_points: int = 1024,
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
+        force_reload: bool = False,
+        strict: bool = True,
+    ) -> None:
+        if name not in _PUBLISHED:
+            raise ValueError(f"'name' must be '10' or '40', got {name!r}")
+        self.name = name
+        self.url = self.source = ModelNet.urls[name]
+        options = (transform, pre_transform, pre_filter, force_reload, strict)
+        super().__init__(root, split, check_int("num_points", num_points), "first", *options)
+
+    @property
+    def variant_name(self) -> str:
+        """What is read: a name for the folder of the cache."""
+        return f"modelnet{self.name}_meshes"
+
+    @property
+    def published_sizes(self) -> dict[str, int]:
+        """The published number of clouds of the splits."""
+        return _PUBLISHED[self.name]
+
+    @property
+    def raw_file_names(self) -> list[str]:
+        """The folder of the classes."""
+        folder = f"ModelNet{self.name}"
+        as_pyg = not os.path.exists(os.path.join(self.raw_dir, folder)) and os.path.exists(
+            os.path.join(self.raw_dir, "bathtub")  # The first class of both.
+        )
+        return ["." if as_pyg else folder]
+
+    def _classes(self) -> list[Path]:
+        folders = visible(Path(self.raw_paths[0]))
+        return [path for path in folders if any((path / split).is_dir() for split in self.splits)]
+
+    def read_class_names(self) -> list[str]:
+        """The names of the classes, which are those of the folders, in alphabetical order."""
+        return [path.name for path in self._classes()]
+
+    def scan(self, split: str) -> Scan:
+        """Checks that the files of a split are there."""
+        files = [
+            (path, label)
+            for label, folder in enumerate(self._classes())
+            for path in visible(folder / split)
+            if path.suffix == ".off"
+        ]
+        read = partial(_read, draw=SamplePoints(self.num_points))
+        return scan_files(Path(self.raw_paths[0]), files, read, None)
+
+
+def _read(path: Path, label: int, draw: SamplePoints) -> Data:
+    with reading(path):
+        lines = path.read_text("utf-8").rstrip().split("\n")
+        # Some files have no line break after the word.
+        header = lines[0].removeprefix("OFF").split() or lines[1].split()
+        num_nodes, num_faces = int(header[0]), int(header[1])
+        mesh = parse_off(lines)
+        found = mesh.num_nodes, mesh.face.size(1)
+        if found[0] < num_nodes or found[1] < num_faces:
+            raise damaged(path, f"it has {found} of its {num_nodes, num_faces} nodes and triangles")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(zlib.crc32(path.stem.encode()))
+            pos = draw(mesh).pos
+    return labelled(as_clouds(path, pos.numpy()), label)
