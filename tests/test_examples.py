@@ -448,7 +448,7 @@ def test_summarize(first, out):
     done = start(out, out, program="summarize.py", folder="benchmarks")
     assert done.returncode == 0, done.stderr
     rows, runs = table(done.stdout), read(out)["results"]
-    assert list(rows) == ROWS
+    assert list(rows) == list(runs)  # Those of whoever used the folder last.
     for name, row in rows.items():
         each = [f"{100 * x:.1f}" for x in 2 * runs[name]["accuracy"]]
         assert row[-1] == ", ".join(each)
