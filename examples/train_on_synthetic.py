@@ -1,4 +1,4 @@
-"""Trains a PyG model on a distilled set: an ordinary program, with one line of ours.
+"""Trains a PyG model on a distilled set: an ordinary program, with one line of ours for each set.
 
 python examples/train_on_synthetic.py out/distill/distilled.safetensors
 """
@@ -33,10 +33,11 @@ def main():
     torch.manual_seed(0)
 
     train_set = SyntheticPointCloudDataset(args.file, pre_transform=T.NormalizeScale())
-    test_set = ParametricShapes(
-        train=False, num_points=args.num_points, pre_transform=T.NormalizeScale()
-    )
-    train_loader = DataLoader(train_set, batch_size=8, shuffle=True)
+    test_set = ParametricShapes(False, 100, args.num_points, pre_transform=T.NormalizeScale())
+    if train_set.class_names != test_set.class_names:
+        raise SystemExit(f"Put a test set with the classes {train_set.class_names} here.")
+    single = len(train_set) % 8 == 1  # For one cloud BatchNorm has no statistics.
+    train_loader = DataLoader(train_set, batch_size=8, shuffle=True, drop_last=single)
     test_loader = DataLoader(test_set, batch_size=64)
     model = Net(train_set.num_classes)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

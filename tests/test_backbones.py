@@ -1,5 +1,6 @@
 """What every backbone promises, and what each is beside that."""
 
+import copy
 from functools import cache, partial
 from itertools import pairwise
 
@@ -419,6 +420,9 @@ class Taking(nn.Module):
             "x pos batch": lambda x, pos, batch: self.run(pos, batch),
             "x pos batch=None": lambda x, pos, batch=None: self.run(pos, batch),
             "pos and more": lambda pos, batch, verbose=False: self.run(pos, batch),
+            "pos and any": lambda pos, batch, *args, **kwargs: self.run(pos, batch),
+            "batch": lambda batch: self.run(batch.pos, batch.batch),
+            "x": lambda x: self.run(x.pos, x.batch),
         }
         self.forward = forwards[way]
 
@@ -427,7 +431,17 @@ class Taking(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "way", ["data", "data and more", "x pos batch", "x pos batch=None", "pos and more"]
+    "way",
+    [
+        "data",
+        "data and more",
+        "x pos batch",
+        "x pos batch=None",
+        "pos and more",
+        "pos and any",
+        "batch",
+        "x",
+    ],
 )
 @pytest.mark.parametrize("layer", ["lin", "tuple"])
 def test_model_may_take_the_batch_or_its_attributes(way, layer):
@@ -440,6 +454,20 @@ def test_model_may_take_the_batch_or_its_attributes(way, layer):
     torch.testing.assert_close(net(one), expected[:1])
 
 
+def test_feature_is_not_what_the_next_layer_makes_of_it_in_place():
+    data = batch(5, 7, dtype=torch.float32)
+    model = Taking("data")
+    model.tuple = nn.Sequential(nn.ReLU(inplace=True))
+    model.run = lambda pos, batch: global_max_pool(model.tuple(model.lin(pos)), batch)
+    net = HookedBackbone(model, "lin", num_classes=4, point_channels=4)
+    features = net.point_features(data)
+    assert bool((features < 0).any())
+    torch.testing.assert_close(features, model.lin(data.pos))
+    data.pos.requires_grad_()
+    (ours,) = torch.autograd.grad(net.point_features(data).sum(), data.pos)
+    torch.testing.assert_close(ours, model.lin.weight.sum(dim=0).expand_as(ours))
+
+
 def test_bad_layers():
     model, data = Taking("data"), batch(5, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"'layer' must be one of .* lin, unused, .* got 'conv'"):
@@ -448,6 +476,33 @@ def test_bad_layers():
         HookedBackbone(model, "unused", num_classes=4, point_channels=4).point_features(data)
     with pytest.raises(ValueError, match=r"the layer 'lin' must give \[rows, 7\], got \[5, 4\]"):
         HookedBackbone(model, "lin", num_classes=4, point_channels=7).point_features(data)
+
+
+# Autocast #########################################################################################
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_autocast(name, train, device):
+    net = copy.deepcopy(built(name, device, torch.float32)).train(train).requires_grad_()
+    data = batch(40, 40, 40, 30, dtype=torch.float32, device=device)
+    with torch.autocast(device.type, torch.bfloat16):
+        logits = net(data)
+        (100 * logits.float()).square().mean().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in net.parameters() if p.grad is not None)
+    assert any(bool(p.grad.any()) for p in net.parameters() if p.grad is not None)
+    if not train:
+        expected, found = net(data).detach(), logits.detach().float()
+        # The neighbours of DGCNN are those among rounded features.
+        assert float((found - expected).norm() / expected.norm()) < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_densities_of_half_precision(dtype, device):
+    net = copy.deepcopy(built("PointConv", device, torch.float32)).to(dtype)
+    logits = net(batch(40, 30, dtype=dtype, device=device))
+    assert logits.dtype == dtype
+    assert bool(logits.isfinite().all())
 
 
 # Rows that are not points #########################################################################

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from helpers import NormNet, TinyNet, relative, toy_arrays, toy_set
+from torch import nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import Distillation, StorageBudget, distill
@@ -317,12 +318,20 @@ def test_global_generators_are_left_alone(device):
     assert all(torch.equal(a, b) for a, b in zip(cuda, after, strict=True))
 
 
-def test_global_generators_do_not_matter():
+class DrawingNet(TinyNet):
+    """Draws from the global generators before the features."""
+
+    def point_features(self, data):
+        return nn.functional.dropout(super().point_features(data), 0.5, self.training)
+
+
+@pytest.mark.parametrize("network", [TinyNet, DrawingNet])
+def test_global_generators_do_not_matter(network):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        first = run()
+        first = run(network=network)
         torch.manual_seed(2)
-        second = run()
+        second = run(network=network)
     assert same(first, second)
 
 
@@ -335,7 +344,7 @@ def test_callback_sees_every_step():
 # Checkpoints ######################################################################################
 
 
-@pytest.mark.parametrize("network", [TinyNet, NormNet])
+@pytest.mark.parametrize("network", [TinyNet, NormNet, DrawingNet])
 def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path, network, device):
     path, losses = tmp_path / "checkpoint", []
 

@@ -173,6 +173,19 @@ def test_same_seed_is_the_same_to_the_bit(kind, device):
     assert not same(first.made[0], first.made[1])
 
 
+@pytest.mark.parametrize(("num", "sizes"), [(9, [4, 5]), (8, [4, 4]), (10, [4, 4, 2]), (1, [1])])
+def test_no_batch_of_a_single_cloud_that_is_left_over(num, sizes):
+    bank, seen = PointCloudBank.from_dataset(toy_set(per_class=num)).select(torch.arange(num)), []
+    fit(
+        TinyNet(bank.num_classes),
+        bank,
+        replace(SMOKE, batch_size=4, epochs=1, min_steps=0),
+        observer=lambda index, logits: seen.append(index.tolist()),
+    )
+    assert [len(index) for index in seen] == sizes
+    assert sorted(i for index in seen for i in index) == list(range(num))
+
+
 def test_global_generators_are_left_alone(device):
     state = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

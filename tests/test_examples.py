@@ -329,6 +329,13 @@ def test_train_on_synthetic(first, out):
     assert 0 <= float(lines[-1].split()[-2]) <= 100
 
 
+def test_train_on_synthetic_wants_the_same_classes(own):
+    file = own[0] / "distilled.safetensors"
+    done = start(file, program="train_on_synthetic.py")
+    assert done.returncode == 1
+    assert "Put a test set with the classes" in done.stderr
+
+
 # segment.py #######################################################################################
 
 

@@ -130,11 +130,14 @@ class Distillation:
             if "halve_every" in group:
                 halvings = self.num_steps // group["halve_every"]
                 group["lr"] = group["initial_lr"] * 0.5**halvings
-        network = self._new_network()
-        value = self._update(network)
-        for _ in range(1, self.outer_loops):
-            self._train(network)
+        # A network may draw before the features: dropout, or a random first point.
+        seed = (self.generator.initial_seed() + self.num_steps) % 2**63
+        with seeded(seed, self.bank.device):
+            network = self._new_network()
             value = self._update(network)
+            for _ in range(1, self.outer_loops):
+                self._train(network)
+                value = self._update(network)
         self.losses.append(value)
         return value
 

@@ -35,7 +35,8 @@ def knn(pos: Tensor, k: int, query: Tensor | None = None, sizes: Tensor | None =
         pos (torch.Tensor): The clouds :obj:`[B, N, F]`, points in space or in a feature space.
         k (int): The number of neighbours; clouds with fewer points give all of them.
         query (torch.Tensor, optional): The points :obj:`[B, Q, F]` whose neighbours are sought.
-            (default: :obj:`pos`, where each point is a neighbour of itself)
+            (default: :obj:`pos`, where each point is a neighbour of itself, unless more than
+            :obj:`k` lie in its place)
         sizes (torch.Tensor, optional): How many points each cloud of :obj:`pos` has, :obj:`[B]`,
             where it is filled up behind them; what fills up is nobody's neighbour.
 

@@ -180,7 +180,8 @@ def fit(
 ) -> None:
     r"""Trains a network in place by a protocol, as :meth:`evaluate` does.
 
-    SGD on the cross-entropy; every epoch takes all clouds once, in a new order. Dropout reads
+    SGD on the cross-entropy; every epoch takes all clouds once, in a new order; a single cloud that
+    is left over joins the batch before. Dropout reads
     torch's global generators: make the network and train it inside of one
     :meth:`~torch_geometric_ddp.seeding.seeded` to repeat both.
 
@@ -211,7 +212,10 @@ def fit(
     model.train()
     for _ in range(epochs):
         total = torch.zeros((), device=train.device)
-        for index in torch.randperm(len(train), generator=generator).split(protocol.batch_size):
+        batches = [*torch.randperm(len(train), generator=generator).split(protocol.batch_size)]
+        if len(batches) > 1 and len(batches[-1]) == 1:  # Of one row BatchNorm has no statistics.
+            batches[-2:] = [torch.cat(batches[-2:])]
+        for index in batches:
             index = index.to(train.device)
             batch = train.batch(index)
             if protocol.augment is not None:

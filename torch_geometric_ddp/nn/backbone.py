@@ -16,8 +16,8 @@ class Backbone(nn.Module, ABC):
 
     A backbone takes a PyG batch (or a single :obj:`Data`), in :meth:`forward` for the logits and
     in :meth:`point_features` for what the matching losses compare. Neither depends on the order of
-    the points of a cloud, nor on the other clouds of the batch (other than by BatchNorm in
-    training mode).
+    the points of a cloud (but where the order decides between distances that are exactly equal),
+    nor on the other clouds of the batch (other than by BatchNorm in training mode).
 
     Args:
         num_classes (int): The number of classes.

@@ -70,7 +70,8 @@ def edge_mlp(mlp: MLP, x: Tensor | None, offset: Tensor, index: Tensor) -> Tenso
         hidden = first(flat)
     else:
         hidden = take(F.linear(x, first.weight[:, :-3], first.bias), index).flatten(0, 1)
-        hidden = hidden.addmm_(flat, first.weight[:, -3:].T)
+        # Under autocast, which leaves what works in place alone, the product is of a lower type.
+        hidden = hidden.addmm_(*(x.to(hidden.dtype) for x in (flat, first.weight[:, -3:].T)))
     return after_first(mlp, hidden).view(*index.shape, -1)
 
 
@@ -114,6 +115,7 @@ class EdgeConv(pyg.EdgeConv):
         lin, norm, index = self.nn.lins[0], self.nn.norms[0].module, near.index
         own, other = lin.weight.chunk(2, dim=1)
         own, other = F.linear(x, own - other, lin.bias), F.linear(x, other)
+        own, other = (y.to(norm.weight.dtype) for y in (own, other))  # Autocast gives a lower one.
         mean, var = self._moments(norm, own, other, index)
         scale = norm.weight * (var + norm.eps).rsqrt()
         sign = torch.where(scale < 0, -1.0, 1.0).to(x.dtype)

@@ -23,10 +23,13 @@ class HookedBackbone(Backbone):
 
         synthetic = distill(dataset, network=network)
 
-    The model takes attributes of a PyG batch by their names, say :obj:`forward(x, pos, batch)`, or
-    the batch itself, :obj:`forward(data)`, as PyG's examples do. What the named layer gives out
-    the last time that it is called is the feature: a tensor with one row per point (or per centre,
-    as many for all clouds of one size), cloud by cloud, or a tuple that starts with it.
+    The model takes attributes of a PyG batch by their names, say :obj:`forward(x, pos, batch)`
+    (with no :obj:`x` where clouds have none), or, where it has a single parameter, the batch
+    itself, :obj:`forward(data)`, as PyG's examples do. What the named layer gives out the last
+    time that it is called is the feature: a tensor with one row per point (or per centre, as many
+    for all clouds of one size), cloud by cloud, or a tuple that starts with it. The feature of a
+    cloud, which coresets and some methods compare, is the largest over these rows, whatever the
+    model's own pool is.
 
     Args:
         model (torch.nn.Module): The model, which gives logits or log-probabilities
@@ -53,24 +56,30 @@ class HookedBackbone(Backbone):
     def forward(self, data: Data) -> Tensor:
         """The logits :obj:`[B, num_classes]`."""
         known = {"x": None, "batch": None, **data.to_dict()}
-        parameters = inspect.signature(self.model.forward).parameters
-        needed = {name for name, p in parameters.items() if p.default is p.empty}
-        if needed <= known.keys():
-            return self.model(**{name: known[name] for name in parameters if name in known})
+        parameters = inspect.signature(self.model.forward).parameters.values()
+        named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        single = len(named) == 1 and named[0].name != "pos"
+        if not single and {p.name for p in named if p.default is p.empty} <= known.keys():
+            return self.model(**{p.name: known[p.name] for p in named if p.name in known})
         return self.model(data)
 
     def point_features(self, data: Data) -> Tensor:
         """What the named layer gives out, :obj:`[rows, point_channels]`."""
         outputs: list[Any] = []
-        module = self.model.get_submodule(self.layer)
-        handle = module.register_forward_hook(lambda *args: outputs.append(args[-1]))
+
+        def keep(module: nn.Module, args: Any, out: Any) -> None:
+            out = out[0] if isinstance(out, tuple) else out
+            # A copy, as the next layer may work in place.
+            outputs[:] = [out.clone() if isinstance(out, Tensor) else out]
+
+        handle = self.model.get_submodule(self.layer).register_forward_hook(keep)
         try:
             self(data)
         finally:
             handle.remove()
         if not outputs:
             raise ValueError(f"the layer '{self.layer}' is not called by the model")
-        out = outputs[-1][0] if isinstance(outputs[-1], tuple) else outputs[-1]
+        (out,) = outputs
         if not isinstance(out, Tensor) or out.dim() != 2 or out.size(1) != self.point_channels:
             what = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(

@@ -48,7 +48,8 @@ class PointMamba(Backbone):
     with an embedding of the centre. :obj:`depth` residual blocks of LayerNorm and
     :class:`~torch_geometric_ddp.nn.mamba.Mamba`, a last LayerNorm, the mean over all tokens, and
     an MLP 256-256-:obj:`num_classes` with dropout 0.5. 12.3 million parameters for 40 classes, as
-    published. Nothing is pre-trained, and no block is dropped at random.
+    published. Nothing is pre-trained, and no block is dropped at random. Other than in the authors'
+    code, layers start as torch starts them, and the curve has 1,024 cells along a cloud's side.
 
     The feature that is matched is that of the tokens, two rows per centre: 128 for clouds of at
     least 64 points, twice the number of points for smaller ones.

@@ -47,7 +47,8 @@ class PointTransformer(Backbone):
         attention_channels (int, optional): The channels of the attention. (default: those of the
             stage, as in the paper; 3.5 million parameters for 40 classes. The code that
             distillation papers use has 512 in every stage: 9.6 million parameters, and on the
-            first stage 256 times the multiplications.)
+            first stage 256 times the multiplications. That code also divides the attention by the
+            root of its channels before the softmax, which neither the paper nor this one does.)
     """  # noqa: D205
 
     per_point = False

@@ -39,11 +39,14 @@ class DensityConv(nn.Module):
     def sparsity(self, level: Level) -> Tensor:
         """The inverse of the density at every point of a level, :obj:`[ΣN, 1]`."""
         mode = "donot_use_mm_for_euclid_dist"
-        dist = torch.cdist(level.dense, level.dense, compute_mode=mode)
+        half = level.dense.dtype in (torch.float16, torch.bfloat16)
+        pos = level.dense.float() if half else level.dense
+        dist = torch.cdist(pos, pos, compute_mode=mode)
         kernel = torch.exp(-0.5 * (dist / self.bandwidth).square())
         if level.layout.mask is not None:
             kernel = kernel * level.layout.mask[:, None]
-        return level.layout.flat(kernel.sum(dim=-1, keepdim=True).reciprocal())
+        inverse = kernel.sum(dim=-1, keepdim=True).reciprocal()
+        return level.layout.flat(inverse.to(level.dense.dtype))
 
     def pool(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
         """The weighted sum over groups :obj:`[G, K, F]` with :obj:`offset [G, K, 3]`."""
@@ -70,7 +73,9 @@ class PointConv(Backbone):
     512 centres with 32 neighbours (64-64-128), 128 centres with 64 neighbours (128-128-256), and
     a convolution over all of these around their mean (256-512-1024); an MLP
     512-256-:obj:`num_classes` with dropout. BatchNorm throughout. 19.6 million parameters for 40
-    classes, of which 16.8 million are the layer after the last sum.
+    classes, of which 16.8 million are the layer after the last sum. Densities are taken as the
+    paper has them, inverse and relative to the largest of a neighbourhood; the authors' PyTorch
+    code differs there, and takes normals as well.
 
     The feature that is matched is that of the last convolution before its sum, one row per centre:
     128, or as many as the cloud has points where it has fewer.

@@ -147,5 +147,5 @@ class PointNetSegmentation(Segmenter):
         cloud = F.linear(pooled, of_cloud, bias) + of_category.T.index_select(0, category)
         hidden = F.linear(points[0], weights[0])
         for x, part in zip(points[1:], weights[1:], strict=True):
-            hidden = hidden.addmm_(x, part.T)
+            hidden = hidden.addmm_(x.to(hidden.dtype), part.T.to(hidden.dtype))
         return after_first(self.head, layout.flat(layout.dense(hidden) + cloud[:, None]))

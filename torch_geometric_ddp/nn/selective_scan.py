@@ -43,8 +43,11 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
     Returns:
         The sequences :math:`y` :obj:`[B, T, D]`.
     """  # noqa: D205
-    if _has_kernel(u):
-        return selective_scan_fn(u.mT, delta.mT, a, b.mT, c.mT).mT
+    if _has_kernel(u):  # Which wants all in one type, but the rates in single precision.
+        sequences = [x.to(u.dtype).mT for x in (u, delta, b, c)]
+        return selective_scan_fn(*sequences[:2], a.float(), *sequences[2:]).mT
+    kind = torch.promote_types(u.dtype, delta.dtype)  # Autocast mixes them.
+    u, delta, a, b, c = (x.to(kind) for x in (u, delta, a, b, c))
     # Time comes first, so that the states of a step lie together, and the channels come last, so
     # that what all states or all channels share is multiplied along a thousand numbers, not 16.
     sequences = [x.transpose(0, 1).contiguous() for x in (u, delta, b, c)]
