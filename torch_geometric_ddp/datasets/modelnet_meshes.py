@@ -18,10 +18,9 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import as_clouds, damaged, reading, visible
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
+from torch_geometric_ddp.datasets.modelnet_resampled import MODELNET_SIZES
 
 __all__ = ["ModelNetMeshes"]
-
-_PUBLISHED = {"10": {"train": 3991, "test": 908}, "40": {"train": 9843, "test": 2468}}
 
 
 class ModelNetMeshes(Benchmark):
@@ -72,7 +71,7 @@ class ModelNetMeshes(Benchmark):
         force_reload: bool = False,
         strict: bool = True,
     ) -> None:
-        if name not in _PUBLISHED:
+        if name not in MODELNET_SIZES:
             raise ValueError(f"'name' must be '10' or '40', got {name!r}")
         self.name = name
         self.url = self.source = ModelNet.urls[name]
@@ -87,7 +86,7 @@ class ModelNetMeshes(Benchmark):
     @property
     def published_sizes(self) -> dict[str, int]:
         """The published number of clouds of the splits."""
-        return _PUBLISHED[self.name]
+        return MODELNET_SIZES[self.name]
 
     @property
     def raw_file_names(self) -> list[str]:

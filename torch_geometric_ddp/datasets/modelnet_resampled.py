@@ -16,7 +16,7 @@ from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
 __all__ = ["ModelNetResampled"]
 
 _FOLDER = "modelnet40_normal_resampled"
-_PUBLISHED = {"10": {"train": 3991, "test": 908}, "40": {"train": 9843, "test": 2468}}
+MODELNET_SIZES = {"10": {"train": 3991, "test": 908}, "40": {"train": 9843, "test": 2468}}
 
 
 class ModelNetResampled(Benchmark):
@@ -72,7 +72,7 @@ class ModelNetResampled(Benchmark):
         force_reload: bool = False,
         strict: bool = True,
     ) -> None:
-        if name not in _PUBLISHED:
+        if name not in MODELNET_SIZES:
             raise ValueError(f"'name' must be '10' or '40', got {name!r}")
         self.name = name
         options = (transform, pre_transform, pre_filter, force_reload, strict)
@@ -86,7 +86,7 @@ class ModelNetResampled(Benchmark):
     @property
     def published_sizes(self) -> dict[str, int]:
         """The published number of clouds of the splits."""
-        return _PUBLISHED[self.name]
+        return MODELNET_SIZES[self.name]
 
     @property
     def raw_file_names(self) -> list[str]:
