@@ -17,6 +17,7 @@ from torch import Tensor
 from torch_geometric_ddp._checks import check_finite, check_float, check_int, check_points
 from torch_geometric_ddp._threads import thread_map
 from torch_geometric_ddp.batching import Layout
+from torch_geometric_ddp.ops import at_least_single
 
 __all__ = ["ball_query", "edge_index", "knn"]
 
@@ -149,9 +150,7 @@ def _check(pos: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"'query' must fit 'pos' of shape {list(pos.shape)}, got {list(query.shape)}"
         )
-    half = pos.dtype in (torch.float16, torch.bfloat16)
-    pos, query = pos.detach(), query.detach()
-    return (pos.float(), query.float()) if half else (pos, query)
+    return at_least_single(pos.detach()), at_least_single(query.detach())
 
 
 def _distances(pos: Tensor, query: Tensor, sizes: Tensor | None) -> Iterator[Tensor]:

@@ -152,8 +152,7 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
     pos = check_points("pos", pos)
     k = _check_num("k", k, pos.size(1), 1)
     check_finite("pos", pos)
-    half = pos.dtype in (torch.float16, torch.bfloat16)
-    wide = (pos.float() if half else pos).detach()
+    wide = at_least_single(pos.detach())
     if pos.device.type == "cpu":  # A k-d tree, cloud by cloud, beats all pairs there.
         tree = _scipy_knn_distance if torch_cluster is None else _cluster_knn_distance
         return torch.stack(thread_map(lambda cloud: tree(cloud, k), wide)).to(pos.dtype)
@@ -261,6 +260,11 @@ def gather_points(pos: Tensor, index: Tensor) -> Tensor:
     return pos[rows, index]
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """In single precision what is of less, as distances are measured in."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def _check_num(name: str, value: int, available: int, parts: int) -> int:
     value = check_int(name, value)
     if value * parts > available:
@@ -288,8 +292,7 @@ class _FarthestPoints:
     """The sweep of farthest point sampling, on three contiguous rows x, y, z and in place."""
 
     def __init__(self, pos: Tensor) -> None:
-        half = pos.dtype in (torch.float16, torch.bfloat16)
-        xyz = (pos.float() if half else pos).detach()
+        xyz = at_least_single(pos.detach())
         self.x, self.y, self.z = xyz.permute(2, 0, 1).contiguous()
         self.dist = torch.full_like(self.x, float("inf"))
         self.square, self.delta = torch.empty_like(self.x), torch.empty_like(self.x)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 from tqdm import tqdm
 
+from torch_geometric_ddp import ops
 from torch_geometric_ddp.datasets._columns import write_clouds
 from torch_geometric_ddp.datasets._formats import UNREADABLE
 from torch_geometric_ddp.datasets._sampling import Sampling, choose_points
@@ -94,10 +95,7 @@ def sample(
     generator = torch.Generator().manual_seed(0)
     blocks = tqdm(pos.split(_BLOCK), "Sample", unit="block", disable=None)
     index = torch.cat([choose_points(x, num_points, sampling, generator) for x in blocks])
-    return [
-        pos.gather(1, index[..., None].expand(-1, -1, 3)),
-        *(x.gather(1, index) for x in labels),
-    ]
+    return [ops.gather_points(x, index) for x in (pos, *labels)]
 
 
 def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:

@@ -60,6 +60,11 @@ def visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.name[0] != ".")
 
 
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder, by name."""
+    return [path for path in visible(folder) if path.is_dir()]
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a list, without empty ones; at least one."""
     with reading(path):

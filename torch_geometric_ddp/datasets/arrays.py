@@ -22,7 +22,7 @@ from torch_geometric_ddp.datasets._arrays import (
     sample,
     take_arrays,
 )
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy, visible
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, visible
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 
 __all__ = ["PointCloudArrays"]
@@ -135,19 +135,19 @@ class PointCloudArrays(InMemoryDataset):
         """
         check_sampling(num_points, sampling)
         root = Path(path)
-        folders = [path for path in visible(root) if path.is_dir()]
-        if not folders:
+        classes = folders(root)
+        if not classes:
             raise FileNotFoundError(f"'path' must have one folder for each class, got '{root}'")
-        names = list(class_names or (folder.name for folder in folders))
-        unknown = [folder.name for folder in folders if folder.name not in names]
+        names = list(class_names or (folder.name for folder in classes))
+        unknown = [folder.name for folder in classes if folder.name not in names]
         if unknown:
             raise ValueError(f"'class_names' must name all folders of '{root}', lacks {unknown}")
-        files = [[path for path in visible(folder) if path.suffix == ".npy"] for folder in folders]
-        for folder, found in zip(folders, files, strict=True):
+        files = [[path for path in visible(folder) if path.suffix == ".npy"] for folder in classes]
+        for folder, found in zip(classes, files, strict=True):
             if not found:
                 raise FileNotFoundError(f"'{folder}' must have the clouds of a class, got none")
         sizes = torch.tensor([len(found) for found in files])
-        ranks = torch.tensor([names.index(folder.name) for folder in folders])
+        ranks = torch.tensor([names.index(folder.name) for folder in classes])
         labels = ranks.repeat_interleave(sizes)
         generator = torch.Generator().manual_seed(0)
         points = torch.empty(0)

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_npy, visible
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, visible
 from torch_geometric_ddp.datasets._ply import read_ply
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
@@ -100,7 +100,7 @@ class OmniObject3D(Benchmark):
         options = (transform, pre_transform, pre_filter, force_reload, strict)
         super().__init__(root, split, num_points, sampling, *options)
         if strict and os.path.isdir(self.raw_paths[0]):
-            now = {path.name for path in _folders(Path(self.raw_paths[0]))}
+            now = {path.name for path in folders(Path(self.raw_paths[0]))}
             if now != set(self.class_names):
                 raise ValueError(
                     f"'{self.raw_paths[0]}' must have the {len(self.class_names)} categories that "
@@ -120,7 +120,7 @@ class OmniObject3D(Benchmark):
 
     def read_class_names(self) -> list[str]:
         """The names of the categories, which are those of the folders, in alphabetical order."""
-        names = [path.name for path in _folders(Path(self.raw_paths[0]))]
+        names = [path.name for path in folders(Path(self.raw_paths[0]))]
         if not names:
             raise damaged(Path(self.raw_paths[0]), "it has no folders of categories")
         return names
@@ -141,7 +141,7 @@ class OmniObject3D(Benchmark):
         where = Path(self.raw_paths[0])
         files = []
         for label, category in enumerate(self.read_class_names()):
-            objects = [path for path in _folders(where / category) if visible(path)]
+            objects = [path for path in folders(where / category) if visible(path)]
             if not objects and self.strict:
                 raise damaged(where / category, "it has no objects")
             names = split_category(category, [o.name for o in objects], self.test_share, self.seed)
@@ -162,10 +162,6 @@ def split_category(
     )
     num_test = max(0, min(max(1, round(test_share * len(names))), len(names) - 1))
     return {"train": sorted(order[num_test:]), "test": sorted(order[:num_test])}
-
-
-def _folders(path: Path) -> list[Path]:
-    return [entry for entry in visible(path) if entry.is_dir()]
 
 
 def _read(path: Path, label: int) -> Data:

@@ -11,6 +11,7 @@ from torch_geometric_ddp.nn.backbone import Backbone
 from torch_geometric_ddp.nn.conv import edge_mlp, shared_mlp, take
 from torch_geometric_ddp.nn.levels import Level
 from torch_geometric_ddp.nn.pool import mean_pool
+from torch_geometric_ddp.ops import at_least_single
 
 
 class DensityConv(nn.Module):
@@ -39,8 +40,7 @@ class DensityConv(nn.Module):
     def sparsity(self, level: Level) -> Tensor:
         """The inverse of the density at every point of a level, :obj:`[ΣN, 1]`."""
         mode = "donot_use_mm_for_euclid_dist"
-        half = level.dense.dtype in (torch.float16, torch.bfloat16)
-        pos = level.dense.float() if half else level.dense
+        pos = at_least_single(level.dense)
         dist = torch.cdist(pos, pos, compute_mode=mode)
         kernel = torch.exp(-0.5 * (dist / self.bandwidth).square())
         if level.layout.mask is not None:
