@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp import Distillation, ParametricShapes, PointCloudArrays, StorageBudget
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.parameterization import ShapeMorphing

@@ -19,6 +19,7 @@ from common import (
     source,
 )
 
+from torch_geometric_ddp.clouds.splits import hold_out
 from torch_geometric_ddp.comparison import (
     ENTRIES,
     Distilled,
@@ -29,7 +30,6 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.nn import BACKBONES
-from torch_geometric_ddp.splits import hold_out
 
 
 def parse_args() -> argparse.Namespace:

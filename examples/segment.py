@@ -19,16 +19,16 @@ from pathlib import Path
 from common import PROTOCOLS, print_sets, write_results
 
 from torch_geometric_ddp import ParametricShapes, StorageBudget
-from torch_geometric_ddp.augment import RandomRotation
+from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.clouds.splits import hold_out
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import PartArrays, ShapeNetPart
+from torch_geometric_ddp.evaluation.augment import RandomRotation
+from torch_geometric_ddp.evaluation.segmentation import PartEvaluation, evaluate_parts
 from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import SEGMENTERS
-from torch_geometric_ddp.parts import PartSpace
-from torch_geometric_ddp.segmentation import PartEvaluation, evaluate_parts
-from torch_geometric_ddp.splits import hold_out
 from torch_geometric_ddp.transforms import NormalizeSphere
 from torch_geometric_ddp.visualize import plot_distilled
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from common import PROTOCOLS, add_data_arguments, load, source
 
 from torch_geometric_ddp import Evaluation, evaluate
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import PointNet

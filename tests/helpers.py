@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import global_max_pool
 
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import Layout
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.nn import Backbone, Segmenter
 

@@ -13,10 +13,10 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import MLP, BatchNorm, PointNetConv, global_max_pool
 
 from torch_geometric_ddp import Distillation, distill, evaluate
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import Layout, from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.edges import edge_index, knn
-from torch_geometric_ddp.evaluate import SMOKE
+from torch_geometric_ddp.evaluation import SMOKE
 from torch_geometric_ddp.matching import SADM, DistributionMatching, GradientMatching
 from torch_geometric_ddp.nn import (
     DGCNN,

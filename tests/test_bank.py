@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from torch_geometric_ddp import PointCloudArrays
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.transforms import FarthestPointSample
 
 

@@ -12,7 +12,8 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp import Protocol, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp._files import write_tensors
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset import (
     ForgettingEvents,
     Observation,
@@ -26,9 +27,8 @@ from torch_geometric_ddp.coreset import (
     watch,
 )
 from torch_geometric_ddp.datasets import PointCloudArrays
-from torch_geometric_ddp.evaluate import fit
+from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.nn import PointNet
-from torch_geometric_ddp.seeding import seeded
 
 OBSERVED = [herding_coreset, k_center_coreset, forgetting_coreset]
 COUNTS = st.lists(st.integers(1, 7), min_size=1, max_size=4)

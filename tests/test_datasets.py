@@ -14,8 +14,8 @@ from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.data.lightning import LightningDataset
 from torch_geometric.loader import DataLoader
 
-from torch_geometric_ddp import _files, distill
-from torch_geometric_ddp.datasets import PointCloudArrays, SyntheticPointCloudDataset
+from torch_geometric_ddp import SyntheticPointCloudDataset, _files, distill
+from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 
 C, K, M, N, L = 3, 2, 2, 7, 3

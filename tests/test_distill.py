@@ -10,7 +10,7 @@ from torch import nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import Distillation, StorageBudget, distill
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing

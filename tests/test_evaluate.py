@@ -14,11 +14,11 @@ from torch_geometric.transforms import Compose
 from tqdm import tqdm
 
 from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, Evaluation, Protocol, distill, evaluate
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import PointCloudArrays
-from torch_geometric_ddp.evaluate import fit
+from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.nn import PointNet
-from torch_geometric_ddp.seeding import seeded
 from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
 
 SHORT = Protocol("short", epochs=4, batch_size=4)

@@ -15,11 +15,11 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset, _files, ops
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.coreset import random_coreset
-from torch_geometric_ddp.labelled_bank import LabelledBank
 from torch_geometric_ddp.parameterization import FullResolution, PartLabels, ShapeMorphing
-from torch_geometric_ddp.parts import PartSpace
 
 SPACE = PartSpace.of(toy_parts())
 SEEDS = st.integers(0, 2**16)

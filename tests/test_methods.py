@@ -8,7 +8,7 @@ import torch
 from helpers import NormNet, TinyNet, toy_set
 
 from torch_geometric_ddp import Method, StorageBudget, SyntheticPointCloudDataset, distill
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
     DistributionMatching,
@@ -16,7 +16,7 @@ from torch_geometric_ddp.matching import (
     UniformityAwareSADM,
 )
 from torch_geometric_ddp.methods import dc, ddp, dm, full_resolution, morphing, pcc, sadm
-from torch_geometric_ddp.starts import chosen_clouds, real_clouds, tanh_noise
+from torch_geometric_ddp.methods.starts import chosen_clouds, real_clouds, tanh_noise
 
 SMALL = {"num_anchors": 2, "num_morphs": 3}
 METHODS = {

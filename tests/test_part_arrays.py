@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
+from torch_geometric_ddp.clouds.splits import redrawn
 from torch_geometric_ddp.datasets import PartArrays
-from torch_geometric_ddp.splits import redrawn
 
 NAMES = ["mug", "chair", "Öse"]
 PARTS = ["mug/body", "mug/handle", "chair/leg", "spare", "chair/seat", "chair/back", "Öse"]

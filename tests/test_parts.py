@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils.data import Subset
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from torch_geometric_ddp.iou import PartIoU, part_iou, restrict
-from torch_geometric_ddp.parts import PartSpace
+from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.evaluation.iou import PartIoU, part_iou, restrict
 
 NAMES = ("seat", "back", "leg", "wing", "body", "blade")
 SPACE = PartSpace(NAMES, ((0, 1, 2), (4, 3), (5,)))

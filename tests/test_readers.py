@@ -20,7 +20,8 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import NormalizeScale, SamplePoints
 
 from torch_geometric_ddp import SMOKE, datasets, distill, ops
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.datasets import (
     ModelNetHDF5,
     ModelNetMeshes,
@@ -37,8 +38,7 @@ from torch_geometric_ddp.datasets._columns import write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
 from torch_geometric_ddp.datasets._ply import read_ply
 from torch_geometric_ddp.datasets.omni_object3d import split_category
-from torch_geometric_ddp.parts import PartSpace
-from torch_geometric_ddp.segmentation import evaluate_parts
+from torch_geometric_ddp.evaluation.segmentation import evaluate_parts
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 N = 20

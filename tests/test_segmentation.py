@@ -35,12 +35,15 @@ from torch_geometric_ddp import (
     distill,
     ops,
 )
-from torch_geometric_ddp.augment import RandomRotation
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.coreset import random_coreset
-from torch_geometric_ddp.evaluate import fit
-from torch_geometric_ddp.labelled_bank import LabelledBank
+from torch_geometric_ddp.evaluation import fit
+from torch_geometric_ddp.evaluation.augment import RandomRotation
+from torch_geometric_ddp.evaluation.segmentation import PartEvaluation, evaluate_parts
 from torch_geometric_ddp.matching import (
     SADM,
     DistributionMatching,
@@ -51,9 +54,6 @@ from torch_geometric_ddp.matching import (
 from torch_geometric_ddp.methods import dc, ddp, dm, morphing, sadm
 from torch_geometric_ddp.nn import BACKBONES, SEGMENTERS, PointNet2Segmentation
 from torch_geometric_ddp.parameterization import FullResolution, PartLabels, ShapeMorphing
-from torch_geometric_ddp.parts import PartSpace
-from torch_geometric_ddp.seeding import seeded
-from torch_geometric_ddp.segmentation import PartEvaluation, evaluate_parts
 
 SPACE = PartSpace.of(toy_parts())
 NUM_POINTS = 10

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from optuna.trial import FixedTrial, TrialState
 
 from torch_geometric_ddp import SMOKE, StorageBudget
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.splits import hold_out, stratified
 from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.splits import hold_out, stratified
 from torch_geometric_ddp.tuning import (
     Objective,
     SearchSpace,

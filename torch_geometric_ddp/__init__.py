@@ -1,16 +1,12 @@
 """Data set distillation of 3D point clouds for PyTorch Geometric."""
 
-__version__ = "0.1.0"
-
+from torch_geometric_ddp._version import __version__
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.datasets import (
     ParametricShapes,
     PointCloudArrays,
-    SyntheticPointCloudDataset,
 )
-from torch_geometric_ddp.distill import distill
-from torch_geometric_ddp.distillation import Distillation
-from torch_geometric_ddp.evaluate import (
+from torch_geometric_ddp.evaluation import (
     CPU,
     PAPER,
     QUICK,
@@ -20,6 +16,9 @@ from torch_geometric_ddp.evaluate import (
     evaluate,
 )
 from torch_geometric_ddp.methods import Method
+from torch_geometric_ddp.methods.distilling import distill
+from torch_geometric_ddp.methods.loop import Distillation
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = [
     "CPU",
@@ -34,6 +33,7 @@ __all__ = [
     "Protocol",
     "StorageBudget",
     "SyntheticPointCloudDataset",
+    "__version__",
     "distill",
     "evaluate",
 ]

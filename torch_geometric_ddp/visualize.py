@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch_geometric.data import Data
 
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["plot_clouds", "plot_distilled"]
 

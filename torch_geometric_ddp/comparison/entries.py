@@ -20,10 +20,10 @@ from torch_geometric_ddp.coreset import (
     nearest_to_mean,
     random_coreset,
 )
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, sadm
-from torch_geometric_ddp.starts import tanh_noise
+from torch_geometric_ddp.methods.starts import tanh_noise
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 if TYPE_CHECKING:
     from torch_geometric_ddp.comparison.lab import Cell, Lab

@@ -17,16 +17,16 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp._versions import versions
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.entries import Entry, Figures, Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import RunLog
 from torch_geometric_ddp.coreset import Observation, watch
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.evaluate import Evaluation, Protocol, evaluate, fit
+from torch_geometric_ddp.evaluation import Evaluation, Protocol, evaluate, fit
 from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["Cell", "Lab"]
 

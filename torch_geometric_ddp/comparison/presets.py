@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch_geometric_ddp.evaluate import CPU, PAPER, SMOKE, Protocol
+from torch_geometric_ddp.evaluation import CPU, PAPER, SMOKE, Protocol
 
 __all__ = ["PRESETS", "Preset"]
 

@@ -4,9 +4,9 @@ from torch_geometric_ddp.coreset.forgetting import ForgettingEvents, forgetting_
 from torch_geometric_ddp.coreset.herding import herding_coreset
 from torch_geometric_ddp.coreset.k_center import k_center_coreset
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.coreset.observe import global_features, observe, watch
 from torch_geometric_ddp.coreset.random import random_coreset
 from torch_geometric_ddp.coreset.selection import nearest_to_mean
+from torch_geometric_ddp.coreset.watching import global_features, observe, watch
 
 __all__ = [
     "ForgettingEvents",

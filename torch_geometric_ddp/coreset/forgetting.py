@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import observed_bank, real_coreset
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["ForgettingEvents", "forgetting_coreset"]
 
@@ -23,7 +23,7 @@ class ForgettingEvents:
     that it was shown: `"An Empirical Study of Example Forgetting during Deep Neural Network
     Learning" <https://arxiv.org/abs/1812.05159>`_ (Toneva et al., ICLR 2019, section 3). As there,
     the predictions are those of the training itself, with dropout. An observer for
-    :meth:`~torch_geometric_ddp.evaluate.fit`.
+    :meth:`~torch_geometric_ddp.evaluation.fit`.
 
     Args:
         y (torch.Tensor): The labels of all clouds, :obj:`[n]`.

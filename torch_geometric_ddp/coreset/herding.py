@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import class_means, observed_bank, real_coreset
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["herding_coreset"]
 

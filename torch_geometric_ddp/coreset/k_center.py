@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import nearest_to_mean, observed_bank, real_coreset
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["k_center_coreset"]
 

@@ -9,8 +9,8 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.coreset.selection import real_coreset
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks import Task, read_bank
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks.base import Task, read_bank
 
 __all__ = ["random_coreset"]
 

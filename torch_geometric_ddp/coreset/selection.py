@@ -12,11 +12,11 @@ from torch_geometric.utils import scatter
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_finite, check_int
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.labelled_bank import LabelledBank
 from torch_geometric_ddp.parameterization import FullResolution, PartLabels
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["class_means", "nearest_to_mean", "observed_bank", "real_coreset"]
 

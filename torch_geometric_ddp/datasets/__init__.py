@@ -1,4 +1,4 @@
-"""Data sets of labelled point clouds, real and synthetic."""
+"""Data sets of labelled point clouds, read or generated."""
 
 from torch_geometric_ddp.datasets.arrays import PointCloudArrays
 from torch_geometric_ddp.datasets.modelnet_hdf5 import ModelNetHDF5
@@ -10,7 +10,6 @@ from torch_geometric_ddp.datasets.part_arrays import PartArrays
 from torch_geometric_ddp.datasets.scan_object_nn import ScanObjectNN
 from torch_geometric_ddp.datasets.shapenet_core import ShapeNetCore
 from torch_geometric_ddp.datasets.shapenet_part import ShapeNetPart
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
 
 __all__ = [
     "ModelNetHDF5",
@@ -23,5 +22,4 @@ __all__ = [
     "ScanObjectNN",
     "ShapeNetCore",
     "ShapeNetPart",
-    "SyntheticPointCloudDataset",
 ]

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.clouds.splits import redrawn
 from torch_geometric_ddp.datasets._arrays import (
     as_tensor,
     check_clouds,
@@ -23,8 +25,6 @@ from torch_geometric_ddp.datasets._arrays import (
     take_arrays,
 )
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling
-from torch_geometric_ddp.parts import PartSpace
-from torch_geometric_ddp.splits import redrawn
 
 __all__ = ["PartArrays"]
 

@@ -12,6 +12,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.datasets import ShapeNet
 
+from torch_geometric_ddp.clouds.part_space import numbered_parts
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import (
     as_clouds,
@@ -23,7 +24,6 @@ from torch_geometric_ddp.datasets._formats import (
 )
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, check_files, scan_files
-from torch_geometric_ddp.parts import numbered_parts
 
 __all__ = ["ShapeNetPart"]
 

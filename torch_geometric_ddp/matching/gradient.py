@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.nn import Backbone
 

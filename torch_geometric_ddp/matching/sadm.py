@@ -10,10 +10,10 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from torch_geometric_ddp._checks import check_float
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching.base import Matching
-from torch_geometric_ddp.matching.mmd import mmd
+from torch_geometric_ddp.matching.discrepancy import mmd
 from torch_geometric_ddp.matching.sorting import sorted_features
 from torch_geometric_ddp.nn import Backbone
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int
-from torch_geometric_ddp.bank import BLOCK, PointCloudBank
+from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
 from torch_geometric_ddp.matching.sadm import SADM
 from torch_geometric_ddp.nn import Backbone
 

@@ -13,15 +13,15 @@ import torch
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_float, check_int
-from torch_geometric_ddp._versions import versions
-from torch_geometric_ddp.bank import PointCloudBank
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.distillation import Distillation
+from torch_geometric_ddp._version import versions
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
+from torch_geometric_ddp.methods.loop import Distillation
+from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
-from torch_geometric_ddp.starts import Start, real_clouds
-from torch_geometric_ddp.tasks import Task, default_network, read_bank
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks.base import Task, default_network, read_bank
 
 __all__ = ["Method"]
 
@@ -112,7 +112,7 @@ class Method:
         progress: bool = True,
         callback: Callable[[Distillation], None] | None = None,
     ) -> SyntheticPointCloudDataset:
-        """Distils a data set; see :func:`~torch_geometric_ddp.distill.distill`.
+        """Distils a data set; see :func:`~torch_geometric_ddp.distill`.
 
         Args:
             dataset (Dataset): The real set.

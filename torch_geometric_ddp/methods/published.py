@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_float
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
     DistributionMatching,
@@ -17,8 +17,8 @@ from torch_geometric_ddp.matching import (
     UniformityAwareSADM,
 )
 from torch_geometric_ddp.methods.method import Method
+from torch_geometric_ddp.methods.starts import Start, chosen_clouds, real_clouds, tanh_noise
 from torch_geometric_ddp.methods.storing import full_resolution, morphing
-from torch_geometric_ddp.starts import Start, chosen_clouds, real_clouds, tanh_noise
 
 __all__ = ["dc", "ddp", "dm", "pcc", "sadm"]
 

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
+from torch_geometric_ddp.methods.starts import Start
 from torch_geometric_ddp.parameterization import (
     FullResolution,
     Parameterization,
     PartLabels,
     ShapeMorphing,
 )
-from torch_geometric_ddp.starts import Start
 
 __all__ = ["Storing", "full_resolution", "morphing"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_geometric_ddp.parts import PartSpace
+from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["PartLabels"]
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 import optuna
 
-from torch_geometric_ddp.bank import PointCloudBank
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.evaluate import Protocol, evaluate
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.evaluation import Protocol, evaluate
 from torch_geometric_ddp.methods import Method
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tuning.space import Settings
 
 __all__ = ["DIRECTIONS", "Objective"]
@@ -35,7 +35,7 @@ class Objective:
     """Distils with the settings of a trial and tests the result on clouds that are held out.
 
     One object serves all trials of a process: they share the clouds on the device and what the
-    matching computes of them (:meth:`~torch_geometric_ddp.bank.PointCloudBank.view`).
+    matching computes of them (:meth:`~torch_geometric_ddp.clouds.bank.PointCloudBank.view`).
 
     Args:
         real (PointCloudBank): The clouds that are distilled.

@@ -17,7 +17,7 @@ from optuna.pruners import BasePruner, MedianPruner
 from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from torch_geometric_ddp._versions import versions
+from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.tuning.objective import DIRECTIONS
 
 __all__ = ["describe", "find_storage", "open_study"]

@@ -20,12 +20,12 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_float, check_int
-from torch_geometric_ddp.bank import PointCloudBank
 from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.evaluate import CPU, Protocol
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.splits import stratified
+from torch_geometric_ddp.evaluation import CPU, Protocol
 from torch_geometric_ddp.methods import Method, ddp
 from torch_geometric_ddp.nn import Backbone, PointNet
-from torch_geometric_ddp.splits import stratified
 from torch_geometric_ddp.tuning import workers
 from torch_geometric_ddp.tuning.objective import DIRECTIONS, Objective
 from torch_geometric_ddp.tuning.report import TuningResult
@@ -87,7 +87,7 @@ def tune(
         synthetic = ddp(**result.settings).distill(dataset, ppc=1)
 
     Args:
-        dataset (Dataset): The training set, as for :meth:`~torch_geometric_ddp.distill.distill`.
+        dataset (Dataset): The training set, as for :meth:`~torch_geometric_ddp.distill`.
             It is read once.
         budget (StorageBudget or int): The storage, or its full-resolution clouds per class (PPC).
             (default: :obj:`1`)

@@ -11,8 +11,8 @@ import torch
 from torch_geometric.data import Data, InMemoryDataset
 
 from torch_geometric_ddp._files import read_tensors, write_tensors
+from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.parameterization import FullResolution, Parameterization, ShapeMorphing
-from torch_geometric_ddp.parts import PartSpace
 
 __all__ = ["SyntheticPointCloudDataset"]
 

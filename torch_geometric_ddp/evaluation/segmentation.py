@@ -10,20 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from torch_geometric_ddp.bank import PointCloudBank
-from torch_geometric_ddp.evaluate import (
-    PAPER,
-    Protocol,
-    fit,
-    made_by,
-    percent,
-    seed_list,
-    train_and_score,
-)
-from torch_geometric_ddp.iou import PartIoU, part_iou, restrict
-from torch_geometric_ddp.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.evaluation.classification import made_by, percent
+from torch_geometric_ddp.evaluation.iou import PartIoU, part_iou, restrict
+from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
+from torch_geometric_ddp.evaluation.training import fit, seed_list, train_and_score
 from torch_geometric_ddp.nn import PointNetSegmentation
-from torch_geometric_ddp.parts import PartSpace
 
 __all__ = ["PartEvaluation", "evaluate_parts"]
 
@@ -109,9 +103,9 @@ def evaluate_parts(
 ) -> PartEvaluation:
     """Trains networks from scratch to segment the shapes of one set and tests them on another.
 
-    As :meth:`~torch_geometric_ddp.evaluate`, with the cross-entropy of every point. A point is
-    given the likeliest of the parts of its category, and a shape its
-    :meth:`~torch_geometric_ddp.iou.part_iou`.
+    As :func:`~torch_geometric_ddp.evaluation.evaluate`, with the cross-entropy of every point. A
+    point is given the likeliest of the parts of its category, and a shape its
+    :func:`~torch_geometric_ddp.evaluation.part_iou`.
 
     Args:
         train_set (Dataset): Clouds with :obj:`pos [N, 3]`, the parts :obj:`y [N]` and a

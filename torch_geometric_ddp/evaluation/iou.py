@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp.parts import PartSpace
+from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["PartIoU", "part_iou", "restrict"]
 

@@ -15,15 +15,15 @@ from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp._files import read_tensors, write_tensors
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
-from torch_geometric_ddp.evaluate import Protocol, fit
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.evaluation import Protocol, fit
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.memory import saved_bytes
 from torch_geometric_ddp.nn import Backbone, PointNet
 from torch_geometric_ddp.parameterization import Parameterization
-from torch_geometric_ddp.seeding import seeded
-from torch_geometric_ddp.tasks import check_labels
+from torch_geometric_ddp.tasks.base import check_labels
 
 __all__ = ["Distillation"]
 

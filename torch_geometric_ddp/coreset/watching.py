@@ -11,13 +11,13 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp._versions import versions
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp._version import versions
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.forgetting import ForgettingEvents
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.evaluate import CPU, Protocol, fit
+from torch_geometric_ddp.evaluation import CPU, Protocol, fit
 from torch_geometric_ddp.nn import Backbone, PointNet
-from torch_geometric_ddp.seeding import seeded
 
 __all__ = ["global_features", "observe", "watch"]
 
@@ -44,7 +44,7 @@ def watch(
     seed: int = 0,
     bar: tqdm[Any] | None = None,
 ) -> Observation:
-    """Trains a network in place as :meth:`~torch_geometric_ddp.evaluate.fit` does, and observes it.
+    """Trains a network in place as :func:`~torch_geometric_ddp.evaluation.fit` does; observes it.
 
     Takes the place of :meth:`fit` where a training is made anyway, such as that of the whole set:
 
@@ -98,7 +98,7 @@ def observe(
 ) -> Observation:
     """Trains one network on the whole real set and observes it.
 
-    The training is that of :meth:`~torch_geometric_ddp.evaluate.evaluate` with the same protocol
+    The training is that of :meth:`~torch_geometric_ddp.evaluation.evaluate` with the same protocol
     and seed, bit for bit. Where that is done anyway, :meth:`watch` observes it.
 
     Args:

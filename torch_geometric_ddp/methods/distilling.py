@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp.datasets.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.distillation import Distillation
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.nn import Backbone
-from torch_geometric_ddp.tasks import Task
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks.base import Task
 
 __all__ = ["distill"]
 
@@ -52,7 +52,7 @@ def distill(
 
     With :obj:`task="segmentation"` the points are labelled with parts, the classes are the
     categories of shapes, and anchors carry part labels: alignment, morphs and matching stay within
-    the parts (:class:`~torch_geometric_ddp.labelled_bank.LabelledBank`).
+    the parts (:class:`~torch_geometric_ddp.clouds.labelled_bank.LabelledBank`).
 
     .. code-block:: python
 

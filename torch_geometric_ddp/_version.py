@@ -1,17 +1,19 @@
-"""What a result was made with."""
+"""The version of this package, and those that a result depends on."""
 
 from __future__ import annotations
 
 import torch
 import torch_geometric
 
-import torch_geometric_ddp
+__all__ = ["__version__", "versions"]
+
+__version__ = "0.1.0"
 
 
 def versions() -> dict[str, str]:
     """The versions of the packages that a result depends on."""
     return {
-        "torch_geometric_ddp": torch_geometric_ddp.__version__,
+        "torch_geometric_ddp": __version__,
         "torch": str(torch.__version__),
         "torch_geometric": torch_geometric.__version__,
     }

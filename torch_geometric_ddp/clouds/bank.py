@@ -14,7 +14,7 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_finite, check_int
 from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.parts import PartSpace
+from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["PointCloudBank", "points_of"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 
 __all__ = ["Start", "chosen_clouds", "real_clouds", "tanh_noise"]
 

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp.bank import PointCloudBank, points_of
 from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.parts import PartSpace
+from torch_geometric_ddp.clouds.bank import PointCloudBank, points_of
+from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["LabelledBank"]
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp.bank import PointCloudBank
-from torch_geometric_ddp.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.nn import Backbone, PointNet, PointNetSegmentation
 from torch_geometric_ddp.parameterization import PartLabels
-from torch_geometric_ddp.parts import PartSpace
 
 __all__ = ["Task", "check_labels", "default_network", "read_bank"]
 

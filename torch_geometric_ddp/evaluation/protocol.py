@@ -1,0 +1,78 @@
+"""How networks are trained before they are tested: the protocols."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp.evaluation.augment import RandomRotation
+
+__all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Protocol"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    r"""How a network is trained before it is tested.
+
+    SGD with one decay of the learning rate; every cloud, real or synthetic, is centred and scaled
+    to the unit ball. The papers have no augmentation.
+
+    Args:
+        name (str): What figures made by this protocol are called.
+        epochs (int): Passes over the training set.
+        lr (float): The learning rate. (default: :obj:`0.01`)
+        momentum (float): The momentum. (default: :obj:`0.9`)
+        weight_decay (float): The weight decay. (default: :obj:`5e-4`)
+        batch_size (int): Clouds per step. (default: :obj:`8`)
+        decay_after (float): The share of the epochs before the decay. (default: :obj:`0.5`)
+        decay (float): The factor of the decay. (default: :obj:`0.1`)
+        normalize (bool): Whether clouds are centred and scaled. (default: :obj:`True`)
+        min_steps (int): The least number of steps; a set too small for them in :obj:`epochs` gets
+            more epochs. (default: :obj:`0`)
+        augment (RandomRotation, optional): Changes the clouds of every step. (default: nothing)
+    """
+
+    name: str
+    epochs: int
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 8
+    decay_after: float = 0.5
+    decay: float = 0.1
+    normalize: bool = True
+    min_steps: int = 0
+    augment: RandomRotation | None = None
+
+    def __post_init__(self) -> None:
+        check_int("min_steps", self.min_steps, minimum=0)
+        check_int("epochs", self.epochs)
+        check_int("batch_size", self.batch_size)
+        check_float("lr", self.lr, exclusive=True)
+        for name in ("momentum", "weight_decay", "decay_after", "decay"):
+            check_float(name, getattr(self, name))
+
+    def epochs_for(self, num_clouds: int) -> int:
+        """The passes over a training set of so many clouds."""
+        return max(self.epochs, -(-self.min_steps // -(-num_clouds // self.batch_size)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, for JSON; without the augmentation where there is none."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def for_large_sets(self) -> Protocol:
+        """The shortened version for sets of thousands of clouds; the paper's has none."""
+        if self.name == PAPER.name:
+            return self
+        return replace(self, name=f"{self.name}-whole", epochs=max(1, self.epochs // 5))
+
+
+#: The protocol of the papers (DDP, ICLR 2026, experiments), with 500 epochs and 10 seeds.
+PAPER = Protocol("paper", epochs=500)
+#: The same with fewer epochs, for figures made on a CPU.
+CPU = Protocol("cpu", epochs=200)
+#: Fewer still, for a first look in a minute.
+QUICK = Protocol("quick", epochs=100)
+#: A few epochs, to see that everything runs. Its accuracies mean nothing.
+SMOKE = Protocol("smoke", epochs=2)

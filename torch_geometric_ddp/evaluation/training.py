@@ -1,0 +1,116 @@
+"""Training networks by a protocol, seed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
+
+__all__ = ["Trainer", "fit", "seed_list", "train_and_score"]
+
+#: Trains a network in place on clouds, by a protocol, with a seed and a bar that counts epochs.
+Trainer = Callable[[nn.Module, PointCloudBank, Protocol, int, "tqdm[Any]"], object]
+
+
+def fit(
+    model: nn.Module,
+    train: PointCloudBank,
+    protocol: Protocol = PAPER,
+    seed: int = 0,
+    bar: tqdm[Any] | None = None,
+    observer: Callable[[Tensor, Tensor], None] | None = None,
+) -> None:
+    r"""Trains a network in place by a protocol, as :meth:`evaluate` does.
+
+    SGD on the cross-entropy; every epoch takes all clouds once, in a new order; a single cloud that
+    is left over joins the batch before. Dropout reads
+    torch's global generators: make the network and train it inside of one
+    :meth:`~torch_geometric_ddp._seeding.seeded` to repeat both.
+
+    Args:
+        model (torch.nn.Module): The network, on the device of the clouds. It takes a PyG batch and
+            gives logits :obj:`[B, C]`, or :obj:`[ΣN, P]` where points are labelled with parts.
+        train (PointCloudBank): The clouds, taken as they are: the caller normalises them where the
+            protocol says so.
+        protocol (Protocol): How it is trained. (default: :obj:`PAPER`)
+        seed (int): Fixes the order of the clouds. (default: :obj:`0`)
+        bar (tqdm, optional): A progress bar that counts epochs. (default: none)
+        observer (callable, optional): Called after every forward pass with the clouds of the batch
+            :obj:`index [B]` and their logits :obj:`[B, C]`, detached, in training mode.
+    """
+    if bar is None:
+        bar = tqdm(disable=True)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        fused=True,  # One pass over the parameters instead of several.
+    )
+    epochs = protocol.epochs_for(len(train))
+    milestone = max(1, round(epochs * protocol.decay_after))
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(epochs):
+        total = torch.zeros((), device=train.device)
+        batches = [*torch.randperm(len(train), generator=generator).split(protocol.batch_size)]
+        if len(batches) > 1 and len(batches[-1]) == 1:  # Of one row BatchNorm has no statistics.
+            batches[-2:] = [torch.cat(batches[-2:])]
+        for index in batches:
+            index = index.to(train.device)
+            batch = train.batch(index)
+            if protocol.augment is not None:
+                batch = protocol.augment(batch, generator)
+            logits = model(batch)
+            if observer is not None:
+                observer(index, logits.detach())
+            loss = nn.functional.cross_entropy(logits, batch.y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(index)
+        scheduler.step()
+        bar.update()
+        bar.set_postfix(loss=f"{float(total) / len(train):.3f}")
+
+
+def seed_list(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds, or as many as are asked for, from 0."""
+    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
+    if not seeds:
+        raise ValueError("'seeds' must hold at least one seed, got none")
+    return seeds
+
+
+def train_and_score(
+    train: PointCloudBank,
+    test: PointCloudBank,
+    make: Callable[[], nn.Module],
+    protocol: Protocol,
+    seeds: Sequence[int],
+    progress: bool,
+    name: str,
+    trainer: Trainer,
+    score: Callable[[nn.Module, PointCloudBank], str],
+) -> None:
+    """Trains a network with every seed and hands it to :obj:`score`, which says what it reached."""
+    if protocol.normalize:
+        train, test = train.normalize(), test.normalize()
+    total = len(seeds) * protocol.epochs_for(len(train))
+    with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
+        for seed in seeds:
+            with seeded(seed, train.device):
+                model = make().to(train.device)
+                trainer(model, train, protocol, seed, bar)
+            model.eval()
+            with torch.no_grad():
+                bar.set_postfix(accuracy=score(model, test))
