@@ -12,6 +12,7 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import observed_bank, real_coreset
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["ForgettingEvents", "forgetting_coreset"]
 
@@ -55,7 +56,11 @@ class ForgettingEvents:
 
 
 def forgetting_coreset(
-    dataset: Iterable[Data], ppc: int, observation: Observation, seed: int = 0
+    dataset: Iterable[Data],
+    ppc: int,
+    observation: Observation,
+    task: Task | str = "classification",
+    seed: int = 0,
 ) -> SyntheticPointCloudDataset:
     """Chooses the real clouds of every class that were forgotten most often in training.
 
@@ -68,6 +73,8 @@ def forgetting_coreset(
         dataset (Dataset): The real set, clouds of one size.
         ppc (int): Clouds per class.
         observation (Observation): What :meth:`observe` saw of the same clouds.
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
         seed (int): Decides between clouds that were forgotten equally often. (default: :obj:`0`)
 
     Returns:
@@ -77,10 +84,16 @@ def forgetting_coreset(
         TypeError, ValueError: If the data or an argument do not fit.
     """
     check_int("seed", seed, minimum=0)
-    bank, _ = observed_bank(dataset, ppc, observation)
+    task = find_task(task)
+    bank, _ = observed_bank(dataset, ppc, observation, task)
+    if observation.forgetting is None:
+        raise ValueError(
+            "'observation' must hold forgetting events, which are known only where a cloud has one "
+            f"label; the task '{task.name}' has none"
+        )
     # Below one, and on the CPU, so that a seed means the same on every device.
     tie = torch.rand(len(bank), generator=torch.Generator().manual_seed(seed))
     forgotten = observation.forgetting.to(bank.device) + tie.to(bank.device, torch.float64)
     index = bank.smallest(-forgotten, ppc)
     provenance = {"method": "forgetting", "seed": seed, "observation": observation.config}
-    return real_coreset(bank, index, provenance)
+    return real_coreset(bank, index, provenance, task)

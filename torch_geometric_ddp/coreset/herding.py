@@ -10,12 +10,16 @@ from torch_geometric.data import Data
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import class_means, observed_bank, real_coreset
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["herding_coreset"]
 
 
 def herding_coreset(
-    dataset: Iterable[Data], ppc: int, observation: Observation
+    dataset: Iterable[Data],
+    ppc: int,
+    observation: Observation,
+    task: Task | str = "classification",
 ) -> SyntheticPointCloudDataset:
     r"""Chooses real clouds by herding: their mean feature stays close to that of the class.
 
@@ -32,7 +36,9 @@ def herding_coreset(
     Args:
         dataset (Dataset): The real set, clouds of one size.
         ppc (int): Clouds per class.
-        observation (Observation): What :meth:`observe` saw of the same clouds.
+        observation (Observation): What :func:`observe` saw of the same clouds.
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
 
     Returns:
         The chosen clouds, stored at full resolution.
@@ -40,7 +46,8 @@ def herding_coreset(
     Raises:
         TypeError, ValueError: If the data or an argument do not fit.
     """
-    bank, features = observed_bank(dataset, ppc, observation)
+    task = find_task(task)
+    bank, features = observed_bank(dataset, ppc, observation, task)
     mean = class_means(bank, features)
     total = torch.zeros_like(mean)
     taken = torch.zeros_like(features[:, 0])
@@ -53,4 +60,4 @@ def herding_coreset(
         total += features[chosen[-1].squeeze(1)]
     index = bank.cycle(torch.cat(chosen, dim=1), ppc)
     provenance = {"method": "herding", "seed": None, "observation": observation.config}
-    return real_coreset(bank, index, provenance)
+    return real_coreset(bank, index, provenance, task)

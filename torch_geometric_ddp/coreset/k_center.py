@@ -10,12 +10,16 @@ from torch_geometric.data import Data
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import nearest_to_mean, observed_bank, real_coreset
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["k_center_coreset"]
 
 
 def k_center_coreset(
-    dataset: Iterable[Data], ppc: int, observation: Observation
+    dataset: Iterable[Data],
+    ppc: int,
+    observation: Observation,
+    task: Task | str = "classification",
 ) -> SyntheticPointCloudDataset:
     r"""Chooses real clouds as greedy centres: no cloud of a class is far from the nearest.
 
@@ -33,7 +37,9 @@ def k_center_coreset(
     Args:
         dataset (Dataset): The real set, clouds of one size.
         ppc (int): Clouds per class.
-        observation (Observation): What :meth:`observe` saw of the same clouds.
+        observation (Observation): What :func:`observe` saw of the same clouds.
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
 
     Returns:
         The chosen clouds, stored at full resolution.
@@ -41,7 +47,8 @@ def k_center_coreset(
     Raises:
         TypeError, ValueError: If the data or an argument do not fit.
     """
-    bank, features = observed_bank(dataset, ppc, observation)
+    task = find_task(task)
+    bank, features = observed_bank(dataset, ppc, observation, task)
     chosen = [nearest_to_mean(bank, features)]
     gap = torch.full_like(features[:, 0], torch.inf)
     for _ in range(1, ppc):
@@ -51,4 +58,4 @@ def k_center_coreset(
         chosen.append(bank.smallest(-gap, 1))
     index = bank.cycle(torch.cat(chosen, dim=1), ppc)
     provenance = {"method": "k_center", "seed": None, "observation": observation.config}
-    return real_coreset(bank, index, provenance)
+    return real_coreset(bank, index, provenance, task)

@@ -25,8 +25,8 @@ class Observation:
     Args:
         features (torch.Tensor): The global feature of every cloud, :obj:`[n, F]`, see
             :meth:`global_features`.
-        forgetting (torch.Tensor): How often every cloud was forgotten, :obj:`[n]` (integers), see
-            :class:`ForgettingEvents`.
+        forgetting (torch.Tensor, optional): How often every cloud was forgotten, :obj:`[n]`
+            (integers), see :class:`ForgettingEvents`; none where a cloud has several labels.
         y (torch.Tensor): The labels of the clouds, :obj:`[n]`.
         config (dict): How the network was trained; anything that JSON can hold.
 
@@ -35,7 +35,7 @@ class Observation:
     """
 
     features: Tensor
-    forgetting: Tensor
+    forgetting: Tensor | None
     y: Tensor
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -47,18 +47,22 @@ class Observation:
             )
         check_finite("features", self.features)
         for name, value in (("forgetting", self.forgetting), ("y", self.y)):
+            if value is None:
+                continue
             shape, dtype = list(value.shape), value.dtype
             if shape != [len(self.features)] or dtype.is_floating_point or dtype == torch.bool:
                 raise ValueError(
                     f"'{name}' must be {len(self.features)} integers, one for every row of "
                     f"'features', got shape {shape} and {dtype}"
                 )
-        if bool((self.forgetting < 0).any()):
+        if self.forgetting is not None and bool((self.forgetting < 0).any()):
             raise ValueError(f"'forgetting' must be at least 0, got {int(self.forgetting.min())}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the observation to a file, atomically."""
-        tensors = {"features": self.features, "forgetting": self.forgetting, "y": self.y}
+        tensors = {"features": self.features, "y": self.y}
+        if self.forgetting is not None:
+            tensors["forgetting"] = self.forgetting
         write_tensors(path, tensors, {"config": self.config}, _KIND, _VERSION)
 
     @classmethod
@@ -71,6 +75,11 @@ class Observation:
         """
         tensors, header = read_tensors(path, _KIND, _VERSION)
         try:
-            return cls(**tensors, config=header["config"])
+            return cls(
+                tensors.pop("features"),
+                tensors.pop("forgetting", None),
+                config=header["config"],
+                **tensors,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"'{path}' is damaged: {error}") from error

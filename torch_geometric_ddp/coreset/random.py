@@ -10,13 +10,13 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.coreset.selection import real_coreset
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks.base import Task, read_bank
+from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["random_coreset"]
 
 
 def random_coreset(
-    dataset: Iterable[Data], ppc: int = 1, seed: int = 0, task: Task = "classification"
+    dataset: Iterable[Data], ppc: int = 1, seed: int = 0, task: Task | str = "classification"
 ) -> SyntheticPointCloudDataset:
     """Chooses real clouds at random, as many of every class.
 
@@ -24,8 +24,8 @@ def random_coreset(
         dataset (Dataset): The real set, clouds of one size.
         ppc (int): Clouds per class. (default: :obj:`1`)
         seed (int): The seed. (default: :obj:`0`)
-        task (str): :obj:`"classification"`, or :obj:`"segmentation"` of clouds whose points are
-            labelled with parts. (default: :obj:`"classification"`)
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
 
     Returns:
         The chosen clouds, stored at full resolution.
@@ -35,6 +35,7 @@ def random_coreset(
     """
     check_int("ppc", ppc)
     check_int("seed", seed, minimum=0)
-    bank = read_bank(dataset, task)
+    task = find_task(task)
+    bank = task.read(dataset)
     index = bank.draw(ppc, torch.Generator().manual_seed(seed))
-    return real_coreset(bank, index, {"method": "random", "seed": seed})
+    return real_coreset(bank, index, {"method": "random", "seed": seed}, task)

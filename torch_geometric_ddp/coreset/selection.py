@@ -10,19 +10,18 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_finite, check_int
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.parameterization import FullResolution, PartLabels
+from torch_geometric_ddp.parameterization import FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task
 
 __all__ = ["class_means", "nearest_to_mean", "observed_bank", "real_coreset"]
 
 
 def observed_bank(
-    dataset: Iterable[Data], ppc: int, observation: Observation
+    dataset: Iterable[Data], ppc: int, observation: Observation, task: Task
 ) -> tuple[PointCloudBank, Tensor]:
     """Reads a real set that was observed.
 
@@ -36,7 +35,7 @@ def observed_bank(
     check_int("ppc", ppc)
     if not isinstance(observation, Observation):
         raise TypeError(f"'observation' must be an Observation, got {type(observation).__name__}")
-    bank = PointCloudBank.from_dataset(dataset)
+    bank = task.read(dataset)
     bank.check_every_class()
     bank.dense()  # Raises if the clouds have different sizes.
     if not torch.equal(bank.y, observation.y.to(bank.y)):
@@ -81,7 +80,7 @@ def nearest_to_mean(bank: PointCloudBank, features: Tensor, num: int = 1) -> Ten
 
 
 def real_coreset(
-    bank: PointCloudBank, index: Tensor, provenance: Mapping[str, Any]
+    bank: PointCloudBank, index: Tensor, provenance: Mapping[str, Any], task: Task
 ) -> SyntheticPointCloudDataset:
     """The real clouds :obj:`index [C, K]` as a set stored at full resolution.
 
@@ -90,15 +89,11 @@ def real_coreset(
     chosen = index.flatten()
     bank.dense()  # Raises if the clouds have different sizes.
     bank = bank.select(chosen)
-    pos, labels = bank.dense(), None
-    if isinstance(bank, LabelledBank):
-        # Part by part, so that the lengths of the runs say all.
-        order = bank.part.view(len(bank), -1).argsort(dim=1, stable=True)
-        pos = ops.gather_points(pos, order)
-        labels = PartLabels(bank.part_sizes(), bank.space)
+    pos, labels = task.stored(bank)
     clouds = FullResolution(pos, bank.num_classes, labels=labels)
     provenance = {
         **provenance,
+        "task": task.name,
         "ppc": index.size(1),
         "bits": clouds.storage_bits(),
         "chosen": chosen.tolist(),

@@ -17,7 +17,8 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.forgetting import ForgettingEvents
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.evaluation import CPU, Protocol, fit
-from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["global_features", "observe", "watch"]
 
@@ -43,6 +44,7 @@ def watch(
     protocol: Protocol = CPU,
     seed: int = 0,
     bar: tqdm[Any] | None = None,
+    task: Task | str = "classification",
 ) -> Observation:
     """Trains a network in place as :func:`~torch_geometric_ddp.evaluation.fit` does; observes it.
 
@@ -64,6 +66,8 @@ def watch(
         protocol (Protocol): How it is trained. (default: :obj:`CPU`)
         seed (int): Fixes the order of the clouds. (default: :obj:`0`)
         bar (tqdm, optional): A progress bar that counts epochs. (default: none)
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
 
     Returns:
         The :class:`Observation`, on the CPU.
@@ -75,7 +79,7 @@ def watch(
         raise TypeError(
             f"the network must be a Backbone, which has global_features, got {type(model).__name__}"
         )
-    events = ForgettingEvents(train.y)
+    events = ForgettingEvents(train.y) if find_task(task).one_label else None
     fit(model, train, protocol, seed, bar, events)
     config = {
         "network": type(model).__name__,
@@ -85,16 +89,18 @@ def watch(
         "versions": versions(),
     }
     features = global_features(model, train)
-    return Observation(features.cpu(), events.counts().cpu(), train.y.cpu(), config)
+    forgetting = None if events is None else events.counts().cpu()
+    return Observation(features.cpu(), forgetting, train.y.cpu(), config)
 
 
 def observe(
     dataset: Iterable[Data],
-    network: Callable[[int], Backbone] = PointNet,
+    network: Callable[..., Backbone] | None = None,
     protocol: Protocol = CPU,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
+    task: Task | str = "classification",
 ) -> Observation:
     """Trains one network on the whole real set and observes it.
 
@@ -103,14 +109,16 @@ def observe(
 
     Args:
         dataset (Dataset): The real set. It is read once.
-        network (callable): Makes a backbone from the number of classes. (default:
-            :obj:`PointNet`)
+        network (callable, optional): Makes a backbone from the number of classes, or from the
+            numbers of parts and categories. (default: that of the task)
         protocol (Protocol): How it is trained, and whether the clouds are normalised. (default:
             :obj:`CPU`; :meth:`Protocol.for_large_sets` shortens it for thousands of clouds)
         seed (int): Fixes the initial network, the order of the clouds and the dropout.
             (default: :obj:`0`)
         device (torch.device, optional): Where to train. (default: where the clouds lie)
         progress (bool): Whether to show the progress. (default: :obj:`True`)
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
 
     Returns:
         The :class:`Observation`, on the CPU.
@@ -119,12 +127,13 @@ def observe(
         TypeError, ValueError: If the data or an argument do not fit, before any long work.
     """
     check_int("seed", seed, minimum=0)
-    bank = PointCloudBank.from_dataset(dataset, device)
+    task = find_task(task)
+    bank = task.read(dataset, device)
     bank.check_every_class()
     bank = bank.normalize() if protocol.normalize else bank
     bar = tqdm(
         total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
     )
     with bar, seeded(seed, bank.device):
-        model = network(bank.num_classes).to(bank.device)
-        return watch(model, bank, protocol, seed, bar)
+        model = (network or task.network)(*bank.network_sizes).to(bank.device)
+        return watch(model, bank, protocol, seed, bar, task)

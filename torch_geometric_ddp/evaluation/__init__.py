@@ -1,11 +1,9 @@
-"""What a set is worth: protocols, training, and the scores of both tasks."""
+"""Protocols, training, and what networks learn from a set."""
 
 from torch_geometric_ddp.evaluation.augment import RandomRotation
-from torch_geometric_ddp.evaluation.classification import Evaluation, evaluate
-from torch_geometric_ddp.evaluation.iou import PartIoU, part_iou, restrict
+from torch_geometric_ddp.evaluation.evaluating import Evaluation, evaluate, percent
 from torch_geometric_ddp.evaluation.protocol import CPU, PAPER, QUICK, SMOKE, Protocol
-from torch_geometric_ddp.evaluation.segmentation import PartEvaluation, evaluate_parts
-from torch_geometric_ddp.evaluation.training import fit
+from torch_geometric_ddp.evaluation.training import Trainer, fit
 
 __all__ = [
     "CPU",
@@ -13,13 +11,10 @@ __all__ = [
     "QUICK",
     "SMOKE",
     "Evaluation",
-    "PartEvaluation",
-    "PartIoU",
     "Protocol",
     "RandomRotation",
+    "Trainer",
     "evaluate",
-    "evaluate_parts",
     "fit",
-    "part_iou",
-    "restrict",
+    "percent",
 ]

@@ -1,20 +1,18 @@
-"""Training networks by a protocol, seed by seed."""
+"""Training a network in place by a protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
 
-__all__ = ["Trainer", "fit", "seed_list", "train_and_score"]
+__all__ = ["Trainer", "fit"]
 
 #: Trains a network in place on clouds, by a protocol, with a seed and a bar that counts epochs.
 Trainer = Callable[[nn.Module, PointCloudBank, Protocol, int, "tqdm[Any]"], object]
@@ -81,36 +79,3 @@ def fit(
         scheduler.step()
         bar.update()
         bar.set_postfix(loss=f"{float(total) / len(train):.3f}")
-
-
-def seed_list(seeds: int | Sequence[int]) -> list[int]:
-    """The seeds, or as many as are asked for, from 0."""
-    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
-    if not seeds:
-        raise ValueError("'seeds' must hold at least one seed, got none")
-    return seeds
-
-
-def train_and_score(
-    train: PointCloudBank,
-    test: PointCloudBank,
-    make: Callable[[], nn.Module],
-    protocol: Protocol,
-    seeds: Sequence[int],
-    progress: bool,
-    name: str,
-    trainer: Trainer,
-    score: Callable[[nn.Module, PointCloudBank], str],
-) -> None:
-    """Trains a network with every seed and hands it to :obj:`score`, which says what it reached."""
-    if protocol.normalize:
-        train, test = train.normalize(), test.normalize()
-    total = len(seeds) * protocol.epochs_for(len(train))
-    with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
-        for seed in seeds:
-            with seeded(seed, train.device):
-                model = make().to(train.device)
-                trainer(model, train, protocol, seed, bar)
-            model.eval()
-            with torch.no_grad():
-                bar.set_postfix(accuracy=score(model, test))

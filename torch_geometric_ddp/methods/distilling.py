@@ -12,7 +12,7 @@ from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks.base import Task
+from torch_geometric_ddp.tasks import Task
 
 __all__ = ["distill"]
 
@@ -29,7 +29,7 @@ def distill(
     steps: int = 2000,
     batch_size: int = 8,
     network: Callable[..., Backbone] | None = None,
-    task: Task = "classification",
+    task: Task | str = "classification",
     anchor_lr: float = 2.5,
     weight_lr: float = 0.25,
     momentum: float = 0.5,

@@ -21,9 +21,9 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import Protocol, fit
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.memory import saved_bytes
-from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
-from torch_geometric_ddp.tasks.base import check_labels
+from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["Distillation"]
 
@@ -45,8 +45,8 @@ class Distillation:
         bank (PointCloudBank): The real clouds.
         parameterization (Parameterization): What is optimised, on the device of the bank.
         matching (Matching): The loss.
-        network (callable): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the number of
-            classes, or from those of parts and categories. (default: :obj:`PointNet`)
+        network (callable, optional): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the
+            number of classes, or from those of parts and categories. (default: that of the task)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
         momentum (float): The momentum of SGD. (default: :obj:`0.5`, as in the published code)
         generator (torch.Generator, optional): The source of all randomness, on the CPU.
@@ -68,14 +68,16 @@ class Distillation:
         bank: PointCloudBank,
         parameterization: Parameterization,
         matching: Matching,
-        network: Callable[..., Backbone] = PointNet,
+        network: Callable[..., Backbone] | None = None,
         batch_size: int = 8,
         momentum: float = 0.5,
         generator: torch.Generator | None = None,
         outer_loops: int = 1,
         inner_epochs: int = 1,
         classes_per_chunk: int | None = None,
+        task: Task | str = "classification",
     ) -> None:
+        self.task = find_task(task)
         bank.check_every_class()
         if parameterization.num_classes != bank.num_classes:
             raise ValueError(
@@ -83,14 +85,10 @@ class Distillation:
                 f"has {bank.num_classes}"
             )
         self.bank, self.parameterization, self.matching = bank, parameterization, matching
-        self.network = network
+        self.network = self.task.network if network is None else network
         self.batch_size = check_int("batch_size", batch_size)
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)
-        if bank.space is not None and self.outer_loops > 1:
-            raise ValueError(
-                "networks are trained between updates ('outer_loops') for classification only"
-            )
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
         if classes_per_chunk is not None:
             check_int("classes_per_chunk", classes_per_chunk)
@@ -99,7 +97,7 @@ class Distillation:
         self.optimizer = torch.optim.SGD(groups, momentum=check_float("momentum", momentum))
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
-        check_labels(bank, parameterization.labels, self._num_points)
+        self.task.check(bank, parameterization.labels, self._num_points)
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self.losses: list[float] = []
@@ -162,7 +160,7 @@ class Distillation:
         """Trains the network of the step on the synthetic set as it is (DC, algorithm 1)."""
         with torch.no_grad():
             batch = self.parameterization()
-        synthetic = PointCloudBank(batch.pos, batch.ptr.diff(), batch.y, self.bank.class_names)
+        synthetic = self.task.bank_of(batch, self.bank)
         seed = int(torch.randint(2**62, (), generator=self.generator))
         network.requires_grad_(True)
         with seeded(seed, self.bank.device):  # Dropout reads the global generators.

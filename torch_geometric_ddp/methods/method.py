@@ -21,7 +21,7 @@ from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks.base import Task, default_network, read_bank
+from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["Method"]
 
@@ -72,28 +72,31 @@ class Method:
         ppc: int = 1,
         seed: int = 0,
         network: Callable[..., Backbone] | None = None,
+        task: Task | str = "classification",
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
         Raises:
             ValueError: If what would be stored exceeds the budget.
         """
+        task = find_task(task)
         bank.check_every_class()
         budget = bank.budget(ppc)
         generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
-        parameterization = self.storing(bank, budget, self.start, generator)
+        parameterization = self.storing(bank, budget, self.start, generator, task)
         budget.check(parameterization)
         outer, inner = self.loops(ppc)
         return Distillation(
             bank,
             parameterization,
             self.matching(),
-            network or default_network(bank),
+            network,
             self.batch_size,
             self.momentum,
             generator,
             outer_loops=outer,
             inner_epochs=inner,
+            task=task,
         )
 
     def distill(
@@ -103,7 +106,7 @@ class Method:
         *,
         steps: int | None = None,
         network: Callable[..., Backbone] | None = None,
-        task: Task = "classification",
+        task: Task | str = "classification",
         normalize: bool = True,
         seed: int = 0,
         device: torch.device | str | None = None,
@@ -121,8 +124,8 @@ class Method:
             network (callable, optional): Makes a backbone from the number of classes, or from the
                 numbers of parts and categories. (default: :obj:`PointNet`, or
                 :obj:`PointNetSegmentation`)
-            task (str): :obj:`"classification"`, or :obj:`"segmentation"` of clouds whose points
-                are labelled with parts. (default: :obj:`"classification"`)
+            task (Task or str): :obj:`"classification"`, or :obj:`"segmentation"` of clouds whose
+                points are labelled with parts. (default: :obj:`"classification"`)
             normalize (bool): Whether the real clouds are centred and scaled to the unit ball.
                 (default: :obj:`True`)
             seed (int): Makes the run repeatable. (default: :obj:`0`)
@@ -135,9 +138,10 @@ class Method:
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
         check_int("ppc", ppc)
         check_int("seed", seed, minimum=0)
-        bank = read_bank(dataset, task, device, progress=progress)
+        task = find_task(task)
+        bank = task.read(dataset, device, progress=progress)
         bank = bank.normalize() if normalize else bank
-        loop = self.begin(bank, ppc, seed, network)
+        loop = self.begin(bank, ppc, seed, network, task)
         if checkpoint is not None and Path(checkpoint).exists():
             loop.load_checkpoint(checkpoint)
         loop.run(steps, progress, checkpoint, callback=callback)
@@ -150,7 +154,7 @@ class Method:
         budget = bank.budget(parameterization.ppc)
         provenance = {
             "method": self.name,
-            "task": "classification" if bank.space is None else "segmentation",
+            "task": loop.task.name,
             "num_points": budget.num_points,
             "ppc": budget.ppc,
             "bits": budget.check(parameterization),

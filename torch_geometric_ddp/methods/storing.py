@@ -10,19 +10,18 @@ import torch
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.methods.starts import Start
 from torch_geometric_ddp.parameterization import (
     FullResolution,
     Parameterization,
-    PartLabels,
     ShapeMorphing,
 )
+from torch_geometric_ddp.tasks import Task
 
 __all__ = ["Storing", "full_resolution", "morphing"]
 
-#: Makes the parameterization of a budget, given where its clouds start from.
-Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator], Parameterization]
+#: Makes the parameterization of a budget for a task, given where its clouds start from.
+Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator, Task], Parameterization]
 
 
 def full_resolution(lr: float = 1.0, rotation_lr: float | None = None) -> Storing:
@@ -35,9 +34,13 @@ def full_resolution(lr: float = 1.0, rotation_lr: float | None = None) -> Storin
     """
 
     def store(
-        bank: PointCloudBank, budget: StorageBudget, start: Start, generator: torch.Generator
+        bank: PointCloudBank,
+        budget: StorageBudget,
+        start: Start,
+        generator: torch.Generator,
+        task: Task,
     ) -> Parameterization:
-        bank, labels = _laid_out(bank, budget.num_points)
+        bank, labels = task.lay_out(bank, budget.num_points)
         clouds = start(bank, budget.ppc, generator).flatten(0, 1)
         return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels)
 
@@ -63,7 +66,11 @@ def morphing(
     """
 
     def store(
-        bank: PointCloudBank, budget: StorageBudget, start: Start, generator: torch.Generator
+        bank: PointCloudBank,
+        budget: StorageBudget,
+        start: Start,
+        generator: torch.Generator,
+        task: Task,
     ) -> Parameterization:
         largest = budget.largest_anchor_points(num_anchors, num_morphs if adaptive else 0)
         if anchor_points is not None and check_int("anchor_points", anchor_points) > largest:
@@ -73,18 +80,10 @@ def morphing(
                 f"and num_morphs={num_morphs} it is at most {largest}"
             )
         points = largest if anchor_points is None else anchor_points
-        bank, labels = _laid_out(bank, points)
+        bank, labels = task.lay_out(bank, points)
         clouds = start(bank, budget.ppc * num_anchors, generator)
         return ShapeMorphing.from_clouds(
             clouds, num_anchors, points, num_morphs, generator, adaptive, labels, **kwargs
         )
 
     return store
-
-
-def _laid_out(bank: PointCloudBank, num_points: int) -> tuple[PointCloudBank, PartLabels | None]:
-    """Clouds with labelled points in the layout of their category, others as they are."""
-    if not isinstance(bank, LabelledBank):
-        return bank, None
-    labels = PartLabels(bank.layout(num_points), bank.space).to(bank.device)
-    return bank.arranged(num_points), labels

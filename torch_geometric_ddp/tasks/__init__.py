@@ -1,5 +1,39 @@
 """The classification and segmentation tasks."""
 
-from torch_geometric_ddp.tasks.base import Task, check_labels, default_network, read_bank
+from torch_geometric_ddp.tasks.base import Scores, Task
+from torch_geometric_ddp.tasks.classification import Accuracy, Classification
+from torch_geometric_ddp.tasks.iou import PartIoU, part_iou, restrict
+from torch_geometric_ddp.tasks.segmentation import MeanIoU, Segmentation
 
-__all__ = ["Task", "check_labels", "default_network", "read_bank"]
+__all__ = [
+    "TASKS",
+    "Accuracy",
+    "Classification",
+    "MeanIoU",
+    "PartIoU",
+    "Scores",
+    "Segmentation",
+    "Task",
+    "find_task",
+    "part_iou",
+    "restrict",
+]
+
+#: Every task that the package knows, by name.
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Segmentation())}
+
+
+def find_task(task: Task | str) -> Task:
+    """A task, or the one of that name.
+
+    Args:
+        task (Task or str): The task, or one of :obj:`TASKS`.
+
+    Raises:
+        ValueError: If no task has that name.
+    """
+    if isinstance(task, Task):
+        return task
+    if task not in TASKS:
+        raise ValueError(f"'task' must be a Task or one of {list(TASKS)}, got {task!r}")
+    return TASKS[task]

@@ -1,68 +1,155 @@
-"""What is learned from clouds: the class of each, or the part of every point."""
+"""The interface that every task shares: what a network learns from clouds, and how it is scored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
-from torch_geometric.data import Data
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
 
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
-from torch_geometric_ddp.clouds.part_space import PartSpace
-from torch_geometric_ddp.nn import Backbone, PointNet, PointNetSegmentation
+from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import PartLabels
 
-__all__ = ["Task", "check_labels", "default_network", "read_bank"]
-
-Task = Literal["classification", "segmentation"]
-
-_BANKS: dict[str, type[PointCloudBank]] = {
-    "classification": PointCloudBank,
-    "segmentation": LabelledBank,
-}
+__all__ = ["Scores", "Task"]
 
 
-def read_bank(dataset: Iterable[Data], task: Task, *args: Any, **kwargs: Any) -> PointCloudBank:
-    """Reads a data set for a task.
+@dataclass(frozen=True)
+class Scores(ABC):
+    """What networks reached on a test set, one network per seed.
 
     Args:
-        dataset (Dataset): The data set.
-        task (str): :obj:`"classification"` or :obj:`"segmentation"`.
-        *args: Further arguments of :meth:`PointCloudBank.from_dataset`.
-        **kwargs: The same by name.
-
-    Raises:
-        TypeError, ValueError: If the data or the task do not fit.
+        class_names (list of str): The names of the classes, or of the categories of shapes.
     """
-    if task not in _BANKS:
-        raise ValueError(f"'task' must be one of {list(_BANKS)}, got {task!r}")
-    return _BANKS[task].from_dataset(dataset, *args, **kwargs)
+
+    class_names: list[str]
+
+    @property
+    @abstractmethod
+    def values(self) -> Tensor:
+        """The figure that networks are compared by, :obj:`[S]`, in 0..1; more is better."""
+
+    @property
+    @abstractmethod
+    def per_class(self) -> Tensor:
+        """The same figure of every class alone, :obj:`[S, C]`; NaN without test clouds."""
+
+    @property
+    def class_means(self) -> Tensor:
+        """The mean of :attr:`per_class` over the classes that have test clouds, :obj:`[S]`."""
+        return self.per_class.nanmean(dim=1)
+
+    @classmethod
+    @abstractmethod
+    def join(cls, scores: Iterable[Self]) -> Self:
+        """The scores of several networks as one object."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, for JSON."""
 
 
-def check_labels(bank: PointCloudBank, labels: PartLabels | None, num_points: int) -> None:
-    """Raises unless synthetic clouds have the parts of the real set, in its layout, or neither."""
-    space = None if labels is None else labels.space
-    if space != bank.space:
-        raise ValueError(
-            "synthetic clouds must be labelled with the parts of the real set if it has parts, "
-            f"and else not, got {_parts(space)} for {_parts(bank.space)}"
-        )
-    if labels is None or not isinstance(bank, LabelledBank):
-        return
-    expected = PartLabels(bank.layout(num_points), bank.space)
-    if not torch.equal(labels.part.cpu(), expected.part):
-        raise ValueError(
-            f"synthetic clouds must be labelled in the layout of the real set "
-            f"('bank.layout({num_points})'), one for every category"
-        )
+class Task(ABC):
+    """What networks learn from clouds, such as the class of each or the part of every point.
 
+    Everything that depends on the task is asked of this object: what a data set is read into, the
+    network that sees it by default, how synthetic clouds are laid out, and what a network is worth.
+    """
 
-def _parts(space: PartSpace | None) -> str:
-    return "no parts" if space is None else f"parts {list(space.part_names)}"
+    #: What the task is called.
+    name: ClassVar[str]
+    #: What :attr:`Scores.values` are called in tables.
+    metric: ClassVar[str]
+    #: What :attr:`Scores.class_means` are called in tables.
+    class_metric: ClassVar[str]
+    #: Whether a cloud has one label, so that a network is right or wrong about all of it.
+    one_label: ClassVar[bool]
+    #: The networks that the package has for the task, by name.
+    backbones: ClassVar[Mapping[str, Callable[..., Backbone]]]
 
+    @abstractmethod
+    def read(
+        self,
+        dataset: Iterable[Data],
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> PointCloudBank:
+        """Reads every cloud of a data set once, with its transform.
 
-def default_network(bank: PointCloudBank) -> Callable[..., Backbone]:
-    """The network that sees these clouds unless another is asked for."""
-    return PointNet if bank.space is None else PointNetSegmentation
+        Args:
+            dataset (Dataset): The data set.
+            device (torch.device, optional): Where the clouds shall lie. (default: where they are)
+            dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
+            progress (bool): Whether to show the progress. (default: :obj:`False`)
+
+        Raises:
+            TypeError, ValueError: If the items are not labelled as the task needs them.
+        """
+
+    @property
+    @abstractmethod
+    def network(self) -> Callable[..., Backbone]:
+        """Makes the network that is matched and trained unless another is asked for."""
+
+    @abstractmethod
+    def lay_out(
+        self, bank: PointCloudBank, num_points: int
+    ) -> tuple[PointCloudBank, PartLabels | None]:
+        """The clouds that synthetic ones of :obj:`num_points` points start from.
+
+        Args:
+            bank (PointCloudBank): The real clouds.
+            num_points (int): The number of points of a synthetic cloud.
+
+        Returns:
+            The clouds, and the part labels of the synthetic ones if points are labelled.
+        """
+
+    @abstractmethod
+    def stored(self, bank: PointCloudBank) -> tuple[Tensor, PartLabels | None]:
+        """Real clouds as they are stored in a set.
+
+        Args:
+            bank (PointCloudBank): The clouds, all of one size.
+
+        Returns:
+            The points :obj:`[n, N, 3]`, and their part labels if points are labelled.
+        """
+
+    @abstractmethod
+    def check(self, bank: PointCloudBank, labels: PartLabels | None, num_points: int) -> None:
+        """Refuses synthetic clouds that are labelled otherwise than the real ones.
+
+        Args:
+            bank (PointCloudBank): The real clouds.
+            labels (PartLabels, optional): The part labels of the synthetic clouds, if any.
+            num_points (int): The number of points of a synthetic cloud.
+
+        Raises:
+            ValueError: If the labels are not those of the task and of the real clouds.
+        """
+
+    @abstractmethod
+    def bank_of(self, batch: Batch, real: PointCloudBank) -> PointCloudBank:
+        """The clouds of a batch as a bank with the classes of a real one."""
+
+    @abstractmethod
+    def network_sizes(self, train: PointCloudBank, test: PointCloudBank) -> tuple[int, ...]:
+        """What a network for two sets is made from, such as the number of their classes.
+
+        Args:
+            train (PointCloudBank): What networks are trained on.
+            test (PointCloudBank): What they are tested on.
+
+        Raises:
+            ValueError: If the sets do not have the same classes.
+        """
+
+    @abstractmethod
+    def score(self, model: nn.Module, train: PointCloudBank, test: PointCloudBank) -> Scores:
+        """The scores :obj:`[1]` of a trained network in evaluation mode, without gradients."""

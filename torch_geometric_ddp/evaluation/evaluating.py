@@ -1,0 +1,168 @@
+"""Training networks from scratch on one set and testing them on another, with several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
+from torch_geometric_ddp.evaluation.training import Trainer, fit
+from torch_geometric_ddp.tasks import Scores, Task, find_task
+
+__all__ = ["Evaluation", "evaluate", "percent", "seed_list"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What networks learned from a training set, one network per seed.
+
+    Args:
+        scores (Scores): What they reached on the test set after the last epoch, with the figures
+            of their task: :class:`~torch_geometric_ddp.tasks.Accuracy` or
+            :class:`~torch_geometric_ddp.tasks.MeanIoU`.
+        metric (str): What the figure that they are compared by is called.
+        seeds (list of int): The seeds.
+        protocol (Protocol): The protocol.
+        num_clouds (int): The number of training clouds.
+        num_points (int): The number of all their points.
+    """
+
+    scores: Scores
+    metric: str
+    seeds: list[int]
+    protocol: Protocol
+    num_clouds: int
+    num_points: int
+
+    @property
+    def values(self) -> Tensor:
+        """The figure that networks are compared by, :obj:`[S]`, in 0..1."""
+        return self.scores.values
+
+    @property
+    def mean(self) -> float:
+        """The mean of :attr:`values` over the seeds, in 0..1."""
+        return float(self.values.mean())
+
+    @property
+    def std(self) -> float:
+        """The sample standard deviation over the seeds, in 0..1; NaN for a single seed."""
+        return float(self.values.std()) if len(self.values) > 1 else float("nan")
+
+    @classmethod
+    def join(cls, evaluations: Sequence[Evaluation]) -> Evaluation:
+        """One evaluation of several sets made alike, such as draws with different seeds."""
+        first = evaluations[0]
+        scores = type(first.scores).join([evaluation.scores for evaluation in evaluations])
+        seeds = [seed for evaluation in evaluations for seed in evaluation.seeds]
+        return replace(first, scores=scores, seeds=seeds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures and what they were made with, for JSON."""
+        return {
+            **self.scores.to_dict(),
+            "metric": self.metric,
+            "mean": self.mean,
+            "std": self.std if len(self.values) > 1 else None,
+            "class_names": self.scores.class_names,
+            "seeds": self.seeds,
+            "protocol": self.protocol.to_dict(),
+            "num_clouds": self.num_clouds,
+            "num_points": self.num_points,
+        }
+
+    def __str__(self) -> str:
+        seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
+        return f"{percent(self.values)} ({self.metric}, {self.protocol.name} protocol, {seeds})"
+
+
+def percent(values: Tensor) -> str:
+    """The mean and, of several values, the sample standard deviation, in percent."""
+    spread = f" ± {100 * float(values.std()):.1f}" if len(values) > 1 else ""
+    return f"{100 * float(values.mean()):.1f}{spread} %"
+
+
+def evaluate(
+    train_set: Iterable[Data],
+    test_set: Iterable[Data],
+    network: Callable[..., nn.Module] | None = None,
+    protocol: Protocol = PAPER,
+    seeds: int | Sequence[int] = 10,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    name: str = "Evaluate",
+    trainer: Trainer = fit,
+    task: Task | str = "classification",
+) -> Evaluation:
+    r"""Trains networks from scratch on one set and tests them on another.
+
+    The protocol of the papers (DDP, ICLR 2026, experiments): no augmentation, the figures after
+    the last epoch, several seeds. Every data set is read once, so that a random :obj:`transform`
+    draws every cloud once.
+
+    Args:
+        train_set (Dataset): Labelled clouds, such as a :obj:`SyntheticPointCloudDataset`. For
+            segmentation their items have parts :obj:`y [N]` and a :obj:`category`.
+        test_set (Dataset): Labelled clouds of the same classes, never seen in training.
+        network (callable, optional): Makes a network from the number of classes, or from the
+            numbers of parts and categories; the network takes a PyG batch and gives logits
+            :obj:`[B, C]`, or :obj:`[ΣN, P]`. (default: that of the task, :obj:`PointNet` or
+            :obj:`PointNetSegmentation`)
+        protocol (Protocol): How it is trained. (default: :obj:`PAPER`, 500 epochs)
+        seeds (int or sequence of int): The seeds, or how many of them, counted from 0. A seed
+            fixes the initial network, the order of the clouds and the dropout on one device and
+            number of threads. (default: :obj:`10`)
+        device (torch.device, optional): Where to train. (default: where the training set lies)
+        progress (bool): Whether to show the progress. (default: :obj:`True`)
+        name (str): What to call it in the progress bar. (default: :obj:`"Evaluate"`)
+        trainer (callable): Trains a network in place, such as
+            :func:`~torch_geometric_ddp.coreset.watch`, which keeps what it sees of the training.
+            (default: :func:`fit`)
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
+
+    Returns:
+        The :class:`Evaluation`.
+
+    Raises:
+        TypeError: If an item or an argument is of another type than said above.
+        ValueError: If a set is empty, the classes of the two sets differ, a cloud or a label does
+            not fit the task, or no seed is given.
+    """
+    task, seeds = find_task(task), seed_list(seeds)
+    train = task.read(train_set, device)
+    test = task.read(test_set, train.device)
+    sizes = task.network_sizes(train, test)
+    make = task.network if network is None else network
+    count, points = len(train), int(train.sizes.sum())
+    if protocol.normalize:
+        train, test = train.normalize(), test.normalize()
+    scores = []
+    total = len(seeds) * protocol.epochs_for(count)
+    with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
+        for seed in seeds:
+            with seeded(seed, train.device):
+                model = make(*sizes).to(train.device)
+                trainer(model, train, protocol, seed, bar)
+            model.eval()
+            with torch.no_grad():
+                scores.append(task.score(model, train, test))
+            bar.set_postfix_str(percent(scores[-1].values))
+    joined = type(scores[0]).join(scores)
+    return Evaluation(joined, task.metric, seeds, protocol, count, points)
+
+
+def seed_list(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds, or as many as are asked for, from 0."""
+    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
+    if not seeds:
+        raise ValueError("'seeds' must hold at least one seed, got none")
+    return seeds

@@ -1,0 +1,133 @@
+"""Classification: the class of every cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet
+from torch_geometric_ddp.parameterization import PartLabels
+from torch_geometric_ddp.tasks.base import Scores, Task
+
+__all__ = ["Accuracy", "Classification"]
+
+
+@dataclass(frozen=True)
+class Accuracy(Scores):
+    """The shares of test clouds that networks classified rightly.
+
+    Args:
+        class_names (list of str): The names of the classes.
+        confusions (torch.Tensor): How often true class (row) was taken for class (column),
+            :obj:`[S, C, C]` (:obj:`int64`), a table for every network.
+    """
+
+    confusions: Tensor
+
+    @property
+    def values(self) -> Tensor:
+        """The overall accuracy of every network, :obj:`[S]` (:obj:`float64`), in 0..1."""
+        rightly = self.confusions.diagonal(dim1=1, dim2=2).sum(dim=1)
+        return rightly.double() / self.confusions.sum(dim=(1, 2))
+
+    @property
+    def per_class(self) -> Tensor:
+        """The accuracy of every class, :obj:`[S, C]`; NaN without test clouds."""
+        return self.confusions.diagonal(dim1=1, dim2=2) / self.confusions.sum(dim=2)
+
+    @property
+    def confusion(self) -> Tensor:
+        """The tables of all networks together, :obj:`[C, C]`."""
+        return self.confusions.sum(dim=0)
+
+    @classmethod
+    def join(cls, scores: Iterable[Self]) -> Self:
+        """The scores of several networks as one object."""
+        scores = list(scores)
+        return cls(scores[0].class_names, torch.cat([one.confusions for one in scores]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, for JSON."""
+        return {
+            "accuracy": self.values.tolist(),
+            "class_accuracy": _numbers(self.class_means),
+            "confusion": self.confusion.tolist(),
+        }
+
+
+class Classification(Task):
+    """The class of every cloud: items with :obj:`pos [N, 3]` and one label :obj:`y`."""
+
+    name = "classification"
+    metric = "accuracy"
+    class_metric = "class accuracy"
+    one_label = True
+    backbones = BACKBONES
+
+    def read(
+        self,
+        dataset: Iterable[Data],
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> PointCloudBank:
+        """Reads every cloud once; see :meth:`PointCloudBank.from_dataset`."""
+        return PointCloudBank.from_dataset(dataset, device, dtype, progress)
+
+    @property
+    def network(self) -> Callable[..., Backbone]:
+        """:class:`~torch_geometric_ddp.nn.PointNet`."""
+        return PointNet
+
+    def lay_out(
+        self, bank: PointCloudBank, num_points: int
+    ) -> tuple[PointCloudBank, PartLabels | None]:
+        """The clouds as they are; their points have no labels."""
+        return bank, None
+
+    def stored(self, bank: PointCloudBank) -> tuple[Tensor, PartLabels | None]:
+        """The clouds as they are."""
+        return bank.dense(), None
+
+    def check(self, bank: PointCloudBank, labels: PartLabels | None, num_points: int) -> None:
+        """Refuses clouds whose points are labelled with parts."""
+        if labels is not None or bank.space is not None:
+            whose = "synthetic" if labels is not None else "real"
+            raise ValueError(
+                f"the points of the {whose} clouds are labelled with parts, which the task "
+                f"'{self.name}' does not learn: use task='segmentation', or clouds without"
+            )
+
+    def bank_of(self, batch: Batch, real: PointCloudBank) -> PointCloudBank:
+        """The clouds of a batch as a bank with the classes of a real one."""
+        return PointCloudBank(batch.pos, batch.ptr.diff(), batch.y, real.class_names)
+
+    def network_sizes(self, train: PointCloudBank, test: PointCloudBank) -> tuple[int, ...]:
+        """The number of classes of both sets together; one of them may lack the last ones."""
+        pairs = zip(train.class_names, test.class_names, strict=False)
+        # Classes without names are called by their numbers.
+        if any(a != b and str(i) not in (a, b) for i, (a, b) in enumerate(pairs)):
+            raise ValueError(
+                f"'train_set' and 'test_set' must have the same classes, got {train.class_names} "
+                f"and {test.class_names}"
+            )
+        return (max(train.num_classes, test.num_classes),)
+
+    def score(self, model: nn.Module, train: PointCloudBank, test: PointCloudBank) -> Accuracy:
+        """The :class:`Accuracy` of a trained network."""
+        (num,) = self.network_sizes(train, test)
+        guess = torch.cat([model(batch).argmax(dim=1) for batch in test.batches()])
+        pairs = torch.bincount(test.y * num + guess, minlength=num**2)
+        names = max(train.class_names, test.class_names, key=len)
+        return Accuracy(names, pairs.view(1, num, num).cpu())
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    """The values as JSON has them, which knows no NaN."""
+    return [None if value != value else value for value in values.tolist()]
