@@ -190,6 +190,10 @@ class PointCloudBank:
         """The storage of :obj:`ppc` of these clouds per class."""
         return StorageBudget(self.dense().size(1), self.num_classes, check_int("ppc", ppc))
 
+    def whole_bits(self) -> int:
+        """The bits of all of these clouds as they are, in single precision."""
+        return StorageBudget(self.dense().size(1), 1, len(self)).bits
+
     def sha256(self) -> str:
         """The first digits of a digest of all clouds and labels."""
         if self._sha256 is None:

@@ -140,6 +140,11 @@ class LabelledBank(PointCloudBank):
         size = super().budget(ppc)
         return StorageBudget(size.num_points, size.num_classes, ppc, self.space.label_bits)
 
+    def whole_bits(self) -> int:
+        """The bits of all of these clouds, each with the lengths of the runs of its parts."""
+        own = self.space.mask(self.device).sum(dim=1)[self.y]
+        return super().whole_bits() + 32 * int(own.sum())
+
     def sha256(self) -> str:
         """The first digits of a digest of all clouds and labels."""
         digest = hashlib.sha256(super().sha256().encode())

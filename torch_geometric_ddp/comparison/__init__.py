@@ -1,18 +1,24 @@
 """Every method on one harness: the same data, storage, backbone, protocol and seeds."""
 
+from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
 from torch_geometric_ddp.comparison.entries import (
     ENTRIES,
     Coreset,
     Distilled,
     DistilledFromMean,
-    Entry,
     Initial,
     ObservedCoreset,
     Whole,
 )
-from torch_geometric_ddp.comparison.lab import Cell, Lab
+from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.report import Row, markdown, plot_comparison, summarize
+from torch_geometric_ddp.comparison.report import (
+    Row,
+    class_markdown,
+    markdown,
+    plot_comparison,
+    summarize,
+)
 from torch_geometric_ddp.comparison.transfer import (
     TransferRow,
     plot_transfer,
@@ -23,6 +29,7 @@ from torch_geometric_ddp.comparison.transfer import (
 __all__ = [
     "ENTRIES",
     "PRESETS",
+    "Bench",
     "Cell",
     "Coreset",
     "Distilled",
@@ -35,6 +42,7 @@ __all__ = [
     "Row",
     "TransferRow",
     "Whole",
+    "class_markdown",
     "markdown",
     "plot_comparison",
     "plot_transfer",

@@ -1,4 +1,4 @@
-"""What is compared: coresets, distillation methods and the whole set."""
+"""The rows that the package knows: coresets, distillation methods and the whole set."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import inspect
 import itertools
 import statistics
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry, Figures, named
 from torch_geometric_ddp.coreset import (
     Observation,
     forgetting_coreset,
@@ -24,46 +24,17 @@ from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, sadm
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task
 
-if TYPE_CHECKING:
-    from torch_geometric_ddp.comparison.lab import Cell, Lab
-
-__all__ = ["ENTRIES", "Coreset", "Distilled", "Entry", "Initial", "ObservedCoreset", "Whole"]
-
-Figures = dict[str, Any]
-
-
-def _names(settings: Mapping[str, Any]) -> Figures:
-    return {key: getattr(value, "__name__", value) for key, value in settings.items()}
-
-
-@dataclass(frozen=True)
-class Entry(ABC):
-    """A row of the table.
-
-    Args:
-        name (str): What the row is called.
-        settings (dict): What it is made with; they are part of what identifies a run.
-    """
-
-    name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether it uses what a network learned on the whole set.
-    observes: ClassVar[bool] = False
-    #: Whether its sets depend on the backbone that they are made with.
-    uses_network: ClassVar[bool] = True
-
-    def identity(self) -> Figures:
-        """What it is made with, as JSON; a run is another run where this differs."""
-        return _names(self.settings)
-
-    def steps(self, requested: int | None) -> int:
-        """The optimisation steps of a run, of which :obj:`requested` stands for as published."""
-        return 0
-
-    @abstractmethod
-    def run(self, lab: Lab, cell: Cell) -> Figures:
-        """Makes a training set, trains on it and gives the figures, as JSON."""
+__all__ = [
+    "ENTRIES",
+    "Coreset",
+    "Distilled",
+    "DistilledFromMean",
+    "Initial",
+    "ObservedCoreset",
+    "Whole",
+]
 
 
 @dataclass(frozen=True)
@@ -72,9 +43,9 @@ class Coreset(Entry):
 
     uses_network: ClassVar[bool] = False
 
-    def run(self, lab: Lab, cell: Cell) -> Figures:
+    def run(self, lab: Bench, cell: Cell) -> Figures:
         """Draws with the seed of the run."""
-        return lab.judge(cell, random_coreset(lab.train_set, cell.ppc, cell.seed))
+        return lab.judge(cell, random_coreset(lab.train_set, cell.ppc, cell.seed, lab.task))
 
 
 @dataclass(frozen=True)
@@ -82,16 +53,16 @@ class ObservedCoreset(Entry):
     """Real clouds chosen by what a network learned on the whole set.
 
     Args:
-        choose (callable): Makes the set from the real set, a PPC and an observation.
+        choose (callable): Makes the set from the real set, a PPC, an observation and the task.
     """
 
-    choose: Callable[[Any, int, Observation], SyntheticPointCloudDataset] = herding_coreset
+    choose: Callable[[Any, int, Observation, Task], SyntheticPointCloudDataset] = herding_coreset
     observes: ClassVar[bool] = True
 
-    def run(self, lab: Lab, cell: Cell) -> Figures:
+    def run(self, lab: Bench, cell: Cell) -> Figures:
         """Chooses by the training of the whole set with the seed of the run."""
         seen = lab.observation(cell.backbone, cell.seed)
-        return lab.judge(cell, self.choose(lab.train_set, cell.ppc, seen))
+        return lab.judge(cell, self.choose(lab.train_set, cell.ppc, seen, lab.task))
 
 
 @dataclass(frozen=True)
@@ -108,13 +79,17 @@ class Distilled(Entry):
         """The same with another learning rate, as a row of its own."""
         return replace(self, name=f"{self.name}, lr {lr:g}", settings={**self.settings, "lr": lr})
 
+    def at_rates(self, rates: Sequence[float]) -> list[Entry]:
+        """The same with other learning rates, a row for each."""
+        return [self.at(rate) for rate in rates]
+
     def identity(self) -> Figures:
         """The settings, and the defaults of what is not set: they may change, too."""
         known = inspect.signature(self.build).parameters.values()
         defaults = {p.name: p.default for p in known if p.default is not p.empty}
-        return _names({**defaults, **self.settings})
+        return named({**defaults, **self.settings})
 
-    def method(self, lab: Lab, cell: Cell) -> Method:
+    def method(self, lab: Bench, cell: Cell) -> Method:
         """The method of a run."""
         return self.build(**self.settings)
 
@@ -122,10 +97,11 @@ class Distilled(Entry):
         """The published steps, unless others are asked for."""
         return self.build(**self.settings).steps if requested is None else requested
 
-    def run(self, lab: Lab, cell: Cell) -> Figures:
+    def run(self, lab: Bench, cell: Cell) -> Figures:
         """Distils, going on from a checkpoint if there is one."""
         method = self.method(lab, cell)
-        loop = method.begin(lab.bank, cell.ppc, cell.seed, lab.backbones[cell.backbone])
+        network = lab.backbones[cell.backbone]
+        loop = method.begin(lab.bank, cell.ppc, cell.seed, network, lab.task)
         checkpoint = lab.checkpoint(cell)
         if checkpoint.exists():
             loop.load_checkpoint(checkpoint)
@@ -152,7 +128,7 @@ class DistilledFromMean(Distilled):
 
     observes: ClassVar[bool] = True
 
-    def method(self, lab: Lab, cell: Cell) -> Method:
+    def method(self, lab: Bench, cell: Cell) -> Method:
         """The method of a run, with the features of the training of the whole set."""
         features = lab.observation(cell.backbone, cell.seed).features
         return self.build(lambda bank, num: nearest_to_mean(bank, features, num), **self.settings)
@@ -179,6 +155,7 @@ class Whole(Entry):
     """The whole real set, the upper bound, without a budget."""
 
     uses_network: ClassVar[bool] = False
+    has_budget: ClassVar[bool] = False
 
     def at(self, num_points: int) -> Whole:
         """The same with so many points of every cloud, as a row of its own, for slow backbones.
@@ -191,24 +168,26 @@ class Whole(Entry):
         name = f"{self.name}, {num_points} points"
         return replace(self, name=name, settings={"num_points": num_points})
 
-    def run(self, lab: Lab, cell: Cell) -> Figures:
+    def run(self, lab: Bench, cell: Cell) -> Figures:
         """Trains on it, and keeps what coresets need to know of that training."""
         return lab.judge_whole(cell, **self.settings)
 
 
-#: Every row that the package knows, by name. The rows ``anchors`` (real clouds at a quarter of
-#: their points, untouched) and ``DDP-initial`` show what more and smaller clouds are worth alone.
+#: Every row that the package knows, by name. DC, PCC and SADM (whose largest features are those of
+#: no part) are for classification only, and so is the count of what a network forgets. The rows
+#: ``anchors`` (real clouds at a quarter of their points, untouched) and ``DDP-initial`` show what
+#: more and smaller clouds are worth alone.
 ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         Coreset("random"),
         ObservedCoreset("herding", choose=herding_coreset),
         ObservedCoreset("k-center", choose=k_center_coreset),
-        ObservedCoreset("forgetting", choose=forgetting_coreset),
+        ObservedCoreset("forgetting", one_label=True, choose=forgetting_coreset),
         Distilled("DM", build=dm),
-        Distilled("DC", build=dc),
-        DistilledFromMean("PCC", build=pcc),
-        Distilled("SADM", build=sadm),
+        Distilled("DC", one_label=True, build=dc),
+        DistilledFromMean("PCC", one_label=True, build=pcc),
+        Distilled("SADM", one_label=True, build=sadm),
         Initial("anchors", {"num_morphs": 0}, build=ddp),
         Initial("DDP-initial", build=ddp),
         Distilled("DDP-static", {"adaptive": False}, build=ddp),

@@ -1,4 +1,4 @@
-"""Where the runs of a comparison are made, once each, under the same conditions."""
+"""The harness: every run of a comparison once, under the same conditions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,54 +16,23 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
-from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.entries import Entry, Figures, Whole
+from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures
+from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import RunLog
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Evaluation, Protocol, evaluate, fit
-from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task, find_task
 
-__all__ = ["Cell", "Lab"]
+__all__ = ["Lab"]
 
 # Why a run may fail and leave the others alone.
 _FAILURES = (FloatingPointError, MemoryError, torch.OutOfMemoryError)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run: a row of the table under one seed.
-
-    Args:
-        entry (Entry): The row.
-        backbone (str): The backbone that is trained.
-        ppc (int): The budget.
-        seed (int): The seed.
-        steps (int): The optimisation steps.
-        distilled_with (str, optional): The backbone that the set is made with, where it is another
-            one: the set is that of :attr:`source`. (default: the one that is trained)
-    """
-
-    entry: Entry
-    backbone: str
-    ppc: int
-    seed: int
-    steps: int
-    distilled_with: str | None = None
-
-    @property
-    def source(self) -> Cell:
-        """The run that makes the set; this one, unless it takes that of another backbone."""
-        if self.distilled_with is None:
-            return self
-        return replace(self, backbone=self.distilled_with, distilled_with=None)
-
-    def __str__(self) -> str:
-        made = "" if self.distilled_with is None else f" from {self.distilled_with}"
-        return f"{self.entry.name}{made}, PPC {self.ppc}, {self.backbone}, seed {self.seed}"
 
 
 class Lab:
@@ -80,9 +48,10 @@ class Lab:
         test_set (Dataset): What the networks are tested on, and nothing else.
         out (path): The folder of the results.
         preset (Preset): How much work to take.
-        backbones (dict): Makes a backbone from the number of classes, by name.
+        backbones (dict, optional): Makes a backbone, by name. (default: that of the task)
         device (torch.device, optional): Where to compute. (default: where the clouds lie)
         source (str): What the real set is called. (default: :obj:`"data"`)
+        task (Task or str): What networks learn. (default: :obj:`"classification"`)
     """
 
     def __init__(
@@ -91,16 +60,20 @@ class Lab:
         test_set: Iterable[Data],
         out: str | os.PathLike[str],
         preset: Preset = PRESETS["cpu"],
-        backbones: Mapping[str, Callable[[int], Backbone]] | None = None,
+        backbones: Mapping[str, Callable[..., Backbone]] | None = None,
         device: torch.device | str | None = None,
         source: str = "data",
+        task: Task | str = "classification",
     ) -> None:
         self.train_set, self.test_set, self.out = train_set, test_set, Path(out)
         self.preset, self.source = preset, source
-        self.backbones = dict(backbones or {"PointNet": PointNet})
-        self.bank = PointCloudBank.from_dataset(train_set, device).normalize()
+        self.task = find_task(task)
+        default = self.task.network
+        self.backbones = dict(backbones or {default.__name__: default})
+        self.bank = self.task.read(train_set, device).normalize()
         self.bank.check_every_class()
-        test = PointCloudBank.from_dataset(test_set)
+        test = self.task.read(test_set)
+        self.task.network_sizes(self.bank, test)  # Raises if the classes differ.
         self._data = {"train": self.bank.sha256(), "test": test.sha256()}
         self._runs = RunLog(self.out / "runs.jsonl")
         #: Why runs failed, by what they are called.
@@ -127,8 +100,15 @@ class Lab:
                 one that is trained)
 
         Raises:
-            ValueError: If a backbone is unknown or a PPC below one.
+            ValueError: If a backbone is unknown, a row cannot be made for the task, or a PPC is
+                below one.
         """
+        for entry in entries:
+            if not entry.serves(self.task):
+                raise ValueError(
+                    f"the row '{entry.name}' needs clouds with one label each, which the task "
+                    f"'{self.task.name}' has not: leave it out"
+                )
         for name in (*(backbones or ()), *(distill_with or ())):
             if name not in self.backbones:
                 known = ", ".join(self.backbones)
@@ -137,7 +117,7 @@ class Lab:
             for backbone in backbones or self.backbones:
                 for ppc in ppcs:
                     for entry in entries:
-                        if isinstance(entry, Whole):
+                        if not entry.has_budget:
                             if ppc == ppcs[0]:  # It has no budget, and comes once.
                                 yield Cell(entry, backbone, 1, seed, 0)
                             continue
@@ -181,7 +161,7 @@ class Lab:
 
     def synthetic(self, cell: Cell) -> SyntheticPointCloudDataset:
         """The set of a run as it is kept; makes the run if either is not there yet."""
-        path = self._set_path(cell)
+        path = self.set_path(cell)
         self._result(cell, again=not path.exists())
         return SyntheticPointCloudDataset(path)
 
@@ -193,7 +173,7 @@ class Lab:
         """
         budget = self.bank.budget(cell.ppc)
         bits = budget.check(synthetic.parameterization)
-        path = self._set_path(cell)
+        path = self.set_path(cell)
         if cell.distilled_with is None:
             synthetic.save(path)
         figures = self._evaluate(cell, synthetic, self.preset.protocol)
@@ -209,18 +189,16 @@ class Lab:
         if num_points is not None:
             sampled = self.bank.farthest_points(num_points)
             figures = self._evaluate(cell, sampled, self.preset.whole)
-            bits = StorageBudget(num_points, 1, len(sampled)).bits
-            return {**figures, "bits": bits, "budget_bits": None}
+            return {**figures, "bits": sampled.whole_bits(), "budget_bits": None}
         path = self._observation_path(cell.backbone, cell.seed)
 
         def trainer(
             model: nn.Module, train: PointCloudBank, protocol: Protocol, seed: int, bar: tqdm[Any]
         ) -> None:
-            watch(model, train, protocol, seed, bar).save(path)
+            watch(model, train, protocol, seed, bar, self.task).save(path)
 
         figures = self._evaluate(cell, self.train_set, self.preset.whole, trainer)
-        bits = StorageBudget(self.bank.dense().size(1), 1, len(self.bank)).bits
-        return {**figures, "bits": bits, "budget_bits": None}
+        return {**figures, "bits": self.bank.whole_bits(), "budget_bits": None}
 
     def _evaluate(
         self,
@@ -239,10 +217,14 @@ class Lab:
             self.bank.device,
             name=cell.entry.name,
             trainer=trainer,
+            task=self.task,
         )
+        (per_class,) = result.scores.per_class.tolist()
         return {
-            "accuracy": float(result.accuracy),
-            "class_accuracy": [None if a != a else a for a in result.class_accuracy.tolist()],
+            "metric": result.metric,
+            "value": result.mean,
+            "class_mean": float(result.scores.class_means),
+            "per_class": [None if value != value else value for value in per_class],
             "num_clouds": result.num_clouds,
             "num_points": result.num_points,
             "evaluate_seconds": time.perf_counter() - began,
@@ -270,15 +252,17 @@ class Lab:
 
     def _key(self, cell: Cell) -> dict[str, Any]:
         """What makes a run the same run."""
-        whole = isinstance(cell.entry, Whole)
+        whole = not cell.entry.has_budget
         # Only where it is another backbone, so that the runs of any comparison are found again.
         made = {} if cell.distilled_with is None else {"distilled_with": cell.distilled_with}
         return {
             "source": self.source,
+            "task": self.task.name,
             "data": self._data,
             "method": cell.entry.name,
             "settings": cell.entry.identity(),
             "backbone": cell.backbone,
+            "network": describe(self.backbones[cell.backbone]),
             "ppc": cell.ppc,
             "seed": cell.seed,
             "steps": cell.steps,
@@ -291,7 +275,8 @@ class Lab:
         text = json.dumps(self._key(cell), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _set_path(self, cell: Cell) -> Path:
+    def set_path(self, cell: Cell) -> Path:
+        """Where the set of a run is kept."""
         return self.out / "sets" / f"{self._identity(cell.source)}.safetensors"
 
     def _observation_path(self, backbone: str, seed: int) -> Path:

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from torch_geometric_ddp.comparison.entries import Figures
+from torch_geometric_ddp.comparison.cells import Figures
 
-__all__ = ["Row", "markdown", "plot_comparison", "summarize"]
+__all__ = ["Row", "class_markdown", "markdown", "plot_comparison", "summarize"]
 
 
 @dataclass(frozen=True)
@@ -23,29 +23,34 @@ class Row:
         method (str): The method.
         backbone (str): The backbone.
         ppc (int, optional): The budget, none for the whole set.
-        accuracy (list of float): The accuracy of every run, in 0..1.
+        values (list of float): The figure of every run, in 0..1.
         runs (list of dict): The lines of the runs.
     """
 
     method: str
     backbone: str
     ppc: int | None
-    accuracy: list[float]
+    values: list[float]
     runs: list[Figures]
 
     @property
     def mean(self) -> float:
-        """The mean accuracy, in 0..1."""
-        return float(torch.tensor(self.accuracy, dtype=torch.float64).mean())
+        """The mean of :attr:`values`, in 0..1."""
+        return float(torch.tensor(self.values, dtype=torch.float64).mean())
+
+    @property
+    def metric(self) -> str:
+        """What :attr:`values` are called."""
+        return str(self.runs[0]["metric"])
 
     @property
     def std(self) -> float:
         """The sample standard deviation, in 0..1; NaN for a single run."""
-        values = torch.tensor(self.accuracy, dtype=torch.float64)
+        values = torch.tensor(self.values, dtype=torch.float64)
         return float(values.std()) if len(values) > 1 else float("nan")
 
     def __str__(self) -> str:
-        spread = f" ± {100 * self.std:.1f}" if len(self.accuracy) > 1 else ""
+        spread = f" ± {100 * self.std:.1f}" if len(self.values) > 1 else ""
         return f"{100 * self.mean:.1f}{spread}"
 
     def median(self, key: str) -> float | None:
@@ -61,22 +66,23 @@ def summarize(runs: Iterable[Figures]) -> list[Row]:
         ppc = None if run["budget_bits"] is None else run["ppc"]
         groups.setdefault((run["method"], run["backbone"], ppc), []).append(run)
     return [
-        Row(method, backbone, ppc, [run["accuracy"] for run in group], group)
+        Row(method, backbone, ppc, [run["value"] for run in group], group)
         for (method, backbone, ppc), group in groups.items()
     ]
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table with the accuracy, and how far it lies above random clouds and below the whole set.
+    """A table of means, and how far they lie above random clouds and below the whole set.
 
-    Both of these are differences of mean accuracies in points, under the same budget, backbone,
+    Both of these are differences of means in points, under the same budget, backbone,
     protocol and seeds: the improvement over random and the recovery that "DD-Ranking: Rethinking
     the Evaluation of Dataset Distillation" (2025) reports beside accuracies, so that what a
     protocol gives to any data is not taken for better data. :obj:`-` stands for what was not run.
     """
     random = {(row.backbone, row.ppc): row.mean for row in rows if row.method == "random"}
     whole = {row.backbone: row.mean for row in rows if row.ppc is None}
-    head = ["method", "PPC", "backbone", "accuracy %", "seeds", "above random", "below whole"]
+    metric = rows[0].metric if rows else "accuracy"
+    head = ["method", "PPC", "backbone", f"{metric} %", "seeds", "above random", "below whole"]
     head += ["clouds", "bits", "steps", "s/step", "MB/step"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
@@ -88,7 +94,7 @@ def markdown(rows: Sequence[Row]) -> str:
             "-" if row.ppc is None else str(row.ppc),
             row.backbone,
             str(row),
-            str(len(row.accuracy)),
+            str(len(row.values)),
             "-" if base is None else f"{100 * (row.mean - base):+.1f}",
             "-" if top is None else f"{100 * (top - row.mean):.1f}",
             f"{first['num_clouds']:,}",
@@ -101,8 +107,34 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def class_markdown(rows: Sequence[Row], class_names: Sequence[str]) -> str:
+    """A table of the figure of every class, the mean over the runs, with a column for every row.
+
+    Args:
+        rows (sequence of Row): The rows of the comparison.
+        class_names (sequence of str): The names of the classes, or of the categories of shapes.
+    """
+    ppcs = {row.ppc for row in rows if row.ppc is not None}
+    heads = [
+        row.method if row.ppc is None or len(ppcs) == 1 else f"{row.method}, PPC {row.ppc}"
+        for row in rows
+    ]
+    lines = ["| " + " | ".join(["class", *heads]) + " |", "|" + "---|" * (1 + len(rows))]
+    columns = [
+        torch.tensor(
+            [[_or_nan(value) for value in run["per_class"]] for run in row.runs],
+            dtype=torch.float64,
+        ).mean(dim=0)
+        for row in rows
+    ]
+    for name, *values in zip(class_names, *columns, strict=True):
+        cells = [f"{100 * float(value):.1f}" for value in values]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
-    """Draws the accuracies as bars with their standard deviations, a panel for every backbone.
+    """Draws the means as bars with their standard deviations, a panel for every backbone.
 
     Args:
         rows (sequence of Row): The rows of the table.
@@ -133,7 +165,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
             )
             axes.bar_label(bars, fmt="%.1f", fontsize=8)
         axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
-        axes.set_ylabel("accuracy %")
+        axes.set_ylabel(f"{rows[0].metric} %")
         axes.set_ylim(0, 105)
         axes.set_title(f"{title}, {backbone}" if title else backbone)
         axes.spines[["top", "right"]].set_visible(False)
@@ -141,3 +173,8 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
             axes.legend(frameon=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    """Figures as they were before JSON, which knows no NaN: a class may have no test clouds."""
+    return [float("nan") if value is None else value for value in values]

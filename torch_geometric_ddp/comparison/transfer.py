@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from torch_geometric_ddp.comparison.entries import Entry, Figures
+from torch_geometric_ddp.comparison.cells import Entry, Figures
 from torch_geometric_ddp.comparison.report import Row, summarize
 
 __all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
@@ -68,7 +68,7 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
 
 
 def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> str:
-    """A table of the accuracies in percent, a column for every backbone that is trained.
+    """A table of the means in percent, a column for every backbone that is trained.
 
     :obj:`-` stands for what was not run, and a number in brackets for the runs of a mean that has
     fewer of them than others.
@@ -92,7 +92,7 @@ def plot_transfer(
     path: str | os.PathLike[str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Draws the matrix as a heat map with the accuracies in its cells.
+    """Draws the matrix as a heat map with the means in its cells.
 
     What was not run is grey; a frame marks a set that was made with the backbone that is trained.
 
@@ -134,7 +134,8 @@ def plot_transfer(
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, label="accuracy %", pad=0.02)
+    metric = next(cell.metric for row in rows for cell in row.cells.values())
+    figure.colorbar(image, ax=axes, label=f"{metric} %", pad=0.02)
     figure.suptitle(title, fontsize=11)
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -144,11 +145,11 @@ def plot_transfer(
 
 def _texts(rows: Sequence[TransferRow], backbones: Sequence[str]) -> list[list[str]]:
     """What stands in every cell; nothing where nothing was run."""
-    most = max((len(cell.accuracy) for row in rows for cell in row.cells.values()), default=0)
+    most = max((len(cell.values) for row in rows for cell in row.cells.values()), default=0)
 
     def text(cell: Row | None) -> str:
         if cell is None:
             return ""
-        return str(cell) if len(cell.accuracy) == most else f"{cell} ({len(cell.accuracy)})"
+        return str(cell) if len(cell.values) == most else f"{cell} ({len(cell.values)})"
 
     return [[text(row.cells.get(backbone)) for backbone in backbones] for row in rows]

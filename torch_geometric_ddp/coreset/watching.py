@@ -112,7 +112,7 @@ def observe(
         network (callable, optional): Makes a backbone from the number of classes, or from the
             numbers of parts and categories. (default: that of the task)
         protocol (Protocol): How it is trained, and whether the clouds are normalised. (default:
-            :obj:`CPU`; :meth:`Protocol.for_large_sets` shortens it for thousands of clouds)
+            :obj:`CPU`, 200 epochs: fewer do for thousands of clouds)
         seed (int): Fixes the initial network, the order of the clouds and the dropout.
             (default: :obj:`0`)
         device (torch.device, optional): Where to train. (default: where the clouds lie)

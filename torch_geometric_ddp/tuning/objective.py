@@ -16,13 +16,14 @@ from torch_geometric_ddp.evaluation import Protocol, evaluate
 from torch_geometric_ddp.methods import Method
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task
 from torch_geometric_ddp.tuning.space import Settings
 
 __all__ = ["DIRECTIONS", "Objective"]
 
 #: What can be optimised, and whether more or less of it is better.
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
-    "accuracy": "maximize",
+    "score": "maximize",
     "bits": "minimize",
     "seconds": "minimize",
 }
@@ -46,10 +47,12 @@ class Objective:
         protocol (Protocol): How the networks are trained.
         looks (sequence of float): Shares of the steps at which the first seed is trained on for a
             quarter of the epochs (and the least steps of the protocol), for the pruner.
-        objectives (sequence of str): What is returned, of :obj:`accuracy` (the mean over the
-            seeds), :obj:`bits` (what is stored) and :obj:`seconds` (of a distillation).
+        objectives (sequence of str): What is returned, of :obj:`score` (the mean over the seeds
+            of the accuracy or the mIoU), :obj:`bits` (what is stored) and :obj:`seconds` (of a
+            distillation).
         method (callable): Makes the method from the settings.
-        network (callable): Makes a backbone from the number of classes.
+        network (callable, optional): Makes a backbone. (default: that of the task)
+        task (Task): What networks learn.
     """
 
     real: PointCloudBank
@@ -61,12 +64,13 @@ class Objective:
     looks: Sequence[float]
     objectives: Sequence[str]
     method: Callable[..., Method]
-    network: Callable[[int], Backbone]
+    network: Callable[..., Backbone] | None
+    task: Task
 
     def __call__(self, trial: optuna.Trial, settings: Settings) -> list[float]:
         """The values of the objectives, in their order.
 
-        The trial keeps the accuracy of every seed, the bits and where the time went as user
+        The trial keeps the score of every seed, the bits and where the time went as user
         attributes, the last also where it fails.
 
         Raises:
@@ -75,32 +79,32 @@ class Objective:
         """
         seconds = defaultdict[str, float](float)
         method = self.method(**settings)
-        accuracy: list[float] = []
+        scores: list[float] = []
         try:
             for seed in self.seeds:
                 with _timed(seconds, "prepare"):
-                    loop = method.begin(self.real, self.ppc, seed, self.network)
+                    loop = method.begin(self.real, self.ppc, seed, self.network, self.task)
                     loop.prepare()
                 for stop in self._stops() if seed == self.seeds[0] else []:
                     with _timed(seconds, "distill"):
                         loop.run(stop, progress=False)
                     with _timed(seconds, "look"):
-                        trial.report(self._accuracy(method.finish(loop), seed, _LOOK), stop)
+                        trial.report(self._score(method.finish(loop), seed, _LOOK), stop)
                     if trial.should_prune():
                         raise optuna.TrialPruned(f"after {stop} of {self.steps} steps")
                 with _timed(seconds, "distill"):
                     loop.run(self.steps, progress=False)
                 synthetic = method.finish(loop)
                 with _timed(seconds, "evaluate"):
-                    accuracy.append(self._accuracy(synthetic, seed))
+                    scores.append(self._score(synthetic, seed))
         finally:
             trial.set_user_attr("seconds", dict(seconds))
-        trial.set_user_attr("accuracy", accuracy)
+        trial.set_user_attr("scores", scores)
         trial.set_user_attr("bits", synthetic.storage_bits)
         values = {
-            "accuracy": sum(accuracy) / len(accuracy),
+            "score": sum(scores) / len(scores),
             "bits": float(synthetic.storage_bits),
-            "seconds": seconds["distill"] / len(accuracy),
+            "seconds": seconds["distill"] / len(scores),
         }
         return [values[name] for name in self.objectives]
 
@@ -110,15 +114,20 @@ class Objective:
         stops = {round(look * self.steps) for look in self.looks}
         return sorted(stop for stop in stops if 0 < stop < self.steps)
 
-    def _accuracy(
-        self, synthetic: SyntheticPointCloudDataset, seed: int, share: float = 1.0
-    ) -> float:
+    def _score(self, synthetic: SyntheticPointCloudDataset, seed: int, share: float = 1.0) -> float:
         # The least steps stay: a network that is still at chance says nothing of a trial.
         epochs = max(1, round(share * self.protocol.epochs))
         protocol = replace(self.protocol, epochs=epochs)
         device = self.real.device
         return evaluate(
-            synthetic, self.held, self.network, protocol, [seed], device, progress=False
+            synthetic,
+            self.held,
+            self.network,
+            protocol,
+            [seed],
+            device,
+            progress=False,
+            task=self.task,
         ).mean
 
 

@@ -99,7 +99,7 @@ def _history(axes: Axes, result: TuningResult) -> None:
     if result.published is not None:
         value = 100 * result.published.values[0]
         axes.axhline(value, color="C1", ls="--", lw=1, label="published settings")
-    axes.set(xlabel="trial", ylabel="validation accuracy %")
+    axes.set(xlabel="trial", ylabel=f"validation {result.metric} %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
 
@@ -108,13 +108,13 @@ def _importances(axes: Axes, result: TuningResult) -> None:
     found = dict(reversed(result.importances().items()))
     names = [{**_LETTERS, **_SHARES}.get(name, name) for name in found]
     axes.bar_label(axes.barh(names, list(found.values())), fmt="%.2f", padding=3)
-    axes.set(xlabel="importance for the accuracy")
+    axes.set(xlabel="importance")
 
 
 def _parallel(axes: Axes, result: TuningResult) -> None:
     trials = sorted(result.completed, key=lambda trial: trial.values[0])
     rows = [
-        {**t.user_attrs["settings"], "accuracy %": 100 * t.values[0]} for t in trials
+        {**t.user_attrs["settings"], f"{result.metric} %": 100 * t.values[0]} for t in trials
     ]  # The best lines last, on top.
     names = list(rows[0])
     for i, name in enumerate(names):
@@ -145,5 +145,5 @@ def _pareto(axes: Axes, result: TuningResult) -> None:
     if result.published is not None:
         value = result.published.values
         axes.plot(value[1], 100 * value[0], "*", color="C1", ms=12, label="published settings")
-    axes.set(xlabel=result.objectives[1], ylabel="validation accuracy %")
+    axes.set(xlabel=result.objectives[1], ylabel=f"validation {result.metric} %")
     axes.legend(frameon=False)

@@ -26,11 +26,13 @@ class TuningResult:
         study (optuna.Study): The study.
         budget (StorageBudget): The storage.
         objectives (tuple of str): What the values of a trial are.
+        metric (str): What its score is called. (default: :obj:`"accuracy"`)
     """
 
     study: optuna.Study
     budget: StorageBudget
     objectives: tuple[str, ...]
+    metric: str = "accuracy"
 
     @property
     def finished(self) -> list[FrozenTrial]:
@@ -50,12 +52,12 @@ class TuningResult:
 
     @property
     def front(self) -> list[FrozenTrial]:
-        """The trials that no other beats in every objective, the most accurate first."""
+        """The trials that no other beats in every objective, the best score first."""
         return sorted(self.study.best_trials, key=lambda trial: (-trial.values[0], trial.number))
 
     @property
     def best(self) -> FrozenTrial:
-        """The most accurate trial.
+        """The trial of the best score.
 
         Raises:
             ValueError: If no trial has completed.
@@ -85,7 +87,7 @@ class TuningResult:
         return 1 - busy / total if total else 0.0
 
     def importances(self) -> dict[str, float]:
-        """How much each parameter decides whether a trial is among the most accurate.
+        """How much each parameter decides whether a trial is among the best.
 
         PED-ANOVA (IJCAI 2023), normalised to a sum of one; nothing for fewer than four trials.
         """

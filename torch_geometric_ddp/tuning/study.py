@@ -20,17 +20,19 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol
 from torch_geometric_ddp.methods import Method, ddp
-from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tuning import workers
 from torch_geometric_ddp.tuning.objective import DIRECTIONS, Objective
 from torch_geometric_ddp.tuning.report import TuningResult
 from torch_geometric_ddp.tuning.space import SearchSpace, Settings
-from torch_geometric_ddp.tuning.storage import describe, find_storage, open_study
+from torch_geometric_ddp.tuning.storage import find_storage, open_study
 
 __all__ = ["tpe", "tune"]
 
@@ -52,14 +54,15 @@ def tune(
     n_trials: int = 20,
     storage: str | os.PathLike[str] | BaseStorage | None = "tune.journal",
     study_name: str = "tune",
-    objectives: Sequence[str] = ("accuracy",),
+    objectives: Sequence[str] = ("score",),
     steps: int = 200,
     seeds: int | Sequence[int] = 1,
     protocol: Protocol = CPU,
     share: float = 0.2,
     looks: Sequence[float] = (0.5,),
     method: Callable[..., Method] = ddp,
-    network: Callable[[int], Backbone] = PointNet,
+    network: Callable[..., Backbone] | None = None,
+    task: Task | str = "classification",
     sampler: Callable[[int], BaseSampler] = tpe,
     pruner: BasePruner | None = None,
     seed: int = 0,
@@ -70,8 +73,8 @@ def tune(
 ) -> TuningResult:
     r"""Searches for the M, N2, L and λ that suit a data set best under a storage budget.
 
-    Every trial distils a part of the training set and is judged by the accuracy, on the other
-    part, of networks trained on the result; no test set is seen. The published settings, or what
+    Every trial distils a share of the training set and is judged by what networks trained on the
+    result reach on the rest; no test set is seen. The published settings, or what
     of them fits, are the first trial.
 
     Any number of processes, on any number of machines, may call this with the same storage and
@@ -99,8 +102,9 @@ def tune(
             :obj:`postgresql://...`), or :obj:`grpc://host:port`. :obj:`None` keeps it in memory.
             (default: the journal :obj:`tune.journal`)
         study_name (str): The name of the study in its storage. (default: :obj:`"tune"`)
-        objectives (sequence of str): :obj:`"accuracy"`, and beside it :obj:`"bits"` or
-            :obj:`"seconds"` of a distillation for a Pareto front. (default: the accuracy)
+        objectives (sequence of str): :obj:`"score"` (the accuracy or the instance mIoU), and
+            beside it :obj:`"bits"` or :obj:`"seconds"` of a distillation for a Pareto front.
+            (default: the score)
         steps (int): Optimisation steps of a trial. (default: :obj:`200`)
         seeds (int or sequence of int): The seeds of a trial, or how many of them, counted from 0;
             each is a draw, a distillation and a network. (default: :obj:`1`)
@@ -113,8 +117,10 @@ def tune(
         method (callable): Makes the method from the settings, such as
             :obj:`functools.partial(ddp, batch_size=4)`. (default:
             :func:`~torch_geometric_ddp.methods.ddp`)
-        network (callable): Makes a backbone from the number of classes. (default:
-            :obj:`PointNet`)
+        network (callable, optional): Makes a backbone from the number of classes, or from the
+            numbers of parts and categories. (default: that of the task)
+        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
+            (default: :obj:`"classification"`)
         sampler (callable): Makes a sampler from a seed. (default: :func:`tpe`)
         pruner (optuna.pruners.BasePruner, optional): Gives trials up. (default: the median of at
             least five trials)
@@ -147,21 +153,22 @@ def tune(
             raise ValueError(f"'looks' must lie between 0 and 1, got {look}")
     objectives = tuple(objectives)
     unknown = [name for name in objectives if name not in DIRECTIONS]
-    if unknown or objectives[:1] != ("accuracy",) or len(set(objectives)) < len(objectives):
+    if unknown or objectives[:1] != ("score",) or len(set(objectives)) < len(objectives):
         raise ValueError(
-            f"'objectives' must be 'accuracy', alone or followed by others of "
+            f"'objectives' must be 'score', alone or followed by others of "
             f"{sorted(DIRECTIONS)}, got {list(objectives)}"
         )
-    bank = PointCloudBank.from_dataset(dataset, device)
+    task = find_task(task)
+    bank = task.read(dataset, device)
     bank.check_every_class()
     budget = _budget(bank, budget)
     space.check(budget)
     bank = bank.normalize() if normalize else bank
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
     # What cannot begin at all shall not fail trial by trial.
-    method(**space.published_settings(budget)).begin(kept, budget.ppc, seeds[0], network)
+    method(**space.published_settings(budget)).begin(kept, budget.ppc, seeds[0], network, task)
     objective = Objective(
-        kept, held, budget.ppc, steps, seeds, protocol, looks, objectives, method, network
+        kept, held, budget.ppc, steps, seeds, protocol, looks, objectives, method, network, task
     )
     identity = {
         "data": bank.sha256(),
@@ -174,7 +181,8 @@ def tune(
         "share": share,
         "looks": list(looks),
         "method": describe(method),
-        "network": describe(network),
+        "network": describe(task.network if network is None else network),
+        "task": task.name,
         "seed": seed,
     }
     open_storage, lock = find_storage(storage)
@@ -182,7 +190,7 @@ def tune(
         study = open_study(open_storage(), study_name, objectives, pruner, identity)
         if not any("published" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
             study.enqueue_trial(space.published(budget), {"published": True})
-    result = TuningResult(study, budget, objectives)
+    result = TuningResult(study, budget, objectives, task.metric)
     with (
         workers.present() as worker,
         tqdm(total=n_trials, desc="Tune", unit="trial", disable=not progress) as bar,
@@ -232,7 +240,7 @@ def _work(
 def _budget(bank: PointCloudBank, budget: StorageBudget | int) -> StorageBudget:
     num_points = bank.dense().size(1)
     if not isinstance(budget, StorageBudget):
-        return StorageBudget(num_points, bank.num_classes, check_int("budget", budget))
+        return bank.budget(check_int("budget", budget))
     if (budget.num_points, budget.num_classes) != (num_points, bank.num_classes):
         raise ValueError(
             f"'budget' must be for {bank.num_classes} classes of clouds of {num_points} points, "

@@ -1,0 +1,138 @@
+"""The rows of a comparison, its runs, and what a row is given to make them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch_geometric.data import Data
+
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.coreset import Observation
+from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task
+
+__all__ = ["Bench", "Cell", "Entry", "Figures", "named"]
+
+#: The figures of a run, as JSON.
+Figures = dict[str, Any]
+
+
+def named(settings: Mapping[str, Any]) -> Figures:
+    """Settings as JSON, with functions by their names."""
+    return {key: getattr(value, "__name__", value) for key, value in settings.items()}
+
+
+class Bench(Protocol):
+    """Where a row makes its runs; :class:`Lab` is one."""
+
+    @property
+    def task(self) -> Task:
+        """What networks learn."""
+
+    @property
+    def train_set(self) -> Iterable[Data]:
+        """The real set."""
+
+    @property
+    def bank(self) -> PointCloudBank:
+        """Its clouds, of the unit ball."""
+
+    @property
+    def source(self) -> str:
+        """What the real set is called."""
+
+    @property
+    def backbones(self) -> Mapping[str, Callable[..., Backbone]]:
+        """Makes a backbone, by name."""
+
+    def observation(self, backbone: str, seed: int) -> Observation:
+        """What a network learned on the whole set."""
+
+    def checkpoint(self, cell: Cell) -> Path:
+        """Where the state of a run is kept until it is finished."""
+
+    def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
+        """Checks what a set stores, keeps it, and trains a network on it."""
+
+    def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
+        """Trains a network on the whole set."""
+
+
+@dataclass(frozen=True)
+class Entry(ABC):
+    """A row of the table.
+
+    Args:
+        name (str): What the row is called.
+        settings (dict): What it is made with; they are part of what identifies a run.
+        one_label (bool): Whether it can be made only where a cloud has one label, and not for
+            segmentation. (default: :obj:`False`)
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    one_label: bool = False
+    #: Whether it uses what a network learned on the whole set.
+    observes: ClassVar[bool] = False
+    #: Whether its sets depend on the backbone that they are made with.
+    uses_network: ClassVar[bool] = True
+    #: Whether it has a budget; the whole set has none.
+    has_budget: ClassVar[bool] = True
+
+    def identity(self) -> Figures:
+        """What it is made with, as JSON; a run is another run where this differs."""
+        return named(self.settings)
+
+    def serves(self, task: Task) -> bool:
+        """Whether it can be made for a task."""
+        return task.one_label or not self.one_label
+
+    def at_rates(self, rates: Sequence[float]) -> list[Entry]:
+        """The same with other learning rates, a row for each; itself where it has none."""
+        return [self]
+
+    def steps(self, requested: int | None) -> int:
+        """The optimisation steps of a run, of which :obj:`requested` stands for as published."""
+        return 0
+
+    @abstractmethod
+    def run(self, lab: Bench, cell: Cell) -> Figures:
+        """Makes a training set, trains on it and gives the figures, as JSON."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a row of the table under one seed.
+
+    Args:
+        entry (Entry): The row.
+        backbone (str): The backbone that is trained.
+        ppc (int): The budget.
+        seed (int): The seed.
+        steps (int): The optimisation steps.
+        distilled_with (str, optional): The backbone that the set is made with, where it is another
+            one: the set is that of :attr:`source`. (default: the one that is trained)
+    """
+
+    entry: Entry
+    backbone: str
+    ppc: int
+    seed: int
+    steps: int
+    distilled_with: str | None = None
+
+    @property
+    def source(self) -> Cell:
+        """The run that makes the set; this one, unless it takes that of another backbone."""
+        if self.distilled_with is None:
+            return self
+        return replace(self, backbone=self.distilled_with, distilled_with=None)
+
+    def __str__(self) -> str:
+        made = "" if self.distilled_with is None else f" from {self.distilled_with}"
+        return f"{self.entry.name}{made}, PPC {self.ppc}, {self.backbone}, seed {self.seed}"
