@@ -13,6 +13,8 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.methods.starts import Start
 from torch_geometric_ddp.parameterization import (
+    FLOAT32,
+    Codec,
     FullResolution,
     Parameterization,
     PartLabels,
@@ -25,13 +27,17 @@ __all__ = ["Storing", "full_resolution", "morphing"]
 Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator], Parameterization]
 
 
-def full_resolution(lr: float = 1.0, rotation_lr: float | None = None) -> Storing:
+def full_resolution(
+    lr: float = 1.0, rotation_lr: float | None = None, codec: Codec = FLOAT32
+) -> Storing:
     """Stores :obj:`ppc` clouds per class as they are.
 
     Args:
         lr (float): The learning rate of the points. (default: :obj:`1.0`)
         rotation_lr (float, optional): That of the clouds' turns about the up axis, see
             :class:`~torch_geometric_ddp.parameterization.Rotation`. (default: no turns)
+        codec (Codec): How the clouds are stored. (default:
+            :class:`~torch_geometric_ddp.parameterization.Float32`)
     """
 
     def store(
@@ -39,7 +45,7 @@ def full_resolution(lr: float = 1.0, rotation_lr: float | None = None) -> Storin
     ) -> Parameterization:
         bank, labels = _laid_out(bank, budget.num_points)
         clouds = start(bank, budget.ppc, generator).flatten(0, 1)
-        return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels)
+        return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels, codec)
 
     return store
 
@@ -49,6 +55,8 @@ def morphing(
     anchor_points: int | None = None,
     num_morphs: int = 16,
     adaptive: bool = True,
+    codec: Codec = FLOAT32,
+    weight_codec: Codec = FLOAT32,
     **kwargs: Any,
 ) -> Storing:
     """Stores anchors and the weights of their morphs.
@@ -58,6 +66,9 @@ def morphing(
         anchor_points (int, optional): Points per anchor :math:`N_2`. (default: as many as fit)
         num_morphs (int): Morphs per group :math:`L`. (default: :obj:`16`)
         adaptive (bool): Whether the weights are learned. (default: :obj:`True`)
+        codec (Codec): How the anchors are stored. (default:
+            :class:`~torch_geometric_ddp.parameterization.Float32`)
+        weight_codec (Codec): How the weights are stored. (default: the same)
         **kwargs: Further arguments of
             :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
     """
@@ -65,7 +76,9 @@ def morphing(
     def store(
         bank: PointCloudBank, budget: StorageBudget, start: Start, generator: torch.Generator
     ) -> Parameterization:
-        largest = budget.largest_anchor_points(num_anchors, num_morphs if adaptive else 0)
+        largest = ShapeMorphing.largest_anchor_points(
+            budget, num_anchors, num_morphs if adaptive else 0, codec, weight_codec
+        )
         if anchor_points is not None and check_int("anchor_points", anchor_points) > largest:
             raise ValueError(
                 f"'anchor_points'={anchor_points} does not fit the storage of ppc={budget.ppc} "
@@ -76,7 +89,16 @@ def morphing(
         bank, labels = _laid_out(bank, points)
         clouds = start(bank, budget.ppc * num_anchors, generator)
         return ShapeMorphing.from_clouds(
-            clouds, num_anchors, points, num_morphs, generator, adaptive, labels, **kwargs
+            clouds,
+            num_anchors,
+            points,
+            num_morphs,
+            generator,
+            adaptive,
+            labels,
+            codec=codec,
+            weight_codec=weight_codec,
+            **kwargs,
         )
 
     return store
