@@ -1,4 +1,4 @@
-"""Five sets that were distilled and written before: their files are read, and they come out anew."""
+"""Five sets of before: their files are read as they are, and the runs come out as they did."""
 
 import functools
 import json

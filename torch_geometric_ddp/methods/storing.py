@@ -63,7 +63,8 @@ def morphing(
 
     Args:
         num_anchors (int): Anchors per group :math:`M`. (default: :obj:`4`)
-        anchor_points (int, optional): Points per anchor :math:`N_2`. (default: as many as fit)
+        anchor_points (int, optional): Points per anchor :math:`N_2`. (default: as many as fit,
+            at most those of the originals)
         num_morphs (int): Morphs per group :math:`L`. (default: :obj:`16`)
         adaptive (bool): Whether the weights are learned. (default: :obj:`True`)
         codec (Codec): How the anchors are stored. (default:
@@ -85,7 +86,8 @@ def morphing(
                 f"clouds of {budget.num_points} points per class: with num_anchors={num_anchors} "
                 f"and num_morphs={num_morphs} it is at most {largest}"
             )
-        points = largest if anchor_points is None else anchor_points
+        # What is cheaper than the originals leaves room for more points than they have.
+        points = min(largest, budget.num_points) if anchor_points is None else anchor_points
         bank, labels = _laid_out(bank, points)
         clouds = start(bank, budget.ppc * num_anchors, generator)
         return ShapeMorphing.from_clouds(
