@@ -644,6 +644,23 @@ def test_checkpoint_is_resumed(method, tmp_path):
     same_tensors(resumed.parameterization.storage(), whole.parameterization.storage())
 
 
+def test_distilled_without_order(tmp_path):
+    """Which points correspond is not stored: it is found in what is read."""
+    storing = morphing(2, 12, 3, codec=ToySet(64), anchor_lr=0.5)
+    method = Method("set", storing, SADM, 2, batch_size=2)
+    synthetic = method.distill(toy_set(), network=TinyNet, progress=False)
+    synthetic.save(tmp_path / "set")
+    same_clouds(SyntheticPointCloudDataset(tmp_path / "set"), synthetic)
+    wanting = Method("set", morphing(2, codec=ToySet(64)), SADM, 2)
+    with pytest.raises(ValueError, match=r"'codec' must write as many bits .*, got ToySet"):
+        wanting.distill(toy_set(), network=TinyNet, progress=False)
+    large = Method("set", morphing(8, 32, 0, codec=ToySet(64)), SADM, 2)
+    with pytest.raises(
+        ValueError, match=r"ShapeMorphing\(.* stores .* bits, which is .* more than"
+    ):
+        large.distill(toy_set(), network=TinyNet, progress=False)
+
+
 def test_checkpoint_of_another_codec_is_refused(tmp_path):
     settings = {"network": TinyNet, "progress": False, "checkpoint": tmp_path / "checkpoint"}
     for codec in (Float16(), ToyBytes(), ToyBytes(3.0)):

@@ -235,6 +235,9 @@ def test_learning_rates():
     assert default == [2.5, 0.25]
     own = morphing(anchor_lr=3.0, weight_lr=0.1).parameter_groups()
     assert [group["lr"] for group in own] == [3.0, 0.1]
+    # A tenth of the anchors', whatever that is.
+    tenth = morphing(anchor_lr=3.0).parameter_groups()
+    assert [group["lr"] for group in tenth] == [3.0, 3.0 / 10]
 
 
 def test_describe():

@@ -77,17 +77,9 @@ def morphing(
     def store(
         bank: PointCloudBank, budget: StorageBudget, start: Start, generator: torch.Generator
     ) -> Parameterization:
-        largest = ShapeMorphing.largest_anchor_points(
-            budget, num_anchors, num_morphs if adaptive else 0, codec, weight_codec
+        points = _anchor_points(
+            budget, anchor_points, num_anchors, num_morphs if adaptive else 0, codec, weight_codec
         )
-        if anchor_points is not None and check_int("anchor_points", anchor_points) > largest:
-            raise ValueError(
-                f"'anchor_points'={anchor_points} does not fit the storage of ppc={budget.ppc} "
-                f"clouds of {budget.num_points} points per class: with num_anchors={num_anchors} "
-                f"and num_morphs={num_morphs} it is at most {largest}"
-            )
-        # What is cheaper than the originals leaves room for more points than they have.
-        points = min(largest, budget.num_points) if anchor_points is None else anchor_points
         bank, labels = _laid_out(bank, points)
         clouds = start(bank, budget.ppc * num_anchors, generator)
         return ShapeMorphing.from_clouds(
@@ -104,6 +96,34 @@ def morphing(
         )
 
     return store
+
+
+def _anchor_points(
+    budget: StorageBudget,
+    wanted: int | None,
+    num_anchors: int,
+    num_morphs: int,
+    codec: Codec,
+    weight_codec: Codec,
+) -> int:
+    """The points of an anchor: those that are wanted if they fit, or as many as fit."""
+    if wanted is not None:
+        check_int("anchor_points", wanted)
+        if None in (codec.bits((1, num_anchors, wanted, 3)), weight_codec.bits((1, 1, 1))):
+            return wanted  # Whether it fits depends on the values: the budget is held against them.
+    largest = ShapeMorphing.largest_anchor_points(
+        budget, num_anchors, num_morphs, codec, weight_codec
+    )
+    if wanted is None:
+        # What is cheaper than the originals leaves room for more points than they have.
+        return min(largest, budget.num_points)
+    if wanted > largest:
+        raise ValueError(
+            f"'anchor_points'={wanted} does not fit the storage of ppc={budget.ppc} clouds of "
+            f"{budget.num_points} points per class: with num_anchors={num_anchors} and "
+            f"num_morphs={num_morphs} it is at most {largest}"
+        )
+    return wanted
 
 
 def _laid_out(bank: PointCloudBank, num_points: int) -> tuple[PointCloudBank, PartLabels | None]:

@@ -69,7 +69,7 @@ class Parameterization(nn.Module, ABC):
     The clouds are ordered class by class, each class with :obj:`ppc` groups of
     :obj:`clouds_per_group` clouds, so that labels need no storage.
 
-    A parameterization of one's own writes its constructor, which :meth:`keep` s its tensors, its
+    A parameterization of one's own writes its constructor, which hands its tensors to :meth:`keep`, its
     :meth:`sizes` and :meth:`clouds`. Slices of classes, learnable turns, codecs, part labels, the
     file and the name that it is found by are seen to here:
 
@@ -151,10 +151,8 @@ class Parameterization(nn.Module, ABC):
     def clouds(self, *args: Any, **tensors: Any) -> Tensor:
         """Unfolds some groups to their clouds.
 
-        Args:
-            *args: None.
-            **tensors: The tensors :obj:`[G, *]` of these groups by the names that they are kept
-                by, as they are stored. An argument for each.
+        It has an argument for each tensor, by the name that it is kept by, and is given those of
+        the groups :obj:`[G, *]`, turned and rounded as they are stored.
 
         Returns:
             The clouds :obj:`[G * clouds_per_group, N, 3]`, group by group.
@@ -184,7 +182,7 @@ class Parameterization(nn.Module, ABC):
                 :meth:`clouds` and of that of the constructor.
             tensor (torch.Tensor): Its start :obj:`[C * K, *]`, which is copied.
             lr (float): Its default learning rate.
-            codec (Codec): How it is stored. (default: :class:`~.codecs.Float32`)
+            codec (Codec): How it is stored. (default: :class:`Float32`)
             rotation_lr (float, optional): The default learning rate of a turn of every cloud about
                 the up axis (:class:`Rotation`), where the tensor is clouds :obj:`[C * K, *, N, 3]`.
                 (default: no turns)

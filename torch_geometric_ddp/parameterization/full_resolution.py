@@ -27,7 +27,7 @@ class FullResolution(Parameterization):
             up axis (:class:`Rotation`). (default: no turns)
         labels (PartLabels, optional): The parts of the points, a row for each cloud or one for
             each class. (default: none)
-        codec (Codec): How the clouds are stored. (default: :class:`~.codecs.Float32`)
+        codec (Codec): How the clouds are stored. (default: :class:`Float32`)
 
     Raises:
         TypeError, ValueError: If a shape, a type or a number does not fit.
@@ -65,7 +65,7 @@ class FullResolution(Parameterization):
         Args:
             budget (StorageBudget): What may be stored.
             num_points (int, optional): The points of a cloud. (default: as many as the originals)
-            codec (Codec): How they are stored. (default: :class:`~.codecs.Float32`)
+            codec (Codec): How they are stored. (default: :class:`Float32`)
 
         Returns:
             The number, 0 if not even one fits.
@@ -90,7 +90,7 @@ class FullResolution(Parameterization):
         Args:
             budget (StorageBudget): What may be stored.
             ppc (int, optional): The number of clouds per class. (default: that of the budget)
-            codec (Codec): How they are stored. (default: :class:`~.codecs.Float32`)
+            codec (Codec): How they are stored. (default: :class:`Float32`)
 
         Returns:
             The number, 0 if not even one fits.

@@ -63,9 +63,9 @@ class ShapeMorphing(Parameterization):
         labels (PartLabels, optional): The parts of the points, one row for each class, so that
             the labels of a morph's point are those of the anchors' points that it mixes.
             (default: none)
-        codec (Codec): How the anchors are stored. (default: :class:`~.codecs.Float32`)
+        codec (Codec): How the anchors are stored. (default: :class:`Float32`)
         weight_codec (Codec): How the weights are stored: that of :obj:`[C * K, L, M - 1]`
-            differences to the first logit. (default: :class:`~.codecs.Float32`)
+            differences to the first logit. (default: :class:`Float32`)
 
     Raises:
         TypeError, ValueError: If a shape, a type or a number does not fit.
@@ -211,7 +211,7 @@ class ShapeMorphing(Parameterization):
             budget (StorageBudget): What may be stored.
             num_anchors (int): The number of anchors :math:`M` of a group.
             num_morphs (int): The number of morphs :math:`L` of a group whose weights are stored.
-            codec (Codec): How the anchors are stored. (default: :class:`~.codecs.Float32`)
+            codec (Codec): How the anchors are stored. (default: :class:`Float32`)
             weight_codec (Codec): How the weights are stored. (default: the same)
 
         Raises:
@@ -246,7 +246,7 @@ class ShapeMorphing(Parameterization):
         Args:
             budget (StorageBudget): What may be stored.
             num_anchors (int): The number of anchors :math:`M` of a group.
-            codec (Codec): How the anchors are stored. (default: :class:`~.codecs.Float32`)
+            codec (Codec): How the anchors are stored. (default: :class:`Float32`)
             weight_codec (Codec): How the weights are stored. (default: the same)
 
         Returns:
