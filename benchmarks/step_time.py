@@ -108,7 +108,7 @@ def main() -> None:
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: args.clouds]
     bank = PointCloudBank.from_dataset(data[chosen])
     budget = StorageBudget(bank.num_points, bank.num_classes)
-    size = budget.largest_anchor_points(args.num_anchors, args.num_morphs)
+    size = ShapeMorphing.largest_anchor_points(budget, args.num_anchors, args.num_morphs)
     generator = torch.Generator().manual_seed(0)
     drawn = bank.dense()[bank.draw(args.num_anchors, generator)]
     model = ShapeMorphing.from_clouds(drawn, args.num_anchors, size, args.num_morphs, generator)

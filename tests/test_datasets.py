@@ -47,7 +47,7 @@ def dataset(parameterization):
 
 @pytest.fixture
 def clouds(parameterization):
-    return parameterization.clouds().detach()
+    return parameterization.unfold().detach()
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_pre_filter_and_pre_transform_once(parameterization):
     )
     assert (len(filtered), len(transformed)) == (SIZE, SIZE * 2 // 3)
     assert [data.y.item() for data in dataset] == [0] * 10 + [2] * 10
-    expected = 2 * parameterization.clouds().detach()[-1]
+    expected = 2 * parameterization.unfold().detach()[-1]
     assert torch.equal(dataset[-1].pos, expected)
     assert torch.equal(dataset[-1].pos, expected)
     assert len(transformed) == SIZE * 2 // 3
@@ -431,7 +431,7 @@ def rewrite(file, change):
         (lambda header, _: header.update(num_classes=4), "'anchors' must be floating point of sh"),
         (lambda header, _: header.update(num_classes="3"), "is damaged"),
         (lambda header, _: header.update(num_classes=0), "is damaged"),
-        (lambda header, _: header.update(config={}), "no known 'num_anchors'"),
+        (lambda header, _: header.update(config={}), "the size 'num_morphs' is missing"),
         (lambda header, _: header.update(config=None), "is damaged"),
         (lambda header, _: header.update(bits=1), "says 1 bits, its tensors have"),
         (lambda header, _: header.update(class_names=["a"]), "must name 3 classes, got 1"),

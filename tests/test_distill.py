@@ -9,7 +9,7 @@ from helpers import NormNet, TinyNet, relative, toy_arrays, toy_set
 from torch import nn
 from torch_geometric.data import Data
 
-from torch_geometric_ddp import Distillation, StorageBudget, distill
+from torch_geometric_ddp import Distillation, StorageBudget, SyntheticPointCloudDataset, distill
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
@@ -102,9 +102,16 @@ def test_source_is_the_name_of_the_data_set():
 
 
 def test_no_steps_give_the_initial_set():
-    synthetic, loop = run(steps=0), loop_of()
-    assert torch.equal(synthetic.parameterization.anchors, loop.parameterization.anchors)
-    assert torch.equal(synthetic.parameterization.weights, loop.parameterization.weights)
+    ours, theirs = run(steps=0).parameterization.storage(), loop_of().parameterization.storage()
+    assert set(ours) == set(theirs) == {"anchors", "weights"}
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_what_is_handed_out_is_what_is_stored(tmp_path):
+    synthetic = run(steps=2)
+    synthetic.save(tmp_path / "set")
+    again = SyntheticPointCloudDataset(tmp_path / "set")
+    assert all(torch.equal(a.pos, b.pos) for a, b in zip(again, synthetic, strict=True))
 
 
 def points_of(clouds):

@@ -667,15 +667,15 @@ def test_labels_count(make):
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_largest_anchors_fit_with_their_labels(num_anchors, ppc):
     budget = bank_of().budget(ppc)
-    points = budget.largest_anchor_points(num_anchors, 3)
+    points = ShapeMorphing.largest_anchor_points(budget, num_anchors, 3)
 
     def store(points):
         labels = labels_of(points)
         return ShapeMorphing(rand(3 * ppc, num_anchors, points, 3), 3, 3, labels=labels)
 
-    assert budget.check(store(points)) <= budget.bits
+    assert store(points).check_budget(budget) <= budget.bits
     with pytest.raises(ValueError, match="more than the budget"):
-        budget.check(store(points + 1))
+        store(points + 1).check_budget(budget)
 
 
 def test_budget_refuses_more_labels_than_it_has_room_for():
@@ -683,7 +683,7 @@ def test_budget_refuses_more_labels_than_it_has_room_for():
     assert shape.storage_bits() == StorageBudget(24, 3, 2, 192).bits
     budget = StorageBudget(24, 3, 2, 192 - 1)
     with pytest.raises(ValueError, match="which is 2 more than the budget"):
-        budget.check(shape)
+        shape.check_budget(budget)
     with pytest.raises(ValueError, match="'label_bits' must be at least 0"):
         StorageBudget(24, 3, 2, -1)
 

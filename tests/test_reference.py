@@ -69,7 +69,7 @@ def test_alignment(reference):
 def test_morphing(reference):
     clouds = ShapeMorphing(
         reference["aligned_pos"][None], 1, NUM_MORPHS, reference["morph_logits"][None]
-    ).clouds()
+    ).unfold()
     assert torch.equal(clouds[:4], reference["aligned_pos"])
     assert relative(clouds.detach(), reference["synthetic_pos"]) < 1e-5
 

@@ -24,6 +24,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import hold_out, stratified
 from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.parameterization import ShapeMorphing
 from torch_geometric_ddp.tuning import (
     Objective,
     SearchSpace,
@@ -80,7 +81,7 @@ def test_only_what_fits_is_sampled(anchors, morphs, share, step, num_points, no_
         assert morphs[0] <= l <= morphs[1]
         assert 1 <= n <= num_points  # At least one part of a real cloud is that large.
         assert 96 * m * n + 32 * l * (m - 1) <= 96 * num_points
-        largest = budget.largest_anchor_points(m, l)
+        largest = ShapeMorphing.largest_anchor_points(budget, m, l)
         assert n >= max(1, int(share[0] * largest) - step + 1)
         assert n <= max(1, share[1] * largest)
 
@@ -92,7 +93,7 @@ def test_every_sample_is_accepted():
     space = SearchSpace((1, 20), (0, 40), (0.01, 1.0))
     for _ in range(15):
         loop = ddp(**space.sample(study.ask(), budget)).begin(bank, 2, network=TinyNet)
-        assert budget.check(loop.parameterization) <= budget.bits
+        assert loop.parameterization.check_budget(budget) <= budget.bits
 
 
 def test_published_settings():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ class Method:
         budget = bank.budget(ppc)
         generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
         parameterization = self.storing(bank, budget, self.start, generator, task)
-        budget.check(parameterization)
+        parameterization.check_budget(budget)
         outer, inner = self.loops(ppc)
         return Distillation(
             bank,
@@ -157,7 +156,7 @@ class Method:
             "task": loop.task.name,
             "num_points": budget.num_points,
             "ppc": budget.ppc,
-            "bits": budget.check(parameterization),
+            "bits": parameterization.check_budget(budget),
             "budget_bits": budget.bits,
             "steps": loop.num_steps,
             **provenance,
@@ -165,7 +164,7 @@ class Method:
             **parameterization.config(),
             "versions": versions(),
         }
-        stored = copy.deepcopy(parameterization).cpu()  # The loop may go on with its own.
+        # What is evaluated is what is stored, and the loop may go on with its own.
         return SyntheticPointCloudDataset(
-            stored, class_names=bank.class_names, provenance=provenance
+            parameterization.stored(), class_names=bank.class_names, provenance=provenance
         )
