@@ -26,11 +26,15 @@ A results file is JSON with these keys; those in brackets may be left out:
     columns     what is shown, see below
     rows        one object a row, with a value for every key
 
-A value is a number, a text, a list with a number for every seed, or where the seeds were not kept
-{"mean": 48.1, "std": 7.6, "count": 3}. Where they were kept in so few digits that mean and spread
-come out otherwise, it is {"mean": 46.6, "std": 2.0, "each": [44.3, 47.3, 48.0]}. {"from": NAME, "where": {KEY: VALUE}, "key": KEY} is the
-value of a row of another file. Shares are in percent. null was not run and shows as a dash. Rows
-may hold keys that no column shows.
+A value is a number, a text, or a list with a number for every seed; null was not run and shows as a
+dash. Shares are in percent. Rows may hold keys that no column shows. Three more values are
+
+    {"mean": 48.1, "std": 7.6, "count": 3}
+                where the single seeds were not kept
+    {"mean": 46.6, "std": 2.0, "each": [44.3, 47.3, 48.0]}
+                where they were kept in so few digits that mean or spread would come out otherwise
+    {"from": NAME, "where": {KEY: VALUE}, "key": KEY}
+                the value of a row of another file
 
 A column is {"key": KEY, "head": TEXT, "as": KIND, "digits": 1}. The kinds are
 
@@ -608,6 +612,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the files")
     commands = parser.add_subparsers(dest="action")
     commands.add_parser("rst", help="render all tables to docs/_tables (the default)")
 
@@ -641,10 +646,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the program."""
     args = _parser().parse_args(argv)
     if args.action == "markdown":
-        print("\n".join(_tables(args, RESULTS)), end="")
+        print("\n".join(_tables(args, args.results)), end="")
     elif args.action == "fill":
         text = args.file.read_text(encoding="utf-8")
-        args.file.write_text(fill(text), encoding="utf-8")
+        args.file.write_text(fill(text, args.results), encoding="utf-8")
     elif args.action == "import":
         # Only here, so that rendering needs nothing but Python.
         from torch_geometric_ddp.comparison.runs import RunLog
@@ -653,9 +658,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         runs = [run for run in RunLog(args.runs).read().values() if _matches(run, where)]
         described = ("commands", "notes", "title", "data", "hardware", "date", "commit")
         chosen = {key: getattr(args, key) for key in described}
-        print(import_runs(runs, args.name, columns=args.columns, **chosen))
+        print(import_runs(runs, args.name, args.results, args.columns, **chosen))
     else:
-        print(f"{len(render_all())} tables are in {TABLES.name}/.")
+        print(f"{len(render_all(args.results))} tables are in {TABLES.name}/.")
 
 
 if __name__ == "__main__":
