@@ -42,7 +42,8 @@ A column is {"key": KEY, "head": TEXT, "as": KIND, "digits": 1}. The kinds are
     integer     with commas between thousands
     decimal     with so many digits
     scientific  with so many digits and an exponent
-    mean        mean ± sample standard deviation
+    mean        mean ± sample standard deviation, with the number of values in brackets where they
+                are several but fewer than in other rows
     median      the median
     each        every value of the key "of" (if it is left out, of accuracy)
     count       how many these are
@@ -261,6 +262,15 @@ def _list(value: Any) -> list[float]:
     return value if isinstance(value, list) else [value]
 
 
+def _count(value: Any) -> int:
+    """How many values there are; none where that is not known."""
+    if value is None:
+        return 0
+    if isinstance(value, dict):
+        return len(value["each"]) if "each" in value else int(value.get("count", 0))
+    return len(_list(value))
+
+
 def _mean(value: Any) -> float:
     return float(value["mean"]) if isinstance(value, dict) else statistics.fmean(_list(value))
 
@@ -282,8 +292,13 @@ def _cell(column: Column, row: Row, rows: Sequence[Row], folder: Path) -> str:
         return "-"
     match column.kind:
         case "mean":
-            std = _std(value)
-            return f"{_mean(value):.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+            std, count = _std(value), _count(value)
+            most = max(_count(_value(other, column.source, folder)) for other in rows)
+            return (
+                f"{_mean(value):.{digits}f}"
+                + ("" if std is None else f" ± {std:.{digits}f}")
+                + (f" ({count})" if 1 < count < most else "")
+            )
         case "each":
             return ", ".join(f"{one:.{digits}f}" for one in value)
         case "median":
@@ -304,11 +319,10 @@ def _computed(column: Column, row: Row, rows: Sequence[Row], folder: Path) -> An
     mine = _value(row, column.source, folder)
     if mine is None:
         return None
-    if column.kind in ("each", "count"):
-        values = mine.get("each") if isinstance(mine, dict) else _list(mine)
-        if column.kind == "each":
-            return values
-        return len(values) if values else mine.get("count")
+    if column.kind == "count":
+        return _count(mine)
+    if column.kind == "each":
+        return mine.get("each") if isinstance(mine, dict) else _list(mine)
     where = {**(column.row or {}), **{key: row.get(key) for key in column.same}}
     base = next((other for other in rows if _matches(other, where)), None)
     other = None if base is None else _value(base, column.source, folder)
@@ -470,7 +484,10 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
     for run in runs:
         # The whole set has no budget, and takes part in every one.
         ppc = None if run["budget_bits"] is None else run["ppc"]
-        key = (run["method"], run.get("distilled_with"), run["backbone"], ppc, run["steps"] or None)
+        # A set that was made with the backbone that is trained does not say so.
+        uses_network = run["steps"] or (run["whole"] and ppc is not None)
+        maker = run.get("distilled_with", run["backbone"] if uses_network else None)
+        key = (run["method"], maker, run["backbone"], ppc, run["steps"] or None)
         groups.setdefault(key, []).append(run)
     rows = []
     for key, group in groups.items():
@@ -490,6 +507,8 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
             "seeds": [run["seed"] for run in group],
             "accuracy": each(lambda run: 100 * run["accuracy"]),
             "mean_class_accuracy": each(_mean_class_accuracy),
+            "device": group[0].get("device"),
+            "threads": group[0].get("threads"),
             "clouds": group[0]["num_clouds"],
             "points": group[0].get("num_points"),
             "bits": group[0]["bits"],
@@ -500,6 +519,17 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
         }
         rows.append(row)
     return rows
+
+
+def _wanted(run: Mapping[str, Any], where: Mapping[str, str]) -> bool:
+    """Whether a run has these values; protocols go by their names.
+
+    The whole set has no PPC and no protocol of small sets, and takes part in all of them.
+    """
+    named = {key: run[key] and run[key]["name"] for key in ("protocol", "whole")}
+    row = {**run, **named, "ppc": None if run["budget_bits"] is None else run["ppc"]}
+    free = {key for key in ("ppc", "protocol", "whole") if row[key] is None}
+    return _matches(row, {key: value for key, value in where.items() if key not in free})
 
 
 def _times(value: float | None, factor: float) -> float | None:
@@ -548,19 +578,28 @@ def import_runs(
     commands = described.pop("commands", [])
     if path.exists():
         old = Results.load(path)
+        made["protocol"] = _joined(old.protocol, made["protocol"])
         for key, value in {**described, **made}.items():
-            if key in ("versions", "protocol", "hardware", "data") and getattr(old, key) != value:
+            if key in ("versions", "hardware", "data") and getattr(old, key) != value:
                 raise ValueError(
                     f"{path.name} has other {key}: {getattr(old, key)!r}, got {value!r}. "
                     "Give the new runs a file of their own"
                 )
         new = {tuple(row.get(key) for key in _ROW_KEY): row for row in rows}
-        kept = [new.pop(tuple(row.get(key) for key in _ROW_KEY), row) for row in old.rows]
+        kept = []
+        for row in old.rows:
+            newer = new.pop(tuple(row.get(key) for key in _ROW_KEY), row)
+            if lost := sorted(set(row.get("seeds", ())) - set(newer.get("seeds", ()))):
+                raise ValueError(
+                    f"{row['method']} would lose the seeds {lost}: "
+                    "join the files of runs and import them together"
+                )
+            kept.append(newer)
         described["commands"] = list(dict.fromkeys([*old.commands, *commands]))
-        described["rows"] = kept = [*kept, *new.values()]
+        described["rows"] = [*kept, *new.values()]
         if columns:
             described["columns"] = _columns(columns)
-        results = replace(old, **described)
+        results = replace(old, **{**made, **described})
     else:
         needed = ("title", "data", "hardware")
         missing = [key for key in needed if not described.get(key)]
@@ -581,6 +620,19 @@ def import_runs(
         )
     seeds = sorted({seed for row in results.rows for seed in row.get("seeds", ())})
     return replace(results, seeds=seeds).save(folder)
+
+
+def _joined(old: str, new: str) -> str:
+    """Both protocols, each of small sets, of the whole set, or of both."""
+    parts: dict[bool, str] = {}
+    for part in (*old.split("; "), *new.split("; ")):
+        known = parts.setdefault(part.startswith("whole set: "), part)
+        if known != part:
+            raise ValueError(
+                f"the file has another protocol: {known!r}, got {part!r}. "
+                "Give the new runs a file of their own"
+            )
+    return "; ".join(parts[whole] for whole in sorted(parts))
 
 
 def _columns(keys: Sequence[str]) -> list[dict[str, Any]]:
@@ -655,7 +707,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from torch_geometric_ddp.comparison.runs import RunLog
 
         where = _pairs(args.where)
-        runs = [run for run in RunLog(args.runs).read().values() if _matches(run, where)]
+        runs = [run for run in RunLog(args.runs).read().values() if _wanted(run, where)]
         described = ("commands", "notes", "title", "data", "hardware", "date", "commit")
         chosen = {key: getattr(args, key) for key in described}
         print(import_runs(runs, args.name, args.results, args.columns, **chosen))
