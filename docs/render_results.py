@@ -23,6 +23,7 @@ A results file is JSON with these keys; those in brackets may be left out:
     (date)      the day when the figures were written down
     (commit)    the commit that made them
     (notes)     sentences without which the figures are misread
+    (fingerprint)  hashes of the clouds, written by `import`, which compares them
     columns     what is shown, see below
     rows        one object a row, with a value for every key
 
@@ -135,6 +136,7 @@ class Results:
     date: str = ""
     commit: str = ""
     notes: list[str] | None = None
+    fingerprint: dict[str, str] | None = None
 
     @classmethod
     def load(cls, path: Path) -> Results:
@@ -145,7 +147,7 @@ class Results:
         """
         values = json.loads(path.read_text(encoding="utf-8"))
         known = {field.name: field for field in fields(cls) if field.name != "name"}
-        optional = {"spread", "date", "commit", "notes"}
+        optional = {"spread", "date", "commit", "notes", "fingerprint"}
         missing = [key for key in known if key not in optional and not values.get(key)]
         unknown = sorted(values.keys() - known.keys())
         if missing or unknown:
@@ -205,29 +207,24 @@ class Results:
         rows = [row for row in self.rows if _matches(row, where or {})]
         if not rows:
             raise ValueError(f"{self.name} has no row with {where}")
-        # What tells rows apart are the columns that are not spread.
-        groups: dict[tuple[str, ...], list[Row]] = {}
-        for i, row in enumerate(rows):
-            fixed = [_cell(one, row, self.rows, folder) for one in shown if not one.across]
-            alone = len(fixed) == len(shown)
-            groups.setdefault((*fixed, str(i)) if alone else tuple(fixed), []).append(row)
         spread: list[tuple[Column, Mapping[str, Any]]] = []
         for column in shown:
-            if not column.across:
+            if column.across:
+                values = dict.fromkeys(row[column.across] for row in rows)
+                spread += [(replace(column, head=str(v)), {column.across: v}) for v in values]
+            else:
                 spread.append((column, {}))
-                continue
-            values = dict.fromkeys(row[column.across] for row in rows)
-            spread += [(replace(column, head=str(v)), {column.across: v}) for v in values]
-        cells = [
-            [
-                next(
-                    (_cell(column, row, self.rows, folder) for row in group if _matches(row, at)),
-                    "-",
-                )
-                for column, at in spread
-            ]
-            for group in groups.values()
-        ]
+        # Rows become one where they are alike in the columns that are not spread.
+        groups: dict[tuple[str | int, ...], list[Row]] = {}
+        for i, row in enumerate(rows):
+            fixed = [_cell(one, row, self.rows, folder) for one in shown if not one.across]
+            groups.setdefault(tuple(fixed) if len(fixed) < len(shown) else (i,), []).append(row)
+
+        def cell(group: Sequence[Row], column: Column, at: Mapping[str, Any]) -> str:
+            found = (row for row in group if _matches(row, at))
+            return next((_cell(column, row, self.rows, folder) for row in found), "-")
+
+        cells = [[cell(group, *one) for one in spread] for group in groups.values()]
         return [[column.head for column, _ in spread], *cells]
 
 
@@ -366,7 +363,10 @@ def rst(results: Results, folder: Path = RESULTS) -> str:
 def _wrapped(command: str) -> list[str]:
     if command.startswith("#"):
         return [command]
-    lines = textwrap.wrap(command, 96, break_long_words=False, break_on_hyphens=False)
+    # An option stays on the line of its first value.
+    glued = re.sub(r"( --[\w-]+) (?!--)", "\\1\0", command)
+    lines = textwrap.wrap(glued, 96, break_long_words=False, break_on_hyphens=False)
+    lines = [line.replace("\0", " ") for line in lines]
     return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
 
 
@@ -551,7 +551,7 @@ def import_runs(
 ) -> Path:
     """Makes a results file of the lines of a `runs.jsonl`, or adds them to one.
 
-    Rows that are there are replaced.
+    Rows that are there are replaced by those with at least their seeds.
 
     Args:
         runs (iterable of dict): The lines.
@@ -562,64 +562,65 @@ def import_runs(
 
     Raises:
         ValueError: If there are no runs, if they differ in data, protocol or versions, among
-            themselves or from those of the file, or if a file that is new is not described.
+            themselves or from those of the file, if a file that is new is not described, or if a
+            row would lose seeds.
     """
     runs = list(runs)
     if not runs:
         raise ValueError("there are no runs to import")
+    protocols = [key for key in ("protocol", "whole") if any(run[key] for run in runs)]
     made: dict[str, Any] = {
-        "protocol": "; ".join(_one(runs, key) for key in ("protocol", "whole") if _any(runs, key)),
-        "versions": json.loads(_one(runs, "versions")),
+        "protocol": "; ".join(_protocol(key, _one(runs, key)) for key in protocols),
+        "versions": _one(runs, "versions"),
+        "fingerprint": _one(runs, "data"),
+        "rows": rows_of_runs(runs),
+        **{key: value for key, value in described.items() if value},
     }
-    _one(runs, "data")
-    rows = rows_of_runs(runs)
+    if columns:
+        made["columns"] = _columns(columns)
     path = folder / f"{name}.json"
-    described = {key: value for key, value in described.items() if value}
-    commands = described.pop("commands", [])
-    if path.exists():
-        old = Results.load(path)
-        made["protocol"] = _joined(old.protocol, made["protocol"])
-        for key, value in {**described, **made}.items():
-            if key in ("versions", "hardware", "data") and getattr(old, key) != value:
-                raise ValueError(
-                    f"{path.name} has other {key}: {getattr(old, key)!r}, got {value!r}. "
-                    "Give the new runs a file of their own"
-                )
-        new = {tuple(row.get(key) for key in _ROW_KEY): row for row in rows}
-        kept = []
-        for row in old.rows:
-            newer = new.pop(tuple(row.get(key) for key in _ROW_KEY), row)
-            if lost := sorted(set(row.get("seeds", ())) - set(newer.get("seeds", ()))):
-                raise ValueError(
-                    f"{row['method']} would lose the seeds {lost}: "
-                    "join the files of runs and import them together"
-                )
-            kept.append(newer)
-        described["commands"] = list(dict.fromkeys([*old.commands, *commands]))
-        described["rows"] = [*kept, *new.values()]
-        if columns:
-            described["columns"] = _columns(columns)
-        results = replace(old, **{**made, **described})
-    else:
-        needed = ("title", "data", "hardware")
-        missing = [key for key in needed if not described.get(key)]
-        if missing or not commands:
-            raise ValueError(f"a new file needs {', '.join(missing or ['commands'])}")
-        spread = "sample standard deviation over the seeds"
-        results = Results(
-            name,
-            **{
-                "commands": commands,
-                "columns": _columns(columns or _DEFAULT_COLUMNS),
-                "rows": rows,
-                "seeds": [],
-                "spread": spread,
-                **made,
-                **described,
-            },
-        )
+    results = _added(Results.load(path), made) if path.exists() else _begun(name, made)
     seeds = sorted({seed for row in results.rows for seed in row.get("seeds", ())})
     return replace(results, seeds=seeds).save(folder)
+
+
+def _begun(name: str, made: Mapping[str, Any]) -> Results:
+    """A new file."""
+    if missing := [key for key in ("title", "data", "hardware", "commands") if key not in made]:
+        raise ValueError(f"a new file needs {', '.join(missing)}")
+    spread = "sample standard deviation over the seeds"
+    return Results(
+        name,
+        **{"columns": _columns(_DEFAULT_COLUMNS), "seeds": [], "spread": spread, **made},
+    )
+
+
+def _added(old: Results, made: Mapping[str, Any]) -> Results:
+    """A file with more rows."""
+    for key in ("data", "hardware", "versions", "fingerprint"):
+        known = getattr(old, key)
+        if key in made and made[key] != known:
+            raise ValueError(
+                f"{old.name} has other {key}: {known!r}, got {made[key]!r}. "
+                "Give the new runs a file of their own"
+            )
+    new = {tuple(row.get(key) for key in _ROW_KEY): row for row in made["rows"]}
+    rows = []
+    for row in old.rows:
+        newer = new.pop(tuple(row.get(key) for key in _ROW_KEY), row)
+        if lost := sorted(set(row["seeds"]) - set(newer["seeds"])):
+            raise ValueError(
+                f"{row['method']} would lose the seeds {lost}: "
+                "join the files of runs and import them together"
+            )
+        rows.append(newer)
+    changed = {
+        "protocol": _joined(old.protocol, made["protocol"]),
+        "commands": list(dict.fromkeys([*old.commands, *made.get("commands", ())])),
+        "notes": list(dict.fromkeys([*(old.notes or ()), *made.get("notes", ())])),
+        "rows": [*rows, *new.values()],
+    }
+    return replace(old, **{**made, **changed})
 
 
 def _joined(old: str, new: str) -> str:
@@ -642,22 +643,18 @@ def _columns(keys: Sequence[str]) -> list[dict[str, Any]]:
     return [known[key] for key in keys]
 
 
-def _any(runs: Sequence[Mapping[str, Any]], key: str) -> bool:
-    return any(run.get(key) for run in runs)
-
-
-def _one(runs: Sequence[Mapping[str, Any]], key: str) -> str:
-    """What all runs that have a key have there, as text."""
-    found = list(
-        dict.fromkeys(json.dumps(run[key], sort_keys=True) for run in runs if run.get(key))
-    )
-    if len(found) != 1:
-        raise ValueError(f"the runs differ in their {key}, import them apart by --where: {found}")
-    if key in ("protocol", "whole"):
-        values = json.loads(found[0])
-        text = ", ".join(f"{name} {value}" for name, value in values.items() if name != "name")
-        return f"{'whole set: ' if key == 'whole' else ''}{values['name']} ({text})"
+def _one(runs: Sequence[Mapping[str, Any]], key: str) -> Any:
+    """What all runs that have a key have there."""
+    found = [run[key] for run in runs if run[key]]
+    if any(value != found[0] for value in found):
+        raise ValueError(f"the runs differ in their {key}: choose some of them by --where")
     return found[0]
+
+
+def _protocol(key: str, values: Mapping[str, Any]) -> str:
+    """A protocol in words."""
+    text = ", ".join(f"{name} {value}" for name, value in values.items() if name != "name")
+    return f"{'whole set: ' if key == 'whole' else ''}{values['name']} ({text})"
 
 
 def _parser() -> argparse.ArgumentParser:

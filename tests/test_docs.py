@@ -242,6 +242,15 @@ def test_columns_and_rows_that_are_not_there(tmp_path):
         results.lines(where={"method": "nobody"})
 
 
+def test_a_long_command_is_wrapped_between_options(tmp_path):
+    command = f"python program.py {'--number 1 ' * 12}--names a b"
+    text = render.rst(render.find("toy", write(tmp_path, commands=[command])), tmp_path)
+    block = text.split(".. list-table")[0].split("$ ")[1]
+    assert " ".join(block.replace("\\\n", " ").split()) == command
+    assert "--number \\" not in block
+    assert max(map(len, block.splitlines())) <= 108
+
+
 def test_filling_the_tables_of_a_readme(tmp_path, capsys):
     folder, readme = write(tmp_path / "results"), tmp_path / "README.md"
     options = "toy --columns method accuracy --where method=DDP"
@@ -323,6 +332,7 @@ def test_later_runs_are_added(runs, tmp_path):
     render.main(start)
     results = render.find("toy", tmp_path)
     assert [row["seeds"] for row in results.rows] == [both] * 5
+    assert results.fingerprint == lines[0]["data"]
     with pytest.raises(ValueError, match=r"would lose the seeds \[1\]"):
         render.import_runs(first, "toy", tmp_path)
 
@@ -347,6 +357,9 @@ def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
     other = [{**line, "whole": {"name": "other"}} for line in lines if line["method"] == "whole"]
     with pytest.raises(ValueError, match="another protocol"):
         render.import_runs(other, "toy", tmp_path)
+    moved = [{**line, "data": {"train": "other"}} for line in lines]
+    with pytest.raises(ValueError, match="other fingerprint"):
+        render.import_runs(moved, "toy", tmp_path)
     newer = [{**line, "versions": {"torch": "9"}} for line in lines]
     with pytest.raises(ValueError, match="other versions"):
         render.import_runs(newer, "toy", tmp_path)
