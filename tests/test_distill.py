@@ -278,7 +278,7 @@ def test_network_without_batch_norm_draws_no_warm_up():
             return super().point_features(data)
 
     loop_of(network=Recorder, classes_per_chunk=3).step()
-    assert sorted(calls) == [3 * 2 * 2, 3 * 5]  # The parts of the real clouds, the synthetic ones.
+    assert sorted(calls) == [3 * 2 * 2, 3 * 5]  # Subsets of real clouds, and synthetic clouds.
 
 
 def test_full_resolution_with_sadm():

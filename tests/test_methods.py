@@ -7,7 +7,13 @@ import pytest
 import torch
 from helpers import NormNet, TinyNet, toy_set
 
-from torch_geometric_ddp import Method, StorageBudget, SyntheticPointCloudDataset, distill
+from torch_geometric_ddp import (
+    Method,
+    StorageBudget,
+    SyntheticPointCloudDataset,
+    distill,
+    ops,
+)
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
@@ -175,21 +181,27 @@ def test_learning_rates_of_turns_halve():
     assert loop.config()["learning_rates"] == [0.01, 0.5, 0.05]
 
 
-def test_real_views_are_shared_between_runs(monkeypatch):
-    bank, calls = bank_of(), []
-    prepare = UniformityAwareSADM.prepare
+def test_subsets_and_scores_are_shared_between_runs(monkeypatch):
+    """By runs that differ in what does not matter to them."""
+    bank, partitions, scores = bank_of(), [], []
+    partition, score = PointCloudBank.partition, ops.uniformity_score
     monkeypatch.setattr(
-        UniformityAwareSADM,
-        "prepare",
-        lambda self, *args: calls.append(args[1]) or prepare(self, *args),
+        PointCloudBank,
+        "partition",
+        lambda self, *args: partitions.append(args[:2]) or partition(self, *args),
+    )
+    monkeypatch.setattr(
+        ops, "uniformity_score", lambda pos, k: scores.append(len(pos)) or score(pos, k)
     )
     for method in (
         ddp(**SMALL),
         ddp(**SMALL, uniformity_lambda=5.0),
+        ddp(**SMALL, uniformity_lambda=0.0),
         ddp(**SMALL, anchor_points=9),
     ):
         method.begin(bank, network=TinyNet).step()
-    assert calls == [15, 9]
+    assert partitions == [(2, 15), (3, 9)]
+    assert scores == [18, 36, 54]
 
 
 def test_unfinished_set_leaves_the_loop_alone():
@@ -205,8 +217,8 @@ def test_unfinished_set_leaves_the_loop_alone():
 
 
 def test_a_set_beyond_the_budget_is_refused():
-    def greedy(bank, budget, start, generator):
-        return full_resolution()(bank, StorageBudget(32, 3, 2), start, generator)
+    def greedy(bank, budget, start, generator, task):
+        return full_resolution()(bank, StorageBudget(32, 3, 2), start, generator, task)
 
     with pytest.raises(ValueError, match="more than the budget of"):
         run(Method("greedy", greedy, SADM, 1))

@@ -111,11 +111,7 @@ class Distillation:
     def prepare(self, progress: bool = False) -> None:
         """Computes :attr:`views`, if they are not there yet; the first step does it otherwise."""
         if not self.views:
-            num = self._num_points
-            self.views = self.bank.view(
-                self.matching.view_key(num),
-                lambda: self.matching.prepare(self.bank, num, progress),
-            )
+            self.views = self.matching.prepare(self.bank, self._num_points, progress)
 
     def step(self) -> float:
         """Takes one step and returns the loss, the sum over all classes.
