@@ -117,7 +117,7 @@ def main() -> None:
 
     times: dict[str, list[float]] = {"ours": [], "bare network": [], "plain loops": []}
     for _ in range(args.repeats):
-        network, index = loop._new_network(), bank.draw(8, generator)
+        network, index = loop.networks.fresh(), bank.draw(8, generator)
         plain = PlainPointNet(network)
         for name, run in (
             ("ours", loop.step),

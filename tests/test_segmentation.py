@@ -1,5 +1,6 @@
 """Part segmentation from end to end: matching within parts, distillation, evaluation."""
 
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -488,13 +489,16 @@ def test_gradient_matching_refuses_labelled_clouds():
 
 # The loop #########################################################################################
 
-SMALL = {"num_anchors": 2, "num_morphs": 2, "batch_size": 2, "progress": False}
+SMALL = {"num_anchors": 2, "num_morphs": 2, "batch_size": 2}
+OF_DISTILL = set(inspect.signature(distill).parameters)
 
 
 def run(dataset=None, network=TinySegmenter, **kwargs):
     dataset = toy_parts() if dataset is None else dataset
-    kwargs = {**SMALL, "steps": 2, "task": "segmentation", **kwargs}
-    return distill(dataset, network=network, **kwargs)
+    kwargs = {**SMALL, "steps": 2, "task": "segmentation", "progress": False, **kwargs}
+    of_run = {key: value for key, value in kwargs.items() if key in OF_DISTILL}
+    method = {key: value for key, value in kwargs.items() if key not in OF_DISTILL}
+    return distill(dataset, method=ddp(**method), network=network, **of_run)
 
 
 def tensors(dataset):

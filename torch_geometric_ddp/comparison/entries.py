@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.coreset import (
     Observation,
     forgetting_coreset,
@@ -34,7 +35,7 @@ Figures = dict[str, Any]
 
 
 def _names(settings: Mapping[str, Any]) -> Figures:
-    return {key: getattr(value, "__name__", value) for key, value in settings.items()}
+    return {key: describe(value) for key, value in settings.items()}
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ class Distilled(Entry):
 
     def at(self, lr: float) -> Distilled:
         """The same with another learning rate, as a row of its own."""
-        return replace(self, name=f"{self.name}, lr {lr:g}", settings={**self.settings, "lr": lr})
+        # A method of several rates calls that of the points so.
+        anchors = "anchor_lr" in inspect.signature(self.build).parameters
+        settings = {**self.settings, "anchor_lr" if anchors else "lr": lr}
+        return replace(self, name=f"{self.name}, lr {lr:g}", settings=settings)
 
     def identity(self) -> Figures:
         """The settings, and the defaults of what is not set: they may change, too."""

@@ -20,15 +20,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.tuning.objective import DIRECTIONS
 
-__all__ = ["describe", "find_storage", "open_study"]
-
-
-def describe(make: Any) -> Any:
-    """The name of a callable and what is fixed of its arguments, as JSON."""
-    if hasattr(make, "func"):
-        fixed = {key: str(value) for key, value in make.keywords.items()}
-        return [describe(make.func), [str(value) for value in make.args], fixed]
-    return getattr(make, "__name__", type(make).__name__)
+__all__ = ["find_storage", "open_study"]
 
 
 def find_storage(

@@ -20,6 +20,7 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import stratified
@@ -30,7 +31,7 @@ from torch_geometric_ddp.tuning import workers
 from torch_geometric_ddp.tuning.objective import DIRECTIONS, Objective
 from torch_geometric_ddp.tuning.report import TuningResult
 from torch_geometric_ddp.tuning.space import SearchSpace, Settings
-from torch_geometric_ddp.tuning.storage import describe, find_storage, open_study
+from torch_geometric_ddp.tuning.storage import find_storage, open_study
 
 __all__ = ["tpe", "tune"]
 
