@@ -16,6 +16,7 @@ from torch_geometric.loader import DataLoader
 
 from torch_geometric_ddp import SyntheticPointCloudDataset, _files, distill
 from torch_geometric_ddp.datasets import PointCloudArrays
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 
 C, K, M, N, L = 3, 2, 2, 7, 3
@@ -459,8 +460,7 @@ def test_rewriting_nothing_changes_nothing(file, dataset):
 def test_checkpoint_instead_of_a_set(tmp_path):
     distill(
         toy_set(),
-        num_anchors=2,
-        num_morphs=2,
+        method=ddp(num_anchors=2, num_morphs=2),
         steps=1,
         network=TinyNet,
         checkpoint=tmp_path / "checkpoint",

@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.datasets import ModelNet, ShapeNet
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import NormalizeScale, SamplePoints
+from torch_geometric_ddp.evaluation.segmentation import evaluate_parts
 
 from torch_geometric_ddp import SMOKE, datasets, distill, ops
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -38,7 +39,7 @@ from torch_geometric_ddp.datasets._columns import write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
 from torch_geometric_ddp.datasets._ply import read_ply
 from torch_geometric_ddp.datasets.omni_object3d import split_category
-from torch_geometric_ddp.evaluation.segmentation import evaluate_parts
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 N = 20
@@ -1135,7 +1136,8 @@ def test_genuine_parts(genuine, tmp_path):
 def test_genuine_parts_are_distilled_and_segmented(genuine, tmp_path):
     """What the reader gives goes through a step, a training and an evaluation."""
     clouds = part(tmp_path, num_points=256)
-    synthetic = distill(clouds, num_morphs=2, steps=1, task="segmentation", network=TinySegmenter)
+    method = ddp(num_morphs=2)
+    synthetic = distill(clouds, method=method, steps=1, task="segmentation", network=TinySegmenter)
     assert len(synthetic) == 16 * 6
     space = PartSpace.of(clouds)
     assert PartSpace.of(synthetic) == space

@@ -22,7 +22,6 @@ from optuna.trial import FixedTrial, TrialState
 from torch_geometric_ddp import SMOKE, StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import hold_out, stratified
-from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.parameterization import ShapeMorphing
 from torch_geometric_ddp.tuning import (
@@ -274,25 +273,26 @@ def test_bad_arguments(arguments, error, message):
         search(**arguments)
 
 
-def test_data_is_read_once_and_parts_are_shared(monkeypatch):
-    read, prepared = [], []
+def test_data_is_read_once_and_subsets_are_shared(monkeypatch):
+    """Trials that differ only in what comes later split the clouds once, and score them once."""
+    read, splits = [], []
     dataset = [data for data in toy_set()]
-    prepare = UniformityAwareSADM.prepare
+    partition = PointCloudBank.partition
 
     class Once:
         def __iter__(self):
             read.append(self)
             return iter(dataset)
 
-    def counting(self, pos, num_points, *args):
-        prepared.append(num_points)
-        return prepare(self, pos, num_points, *args)
+    def counting(self, *args):
+        splits.append(args[:2])
+        return partition(self, *args)
 
-    monkeypatch.setattr(UniformityAwareSADM, "prepare", counting)
+    monkeypatch.setattr(PointCloudBank, "partition", counting)
     space = SearchSpace((2, 2), (0, 4), (0.7, 1.0), anchor_step=4)
     result = search(None, 6, Once(), space=space, seeds=2)
     assert len(read) == 1
-    assert len(prepared) == len(set(prepared)) < len(result.completed)
+    assert 0 < len(splits) == len(set(splits)) < len(result.completed)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "relative", "object"])

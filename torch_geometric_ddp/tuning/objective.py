@@ -36,7 +36,7 @@ class Objective:
     """Distils with the settings of a trial and tests the result on clouds that are held out.
 
     One object serves all trials of a process: they share the clouds on the device and what the
-    matching computes of them (:meth:`~torch_geometric_ddp.clouds.bank.PointCloudBank.view`).
+    matching computes of them (:meth:`~torch_geometric_ddp.clouds.bank.PointCloudBank.cached`).
 
     Args:
         real (PointCloudBank): The clouds that are distilled.
