@@ -29,10 +29,12 @@ from torch_geometric.nn import MLP
 
 from torch_geometric_ddp import (
     Distillation,
+    Evaluation,
     Method,
     Protocol,
     SyntheticPointCloudDataset,
     distill,
+    evaluate,
     ops,
 )
 from torch_geometric_ddp._seeding import seeded
@@ -41,9 +43,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.coreset import random_coreset
-from torch_geometric_ddp.evaluation import fit
-from torch_geometric_ddp.evaluation.augment import RandomRotation
-from torch_geometric_ddp.evaluation.segmentation import PartEvaluation, evaluate_parts
+from torch_geometric_ddp.evaluation import RandomRotation, fit, percent
 from torch_geometric_ddp.matching import (
     SADM,
     DistributionMatching,
@@ -54,6 +54,7 @@ from torch_geometric_ddp.matching import (
 from torch_geometric_ddp.methods import dc, ddp, dm, morphing, sadm
 from torch_geometric_ddp.nn import BACKBONES, SEGMENTERS, PointNet2Segmentation
 from torch_geometric_ddp.parameterization import FullResolution, PartLabels, ShapeMorphing
+from torch_geometric_ddp.tasks import MeanIoU
 
 SPACE = PartSpace.of(toy_parts())
 NUM_POINTS = 10
@@ -741,7 +742,8 @@ AS_IT_IS = replace(SHORT, normalize=False)
 def score(train=None, test=None, network=TinySegmenter, protocol=SHORT, seeds=2, **kwargs):
     train = toy_parts() if train is None else train
     test = toy_parts(seed=1) if test is None else test
-    return evaluate_parts(train, test, network, protocol, seeds, progress=False, **kwargs)
+    settings = {"progress": False, "task": "segmentation", **kwargs}
+    return evaluate(train, test, network, protocol, seeds, **settings)
 
 
 def halves(num_clouds=5, seed=0):
@@ -769,20 +771,20 @@ class Knowing(nn.Module):
 
 def test_network_that_knows_the_answer(device):
     result = score(halves(), halves(seed=1), Knowing, AS_IT_IS, device=device)
-    assert result.instance.tolist() == [1.0, 1.0]
-    assert result.per_category.tolist() == [[1.0, 1.0]] * 2
-    assert result.category.tolist() == [1.0, 1.0]
-    assert (
-        str(result) == "100.0 ± 0.0 % instance, 100.0 ± 0.0 % class mIoU (short protocol, 2 seeds)"
-    )
+    assert result.scores.instance.tolist() == [1.0, 1.0]
+    assert torch.equal(result.values, result.scores.instance)
+    assert result.scores.per_category.tolist() == [[1.0, 1.0]] * 2
+    assert result.scores.class_means.tolist() == [1.0, 1.0]
+    assert str(result) == "100.0 ± 0.0 % (instance mIoU, short protocol, 2 seeds)"
 
 
 def test_network_that_tells_the_opposite():
     result = score(halves(), halves(seed=1), partial(Knowing, sign=-1.0), AS_IT_IS, seeds=[7])
     # One of the categories has no point right, the other has all.
-    assert result.per_category.tolist() == [[0.0, 1.0]]
-    assert (result.instance.item(), result.category.item()) == (0.5, 0.5)
-    assert str(result) == "50.0 % instance, 50.0 % class mIoU (short protocol, 1 seed)"
+    assert result.scores.per_category.tolist() == [[0.0, 1.0]]
+    assert (result.scores.instance.item(), result.scores.class_means.item()) == (0.5, 0.5)
+    assert (result.mean, result.metric) == (0.5, "instance mIoU")
+    assert str(result) == "50.0 % (instance mIoU, short protocol, 1 seed)"
 
 
 def iou_loop(data, guess, own):
@@ -815,48 +817,50 @@ def test_guess_is_restricted_to_the_parts_of_the_category(device):
         for data in test
         for c in (data.category.item(),)
     ]
-    assert result.instance.tolist() == [pytest.approx(sum(values) / 7, abs=1e-6)]
+    assert result.scores.instance.tolist() == [pytest.approx(sum(values) / 7, abs=1e-6)]
+    assert result.mean == pytest.approx(sum(values) / 7, abs=1e-6)
     means = [sum(values[:4]) / 4, values[4], sum(values[5:]) / 2]
-    torch.testing.assert_close(result.per_category, torch.tensor([means]))
-    assert result.category.tolist() == [pytest.approx(sum(means) / 3, abs=1e-6)]
+    torch.testing.assert_close(result.scores.per_category, torch.tensor([means]))
+    assert result.scores.class_means.tolist() == [pytest.approx(sum(means) / 3, abs=1e-6)]
 
 
 def test_separable_parts_are_learned(device):
     result = score(protocol=EASY, seeds=2, device=device)
-    assert float(result.instance.min()) > 0.9
-    assert result.per_category[:, 2].tolist() == [1.0, 1.0]  # It has one part.
+    assert float(result.values.min()) > 0.9
+    assert result.scores.per_category[:, 2].tolist() == [1.0, 1.0]  # It has one part.
 
 
 def test_size_and_settings_of_the_result():
     result = score(toy_parts(sizes=[24, 17, 9, 30]), seeds=[5, 2])
     assert (result.num_clouds, result.num_points) == (12, 3 * 80)
-    assert (result.class_names, result.seeds) == (list(TOY_PARTS), [5, 2])
-    assert (result.instance.shape, result.per_category.shape) == ((2,), (2, 3))
+    assert (result.scores.class_names, result.seeds) == (list(TOY_PARTS), [5, 2])
+    assert (result.scores.instance.shape, result.scores.per_category.shape) == ((2,), (2, 3))
     assert result.protocol is SHORT
 
 
 def test_seeds_repeat_the_evaluation(device):
     both, one = score(seeds=[1, 2], device=device), score(seeds=[2], device=device)
     again = score(seeds=[1, 2], device=device)
-    assert torch.equal(both.per_category, again.per_category)
-    assert torch.equal(both.per_category[1:], one.per_category)
-    assert both.instance[0] != both.instance[1]
+    assert torch.equal(both.scores.per_category, again.scores.per_category)
+    assert torch.equal(both.scores.per_category[1:], one.scores.per_category)
+    assert both.values[0] != both.values[1]
 
 
 def test_global_generator_does_not_matter():
     torch.manual_seed(0)
-    first = score(seeds=1).instance
+    first = score(seeds=1).values
     state = torch.get_rng_state()
     torch.manual_seed(1)
-    assert torch.equal(score(seeds=1).instance, first)
+    assert torch.equal(score(seeds=1).values, first)
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_categories_without_test_clouds(tmp_path):
     result = score(test=Subset(toy_parts(seed=1), [0, 1, 9]), seeds=1)
-    assert result.per_category[0].isnan().tolist() == [False, True, False]
-    assert result.category[0] == result.per_category[0, [0, 2]].mean()
+    per_category = result.scores.per_category[0]
+    assert per_category.isnan().tolist() == [False, True, False]
+    assert result.scores.class_means[0] == per_category[[0, 2]].mean()
     text = json.dumps(result.to_dict(), allow_nan=False)
     assert json.loads(text) == result.to_dict()
     assert result.to_dict()["per_category"][0][1] is None
@@ -866,29 +870,34 @@ def test_result_through_json():
     result = score(protocol=replace(SHORT, augment=RandomRotation(axis=2)))
     values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert values == result.to_dict()
-    assert values["instance"] == result.instance.tolist()
-    assert values["category"] == result.category.tolist()
-    assert values["per_category"] == result.per_category.tolist()
+    assert values["instance"] == result.scores.instance.tolist()
+    assert values["category"] == result.scores.class_means.tolist()
+    assert values["per_category"] == result.scores.per_category.tolist()
+    assert (values["metric"], values["mean"]) == ("instance mIoU", result.mean)
     assert values["protocol"]["augment"] == {"axis": 2}
     assert values["protocol"]["name"] == "short"
 
 
 def test_joined_evaluations():
     first, second = score(seeds=[0]), score(random_coreset(toy_parts(), task="segmentation"))
-    joined = PartEvaluation.join([first, second])
+    joined = Evaluation.join([first, second])
     assert joined.seeds == [0, 0, 1]
-    assert torch.equal(joined.instance, torch.cat([first.instance, second.instance]))
-    assert torch.equal(joined.category, torch.cat([first.category, second.category]))
+    for name in ("instance", "per_category", "class_means"):
+        parts = [getattr(evaluation.scores, name) for evaluation in (first, second)]
+        assert torch.equal(getattr(joined.scores, name), torch.cat(parts))
     assert (joined.num_clouds, joined.protocol) == (12, SHORT)
 
 
 def test_mean_and_deviation_in_words():
     ious = torch.tensor([[0.5, 1.0], [0.7, math.nan]])
-    result = PartEvaluation(torch.tensor([0.6, 0.8]), ious, ["a", "b"], [0, 1], SHORT, 3, 30)
-    # The class means are 0.75 and 0.7; a sample's deviation is that over the root of two.
-    assert (
-        str(result) == "70.0 ± 14.1 % instance, 72.5 ± 3.5 % class mIoU (short protocol, 2 seeds)"
-    )
+    scores = MeanIoU(["a", "b"], torch.tensor([0.6, 0.8]), ious)
+    result = Evaluation(scores, "instance mIoU", [0, 1], SHORT, 3, 30)
+    torch.testing.assert_close(scores.class_means, torch.tensor([0.75, 0.7]))
+    assert result.mean == pytest.approx(0.7)
+    # A sample's deviation is the difference over the root of two.
+    assert result.std == pytest.approx(0.2 / math.sqrt(2))
+    assert str(result) == "70.0 ± 14.1 % (instance mIoU, short protocol, 2 seeds)"
+    assert percent(scores.class_means) == "72.5 ± 3.5 %"
 
 
 def test_other_parts_are_refused():
@@ -963,7 +972,7 @@ def test_coreset_and_distilled_set_are_trained_on():
     for train, num in ((coreset, 6), (run(ppc=2), 24)):
         result = score(train, seeds=1)
         assert result.num_clouds == num
-        assert 0 < result.instance.item() < 1
+        assert 0 < result.mean < 1
 
 
 # An unchanged PyG model ###########################################################################
