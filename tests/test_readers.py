@@ -976,9 +976,7 @@ def test_same_as_the_data_set_of_pyg(categories, tmp_path):
     assert (a.categories, a.seg_classes) == (b.categories, b.seg_classes)
     assert PartSpace.of(b) == PartSpace.of(a)  # So that PyG's set goes wherever ours goes.
     if categories is None:
-        result = evaluate(
-            b, b, TinySegmenter, SMOKE, seeds=1, progress=False, task="segmentation"
-        )
+        result = evaluate(b, b, TinySegmenter, SMOKE, seeds=1, progress=False, task="segmentation")
         assert result.scores.per_category.shape == (1, 16)
 
 

@@ -130,12 +130,12 @@ class PointCloudBank:
         rows, sizes = self._rows(index), self.sizes[index]
         return self._like(self.pos[rows], sizes, index, rows)
 
-    def farthest_points(self, num: int) -> PointCloudBank:
+    def farthest_points(self, num: int) -> Self:
         """The same clouds, each reduced to :obj:`num` points by farthest point sampling."""
-        pos = self.dense()
-        pos = ops.gather_points(pos, ops.farthest_point_sample(pos, num))
-        sizes = torch.full_like(self.sizes, num)
-        return PointCloudBank(pos.flatten(0, 1), sizes, self.y, self.class_names)
+        index = ops.farthest_point_sample(self.dense(), num)
+        first = self.sizes.cumsum(0) - self.sizes
+        rows = (first[:, None] + index).flatten()
+        return self._like(self.pos[rows], torch.full_like(self.sizes, num), slice(None), rows)
 
     def dense(self) -> Tensor:
         """All clouds as :obj:`[n, N, 3]`.

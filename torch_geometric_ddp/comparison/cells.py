@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch_geometric.data import Data
 
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset import Observation
 from torch_geometric_ddp.nn import Backbone
@@ -24,7 +25,7 @@ Figures = dict[str, Any]
 
 def named(settings: Mapping[str, Any]) -> Figures:
     """Settings as JSON, with functions by their names."""
-    return {key: getattr(value, "__name__", value) for key, value in settings.items()}
+    return {key: describe(value) if callable(value) else value for key, value in settings.items()}
 
 
 class Bench(Protocol):
