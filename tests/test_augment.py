@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Batch, Data
 
-from torch_geometric_ddp.evaluation.augment import RandomRotation
+from torch_geometric_ddp.evaluation import RandomRotation
 
 AXES = [None, 0, 1, 2]
 LIKE = torch.zeros((), dtype=torch.float64)

@@ -3,10 +3,11 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from helpers import NormNet, TinyNet, toy_set
+from helpers import TOY_PARTS, NormNet, TinyNet, TinySegmenter, check_labelled, toy_parts, toy_set
 
 from torch_geometric_ddp import SMOKE, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
@@ -18,6 +19,7 @@ from torch_geometric_ddp.comparison import (
     Lab,
     Preset,
     Whole,
+    class_markdown,
     markdown,
     plot_comparison,
     plot_transfer,
@@ -26,8 +28,10 @@ from torch_geometric_ddp.comparison import (
     transfer_matrix,
 )
 from torch_geometric_ddp.coreset import herding_coreset, observe, random_coreset
-from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.nn import BACKBONES
+from torch_geometric_ddp.methods import ddp, dm
+from torch_geometric_ddp.methods.starts import tanh_noise
+from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
+from torch_geometric_ddp.tasks import Classification, Segmentation
 from torch_geometric_ddp.transforms import FarthestPointSample
 
 WHOLE = replace(SMOKE, name="whole", epochs=3)
@@ -67,7 +71,13 @@ def test_every_entry(every):
     assert {run["id"]: run for run in lines(out)} == {run["id"]: run for run in runs}
     assert {run["method"] for run in runs} == set(ENTRIES)
     for run in runs:
-        assert 0 <= run["accuracy"] <= 1
+        assert 0 <= run["value"] <= 1
+        assert (run["metric"], run["class_metric"]) == ("accuracy", "class accuracy")
+        # Every class has as many test clouds.
+        assert run["class_mean"] == pytest.approx(run["value"])
+        assert run["class_mean"] == pytest.approx(sum(run["per_class"]) / 3)
+        assert run["class_names"] == ["class0", "class1", "class2"]
+        assert (run["task"], run["network"]) == ("classification", "TinyNet")
         assert run["backbone"] == "Tiny"
         if run["method"] == "whole":
             assert (run["num_clouds"], run["budget_bits"]) == (18, None)
@@ -95,12 +105,12 @@ def test_steps_and_their_time(every):
 def test_a_run_is_what_its_parts_give(every, tmp_path):
     """The same accuracy, made by hand."""
     _, runs = every
-    found = {(r["method"], r["ppc"], r["seed"]): r["accuracy"] for r in runs}
+    found = {(r["method"], r["ppc"], r["seed"]): r["value"] for r in runs}
     real, test = toy_set(), toy_set(seed=1)
 
     def by_hand(train_set, protocol=SMOKE):
         result = evaluate(train_set, test, TinyNet, protocol, [1], progress=False)
-        return float(result.accuracy)
+        return float(result.values)
 
     assert found["random", 3, 1] == by_hand(random_coreset(real, 3, 1))
     assert found["whole", 1, 1] == by_hand(real, WHOLE)
@@ -150,7 +160,7 @@ def test_torn_last_line(tmp_path):
     text = (tmp_path / "runs.jsonl").read_text()
     (tmp_path / "runs.jsonl").write_text(text[:-30])
     again = run(tmp_path, [ENTRIES["random"]], seeds=(0, 1))
-    assert [r["accuracy"] for r in again] == [r["accuracy"] for r in first]
+    assert [r["value"] for r in again] == [r["value"] for r in first]
 
 
 def test_killed_run_goes_on(tmp_path, monkeypatch):
@@ -186,7 +196,7 @@ def test_killed_run_goes_on(tmp_path, monkeypatch):
     assert loops[-1].losses == loops[-1].losses[:60]
     assert len(loops) == 2
     assert found["loss"] == whole[0]["loss"]
-    assert found["accuracy"] == whole[0]["accuracy"]
+    assert found["value"] == whole[0]["value"]
     assert not lab.checkpoint(cells[0]).exists()
 
 
@@ -276,26 +286,92 @@ def made(monkeypatch):
 
 def test_identity_of_ordinary_runs_stays(tmp_path):
     """Finished measurements are found again only if what makes a run the same run stays."""
-    lab = lab_of(tmp_path)
+    lab, _ = transfer(tmp_path, [])
     lab._data = {"train": "0" * 16, "test": "1" * 16}
     smoke = {"name": "smoke", "epochs": 2, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005}
     smoke |= {"batch_size": 8, "decay_after": 0.5, "decay": 0.1, "normalize": True, "min_steps": 0}
     whole = smoke | {"name": "whole", "epochs": 3}
-    key = {"source": "toy", "data": lab._data, "method": "herding", "settings": {}}
-    key |= {"backbone": "Tiny", "ppc": 1, "seed": 0, "steps": 0, "protocol": smoke, "whole": whole}
-    herding, own, upper = lab.cells([ENTRIES["herding"], DDP, ENTRIES["whole"]], (1,), (0,))
+    key = {"source": "toy", "task": "classification", "data": lab._data, "method": "herding"}
+    key |= {"settings": {}, "backbone": "Tiny", "network": "TinyNet"}
+    key |= {"ppc": 1, "seed": 0, "steps": 0, "protocol": smoke, "whole": whole}
+
+    def build(num_anchors=4, num_morphs=16, lr=0.5, start=tanh_noise):
+        raise AssertionError("nothing is made")
+
+    made = Distilled("made", SMALL, build=build)
+    rows = [ENTRIES["herding"], made, ENTRIES["whole"], DDP]
+    herding, distilled, upper, own = lab.cells(rows, (1,), (0,), ["Tiny"])
     assert lab._key(herding) == key
-    assert [lab._identity(cell) for cell in (herding, own, upper)] == [
-        "55e07e4f166262a5",
-        "a15b308b9d04afbb",
-        "bc8bc0eddde28822",
+    settings = {**SMALL, "lr": 0.5, "start": "tanh_noise"}
+    assert lab._key(distilled) == key | {
+        "method": "made",
+        "settings": settings,
+        "steps": 2,
+        "whole": None,
+    }
+    assert [lab._identity(cell) for cell in (herding, distilled, upper)] == [
+        "f13b003a7605c78b",
+        "cc767388e4d8c2e5",
+        "2cb1e10172b9bdd8",
     ]
     # A set of the very backbone that is trained is an ordinary run.
     (same,) = lab.cells([DDP], (1,), (0,), ["Tiny"], ["Tiny"])
     assert same == own
     other = replace(own, backbone="Norm", distilled_with="Tiny")
     assert other.source == own
-    assert lab._key(other) == lab._key(own) | {"backbone": "Norm", "distilled_with": "Tiny"}
+    trained = {"backbone": "Norm", "network": "NormNet"}
+    maker = {"distilled_with": "Tiny", "distilling_network": "TinyNet"}
+    assert lab._key(other) == lab._key(own) | trained | maker
+
+
+def identities(out, **changes):
+    """The identities of a row that distils, of one that chooses, of the whole, of a transfer."""
+    values = {"preset": PRESET, "backbones": BOTH, "task": "classification", **changes}
+    task = values["task"]
+    train, test = ((toy_parts if task == "segmentation" else toy_set)(seed=seed) for seed in (0, 1))
+    lab = Lab(train, test, out, source="toy", **values)
+    lab._data = {}
+    rows = [DDP, ENTRIES["herding"], ENTRIES["whole"]]
+    cells = [
+        *lab.cells(rows, (1,), (0,), ["Tiny"]),
+        *lab.cells([DDP], (1,), (0,), ["Norm"], ["Tiny"]),
+    ]
+    return [lab._identity(cell) for cell in cells]
+
+
+class WideNet(TinyNet):
+    def __init__(self, num_classes, width=1.0):
+        super().__init__(num_classes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({}, [False, False, False, False]),
+        ({"task": "segmentation"}, [True, True, True, True]),
+        ({"backbones": {**BOTH, "Tiny": partial(WideNet, width=0.5)}}, [True, True, True, True]),
+        ({"backbones": {**BOTH, "Norm": partial(WideNet)}}, [False, False, False, True]),
+        ({"preset": replace(PRESET, name="other", num_seeds=9)}, [False, False, False, False]),
+        ({"preset": replace(PRESET, steps=3)}, [True, False, False, True]),
+        # Only what the whole set is trained for hangs on its protocol.
+        ({"preset": replace(PRESET, whole=SMOKE)}, [False, True, True, False]),
+        ({"preset": replace(PRESET, protocol=WHOLE)}, [True, True, False, True]),
+    ],
+    ids=["nothing", "task", "width", "other network", "name", "steps", "whole", "protocol"],
+)
+def test_what_makes_a_run_another_one(tmp_path, changes, differs):
+    first, other = identities(tmp_path), identities(tmp_path, **changes)
+    assert [a != b for a, b in zip(first, other, strict=True)] == differs
+    assert len(set(first)) == 4
+
+
+def test_width_of_a_network_is_part_of_its_runs(tmp_path):
+    widths = [
+        identities(tmp_path, backbones={**BOTH, "Tiny": partial(WideNet, width=width)})
+        for width in (0.25, 0.5, 0.25)
+    ]
+    assert widths[0] == widths[2]
+    assert not {*widths[0]} & {*widths[1]}
 
 
 def test_transferred_sets_are_those_of_their_source(tmp_path, monkeypatch):
@@ -323,7 +399,7 @@ def test_transferred_sets_are_those_of_their_source(tmp_path, monkeypatch):
             assert other[key] == source[key], key
         stored = SyntheticPointCloudDataset(tmp_path / source["set"])
         by_hand = evaluate(stored, toy_set(seed=1), NormNet, SMOKE, [0], progress=False)
-        assert other["accuracy"] == float(by_hand.accuracy)
+        assert other["value"] == float(by_hand.values)
     assert len(list((tmp_path / "sets").iterdir())) == 4
 
 
@@ -377,7 +453,7 @@ def test_failed_source_is_not_tried_for_every_backbone(tmp_path, made):
     assert len(made) == 2
 
 
-@pytest.mark.parametrize("entry", [ENTRIES["random"], INITIAL, DDP], ids=str)
+@pytest.mark.parametrize("entry", [ENTRIES["random"], INITIAL, DDP], ids=lambda entry: entry.name)
 def test_uses_network(tmp_path, entry):
     """A row that uses none has the same set whatever the backbone, and one that does has not."""
     lab, _ = transfer(tmp_path, [entry], distill_with=None)
@@ -418,7 +494,7 @@ def test_whole_set_at_fewer_points(tmp_path):
     assert torch.equal(lab.observation("Tiny", 0).features, seen.features)
     sampled = toy_set(pre_transform=FarthestPointSample(8))
     by_hand = evaluate(sampled, toy_set(seed=1), TinyNet, WHOLE, [0], progress=False)
-    assert few["accuracy"] == float(by_hand.accuracy)
+    assert few["value"] == float(by_hand.values)
     assert few["id"] != full["id"]
     with pytest.raises(ValueError, match="'num_points' must be at least 1, got 0"):
         ENTRIES["whole"].at(0)
@@ -438,16 +514,157 @@ def test_every_backbone_learns_the_whole_set(tmp_path, name):
     assert bool((features.std(dim=0) > 0).any())
 
 
+# Segmentation #####################################################################################
+
+PARTS = [
+    replace(ENTRIES[name], settings={**SMALL, **ENTRIES[name].settings})
+    if name.startswith("DDP")
+    else ENTRIES[name]
+    for name in ("random", "DDP-initial", "DDP", "DM", "herding", "whole")
+]
+
+
+def parts_lab(out, **kwargs):
+    values = {"preset": PRESET, "backbones": {"Tiny": TinySegmenter}, "source": "toy", **kwargs}
+    return Lab(toy_parts(), toy_parts(seed=1), out, task="segmentation", **values)
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    out = tmp_path_factory.mktemp("segmented")
+    lab = parts_lab(out)
+    return lab, lab.run(lab.cells(PARTS, (1, 2), (0, 1)))
+
+
+def test_entries_of_segmentation(segmented):
+    lab, runs = segmented
+    assert [run["method"] for run in runs[:11]] == [
+        *(entry.name for entry in PARTS),
+        *(entry.name for entry in PARTS[:-1]),
+    ]
+    assert len(runs) == 22
+    for run in runs:
+        assert (run["metric"], run["class_metric"]) == ("instance mIoU", "class mIoU")
+        assert 0 <= run["value"] <= 1
+        # Every category has as many test clouds.
+        assert run["class_mean"] == pytest.approx(run["value"], abs=1e-6)
+        assert run["per_class"][2] == 1  # It has one part.
+        assert run["class_names"] == list(TOY_PARTS)
+        assert (run["task"], run["network"]) == ("segmentation", "TinySegmenter")
+        if run["method"] == "whole":
+            continue
+        assert run["bits"] <= run["budget_bits"] == lab.bank.budget(run["ppc"]).bits
+        stored = SyntheticPointCloudDataset(lab.out / run["set"])
+        check_labelled(stored)
+        assert (len(stored), stored.storage_bits) == (run["num_clouds"], run["bits"])
+        assert run["provenance"]["task"] == "segmentation"
+
+
+def test_a_run_of_segmentation_is_what_its_parts_give(segmented):
+    """The same mIoU, made by hand."""
+    _, runs = segmented
+    found = {(r["method"], r["ppc"], r["seed"]): r for r in runs}
+    real, test = toy_parts(), toy_parts(seed=1)
+    task = {"task": "segmentation", "progress": False}
+
+    def agrees(method, ppc, train_set, protocol=SMOKE):
+        result = evaluate(train_set, test, TinySegmenter, protocol, [1], **task)
+        run = found[method, ppc, 1]
+        assert run["value"] == result.mean
+        assert run["class_mean"] == float(result.scores.class_means)
+        assert run["per_class"] == result.scores.per_category[0].tolist()
+
+    agrees("random", 2, random_coreset(real, 2, 1, task="segmentation"))
+    agrees("whole", 1, real, WHOLE)
+    seen = observe(real, TinySegmenter, WHOLE, 1, **task)
+    agrees("herding", 2, herding_coreset(real, 2, seen, task="segmentation"))
+    make = partial(ddp(**SMALL).distill, real, 2, network=TinySegmenter, seed=1, **task)
+    agrees("DDP-initial", 2, make(steps=0))
+    agrees("DDP", 2, make(steps=2))
+    agrees("DM", 2, dm().distill(real, 2, steps=2, network=TinySegmenter, seed=1, **task))
+
+
+def test_tables_of_segmentation(segmented, tmp_path):
+    _, runs = segmented
+    rows = summarize(runs)
+    head, _, *body = markdown(rows).splitlines()
+    assert head.startswith("| method | PPC | backbone | instance mIoU % | class mIoU % | seeds |")
+    assert len(body) == 11
+    first, _, *classes = class_markdown(rows).splitlines()
+    assert first.startswith("| class | random, PPC 1 | DDP-initial, PPC 1 |")
+    assert [line.split(" | ")[0] for line in classes] == [f"| {name}" for name in TOY_PARTS]
+    matrix = transfer_matrix(runs, PARTS)
+    figure = plot_transfer(matrix, ["Tiny"], tmp_path / "matrix.png")
+    assert figure.axes[1].get_ylabel() == "instance mIoU %"
+    plot_comparison(rows, tmp_path / "table.png")
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_default_backbone_is_that_of_the_task(tmp_path):
+    assert parts_lab(tmp_path, backbones=None).backbones == {
+        "PointNetSegmentation": PointNetSegmentation
+    }
+    lab = Lab(toy_set(), toy_set(seed=1), tmp_path)
+    assert lab.backbones == {"PointNet": PointNet}
+
+
+@pytest.mark.parametrize("name", ["forgetting", "DC", "PCC", "SADM"])
+def test_rows_that_do_not_serve_the_task_are_refused_before_any_work(tmp_path, name, monkeypatch):
+    def never(*args):
+        raise AssertionError("a run was made")
+
+    monkeypatch.setattr(Lab, "_result", never)
+    lab = parts_lab(tmp_path)
+    assert not ENTRIES[name].serves(lab.task)
+    with pytest.raises(ValueError, match=f"row '{name}' .* the task 'segmentation' has not"):
+        lab.run(lab.cells([ENTRIES["random"], ENTRIES[name]], (1,), (0,)))
+    assert not (tmp_path / "runs.jsonl").exists()
+
+
+def test_rows_that_serve_a_task():
+    serving = {name for name, entry in ENTRIES.items() if entry.serves(Segmentation())}
+    assert set(ENTRIES) - serving == {"forgetting", "DC", "PCC", "SADM"}
+    assert all(entry.serves(Classification()) for entry in ENTRIES.values())
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_whole_labelled_set_at_fewer_points(tmp_path, size):
+    lab = parts_lab(tmp_path)
+    (few,) = lab.run(lab.cells([ENTRIES["whole"].at(size)], (1,), (0,)))
+    assert few["num_points"] == 12 * size
+    sampled = lab.bank.farthest_points(size)
+    by_hand = evaluate(
+        sampled, toy_parts(seed=1), TinySegmenter, WHOLE, [0], progress=False, task="segmentation"
+    )
+    assert few["value"] == by_hand.mean
+
+
+def test_sets_that_do_not_fit_the_task(tmp_path):
+    for train, test, task, message in (
+        (toy_set(), toy_set(), "segmentation", "'dataset' must have 'part_names'"),
+        (toy_parts(), toy_set(), "segmentation", "'dataset' must have 'part_names'"),
+        (toy_parts(), toy_parts(), "classification", "'y' of cloud 0 must be one integer label"),
+        (toy_set(), toy_set(), "segment", "'task' must be a Task or one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Lab(train, test, tmp_path, task=task)
+
+
 # Table and picture ################################################################################
 
 
-def line_of(method, accuracy, ppc=1, seed=0, **kwargs):
+def line_of(method, value, ppc=1, seed=0, **kwargs):
     return {
         "method": method,
         "backbone": "Tiny",
         "ppc": ppc,
         "seed": seed,
-        "accuracy": accuracy,
+        "metric": "accuracy",
+        "value": value,
+        "class_metric": "class accuracy",
+        "class_mean": value / 2,
+        "class_names": ["a", "b", "c"],
+        "per_class": [value, 0.0, None],
         "budget_bits": 100,
         "bits": 90,
         "num_clouds": 3,
@@ -469,10 +686,12 @@ RUNS = [
 def test_table():
     rows = [line.strip("| ").split(" | ") for line in markdown(summarize(RUNS)).splitlines()]
     head, body = rows[0], [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
-    assert head[:4] == ["method", "PPC", "backbone", "accuracy %"]
+    assert head[:5] == ["method", "PPC", "backbone", "accuracy %", "class accuracy %"]
     assert [row["method"] for row in body] == ["random", "random", "DDP", "whole"]
     assert [row["PPC"] for row in body] == ["1", "3", "1", "-"]
     assert [row["accuracy %"] for row in body] == ["30.0 ± 14.1", "50.0", "70.0 ± 14.1", "90.0"]
+    means = [row["class accuracy %"] for row in body]
+    assert means == ["15.0 ± 7.1", "25.0", "35.0 ± 7.1", "45.0"]
     assert [row["above random"] for row in body] == ["+0.0", "+0.0", "+40.0", "-"]
     assert [row["below whole"] for row in body] == ["60.0", "40.0", "20.0", "0.0"]
     assert body[2]["steps"] == "7"
@@ -482,11 +701,25 @@ def test_table():
 
 def test_table_without_references():
     text = markdown(summarize([RUNS[3]]))
-    assert "| DDP | 1 | Tiny | 60.0 | 1 | - | - |" in text
+    assert "| DDP | 1 | Tiny | 60.0 | 30.0 | 1 | - | - |" in text
+    assert markdown([]) == class_markdown([]) == "No runs.\n"
+
+
+def test_table_of_classes():
+    assert class_markdown(summarize(RUNS)).splitlines() == [
+        "| class | random, PPC 1 | random, PPC 3 | DDP, PPC 1 | whole |",
+        "|---|---|---|---|---|",
+        "| a | 30.0 | 50.0 | 70.0 | 90.0 |",
+        "| b | 0.0 | 0.0 | 0.0 | 0.0 |",
+        "| c | - | - | - | - |",
+    ]
+    two = [line_of("DDP", 0.6), line_of("DDP", 0.5, backbone="Norm")]
+    assert class_markdown(summarize(two)).startswith("| class | DDP, Tiny | DDP, Norm |\n")
 
 
 def test_row():
     rows = summarize(RUNS)
+    assert (rows[0].values, rows[0].metric) == ([0.2, 0.4], "accuracy")
     assert rows[0].mean == pytest.approx(0.3)
     assert rows[0].std == pytest.approx(math.sqrt(0.02))
     assert math.isnan(rows[1].std)
@@ -547,8 +780,8 @@ def test_matrix_rows():
         "whole",
     ]
     assert [list(row.cells) for row in rows] == [["A", "B"]] + [["A", "B", "C"]] * 4
-    assert rows[1].cells["C"].accuracy == [0.7, 0.7 + 0.1]
-    assert len(rows[2].cells["B"].accuracy) == 1
+    assert rows[1].cells["C"].values == [0.7, 0.7 + 0.1]
+    assert len(rows[2].cells["B"].values) == 1
     assert transfer_matrix([], MATRIX) == []
 
 

@@ -4,7 +4,15 @@ from itertools import combinations, pairwise
 
 import pytest
 import torch
-from helpers import NormNet, TinyNet, toy_arrays, toy_set
+from helpers import (
+    NormNet,
+    TinyNet,
+    TinySegmenter,
+    check_labelled,
+    toy_arrays,
+    toy_parts,
+    toy_set,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -14,6 +22,7 @@ from torch_geometric_ddp import Protocol, StorageBudget, SyntheticPointCloudData
 from torch_geometric_ddp._files import write_tensors
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.coreset import (
     ForgettingEvents,
     Observation,
@@ -465,8 +474,13 @@ def test_file_that_is_no_observation(tmp_path):
     with pytest.raises(ValueError, match="must hold a training observation, it holds a synthetic"):
         Observation.load(tmp_path / "set")
     tensors = {"features": torch.zeros(3, 2), "y": torch.zeros(3, dtype=torch.long)}
-    write_tensors(tmp_path / "part", tensors, {"config": {}}, "training observation", 1)
-    with pytest.raises(ValueError, match=r"'.*part' is damaged: .*'forgetting'"):
+    for name in tensors:
+        rest = {key: value for key, value in tensors.items() if key != name}
+        write_tensors(tmp_path / "part", rest, {"config": {}}, "training observation", 1)
+        with pytest.raises(ValueError, match=rf"'.*part' is damaged: .*'{name}'"):
+            Observation.load(tmp_path / "part")
+    write_tensors(tmp_path / "part", tensors, {}, "training observation", 1)
+    with pytest.raises(ValueError, match=r"'.*part' is damaged: .*'config'"):
         Observation.load(tmp_path / "part")
     tensors["forgetting"] = torch.zeros(2, dtype=torch.long)
     write_tensors(tmp_path / "part", tensors, {"config": {}}, "training observation", 1)
@@ -514,6 +528,78 @@ class NoBackbone(nn.Module):
 def test_bad_arguments_of_observe(change, error, message):
     with pytest.raises(error, match=message):
         observe(**{"dataset": toy_set(), "network": TinyNet, "progress": False, **change})
+
+
+# Clouds whose points are labelled with parts ######################################################
+
+
+@pytest.fixture(scope="module")
+def seen_parts():
+    return observe(toy_parts(), TinySegmenter, ROUGH, progress=False, task="segmentation")
+
+
+def test_observation_of_labelled_clouds(seen_parts, device, tmp_path):
+    """It is that of the training that evaluates the whole set; and nothing is forgotten."""
+    seen = {}
+
+    def trainer(model, train, protocol, seed, bar):
+        seen[seed] = watch(model, train, protocol, seed, bar, "segmentation")
+
+    settings = {"progress": False, "task": "segmentation"}
+    args = (toy_parts(), toy_parts(seed=1), TinySegmenter, ROUGH, [0], device)
+    whole = evaluate(*args, trainer=trainer, **settings)
+    assert whole.to_dict() == evaluate(*args, **settings).to_dict()
+    torch.testing.assert_close(seen[0].features, seen_parts.features)
+    assert (seen_parts.forgetting, seen[0].forgetting) == (None, None)
+    assert seen_parts.features.shape == (12, 8)
+    assert seen_parts.y.tolist() == [data.category.item() for data in toy_parts()]
+    seen_parts.save(tmp_path / "seen")
+    read = Observation.load(tmp_path / "seen")
+    assert read.forgetting is None
+    assert torch.equal(read.features, seen_parts.features)
+    assert torch.equal(read.y, seen_parts.y)
+    assert read.config == seen_parts.config
+
+
+@pytest.mark.parametrize(
+    ("coreset", "loop"), [(herding_coreset, herding_loop), (k_center_coreset, k_center_loop)]
+)
+@pytest.mark.parametrize("ppc", [1, 2, 5])
+def test_coresets_of_labelled_clouds(coreset, loop, ppc, seen_parts, tmp_path):
+    real = toy_parts()
+    chosen = coreset(real, ppc, seen_parts, task="segmentation")
+    index = loop(seen_parts.features.double(), seen_parts.y, ppc)
+    assert chosen.provenance["chosen"] == index
+    assert chosen.provenance["task"] == "segmentation"
+    check_labelled(chosen)
+    for data, i in zip(chosen, index, strict=True):
+        # The very points, sorted by part, each in the order of the cloud.
+        order = real[i].y.argsort(stable=True)
+        assert torch.equal(data.pos, real[i].pos[order])
+        assert torch.equal(data.y, real[i].y[order])
+        assert torch.equal(data.category, real[i].category)
+    bits = LabelledBank.from_dataset(real).budget(ppc).bits
+    assert chosen.storage_bits == chosen.provenance["bits"] == bits
+    chosen.save(tmp_path / "set")
+    assert SyntheticPointCloudDataset(tmp_path / "set").provenance == chosen.provenance
+
+
+def test_forgetting_is_of_clouds_with_one_label(seen_parts):
+    with pytest.raises(ValueError, match=r"must hold forgetting events.* task here is 'segmentati"):
+        forgetting_coreset(toy_parts(), 1, seen_parts, task="segmentation")
+
+
+@pytest.mark.parametrize("coreset", OBSERVED)
+def test_bad_tasks(coreset, seen_parts):
+    with pytest.raises(ValueError, match=r"'task' must be a Task or one of .* got 'segment'"):
+        coreset(toy_parts(), 1, seen_parts, task="segment")
+    with pytest.raises(ValueError, match="'y' of cloud 0 must be one integer label"):
+        coreset(toy_parts(), 1, seen_parts)
+    with pytest.raises(ValueError, match="'dataset' must have 'part_names'"):
+        coreset(toy_set(), 1, seen_parts, task="segmentation")
+
+
+# From end to end ##################################################################################
 
 
 @pytest.mark.parametrize("coreset", OBSERVED)

@@ -1,5 +1,6 @@
 """The evaluation protocol."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.tasks import Accuracy
 from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
 
 SHORT = Protocol("short", epochs=4, batch_size=4)
@@ -51,8 +53,8 @@ class Constant(nn.Module):
 
 def test_separable_problem_is_learned(device):
     result = run(protocol=EASY, device=device, seeds=3)
-    assert result.accuracy.tolist() == [1.0, 1.0, 1.0]
-    assert torch.equal(result.confusion, 18 * torch.eye(3, dtype=torch.long))
+    assert result.values.tolist() == [1.0, 1.0, 1.0]
+    assert torch.equal(result.scores.confusion, 18 * torch.eye(3, dtype=torch.long))
 
 
 def test_separable_problem_is_learned_by_pointnet():
@@ -67,69 +69,88 @@ def test_guess_of_a_constant(device):
     )
     result = run(test=test, network=lambda n: Constant(1), device=device, seeds=2)
     # Six, six and one clouds of the three classes, two networks.
-    assert result.confusion.tolist() == [[0, 12, 0], [0, 12, 0], [0, 2, 0]]
-    assert result.accuracy.tolist() == [6 / 13, 6 / 13]
-    assert result.class_accuracy.tolist() == [0, 1, 0]
+    assert result.scores.confusion.tolist() == [[0, 12, 0], [0, 12, 0], [0, 2, 0]]
+    assert result.values.tolist() == [6 / 13, 6 / 13]
+    assert result.scores.per_class.tolist() == [[0, 1, 0]] * 2
+    assert result.scores.class_means.tolist() == [pytest.approx(1 / 3)] * 2
     assert (result.mean, result.std) == (pytest.approx(6 / 13), 0)
 
 
 def test_size_of_the_result():
     result = run(seeds=[3, 8, 5])
     assert result.seeds == [3, 8, 5]
-    assert result.accuracy.shape == (3,)
-    assert result.accuracy.dtype == torch.float64
-    assert result.confusion.dtype == torch.int64
-    assert result.confusion.sum(dim=1).tolist() == [18, 18, 18]
+    assert result.values.shape == (3,)
+    assert result.values.dtype == torch.float64
+    assert result.scores.confusions.shape == (3, 3, 3)
+    assert result.scores.confusion.dtype == torch.int64
+    assert result.scores.confusion.sum(dim=1).tolist() == [18, 18, 18]
     assert result.protocol == SHORT
-    assert result.class_names == ["class0", "class1", "class2"]
+    assert result.metric == "accuracy"
+    assert result.scores.class_names == ["class0", "class1", "class2"]
     assert (result.num_clouds, result.num_points) == (18, 18 * 32)
-    total = result.accuracy.sum() * 18
-    assert result.confusion.diagonal().sum().item() == pytest.approx(total.item())
+    total = result.values.sum() * 18
+    assert result.scores.confusion.diagonal().sum().item() == pytest.approx(total.item())
 
 
-def evaluation(accuracy, confusion=((1, 0), (0, 1))):
-    accuracy = torch.tensor(accuracy, dtype=torch.float64)
-    seeds = list(range(len(accuracy)))
-    return Evaluation(accuracy, torch.tensor(confusion), ["a", "b"], seeds, SHORT, 4, 40)
+def table(rightly):
+    """Of two classes of ten test clouds, how many a network got right."""
+    a, b = rightly
+    return [[a, 10 - a], [10 - b, b]]
+
+
+def evaluation(*tables):
+    scores = Accuracy(["a", "b"], torch.tensor(tables))
+    return Evaluation(scores, "accuracy", list(range(len(tables))), SHORT, 4, 40)
 
 
 def test_mean_and_standard_deviation():
-    result = evaluation([0.5, 0.7, 0.9])
+    result = evaluation(table([5, 5]), table([8, 6]), table([9, 9]))
+    assert result.values.tolist() == [0.5, 0.7, 0.9]
     assert result.mean == pytest.approx(0.7)
     assert result.std == pytest.approx(0.2)  # Of a sample, over n - 1.
-    assert str(result) == "70.0 ± 20.0 % (short protocol, 3 seeds)"
+    assert str(result) == "70.0 ± 20.0 % (accuracy, short protocol, 3 seeds)"
 
 
 def test_one_seed_has_no_deviation():
-    result = evaluation([0.5])
+    result = evaluation(table([4, 6]))
     assert math.isnan(result.std)
     assert result.to_dict()["std"] is None
-    assert str(result) == "50.0 % (short protocol, 1 seed)"
+    assert str(result) == "50.0 % (accuracy, short protocol, 1 seed)"
 
 
 def test_class_accuracy():
-    assert evaluation([0.5], [[3, 1], [2, 2]]).class_accuracy.tolist() == [0.75, 0.5]
+    scores = evaluation([[3, 1], [2, 2]], [[4, 0], [1, 3]]).scores
+    assert scores.per_class.tolist() == [[0.75, 0.5], [1.0, 0.75]]
+    assert scores.class_means.tolist() == [0.625, 0.875]
 
 
 def test_class_accuracy_of_a_class_without_test_clouds():
-    found = evaluation([0.5], [[3, 1], [0, 0]]).class_accuracy
-    assert found[0] == 0.75
-    assert found[1].isnan()
+    result = evaluation([[3, 1], [0, 0]])
+    ((first, second),) = result.scores.per_class
+    assert first == 0.75
+    assert second.isnan()
+    assert result.scores.class_means.tolist() == [0.75]
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == result.to_dict()
 
 
 def test_join():
-    result = Evaluation.join([evaluation([0.5, 0.6], [[3, 1], [2, 2]]), evaluation([0.9])])
-    assert result.accuracy.tolist() == [0.5, 0.6, 0.9]
-    assert result.confusion.tolist() == [[4, 1], [2, 3]]
+    """Of clouds that are not as many in every class."""
+    first = evaluation([[3, 1], [0, 2]], [[4, 0], [1, 1]])
+    result = Evaluation.join([first, evaluation([[0, 4], [2, 0]])])
+    assert result.values.tolist() == [5 / 6, 5 / 6, 0]
+    assert result.scores.confusion.tolist() == [[7, 5], [3, 3]]
     assert result.seeds == [0, 1, 0]
+    assert (result.metric, result.protocol, result.num_clouds) == ("accuracy", SHORT, 4)
 
 
 def test_to_dict():
-    assert evaluation([0.5, 0.7]).to_dict() == {
+    assert evaluation([[1, 1], [1, 1]], [[4, 0], [3, 3]]).to_dict() == {
         "accuracy": [0.5, 0.7],
+        "class_accuracy": [0.5, 0.75],
+        "metric": "accuracy",
         "mean": pytest.approx(0.6),
         "std": pytest.approx(0.2 / math.sqrt(2)),
-        "confusion": [[1, 0], [0, 1]],
+        "confusion": [[5, 1], [4, 4]],
         "class_names": ["a", "b"],
         "seeds": [0, 1],
         "protocol": SHORT.to_dict(),
@@ -244,11 +265,10 @@ def test_shortened_protocols_have_other_names():
     assert epochs == sorted(epochs, reverse=True)
 
 
-def test_protocol_for_large_sets():
-    assert PAPER.for_large_sets() is PAPER
-    assert CPU.for_large_sets().name != CPU.name
-    assert CPU.for_large_sets().epochs == CPU.epochs // 5
-    assert SMOKE.for_large_sets().epochs == 1
+@pytest.mark.parametrize("protocol", [PAPER, CPU, QUICK], ids=lambda protocol: protocol.name)
+def test_ten_clouds_are_trained_until_they_leave_chance(protocol):
+    """Ten classes at PPC 1: two steps an epoch, 500 epochs in the paper, and nowhere fewer."""
+    assert 2 * protocol.epochs_for(10) == 1000
 
 
 class Recorder(TinyNet):
@@ -394,7 +414,7 @@ def test_another_trainer():
 
     result = run(trainer=trainer, network=lambda n: Constant(1), seeds=[3, 7])
     assert calls == [(Constant, 18, SHORT, 3), (Constant, 18, SHORT, 7)]
-    assert result.confusion[:, 1].tolist() == [12, 12, 12]
+    assert result.scores.confusion[:, 1].tolist() == [12, 12, 12]
 
 
 @pytest.mark.parametrize(
@@ -435,7 +455,7 @@ def test_clouds_of_different_sizes(device):
 
 def test_clouds_of_different_sizes_with_pointnet(device):
     result = run(ragged(0), ragged(1), PointNet, SMOKE, seeds=1, device=device)
-    assert result.confusion.sum() == 18
+    assert result.scores.confusion.sum() == 18
 
 
 @pytest.mark.parametrize(("known", "tested"), [(2, 3), (3, 2)])
@@ -448,9 +468,9 @@ def test_sets_with_other_numbers_of_classes(known, tested):
 
     result = run(toy_set(num_classes=known), toy_set(num_classes=tested), network, seeds=1)
     assert names == [3]
-    assert result.confusion.shape == (3, 3)
-    assert result.confusion.sum(dim=1).tolist() == [6, 6, 6 if tested == 3 else 0]
-    assert result.class_names == ["class0", "class1", "class2"]
+    assert result.scores.confusion.shape == (3, 3)
+    assert result.scores.confusion.sum(dim=1).tolist() == [6, 6, 6 if tested == 3 else 0]
+    assert result.scores.class_names == ["class0", "class1", "class2"]
 
 
 def test_sets_with_other_classes_are_refused():

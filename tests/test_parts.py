@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from torch_geometric_ddp.clouds.part_space import PartSpace
-from torch_geometric_ddp.evaluation.iou import PartIoU, part_iou, restrict
+from torch_geometric_ddp.tasks import PartIoU, part_iou, restrict
 
 NAMES = ("seat", "back", "leg", "wing", "body", "blade")
 SPACE = PartSpace(NAMES, ((0, 1, 2), (4, 3), (5,)))

@@ -18,9 +18,8 @@ from torch_geometric.data import Data
 from torch_geometric.datasets import ModelNet, ShapeNet
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import NormalizeScale, SamplePoints
-from torch_geometric_ddp.evaluation.segmentation import evaluate_parts
 
-from torch_geometric_ddp import SMOKE, datasets, distill, ops
+from torch_geometric_ddp import SMOKE, datasets, distill, evaluate, ops
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.datasets import (
@@ -978,8 +977,8 @@ def test_same_as_the_data_set_of_pyg(categories, tmp_path):
     assert (a.categories, a.seg_classes) == (b.categories, b.seg_classes)
     assert PartSpace.of(b) == PartSpace.of(a)  # So that PyG's set goes wherever ours goes.
     if categories is None:
-        result = evaluate_parts(b, b, TinySegmenter, SMOKE, seeds=1, progress=False)
-        assert result.per_category.shape == (1, 16)
+        result = evaluate(b, b, TinySegmenter, SMOKE, seeds=1, progress=False, task="segmentation")
+        assert result.scores.per_category.shape == (1, 16)
 
 
 def test_items_of_pyg_lie_in_the_space_of_all_categories(tmp_path):
@@ -1145,8 +1144,10 @@ def test_genuine_parts_are_distilled_and_segmented(genuine, tmp_path):
     assert synthetic.storage_bits <= 16 * 96 * 256 + 50 * 32
     for data in synthetic:
         assert set(data.y.tolist()) <= set(space.category_parts[data.category.item()])
-    result = evaluate_parts(synthetic, clouds, TinySegmenter, SMOKE, seeds=1, progress=False)
-    assert result.per_category.shape == (1, 16)
+    result = evaluate(
+        synthetic, clouds, TinySegmenter, SMOKE, seeds=1, progress=False, task="segmentation"
+    )
+    assert result.scores.per_category.shape == (1, 16)
     assert 0 < result.mean < 1
 
 

@@ -27,14 +27,15 @@ from torch.utils.data import Subset
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import MLP
-from torch_geometric_ddp.evaluation.segmentation import PartEvaluation, evaluate_parts
 
 from torch_geometric_ddp import (
     Distillation,
+    Evaluation,
     Method,
     Protocol,
     SyntheticPointCloudDataset,
     distill,
+    evaluate,
     ops,
 )
 from torch_geometric_ddp._seeding import seeded
@@ -43,8 +44,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.coreset import random_coreset
-from torch_geometric_ddp.evaluation import fit
-from torch_geometric_ddp.evaluation.augment import RandomRotation
+from torch_geometric_ddp.evaluation import RandomRotation, fit, percent
 from torch_geometric_ddp.matching import (
     SADM,
     DistributionMatching,
@@ -55,6 +55,7 @@ from torch_geometric_ddp.matching import (
 from torch_geometric_ddp.methods import dc, ddp, dm, morphing, sadm
 from torch_geometric_ddp.nn import BACKBONES, SEGMENTERS, PointNet2Segmentation
 from torch_geometric_ddp.parameterization import FullResolution, PartLabels, ShapeMorphing
+from torch_geometric_ddp.tasks import MeanIoU
 
 SPACE = PartSpace.of(toy_parts())
 NUM_POINTS = 10
@@ -644,7 +645,7 @@ def test_other_methods(method):
     ("method", "ppc", "message"),
     [
         (dc(), 1, "gradients are matched for classification only"),
-        (dc(), 2, r"\('outer_loops'\) for classification only"),
+        (dc(), 2, "gradients are matched for classification only"),
         (sadm(), 1, r"\('top_weight'\) is not known"),
     ],
 )
@@ -656,15 +657,34 @@ def test_methods_for_classification_alone(method, ppc, message):
         method.distill(toy_parts(), ppc, task="segmentation", network=never, progress=False)
 
 
+def test_networks_may_be_trained_between_the_steps():
+    """On synthetic clouds whose points are labelled."""
+    losses = {}
+    for inner in (1, 5):
+        method = replace(
+            dm(), loops=lambda ppc, inner=inner: (2, inner), matching=UniformityAwareSADM
+        )
+        loop = method.begin(bank_of(dtype=torch.float32), 1, 0, TinySegmenter, "segmentation")
+        loop.run(2, progress=False)
+        losses[inner] = loop.losses
+    assert all(math.isfinite(loss) for loss in [*losses[1], *losses[5]])
+    assert losses[1] != losses[5]
+
+
 def test_default_network_is_that_of_the_task():
-    loop = ddp(num_anchors=2, num_morphs=2).begin(bank_of(dtype=torch.float32))
+    method, bank = ddp(num_anchors=2, num_morphs=2), bank_of(dtype=torch.float32)
+    loop = method.begin(bank, task="segmentation")
     assert loop.config()["network"] == "PointNetSegmentation"
 
 
 @pytest.mark.parametrize(
     ("dataset", "task", "message"),
     [
-        (toy_parts, "segment", r"'task' must be one of \['classification', 'segmentation'\], got"),
+        (
+            toy_parts,
+            "segment",
+            r"must be a Task or one of \['classification', 'segmentation'\], got 'seg",
+        ),
         (toy_set, "segmentation", "'dataset' must have 'part_names', 'category_parts' and"),
         (toy_parts, "classification", r"'y' of cloud 0 must be one integer label, got .*\[24\]"),
         (lambda: Subset(toy_parts(), range(8)), "segmentation", r"got none of class 2 \(ball\)"),
@@ -691,7 +711,8 @@ def loop_of(bank, **kwargs):
     shape = anchors_of(bank, num_morphs=3)
     generator = torch.Generator().manual_seed(0)
     matching = UniformityAwareSADM()
-    return Distillation(bank, shape, matching, TinySegmenter, 3, generator=generator, **kwargs)
+    kwargs = {"generator": generator, "task": "segmentation", **kwargs}
+    return Distillation(bank, shape, matching, TinySegmenter, 3, **kwargs)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -717,14 +738,21 @@ def test_batch_norm_sees_the_real_clouds():
 def test_labels_that_are_not_those_of_the_real_set_are_refused():
     bank, plain = bank_of(), PointCloudBank.from_dataset(toy_set(num_points=24))
     shape, pos = anchors_of(bank), rand(3, NUM_POINTS, 3)
-    begin = partial(Distillation, matching=SADM(), network=TinyNet)
-    with pytest.raises(ValueError, match=r"must be labelled with the parts .* got no parts for p"):
+    begin = partial(Distillation, matching=SADM(), network=TinyNet, task="segmentation")
+    with pytest.raises(ValueError, match=r"labelled with the parts of .*'part0', .* got no parts"):
         begin(bank, FullResolution(pos, 3))
-    with pytest.raises(ValueError, match=r"and else not, got parts \['part0', .* for no parts"):
+    with pytest.raises(ValueError, match=r"real clouds must be labelled with parts, got none"):
         begin(plain, shape)
+    for clouds, stored, whose in (
+        (plain, shape, "synthetic"),
+        (bank, shape, "synthetic"),
+        (bank, FullResolution(pos, 3), "real"),
+    ):
+        with pytest.raises(ValueError, match=f"points of the {whose} clouds are labelled with pa"):
+            begin(clouds, stored, task="classification")
     renamed = PartSpace(tuple("abcdefg"), SPACE.category_parts)
     labels = PartLabels(bank.layout(NUM_POINTS), renamed)
-    with pytest.raises(ValueError, match=r"got parts \['a', .* for parts \['part0'"):
+    with pytest.raises(ValueError, match=r"\['part0', .* got parts \['a', 'b'"):
         begin(bank, FullResolution(pos, 3, labels=labels))
     moved = bank.layout(NUM_POINTS)
     moved[0, [1, 4]] += torch.tensor([1, -1])
@@ -745,7 +773,8 @@ AS_IT_IS = replace(SHORT, normalize=False)
 def score(train=None, test=None, network=TinySegmenter, protocol=SHORT, seeds=2, **kwargs):
     train = toy_parts() if train is None else train
     test = toy_parts(seed=1) if test is None else test
-    return evaluate_parts(train, test, network, protocol, seeds, progress=False, **kwargs)
+    settings = {"progress": False, "task": "segmentation", **kwargs}
+    return evaluate(train, test, network, protocol, seeds, **settings)
 
 
 def halves(num_clouds=5, seed=0):
@@ -773,20 +802,20 @@ class Knowing(nn.Module):
 
 def test_network_that_knows_the_answer(device):
     result = score(halves(), halves(seed=1), Knowing, AS_IT_IS, device=device)
-    assert result.instance.tolist() == [1.0, 1.0]
-    assert result.per_category.tolist() == [[1.0, 1.0]] * 2
-    assert result.category.tolist() == [1.0, 1.0]
-    assert (
-        str(result) == "100.0 ± 0.0 % instance, 100.0 ± 0.0 % class mIoU (short protocol, 2 seeds)"
-    )
+    assert result.scores.instance.tolist() == [1.0, 1.0]
+    assert torch.equal(result.values, result.scores.instance)
+    assert result.scores.per_category.tolist() == [[1.0, 1.0]] * 2
+    assert result.scores.class_means.tolist() == [1.0, 1.0]
+    assert str(result) == "100.0 ± 0.0 % (instance mIoU, short protocol, 2 seeds)"
 
 
 def test_network_that_tells_the_opposite():
     result = score(halves(), halves(seed=1), partial(Knowing, sign=-1.0), AS_IT_IS, seeds=[7])
     # One of the categories has no point right, the other has all.
-    assert result.per_category.tolist() == [[0.0, 1.0]]
-    assert (result.instance.item(), result.category.item()) == (0.5, 0.5)
-    assert str(result) == "50.0 % instance, 50.0 % class mIoU (short protocol, 1 seed)"
+    assert result.scores.per_category.tolist() == [[0.0, 1.0]]
+    assert (result.scores.instance.item(), result.scores.class_means.item()) == (0.5, 0.5)
+    assert (result.mean, result.metric) == (0.5, "instance mIoU")
+    assert str(result) == "50.0 % (instance mIoU, short protocol, 1 seed)"
 
 
 def iou_loop(data, guess, own):
@@ -819,48 +848,50 @@ def test_guess_is_restricted_to_the_parts_of_the_category(device):
         for data in test
         for c in (data.category.item(),)
     ]
-    assert result.instance.tolist() == [pytest.approx(sum(values) / 7, abs=1e-6)]
+    assert result.scores.instance.tolist() == [pytest.approx(sum(values) / 7, abs=1e-6)]
+    assert result.mean == pytest.approx(sum(values) / 7, abs=1e-6)
     means = [sum(values[:4]) / 4, values[4], sum(values[5:]) / 2]
-    torch.testing.assert_close(result.per_category, torch.tensor([means]))
-    assert result.category.tolist() == [pytest.approx(sum(means) / 3, abs=1e-6)]
+    torch.testing.assert_close(result.scores.per_category, torch.tensor([means]))
+    assert result.scores.class_means.tolist() == [pytest.approx(sum(means) / 3, abs=1e-6)]
 
 
 def test_separable_parts_are_learned(device):
     result = score(protocol=EASY, seeds=2, device=device)
-    assert float(result.instance.min()) > 0.9
-    assert result.per_category[:, 2].tolist() == [1.0, 1.0]  # It has one part.
+    assert float(result.values.min()) > 0.9
+    assert result.scores.per_category[:, 2].tolist() == [1.0, 1.0]  # It has one part.
 
 
 def test_size_and_settings_of_the_result():
     result = score(toy_parts(sizes=[24, 17, 9, 30]), seeds=[5, 2])
     assert (result.num_clouds, result.num_points) == (12, 3 * 80)
-    assert (result.class_names, result.seeds) == (list(TOY_PARTS), [5, 2])
-    assert (result.instance.shape, result.per_category.shape) == ((2,), (2, 3))
+    assert (result.scores.class_names, result.seeds) == (list(TOY_PARTS), [5, 2])
+    assert (result.scores.instance.shape, result.scores.per_category.shape) == ((2,), (2, 3))
     assert result.protocol is SHORT
 
 
 def test_seeds_repeat_the_evaluation(device):
     both, one = score(seeds=[1, 2], device=device), score(seeds=[2], device=device)
     again = score(seeds=[1, 2], device=device)
-    assert torch.equal(both.per_category, again.per_category)
-    assert torch.equal(both.per_category[1:], one.per_category)
-    assert both.instance[0] != both.instance[1]
+    assert torch.equal(both.scores.per_category, again.scores.per_category)
+    assert torch.equal(both.scores.per_category[1:], one.scores.per_category)
+    assert both.values[0] != both.values[1]
 
 
 def test_global_generator_does_not_matter():
     torch.manual_seed(0)
-    first = score(seeds=1).instance
+    first = score(seeds=1).values
     state = torch.get_rng_state()
     torch.manual_seed(1)
-    assert torch.equal(score(seeds=1).instance, first)
+    assert torch.equal(score(seeds=1).values, first)
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_categories_without_test_clouds(tmp_path):
     result = score(test=Subset(toy_parts(seed=1), [0, 1, 9]), seeds=1)
-    assert result.per_category[0].isnan().tolist() == [False, True, False]
-    assert result.category[0] == result.per_category[0, [0, 2]].mean()
+    per_category = result.scores.per_category[0]
+    assert per_category.isnan().tolist() == [False, True, False]
+    assert result.scores.class_means[0] == per_category[[0, 2]].mean()
     text = json.dumps(result.to_dict(), allow_nan=False)
     assert json.loads(text) == result.to_dict()
     assert result.to_dict()["per_category"][0][1] is None
@@ -870,29 +901,34 @@ def test_result_through_json():
     result = score(protocol=replace(SHORT, augment=RandomRotation(axis=2)))
     values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert values == result.to_dict()
-    assert values["instance"] == result.instance.tolist()
-    assert values["category"] == result.category.tolist()
-    assert values["per_category"] == result.per_category.tolist()
+    assert values["instance"] == result.scores.instance.tolist()
+    assert values["category"] == result.scores.class_means.tolist()
+    assert values["per_category"] == result.scores.per_category.tolist()
+    assert (values["metric"], values["mean"]) == ("instance mIoU", result.mean)
     assert values["protocol"]["augment"] == {"axis": 2}
     assert values["protocol"]["name"] == "short"
 
 
 def test_joined_evaluations():
     first, second = score(seeds=[0]), score(random_coreset(toy_parts(), task="segmentation"))
-    joined = PartEvaluation.join([first, second])
+    joined = Evaluation.join([first, second])
     assert joined.seeds == [0, 0, 1]
-    assert torch.equal(joined.instance, torch.cat([first.instance, second.instance]))
-    assert torch.equal(joined.category, torch.cat([first.category, second.category]))
+    for name in ("instance", "per_category", "class_means"):
+        parts = [getattr(evaluation.scores, name) for evaluation in (first, second)]
+        assert torch.equal(getattr(joined.scores, name), torch.cat(parts))
     assert (joined.num_clouds, joined.protocol) == (12, SHORT)
 
 
 def test_mean_and_deviation_in_words():
     ious = torch.tensor([[0.5, 1.0], [0.7, math.nan]])
-    result = PartEvaluation(torch.tensor([0.6, 0.8]), ious, ["a", "b"], [0, 1], SHORT, 3, 30)
-    # The class means are 0.75 and 0.7; a sample's deviation is that over the root of two.
-    assert (
-        str(result) == "70.0 ± 14.1 % instance, 72.5 ± 3.5 % class mIoU (short protocol, 2 seeds)"
-    )
+    scores = MeanIoU(["a", "b"], torch.tensor([0.6, 0.8]), ious)
+    result = Evaluation(scores, "instance mIoU", [0, 1], SHORT, 3, 30)
+    torch.testing.assert_close(scores.class_means, torch.tensor([0.75, 0.7]))
+    assert result.mean == pytest.approx(0.7)
+    # A sample's deviation is the difference over the root of two.
+    assert result.std == pytest.approx(0.2 / math.sqrt(2))
+    assert str(result) == "70.0 ± 14.1 % (instance mIoU, short protocol, 2 seeds)"
+    assert percent(scores.class_means) == "72.5 ± 3.5 %"
 
 
 def test_other_parts_are_refused():
@@ -967,7 +1003,7 @@ def test_coreset_and_distilled_set_are_trained_on():
     for train, num in ((coreset, 6), (run(ppc=2), 24)):
         result = score(train, seeds=1)
         assert result.num_clouds == num
-        assert 0 < result.instance.item() < 1
+        assert 0 < result.mean < 1
 
 
 # An unchanged PyG model ###########################################################################

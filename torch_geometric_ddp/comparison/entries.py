@@ -8,12 +8,11 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry, Figures, named
 from torch_geometric_ddp.coreset import (
-    Observation,
     forgetting_coreset,
     herding_coreset,
     k_center_coreset,
@@ -24,7 +23,6 @@ from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, sadm
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks import Task
 
 __all__ = [
     "ENTRIES",
@@ -45,7 +43,7 @@ class Coreset(Entry):
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Draws with the seed of the run."""
-        return lab.judge(cell, random_coreset(lab.train_set, cell.ppc, cell.seed, lab.task))
+        return lab.judge(cell, random_coreset(lab.train_set, cell.ppc, cell.seed, task=lab.task))
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,17 @@ class ObservedCoreset(Entry):
     """Real clouds chosen by what a network learned on the whole set.
 
     Args:
-        choose (callable): Makes the set from the real set, a PPC, an observation and the task.
+        choose (callable): Makes the set from the real set, a PPC, an observation and the
+            :obj:`task`.
     """
 
-    choose: Callable[[Any, int, Observation, Task], SyntheticPointCloudDataset] = herding_coreset
+    choose: Callable[..., SyntheticPointCloudDataset] = herding_coreset
     observes: ClassVar[bool] = True
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Chooses by the training of the whole set with the seed of the run."""
         seen = lab.observation(cell.backbone, cell.seed)
-        return lab.judge(cell, self.choose(lab.train_set, cell.ppc, seen, lab.task))
+        return lab.judge(cell, self.choose(lab.train_set, cell.ppc, seen, task=lab.task))
 
 
 @dataclass(frozen=True)

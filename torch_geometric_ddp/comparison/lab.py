@@ -24,10 +24,11 @@ from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import RunLog
 from torch_geometric_ddp.coreset import Observation, watch
-from torch_geometric_ddp.evaluation import Evaluation, Protocol, evaluate, fit
+from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
+from torch_geometric_ddp.tasks.base import json_numbers
 
 __all__ = ["Lab"]
 
@@ -208,7 +209,7 @@ class Lab:
         trainer: Callable[..., object] = fit,
     ) -> Figures:
         began = time.perf_counter()
-        result: Evaluation = evaluate(
+        result = evaluate(
             train_set,
             self.test_set,
             self.backbones[cell.backbone],
@@ -219,12 +220,14 @@ class Lab:
             trainer=trainer,
             task=self.task,
         )
-        (per_class,) = result.scores.per_class.tolist()
+        scores = result.scores
         return {
-            "metric": result.metric,
+            "metric": self.task.metric,
             "value": result.mean,
-            "class_mean": float(result.scores.class_means),
-            "per_class": [None if value != value else value for value in per_class],
+            "class_metric": self.task.class_metric,
+            "class_mean": float(scores.class_means),
+            "class_names": scores.class_names,
+            "per_class": json_numbers(scores.per_class[0]),
             "num_clouds": result.num_clouds,
             "num_points": result.num_points,
             "evaluate_seconds": time.perf_counter() - began,
@@ -251,10 +254,13 @@ class Lab:
         self.checkpoint(cell).unlink(missing_ok=True)
 
     def _key(self, cell: Cell) -> dict[str, Any]:
-        """What makes a run the same run."""
+        """What makes a run the same run; it is written into its line."""
         whole = not cell.entry.has_budget
         # Only where it is another backbone, so that the runs of any comparison are found again.
-        made = {} if cell.distilled_with is None else {"distilled_with": cell.distilled_with}
+        made = {}
+        if cell.distilled_with is not None:
+            maker = describe(self.backbones[cell.distilled_with])
+            made = {"distilled_with": cell.distilled_with, "distilling_network": maker}
         return {
             "source": self.source,
             "task": self.task.name,

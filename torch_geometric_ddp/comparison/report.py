@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
+from torch_geometric_ddp.evaluation import percent
 
 __all__ = ["Row", "class_markdown", "markdown", "plot_comparison", "summarize"]
 
@@ -23,25 +25,28 @@ class Row:
         method (str): The method.
         backbone (str): The backbone.
         ppc (int, optional): The budget, none for the whole set.
-        values (list of float): The figure of every run, in 0..1.
         runs (list of dict): The lines of the runs.
     """
 
     method: str
     backbone: str
     ppc: int | None
-    values: list[float]
     runs: list[Figures]
 
     @property
-    def mean(self) -> float:
-        """The mean of :attr:`values`, in 0..1."""
-        return float(torch.tensor(self.values, dtype=torch.float64).mean())
+    def values(self) -> list[float]:
+        """The figure of every run, in 0..1."""
+        return [run["value"] for run in self.runs]
 
     @property
     def metric(self) -> str:
         """What :attr:`values` are called."""
         return str(self.runs[0]["metric"])
+
+    @property
+    def mean(self) -> float:
+        """The mean of :attr:`values`, in 0..1."""
+        return float(torch.tensor(self.values, dtype=torch.float64).mean())
 
     @property
     def std(self) -> float:
@@ -50,8 +55,7 @@ class Row:
         return float(values.std()) if len(values) > 1 else float("nan")
 
     def __str__(self) -> str:
-        spread = f" ± {100 * self.std:.1f}" if len(self.values) > 1 else ""
-        return f"{100 * self.mean:.1f}{spread}"
+        return _percent(self.values)
 
     def median(self, key: str) -> float | None:
         """The median of a figure over the runs that have it."""
@@ -65,10 +69,7 @@ def summarize(runs: Iterable[Figures]) -> list[Row]:
     for run in runs:
         ppc = None if run["budget_bits"] is None else run["ppc"]
         groups.setdefault((run["method"], run["backbone"], ppc), []).append(run)
-    return [
-        Row(method, backbone, ppc, [run["value"] for run in group], group)
-        for (method, backbone, ppc), group in groups.items()
-    ]
+    return [Row(*key, group) for key, group in groups.items()]
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -78,12 +79,22 @@ def markdown(rows: Sequence[Row]) -> str:
     protocol and seeds: the improvement over random and the recovery that "DD-Ranking: Rethinking
     the Evaluation of Dataset Distillation" (2025) reports beside accuracies, so that what a
     protocol gives to any data is not taken for better data. :obj:`-` stands for what was not run.
+
+    Args:
+        rows (sequence of Row): The rows of a comparison, all of one task.
     """
+    if not rows:
+        return "No runs.\n"
     random = {(row.backbone, row.ppc): row.mean for row in rows if row.method == "random"}
     whole = {row.backbone: row.mean for row in rows if row.ppc is None}
-    metric = rows[0].metric if rows else "accuracy"
-    head = ["method", "PPC", "backbone", f"{metric} %", "seeds", "above random", "below whole"]
-    head += ["clouds", "bits", "steps", "s/step", "MB/step"]
+    head = [
+        "method",
+        "PPC",
+        "backbone",
+        f"{rows[0].metric} %",
+        f"{rows[0].runs[0]['class_metric']} %",
+    ]
+    head += ["seeds", "above random", "below whole", "clouds", "bits", "steps", "s/step", "MB/step"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         first = row.runs[0]
@@ -94,6 +105,7 @@ def markdown(rows: Sequence[Row]) -> str:
             "-" if row.ppc is None else str(row.ppc),
             row.backbone,
             str(row),
+            _percent([run["class_mean"] for run in row.runs]),
             str(len(row.values)),
             "-" if base is None else f"{100 * (row.mean - base):+.1f}",
             "-" if top is None else f"{100 * (top - row.mean):.1f}",
@@ -107,30 +119,34 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def class_markdown(rows: Sequence[Row], class_names: Sequence[str]) -> str:
+def class_markdown(rows: Sequence[Row]) -> str:
     """A table of the figure of every class, the mean over the runs, with a column for every row.
 
+    :obj:`-` stands for a class without test clouds.
+
     Args:
-        rows (sequence of Row): The rows of the comparison.
-        class_names (sequence of str): The names of the classes, or of the categories of shapes.
+        rows (sequence of Row): The rows of a comparison, all of one data set.
     """
+    if not rows:
+        return "No runs.\n"
     ppcs = {row.ppc for row in rows if row.ppc is not None}
-    heads = [
-        row.method if row.ppc is None or len(ppcs) == 1 else f"{row.method}, PPC {row.ppc}"
-        for row in rows
+    several = len({row.backbone for row in rows}) > 1
+
+    def head(row: Row) -> str:
+        words = [row.method, *([row.backbone] if several else [])]
+        words += [f"PPC {row.ppc}"] if row.ppc is not None and len(ppcs) > 1 else []
+        return ", ".join(words)
+
+    def cells(row: Row) -> list[str]:
+        classes = zip(*(run["per_class"] for run in row.runs), strict=True)
+        return ["-" if None in values else f"{100 * fmean(values):.1f}" for values in classes]
+
+    lines = [
+        ["class", *map(head, rows)],
+        *zip(rows[0].runs[0]["class_names"], *map(cells, rows), strict=True),
     ]
-    lines = ["| " + " | ".join(["class", *heads]) + " |", "|" + "---|" * (1 + len(rows))]
-    columns = [
-        torch.tensor(
-            [[_or_nan(value) for value in run["per_class"]] for run in row.runs],
-            dtype=torch.float64,
-        ).mean(dim=0)
-        for row in rows
-    ]
-    for name, *values in zip(class_names, *columns, strict=True):
-        cells = [f"{100 * float(value):.1f}" for value in values]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+    texts = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([texts[0], "|" + "---|" * len(lines[0]), *texts[1:]]) + "\n"
 
 
 def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
@@ -175,6 +191,6 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
     figure.savefig(path, dpi=150)
 
 
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    """Figures as they were before JSON, which knows no NaN: a class may have no test clouds."""
-    return [float("nan") if value is None else value for value in values]
+def _percent(values: Sequence[float]) -> str:
+    """The mean and, of several values, the sample standard deviation, in percent."""
+    return percent(torch.tensor(values, dtype=torch.float64)).removesuffix(" %")

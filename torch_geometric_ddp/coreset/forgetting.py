@@ -59,8 +59,8 @@ def forgetting_coreset(
     dataset: Iterable[Data],
     ppc: int,
     observation: Observation,
-    task: Task | str = "classification",
     seed: int = 0,
+    task: Task | str = "classification",
 ) -> SyntheticPointCloudDataset:
     """Chooses the real clouds of every class that were forgotten most often in training.
 
@@ -72,24 +72,25 @@ def forgetting_coreset(
     Args:
         dataset (Dataset): The real set, clouds of one size.
         ppc (int): Clouds per class.
-        observation (Observation): What :meth:`observe` saw of the same clouds.
-        task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
-            (default: :obj:`"classification"`)
+        observation (Observation): What :func:`observe` saw of the same clouds.
         seed (int): Decides between clouds that were forgotten equally often. (default: :obj:`0`)
+        task (Task or str): A task whose clouds have one label each. (default:
+            :obj:`"classification"`)
 
     Returns:
         The chosen clouds, stored at full resolution.
 
     Raises:
-        TypeError, ValueError: If the data or an argument do not fit.
+        TypeError, ValueError: If the data or an argument do not fit, or the observation holds no
+            forgetting events.
     """
     check_int("seed", seed, minimum=0)
     task = find_task(task)
     bank, _ = observed_bank(dataset, ppc, observation, task)
     if observation.forgetting is None:
         raise ValueError(
-            "'observation' must hold forgetting events, which are known only where a cloud has one "
-            f"label; the task '{task.name}' has none"
+            "'observation' must hold forgetting events, which only a task of one label a cloud "
+            f"has; the task here is '{task.name}'"
         )
     # Below one, and on the CPU, so that a seed means the same on every device.
     tie = torch.rand(len(bank), generator=torch.Generator().manual_seed(seed))

@@ -26,7 +26,7 @@ class Observation:
         features (torch.Tensor): The global feature of every cloud, :obj:`[n, F]`, see
             :meth:`global_features`.
         forgetting (torch.Tensor, optional): How often every cloud was forgotten, :obj:`[n]`
-            (integers), see :class:`ForgettingEvents`; none where a cloud has several labels.
+            (integers), see :class:`ForgettingEvents`; :obj:`None` where a cloud has several labels.
         y (torch.Tensor): The labels of the clouds, :obj:`[n]`.
         config (dict): How the network was trained; anything that JSON can hold.
 
@@ -75,11 +75,7 @@ class Observation:
         """
         tensors, header = read_tensors(path, _KIND, _VERSION)
         try:
-            return cls(
-                tensors.pop("features"),
-                tensors.pop("forgetting", None),
-                config=header["config"],
-                **tensors,
-            )
+            values: dict[str, Any] = {"forgetting": None, **tensors}
+            return cls(**values, config=header["config"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"'{path}' is damaged: {error}") from error

@@ -46,9 +46,9 @@ def watch(
     bar: tqdm[Any] | None = None,
     task: Task | str = "classification",
 ) -> Observation:
-    """Trains a network in place as :func:`~torch_geometric_ddp.evaluation.fit` does; observes it.
+    """Trains a network in place, as :func:`~torch_geometric_ddp.evaluation.fit` does, and watches.
 
-    Takes the place of :meth:`fit` where a training is made anyway, such as that of the whole set:
+    Takes the place of :func:`fit` where a training is made anyway, such as that of the whole set:
 
     .. code-block:: python
 

@@ -15,7 +15,14 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import PartLabels
 
-__all__ = ["Scores", "Task"]
+__all__ = ["Scores", "Task", "json_numbers"]
+
+
+def json_numbers(values: Tensor) -> list[Any]:
+    """Figures as JSON has them, which knows no NaN: :obj:`None` stands for it."""
+    if values.dim() > 1:
+        return [json_numbers(row) for row in values]
+    return [None if value != value else value for value in values.tolist()]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet
 from torch_geometric_ddp.parameterization import PartLabels
-from torch_geometric_ddp.tasks.base import Scores, Task
+from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers
 
 __all__ = ["Accuracy", "Classification"]
 
@@ -56,7 +56,7 @@ class Accuracy(Scores):
         """The figures, for JSON."""
         return {
             "accuracy": self.values.tolist(),
-            "class_accuracy": _numbers(self.class_means),
+            "class_accuracy": json_numbers(self.class_means),
             "confusion": self.confusion.tolist(),
         }
 
@@ -126,8 +126,3 @@ class Classification(Task):
         pairs = torch.bincount(test.y * num + guess, minlength=num**2)
         names = max(train.class_names, test.class_names, key=len)
         return Accuracy(names, pairs.view(1, num, num).cpu())
-
-
-def _numbers(values: Tensor) -> list[float | None]:
-    """The values as JSON has them, which knows no NaN."""
-    return [None if value != value else value for value in values.tolist()]

@@ -16,7 +16,7 @@ from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.nn import SEGMENTERS, Backbone, PointNetSegmentation
 from torch_geometric_ddp.parameterization import PartLabels
-from torch_geometric_ddp.tasks.base import Scores, Task
+from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers
 from torch_geometric_ddp.tasks.iou import PartIoU, part_iou, restrict
 
 __all__ = ["MeanIoU", "Segmentation"]
@@ -59,12 +59,9 @@ class MeanIoU(Scores):
     def to_dict(self) -> dict[str, Any]:
         """The figures, for JSON."""
         return {
-            "instance": self.instance.tolist(),
-            "category": self.class_means.tolist(),
-            "per_category": [
-                [None if value != value else value for value in row]
-                for row in self.per_category.tolist()
-            ],
+            "instance": self.values.tolist(),
+            "category": json_numbers(self.class_means),
+            "per_category": json_numbers(self.per_category),
         }
 
 
