@@ -169,21 +169,6 @@ def test_bad_arguments_of_the_bank():
             LabelledBank(*args, part, SPACE)
 
 
-def test_farthest_points_keep_their_parts():
-    """Every point has the part that it had before."""
-    bank = bank_of(toy_parts())
-    few = bank.farthest_points(5)
-    assert (type(few), few.space, few.class_names) == (LabelledBank, SPACE, bank.class_names)
-    assert torch.equal(few.y, bank.y)
-    for own, whole in zip(few, bank, strict=True):
-        index = ops.farthest_point_sample(whole.pos[None], 5)[0]
-        assert torch.equal(own.pos, whole.pos[index])
-        assert torch.equal(own.y, whole.y[index])
-
-
-# The layout #######################################################################################
-
-
 def shares_loop(bank):
     """The mean share of every part, exactly."""
     shares = []
