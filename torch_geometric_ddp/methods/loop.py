@@ -61,6 +61,10 @@ class Distillation:
             less memory and give the same gradient up to rounding. (default: as many as the free
             memory allows)
         task (Task or str): What the networks learn. (default: :obj:`"classification"`)
+        networks (NetworkSource, optional): Where the network of a step comes from, with the same
+            :obj:`generator`. (default: a fresh one in every step)
+        schedule (callable, optional): The factor of all learning rates in a step, from the number
+            of steps before it. (default: one)
 
     Raises:
         TypeError: If :obj:`batch_size`, :obj:`outer_loops`, :obj:`inner_epochs` or
@@ -83,6 +87,8 @@ class Distillation:
         inner_epochs: int = 1,
         classes_per_chunk: int | None = None,
         task: Task | str = "classification",
+        networks: NetworkSource | None = None,
+        schedule: Callable[[int], float] | None = None,
     ) -> None:
         self.task = find_task(task)
         bank.check_every_class()
@@ -96,9 +102,16 @@ class Distillation:
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
-        self.memory = MemoryPlan(classes_per_chunk)
+        if classes_per_chunk is not None and not matching.per_class:
+            raise ValueError(
+                f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
+                f"classes at once, got {classes_per_chunk}"
+            )
+        whole = None if matching.per_class else bank.num_classes
+        self.memory = MemoryPlan(whole if classes_per_chunk is None else classes_per_chunk)
         make = self.task.network if network is None else network
-        self.networks = NetworkSource(make, bank, self.batch_size, self.generator)
+        self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
+        self.schedule = schedule
         if not callable(optimizer):
             raise TypeError(
                 "'optimizer' must make a torch.optim.Optimizer from groups of parameters, got "
@@ -115,6 +128,8 @@ class Distillation:
             "matching": describe(type(matching)),
             "network": describe(make),
             "optimizer": describe(optimizer),
+            **self.networks.config(),
+            **({} if schedule is None else {"schedule": describe(schedule)}),
         }
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
@@ -137,7 +152,7 @@ class Distillation:
             FloatingPointError: If the loss is not finite; the parameters are as before its update.
         """
         self.prepare()
-        _halve_rates(self.optimizer, self.num_steps)
+        _set_rates(self.optimizer, self.num_steps, self.schedule)
         # A network may draw before the features: dropout, or a random first point.
         seed = (self.generator.initial_seed() + self.num_steps) % 2**63
         with seeded(seed, self.bank.device):
@@ -154,8 +169,9 @@ class Distillation:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.bank.device, dtype=self.bank.pos.dtype)
         chunks = self.memory.chunks(network, self.parameterization, self.views, self.batch_size)
+        known = self.networks.known(network)
         for classes in chunks:
-            real = self.take(index[classes])
+            real = self.take(index[classes]) | {key: value[classes] for key, value in known.items()}
             loss = self.matching(network, real, self.parameterization(classes)).sum()
             loss.backward()
             total += loss.detach()
@@ -234,7 +250,7 @@ class Distillation:
             "inner_epochs": self.inner_epochs,
             "num_real_clouds": len(self.bank),
             "real_sha256": self.bank.sha256(),
-            **({} if chunk is None else {"classes_per_chunk": chunk}),
+            **({"classes_per_chunk": chunk} if chunk and self.matching.per_class else {}),
         }
         # A matching may call a setting of its own like one of the loop.
         settings = {f"matching.{k}" if k in own else k: v for k, v in self._settings.items()}
@@ -256,8 +272,11 @@ class Distillation:
         self.losses = read_checkpoint(path, self.config(), *state)
 
 
-def _halve_rates(optimizer: torch.optim.Optimizer, num_steps: int) -> None:
-    """Sets the learning rates of groups that ask for it to half after every so many steps."""
+def _set_rates(
+    optimizer: torch.optim.Optimizer, num_steps: int, schedule: Callable[[int], float] | None
+) -> None:
+    """Sets the learning rates of a step: groups may ask for half after every so many steps."""
+    factor = 1.0 if schedule is None else schedule(num_steps)
     for group in optimizer.param_groups:
-        if "halve_every" in group:
-            group["lr"] = group["initial_lr"] * 0.5 ** (num_steps // group["halve_every"])
+        halvings = num_steps // group["halve_every"] if "halve_every" in group else 0
+        group["lr"] = group["initial_lr"] * 0.5**halvings * factor

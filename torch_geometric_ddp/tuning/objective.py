@@ -83,7 +83,9 @@ class Objective:
         try:
             for seed in self.seeds:
                 with _timed(seconds, "prepare"):
-                    loop = method.begin(self.real, self.ppc, seed, self.network, self.task)
+                    loop = method.begin(
+                        self.real, self.ppc, seed, self.network, self.task, steps=self.steps
+                    )
                     loop.prepare()
                 for stop in self._stops() if seed == self.seeds[0] else []:
                     with _timed(seconds, "distill"):
