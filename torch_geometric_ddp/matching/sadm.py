@@ -132,8 +132,9 @@ class SADM(Matching):
         theirs = ours = None
         if self.sorts_within_parts("category" in synthetic):
             ours = synthetic.y.view(-1, size)
-            layout = ours.view(real.size(0), -1, size)[:, 0]
-            theirs = layout.view(len(layout), *[1] * (real.dim() - 3), size)
+            # All clouds of a class have the same part at the same place.
+            part = ours.view(real.size(0), -1, size)[:, 0]
+            theirs = part.view(len(part), *[1] * (real.dim() - 3), size)
             theirs = theirs.expand(real.shape[:-1]).reshape(-1, size)
         with torch.no_grad():
             features = network.cloud_features(from_dense(real.flatten(0, -3)))

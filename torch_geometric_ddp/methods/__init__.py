@@ -1,8 +1,9 @@
 """Methods: a parameterization and a matching, by themselves and as they were published."""
 
 from torch_geometric_ddp.methods.distilling import distill
-from torch_geometric_ddp.methods.loop import SGD, Distillation
+from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
+from torch_geometric_ddp.methods.optimizers import SGD
 from torch_geometric_ddp.methods.published import METHODS, dc, ddp, dm, find_method, pcc, sadm
 from torch_geometric_ddp.methods.storing import Storing, full_resolution, morphing
 

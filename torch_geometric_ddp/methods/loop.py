@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,17 +19,12 @@ from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.checkpoint import read_checkpoint, write_checkpoint
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan
 from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.tasks import Task, find_task
 
-__all__ = ["SGD", "Distillation", "MakeOptimizer"]
-
-#: Makes an optimiser from groups of parameters, each with its learning rate.
-MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-
-#: The optimiser of the published codes.
-SGD: MakeOptimizer = partial(torch.optim.SGD, momentum=0.5)
+__all__ = ["Distillation"]
 
 
 class Distillation:
@@ -112,13 +106,7 @@ class Distillation:
         make = self.task.network if network is None else network
         self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
         self.schedule = schedule
-        if not callable(optimizer):
-            raise TypeError(
-                "'optimizer' must make a torch.optim.Optimizer from groups of parameters, got "
-                f"{type(optimizer).__name__}"
-            )
-        groups = [{**g, "initial_lr": g["lr"]} for g in parameterization.parameter_groups()]
-        self.optimizer = optimizer(groups)
+        self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
         self.task.check(bank, parameterization.labels, self._num_points)
@@ -152,7 +140,7 @@ class Distillation:
             FloatingPointError: If the loss is not finite; the parameters are as before its update.
         """
         self.prepare()
-        _set_rates(self.optimizer, self.num_steps, self.schedule)
+        set_rates(self.optimizer, self.num_steps, self.schedule)
         # A network may draw before the features: dropout, or a random first point.
         seed = (self.generator.initial_seed() + self.num_steps) % 2**63
         with seeded(seed, self.bank.device):
@@ -270,13 +258,3 @@ class Distillation:
         """
         state = self.parameterization, self.optimizer, self.generator
         self.losses = read_checkpoint(path, self.config(), *state)
-
-
-def _set_rates(
-    optimizer: torch.optim.Optimizer, num_steps: int, schedule: Callable[[int], float] | None
-) -> None:
-    """Sets the learning rates of a step: groups may ask for half after every so many steps."""
-    factor = 1.0 if schedule is None else schedule(num_steps)
-    for group in optimizer.param_groups:
-        halvings = num_steps // group["halve_every"] if "halve_every" in group else 0
-        group["lr"] = group["initial_lr"] * 0.5**halvings * factor

@@ -16,8 +16,9 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
-from torch_geometric_ddp.methods.loop import SGD, Distillation, MakeOptimizer
+from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
