@@ -69,9 +69,9 @@ class Parameterization(nn.Module, ABC):
     The clouds are ordered class by class, each class with :obj:`ppc` groups of
     :obj:`clouds_per_group` clouds, so that labels need no storage.
 
-    A parameterization of one's own writes its constructor, which hands its tensors to :meth:`keep`, its
-    :meth:`sizes` and :meth:`clouds`. Slices of classes, learnable turns, codecs, part labels, the
-    file and the name that it is found by are seen to here:
+    A parameterization of one's own writes its constructor, which hands its tensors to :meth:`keep`,
+    its :meth:`sizes` and :meth:`clouds`. Slices of classes, learnable turns, codecs, part labels,
+    the file and the name by which it is found there are seen to here:
 
     .. code-block:: python
 
