@@ -71,7 +71,7 @@ class Parameterization(nn.Module, ABC):
 
     A parameterization of one's own writes its constructor, which hands its tensors to :meth:`keep`,
     its :meth:`sizes` and :meth:`clouds`. Slices of classes, learnable turns, codecs, part labels,
-    the file and the name that it is found by are seen to here:
+    the file and the name by which it is found there are seen to here:
 
     .. code-block:: python
 
