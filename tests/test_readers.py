@@ -36,7 +36,7 @@ from torch_geometric_ddp.datasets import (
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._columns import write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
-from torch_geometric_ddp.datasets._ply import read_ply
+from torch_geometric_ddp.datasets._meshes import read_off, read_ply, sample_surface
 from torch_geometric_ddp.datasets.omni_object3d import split_category
 from torch_geometric_ddp.evaluation.segmentation import evaluate_parts
 from torch_geometric_ddp.transforms import NormalizeSphere
@@ -800,6 +800,27 @@ def test_ply_with_a_comment_in_any_language(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
+def test_ply_whose_vertices_come_last(kind, tmp_path):
+    """After lists of several lengths, and with a line of the header in any other order."""
+    header = (
+        f"\ufeffply\r\ncomment first\r\nformat {kind} 1.0\r\nelement face 2\r\n"
+        "property list uchar int vertex_indices\r\nelement vertex 3\r\nproperty double x\r\n"
+        "property double y\r\nproperty double z\r\nelement edge 9\r\nproperty int a\r\n"
+        "end_header\r\n"
+    )
+    points, lists = clouds(1, 3)[0].astype("<f8") / 3, ([0, 1, 2], [2, 1, 0, 1])
+    if kind == "ascii":
+        rows = [" ".join(map(str, [len(row), *row])) for row in lists]
+        rows += [" ".join(repr(float(x)) for x in point) for point in points]
+        content = "\n".join(rows).encode()
+    else:
+        content = b"".join(bytes([len(row)]) + np.array(row, "<i4").tobytes() for row in lists)
+        content += points.tobytes()
+    (tmp_path / "a.ply").write_bytes(header.encode() + content)
+    np.testing.assert_array_equal(read_ply(tmp_path / "a.ply"), points)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
 def test_half_a_ply(kind, tmp_path):
     path, content = tmp_path / "a.ply", ply(clouds(1)[0], kind, extra=False)
     end = content.index(b"end_header\n") + 11
@@ -818,19 +839,19 @@ def test_half_a_ply(kind, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"ply\n", b"play\n", "it does not begin with 'ply'"),
-        (b"ascii", b"utf-8", "its header has an unreadable line b'format utf-8 1.0"),
-        (b"element vertex", b"element edge", "its first element is 'edge', not 'vertex'"),
+        (b"ply\n", b"play\n", "expected 'ply'"),
+        (b"ascii", b"utf-8", "don't understand format 'utf-8'"),
+        (b"element vertex", b"element edge", "its header has no end, or no vertices"),
         (b"float z", b"float w", r"its vertices have no \['z'\]"),
-        (b"float z", b"float x", r"its vertices have no \['z'\]"),
-        (b"float z", b"half z", "an unreadable line b'property half z"),
-        (b"float z", b"list uchar float z", "an unreadable line b'property list"),
-        (b"vertex 20", b"vertex 21", "number of columns changed"),
-        (b"vertex 20", b"vertex many", "invalid literal"),
-        (b"vertex 20", b"vertex 30", "number of columns changed"),
-        (b"vertex 20", b"vertex -20", "points have shape"),
-        (b"end_header\n", b"", "an unreadable line"),
-        (b"format ascii 1.0\n", b"", "its header is not complete"),
+        (b"float z", b"float x", "two properties with same name"),
+        (b"float z", b"half z", "field type 'half' not in"),
+        (b"float z", b"list uchar float z", "property 'z': malformed input"),
+        (b"vertex 20", b"vertex 21", "row 20: expected end-of-line"),
+        (b"vertex 20", b"vertex many", "expected integer count"),
+        (b"vertex 20", b"vertex 30", "row 20: expected end-of-line"),
+        (b"vertex 20", b"vertex -20", "negative dimensions"),
+        (b"end_header\n", b"", "its header has no end"),
+        (b"format ascii 1.0\n", b"", "line 2: expected one of {format"),
     ],
 )
 def test_damaged_ply(old, new, message, tmp_path):
@@ -1224,13 +1245,19 @@ def test_meshes_are_those_of_pyg(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "list index out of range|invalid literal"),
-        ("OFF", "list index out of range"),
-        (off(1)[:40], "expected sequence of length 3"),
-        (off(1).rpartition("3 1")[0], r"it has \(4, 1\) of its \(4, 2\) nodes and triangles"),
-        (off(1).replace("3 1 2 3", "3 1 2 9"), "index"),
-        (off(1).replace("1.0 1.0", "nan 1.0"), ""),
-        (off(1, scale=0.0), ""),
+        ("", "it does not begin with 'OFF'"),
+        ("OFF", "it does not say how many vertices and faces it has"),
+        (off(1)[:40], r"it has \(3, 0\) of its \(4, 2\) vertices and faces"),
+        (off(1).rpartition("3 1")[0], r"it has \(4, 1\) of its \(4, 2\) vertices and faces"),
+        (off(1).replace("3 1 2 3", "3 1 2 9"), "face index outside|faces must name"),
+        (off(1).replace("3 1 2 3", "3 1 2 -1"), "face index outside|faces must name"),
+        (off(1).replace("3 1 2 3", "4 1 2 3"), "a face has 3 of its 4 corners"),
+        ("OFF BINARY\n4 2 0\n", "invalid literal"),
+        ("4OFF\n4 2 0\n", "it does not begin with 'OFF'"),
+        (off(1).replace("4 2 0", "4 0 0"), "it has no face"),
+        (off(1).replace("4 2 0", "-4 2 0"), "it does not say how many"),
+        (off(1).replace("1.0 1.0", "nan 1.0"), "NaN or infinite"),
+        (off(1, scale=0.0), "its triangles have no area"),
         ("\x00\x01", ""),
     ],
 )
@@ -1241,6 +1268,67 @@ def test_damaged_mesh(content, message, tmp_path):
     with pytest.raises(DamagedFileError, match=f"'{file}' is damaged.*({message}).*get it from"):
         meshes(tmp_path)
     assert not list((tmp_path / "processed").rglob("*.pt"))
+
+
+SQUARE = [[0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0]]
+ROWS = "0 0 0\n2 0 0\n2 2 0\n0 2 0\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"OFF\n4 1 0\n{ROWS}4 0 1 2 3\n",
+        f"\ufeffOFF\n4 1 0\n{ROWS}4 0 1 2 3\n",
+        f"OFF\n\n# größer\n4 1 0\n\n{ROWS}\n# faces\n4 0 1 2 3\n",
+        f"OFF 4 1 0\r\n{ROWS}4 0 1 2 3".replace("\n", "\r\n"),
+        f"off\n4 1\n{ROWS}4 0 1 2 3 255 0 0\n",
+        "COFF\n4 1 0\n" + ROWS.replace("\n", " 255 0 0 255\n") + "4 0 1 2 3\n",
+        "OFF\n4 1 0\n" + ROWS.replace("\n", " 0.1 0.2 0.3\n") + "4 0 1 2 3\n",
+        "CNOFF\n4 1 0\n" + ROWS.replace("\n", " 0 0 1 9 9 9 9\n") + "4 0 1 2 3\n",
+        f"OFF\n4 3 0\n{ROWS}2 0 1\n3 0 1 2\n3 2 3 0\n",
+    ],
+)
+def test_dialects_of_off(content, tmp_path):
+    path = tmp_path / "a.off"
+    path.write_bytes(content.encode())
+    pos, face = read_off(path)
+    assert pos.tolist() == SQUARE
+    assert sorted(map(sorted, face.tolist())) == [[0, 1, 2], [0, 2, 3]]
+
+
+def test_polygons_become_triangles(tmp_path):
+    """Of a hexagon and a square beside it, by their areas."""
+    angle = np.arange(6) * np.pi / 3
+    hexagon = zip(np.cos(angle), np.sin(angle), strict=True)
+    corners = [*hexagon, (2, 0), (3, 0), (3, 1), (2, 1)]
+    rows = "".join(f"{x:.17g} {y:.17g} 0\n" for x, y in corners)
+    write(tmp_path / "a.off", f"OFF\n10 2 0\n{rows}6 0 1 2 3 4 5\n4 6 7 8 9\n")
+    pos, face = read_off(tmp_path / "a.off")
+    assert len(face) == 4 + 2
+    drawn = sample_surface(tmp_path / "a.off", pos, face, 40_000, seed=0)
+    share = float((drawn[:, 0] < 1.5).float().mean())
+    assert share == pytest.approx(2.598 / 3.598, abs=0.01)
+    assert drawn[drawn[:, 0] < 1.5].norm(dim=1).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e20, 1e37])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e3])
+def test_even_points_at_any_scale(scale, offset, tmp_path):
+    pos = scale * (offset + torch.tensor([[0, 0, 0], [3, 0, 0], [0, 1, 0], [3, 1, 0.0]]).double())
+    face = torch.tensor([[0, 1, 2], [1, 2, 3]])
+    if scale * (offset + 3) > 3e38:
+        return  # Beyond float32.
+    drawn = sample_surface(tmp_path, pos, face, 4000, seed=0).double() / scale - offset
+    assert float(drawn.min()) > -1e-4
+    assert torch.allclose(drawn.mean(dim=0), torch.tensor([1.5, 0.5, 0]).double(), atol=0.05)
+
+
+def test_points_are_those_that_pyg_draws(tmp_path):
+    pos, face = torch.rand(30, 3), torch.randint(30, (3, 50))
+    torch.manual_seed(3)
+    theirs = SamplePoints(200)(Data(pos=pos, face=face)).pos
+    ours = sample_surface(tmp_path, pos.double(), face.T, 200, seed=3)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_mesh_without_a_last_line_break(tmp_path):

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, visible
-from torch_geometric_ddp.datasets._ply import read_ply
+from torch_geometric_ddp.datasets._meshes import read_ply
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
 
