@@ -16,7 +16,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp.datasets._columns import write_clouds
+from torch_geometric_ddp.datasets._columns import read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import UNREADABLE
 from torch_geometric_ddp.datasets._sampling import Sampling, choose_points
 
@@ -113,11 +113,12 @@ def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
         items = (dataset.get(i) for i in tqdm(range(len(pos)), "Transform", disable=None))
         kept = (data for data in items if keep is None or keep(data))
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "clouds.pt")
-            if not write_clouds(path, kept if transform is None else map(transform, kept)):
+            path = Path(folder, "clouds.safetensors")
+            if not write_clouds(path, kept if transform is None else map(transform, kept), {}):
                 raise ValueError("'pre_filter' left no cloud")
             dataset._data_list = None
-            dataset.load(str(path))
+            data, dataset.slices, _ = read_clouds(path)
+            dataset.data = data.clone()  # Of the file, which a mapped tensor would keep.
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,22 @@ def visible(folder: Path) -> list[Path]:
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, by name."""
     return [path for path in visible(folder) if path.is_dir()]
+
+
+def check_names(name: str, names: object) -> list[str]:
+    """The names of classes or parts, which NumPy may hold as bytes, as a list of text."""
+    if isinstance(names, np.ndarray):
+        names = names.tolist()
+    if isinstance(names, str | bytes) or not isinstance(names, Sequence):
+        raise TypeError(f"'{name}' must be a list of strings, got {type(names).__name__}")
+    for text in names:
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"'{name}' must be a list of strings, got {text!r:.80} in it")
+    texts = [text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in names]
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise ValueError(f"'{name}' must differ, got '{twice:.80}' twice")
+    return texts
 
 
 def read_lines(path: Path) -> list[str]:

@@ -30,17 +30,8 @@ class ModelNetHDF5(Benchmark):
     The literature takes the first 1,024 points, which is the default here.
 
     Args:
-        root (str or path): The folder of the data set.
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all
             2,048. (default: :obj:`1024`)
-        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
-            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
 
     Raises:
         FileNotFoundError: If a file is missing.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from torch_geometric.data import Data
 from torch_geometric.datasets import ModelNet
@@ -15,8 +15,9 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import as_clouds, visible
 from torch_geometric_ddp.datasets._meshes import read_off, sample_surface
+from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
-from torch_geometric_ddp.datasets.modelnet_resampled import MODELNET_SIZES
+from torch_geometric_ddp.datasets.modelnet_resampled import MODELNET_SIZES, check_modelnet
 
 __all__ = ["ModelNetMeshes"]
 
@@ -41,15 +42,8 @@ class ModelNetMeshes(Benchmark):
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
 
     Args:
-        root (str or path): The folder of the data set.
         name (str): :obj:`"10"` or :obj:`"40"`. (default: :obj:`"10"`)
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int): The points to draw from each mesh. (default: :obj:`1024`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -63,19 +57,12 @@ class ModelNetMeshes(Benchmark):
         name: str = "10",
         split: str = "train",
         num_points: int = 1024,
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-        strict: bool = True,
+        **options: Unpack[ReaderOptions],
     ) -> None:
-        if name not in MODELNET_SIZES:
-            raise ValueError(f"'name' must be '10' or '40', got {name!r}")
-        self.name = name
+        self.name = check_modelnet(name)
         self.url = self.source = ModelNet.urls[name]
-        options = (transform, pre_transform, pre_filter, force_reload, strict)
         self._num_drawn = check_int("num_points", num_points)
-        super().__init__(root, split, num_points, "first", *options)
+        super().__init__(root, split, num_points, "first", **options)
 
     @property
     def variant_name(self) -> str:
