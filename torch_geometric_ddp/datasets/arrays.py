@@ -22,7 +22,7 @@ from torch_geometric_ddp.datasets._arrays import (
     sample,
     take_arrays,
 )
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, visible
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, with_suffix
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 
 __all__ = ["PointCloudArrays"]
@@ -90,7 +90,8 @@ class PointCloudArrays(InMemoryDataset):
 
         Raises:
             FileNotFoundError: If there is no file.
-            ValueError: If it is damaged, lacks an array or has no cloud of the split.
+            ValueError: If it is damaged, lacks an array or has no cloud of the split, or if an
+                array unpacks to more than 1 GiB and a hundred times its room in the file.
         """
         with open_npz(path) as file:
             if "split" in file and f"{split}_points" not in file:
@@ -98,7 +99,7 @@ class PointCloudArrays(InMemoryDataset):
                 points, labels = take_arrays(file, ("points", "labels"), rows)
             else:
                 points, labels = take_arrays(file, (f"{split}_points", f"{split}_labels"))
-            names = file["class_names"].tolist() if "class_names" in file else None
+            names = file.get("class_names")
             # Here, so that what is wrong with them names the file.
             pos = check_clouds(points, copy=False)
             y, names = check_labels("labels", labels, pos.shape[:1], names, copy=False)
@@ -142,7 +143,7 @@ class PointCloudArrays(InMemoryDataset):
         unknown = [folder.name for folder in classes if folder.name not in names]
         if unknown:
             raise ValueError(f"'class_names' must name all folders of '{root}', lacks {unknown}")
-        files = [[path for path in visible(folder) if path.suffix == ".npy"] for folder in classes]
+        files = [with_suffix(folder, ".npy") for folder in classes]
         for folder, found in zip(classes, files, strict=True):
             if not found:
                 raise FileNotFoundError(f"'{folder}' must have the clouds of a class, got none")

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import read_lines
+from torch_geometric_ddp.datasets._formats import plain_path, read_lines, read_names
 from torch_geometric_ddp.datasets._h5 import count_clouds, read_clouds
 from torch_geometric_ddp.datasets._scan import Scan
 
@@ -60,14 +60,15 @@ class ModelNetHDF5(Benchmark):
 
     def read_class_names(self) -> list[str]:
         """The names of the classes, in the order of their labels."""
-        return read_lines(Path(self.raw_paths[0]))
+        return read_names(Path(self.raw_paths[0]))
 
     def scan(self, split: str) -> Scan:
         """Checks that the files of a split are there."""
         where = Path(self.raw_paths[1 + self.splits.index(split)])
         num_classes = len(self.read_class_names())
         # The lists name the folder in which the authors worked.
-        files = [where.parent / PurePosixPath(line).name for line in read_lines(where)]
+        names = [PurePosixPath(line).name for line in read_lines(where)]
+        files = [plain_path(where, where.parent, name) for name in names]
         size = 2048 if self.strict else None
         count = sum(count_clouds(path, num_classes, size) for path in files)
         clouds = chain.from_iterable(read_clouds(path, num_classes) for path in files)

@@ -13,7 +13,7 @@ from torch_geometric.datasets import ModelNet
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, visible
+from torch_geometric_ddp.datasets._formats import as_clouds, visible, with_suffix
 from torch_geometric_ddp.datasets._meshes import read_off, sample_surface
 from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
@@ -96,8 +96,7 @@ class ModelNetMeshes(Benchmark):
         files = [
             (path, label)
             for label, folder in enumerate(self._classes())
-            for path in visible(folder / split)
-            if path.suffix.lower() == ".off"
+            for path in with_suffix(folder / split, ".off")
         ]
         read = partial(_read, num_points=self._num_drawn)
         return scan_files(Path(self.raw_paths[0]), files, read, None)

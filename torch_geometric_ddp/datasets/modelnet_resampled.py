@@ -9,7 +9,14 @@ from typing import Unpack
 from torch_geometric.data import Data
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_lines, read_text
+from torch_geometric_ddp.datasets._formats import (
+    as_clouds,
+    damaged,
+    plain_path,
+    read_lines,
+    read_names,
+    read_text,
+)
 from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
@@ -88,7 +95,7 @@ class ModelNetResampled(Benchmark):
 
     def read_class_names(self) -> list[str]:
         """The names of the classes, in the order of their labels."""
-        return read_lines(Path(self.raw_paths[0]))
+        return read_names(Path(self.raw_paths[0]))
 
     def scan(self, split: str) -> Scan:
         """Checks that the files of a split are there."""
@@ -99,7 +106,8 @@ class ModelNetResampled(Benchmark):
             name = shape.rpartition("_")[0]
             if name not in labels:
                 raise damaged(where, f"it lists '{shape}', whose class has no name")
-            files.append((where.parent / name / f"{shape}.txt", labels[name]))
+            path = plain_path(where, where.parent, name, f"{shape}.txt")
+            files.append((path, labels[name]))
         return scan_files(where, files, _read, 10_000 if self.strict else None)
 
 

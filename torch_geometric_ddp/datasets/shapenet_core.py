@@ -9,7 +9,13 @@ from typing import Unpack
 from torch_geometric.data import Data
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_lines, read_npy
+from torch_geometric_ddp.datasets._formats import (
+    as_clouds,
+    damaged,
+    plain_path,
+    read_lines,
+    read_npy,
+)
 from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
@@ -149,7 +155,8 @@ class ShapeNetCore(Benchmark):
             synset = name.partition("-")[0]
             if synset not in _CLASSES:
                 raise damaged(where, f"it lists '{name}', which is of none of the 55 classes")
-            files.append((Path(self.raw_paths[-1], name), self.synset_ids.index(synset)))
+            path = plain_path(where, Path(self.raw_paths[-1]), name)
+            files.append((path, self.synset_ids.index(synset)))
         return scan_files(where, files, _read, 8192 if self.strict else None)
 
 

@@ -18,6 +18,7 @@ from torch_geometric_ddp.datasets._formats import (
     as_clouds,
     as_labels,
     damaged,
+    plain_path,
     read_lines,
     read_text,
     reading,
@@ -153,7 +154,8 @@ class ShapeNetPart(Benchmark):
         for where in used:
             for synset, model in _read_list(where):
                 if synset in labels:
-                    path = Path(self.raw_dir, _FOLDER, synset, "points", f"{model}.pts")
+                    folder = Path(self.raw_dir, _FOLDER, synset, "points")
+                    path = plain_path(where, folder, f"{model}.pts")
                     files.append((path, labels[synset]))
         check_files(used[0], [_labels_of(path) for path, _ in files])
         return scan_files(used[0], files, self._read, None)
