@@ -591,7 +591,7 @@ def test_transform_that_gives_no_number(tmp_path):
         return data
 
     case = Case("core", tmp_path)
-    with pytest.raises(ValueError, match="'pre_transform' must give finite positions"):
+    with pytest.raises(ValueError, match="'pre_transform' must give finite 'pos'"):
         case.read(pre_transform=spoil)
     assert case.cached() == []
 

@@ -1,4 +1,4 @@
-"""What the data sets from arrays share: the checks, the files and how the clouds lie in memory."""
+"""Data sets from arrays: their checks, their files and how their clouds lie in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp.datasets._columns import read_clouds, write_clouds
+from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import (
     UNREADABLE,
     check_array,
@@ -117,10 +117,9 @@ def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
     keep, transform = dataset.pre_filter, dataset.pre_transform
     if keep is not None or transform is not None:
         items = (dataset.get(i) for i in tqdm(range(len(pos)), "Transform", disable=None))
-        kept = (data for data in items if keep is None or keep(data))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "clouds.safetensors")
-            if not write_clouds(path, kept if transform is None else map(transform, kept), {}):
+            if not write_clouds(path, prepared(items, keep, transform), {}):
                 raise ValueError("'pre_filter' left no cloud")
             dataset._data_list = None
             data, dataset.slices, _ = read_clouds(path)

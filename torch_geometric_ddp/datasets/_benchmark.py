@@ -1,4 +1,4 @@
-"""What the readers of the published data sets share: files in, one checked cache out."""
+"""The base class of readers: files of a published data set in, one checked cache out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 from torch_geometric.data import Data, InMemoryDataset, download_url, extract_zip
 from tqdm import tqdm
 
-from torch_geometric_ddp.datasets._columns import read_clouds, write_clouds
+from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError, check_names
 from torch_geometric_ddp.datasets._options import complete_arguments, complete_signature
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
@@ -232,13 +232,8 @@ class Benchmark(InMemoryDataset):
         # One iterator: every iteration over the bar itself would begin again.
         clouds = iter(tqdm(scan.clouds, f"Read {split}", scan.size, unit="cloud", disable=None))
         while block := list(islice(clouds, _BLOCK)):
-            for data in self._sample(block, generator):
-                if self.pre_filter is None or self.pre_filter(data):
-                    yield (
-                        data
-                        if self.pre_transform is None
-                        else _transformed(data, self.pre_transform)
-                    )
+            sampled = self._sample(block, generator)
+            yield from prepared(sampled, self.pre_filter, self.pre_transform)
 
     def _sample(self, block: list[tuple[Path, Data]], generator: torch.Generator) -> Iterator[Data]:
         for size, group in groupby(block, lambda item: item[1].num_nodes):
@@ -254,15 +249,6 @@ class Benchmark(InMemoryDataset):
             chosen = choose_points(pos, self.num_points, self.sampling, generator)
             for data, index in zip(clouds, chosen, strict=True):
                 yield take_points(data, index)
-
-
-def _transformed(data: Data, function: Callable[[Data], Data]) -> Data:
-    result = function(data)
-    if not isinstance(result, Data) or result.pos is None:
-        raise TypeError(f"'pre_transform' must return a Data with 'pos', got {result!r:.80}")
-    if not bool(torch.isfinite(result.pos).all()):
-        raise ValueError("'pre_transform' must give finite positions, got NaN or infinite ones")
-    return result
 
 
 def _describe(function: Callable[[Data], Any] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,24 @@ _KIND, _VERSION = "set of processed clouds", 1
 _BLOCK = 128
 
 
+def prepared(
+    clouds: Iterable[Data],
+    pre_filter: Callable[[Data], bool] | None,
+    pre_transform: Callable[[Data], Data] | None,
+) -> Iterator[Data]:
+    """The clouds that a filter keeps, transformed; what is no cloud afterwards is refused."""
+    for data in clouds:
+        if pre_filter is not None and not pre_filter(data):
+            continue
+        if pre_transform is not None:
+            data = pre_transform(data)
+            if not isinstance(data, Data) or not isinstance(data.pos, Tensor):
+                raise TypeError(f"'pre_transform' must return a Data with 'pos', got {data!r:.80}")
+            if not bool(torch.isfinite(data.pos).all()):
+                raise ValueError("'pre_transform' must give finite 'pos', got NaN or infinity")
+        yield data
+
+
 def write_clouds(path: Path, clouds: Iterable[Data], header: Mapping[str, Any]) -> int:
     """Writes clouds and a header to a file for :meth:`read_clouds`; returns their number.
 
@@ -28,8 +46,8 @@ def write_clouds(path: Path, clouds: Iterable[Data], header: Mapping[str, Any]) 
     grows in a file of its own, and these files are mapped into memory when the whole is written.
 
     Raises:
-        TypeError, ValueError: If the clouds differ in their attributes or have others than
-            tensors and numbers.
+        TypeError: If an attribute of the clouds is neither tensor nor number.
+        ValueError: If the clouds differ in the names, types or widths of their attributes.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         columns: dict[str, _Column] = {}

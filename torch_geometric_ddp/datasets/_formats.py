@@ -1,4 +1,4 @@
-"""Reading single files of clouds, so that every error names the file and what is wrong with it."""
+"""Checked reading of single files: every error names the file and what is wrong with it."""
 
 from __future__ import annotations
 

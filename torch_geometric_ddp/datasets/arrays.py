@@ -1,4 +1,4 @@
-"""Point clouds from arrays of the user's own."""
+"""Labelled clouds from arrays, ``.npz`` files and folders of the user's own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ class PointCloudArrays(InMemoryDataset):
             (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
 
     Raises:
-        TypeError, ValueError: If a shape, type or value does not fit.
+        TypeError: If the points are no floating point numbers, the labels no integers, or the
+            names no strings.
+        ValueError: If the shapes of the arrays do not fit each other, a point is NaN or infinite,
+            a label has no name (where none are given, if it is 65,536 or more), or two classes
+            have the same name.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""ModelNet40 as the HDF5 files of PointNet."""
+"""The reader of ModelNet40's HDF5 files."""
 
 from __future__ import annotations
 

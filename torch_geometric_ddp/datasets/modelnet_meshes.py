@@ -1,4 +1,4 @@
-"""ModelNet as its meshes, from which points are drawn."""
+"""The reader of ModelNet's meshes, from which it draws points."""
 
 from __future__ import annotations
 

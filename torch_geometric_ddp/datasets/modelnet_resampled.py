@@ -1,4 +1,4 @@
-"""ModelNet as the widely used text files of 10,000 points a shape."""
+"""The reader of ModelNet's text files of 10,000 points a shape."""
 
 from __future__ import annotations
 

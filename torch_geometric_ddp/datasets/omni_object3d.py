@@ -1,4 +1,4 @@
-"""OmniObject3D: scans of everyday objects."""
+"""The reader of OmniObject3D, scans of everyday objects."""
 
 from __future__ import annotations
 

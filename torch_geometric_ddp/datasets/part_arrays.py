@@ -1,4 +1,4 @@
-"""Point clouds with labels of their parts, from arrays of the user's own."""
+"""Clouds with part labels, from arrays and ``.npz`` files of the user's own."""
 
 from __future__ import annotations
 
@@ -63,8 +63,11 @@ class PartArrays(InMemoryDataset):
         category_parts (dict[str, list[int]]): The part labels of each category.
 
     Raises:
-        TypeError, ValueError: If a shape, type or value does not fit, or a point has a part that
-            its category lacks.
+        TypeError: If the points are no floating point numbers, the labels no integers, or the
+            names no strings.
+        ValueError: If the shapes of the arrays do not fit each other, a point is NaN or infinite,
+            a label has no name, two names are the same, or a point has a part that its category
+            lacks.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""ScanObjectNN: objects cut out of scans of rooms."""
+"""The reader of ScanObjectNN, objects cut out of scans of rooms."""
 
 from __future__ import annotations
 

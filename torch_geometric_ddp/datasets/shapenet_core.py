@@ -1,4 +1,4 @@
-"""ShapeNetCore as the point clouds of the ShapeNet-55 benchmark."""
+"""The reader of ShapeNetCore, as the point clouds of the ShapeNet-55 benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ShapeNetPart in the layout of its authors."""
+"""The reader of ShapeNetPart, in the layout of its authors."""
 
 from __future__ import annotations
 
