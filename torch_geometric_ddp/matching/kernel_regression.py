@@ -131,12 +131,9 @@ def errors_of(
 ) -> Tensor:
     """The same from the kernels :obj:`[*, m, m]` among synthetic and :obj:`[*, n, m]` to real."""
     diagonal = kernel.diagonal(dim1=-2, dim2=-1)
-    added = ridge * diagonal.mean(dim=-1, keepdim=True).detach().expand_as(diagonal)
-    known, wanted = (_centred(values, num_classes).to(kernel) for values in (y, labels))
+    added = ridge * diagonal.mean(dim=-1, keepdim=True).expand_as(diagonal)
+    known, wanted = (
+        F.one_hot(values, num_classes).to(kernel) - 1 / num_classes for values in (y, labels)
+    )
     weights = torch.linalg.solve(kernel + torch.diag_embed(added), known)
     return (cross @ weights - wanted).square().sum(dim=-1)
-
-
-def _centred(labels: Tensor, num_classes: int) -> Tensor:
-    """One-hot labels less their mean over the classes."""
-    return F.one_hot(labels, num_classes) - 1 / num_classes

@@ -100,29 +100,33 @@ class _Search:
         chosen = self.features[:, self.index]
         self.kernel = chosen @ chosen.mT
         self.cross = self.crosses[:, self.index]
-        self.loss = self._loss(self.kernel, self.cross)
+        self.loss = self._loss()
 
     def propose(self, generator: torch.Generator) -> None:
-        """Tries one exchange, and keeps it if it lowers the loss."""
+        """Tries one exchange, and takes it back unless it lowers the loss."""
         slot = int(torch.randint(len(self.index), (), generator=generator))
         others = self.members[int(self.y[slot])]
         cloud = others[int(torch.randint(len(others), (), generator=generator))]
         if bool((self.index == cloud).any()):
             return
-        index = self.index.clone()
-        index[slot] = cloud
-        kernel, cross = self.kernel.clone(), self.cross.clone()
-        row = (self.features[:, index] @ self.features[:, cloud, :, None]).squeeze(-1)
-        kernel[:, slot], kernel[:, :, slot] = row, row
-        cross[:, slot] = self.crosses[:, cloud]
-        loss = self._loss(kernel, cross)
+        before = int(self.index[slot]), self.kernel[:, slot].clone(), self.cross[:, slot].clone()
+        self.index[slot] = cloud
+        row = self.features[:, self.index] @ self.features[:, cloud, :, None]
+        self._set(slot, row.squeeze(-1), self.crosses[:, cloud])
+        loss = self._loss()
         if loss < self.loss:
-            self.index, self.kernel, self.cross, self.loss = index, kernel, cross, loss
+            self.loss = loss
+        else:
+            self.index[slot] = before[0]
+            self._set(slot, *before[1:])
 
-    def _loss(self, kernel: Tensor, cross: Tensor) -> float:
-        num_classes = self.bank.num_classes
-        errors = errors_of(kernel, cross.mT, self.labels, self.y, num_classes, self.ridge)
-        return float(errors.mean())
+    def _set(self, slot: int, row: Tensor, cross: Tensor) -> None:
+        self.kernel[:, slot], self.kernel[:, :, slot] = row, row
+        self.cross[:, slot] = cross
+
+    def _loss(self) -> float:
+        args = self.labels, self.y, self.bank.num_classes, self.ridge
+        return float(errors_of(self.kernel, self.cross.mT, *args).mean())
 
 
 def _sampled(bank: PointCloudBank, num_points: int) -> Tensor:
