@@ -21,6 +21,7 @@ from torch import Tensor
 # What the libraries raise on files that are cut, damaged or something else altogether.
 UNREADABLE = (
     ValueError,
+    OverflowError,
     OSError,
     EOFError,
     tokenize.TokenError,
