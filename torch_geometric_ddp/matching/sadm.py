@@ -70,8 +70,8 @@ class SADM(Matching):
             ValueError: If the clouds of :obj:`bank` have different sizes, or their points are
                 labelled, :obj:`grouped` is set and :obj:`top_weight` is above 0.
         """
-        self.sorts_within_parts(bank.space is not None)
-        if bank.space is None and bank.dense().size(1) <= num_points:
+        self.sorts_within_parts(bank.has_parts)
+        if not bank.has_parts and bank.dense().size(1) <= num_points:
             return {"pos": bank.dense()}
         return {"pos": bank.cached(subsets_of, 1, num_points, progress=progress).squeeze(1)}
 
