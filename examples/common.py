@@ -60,7 +60,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("distillation by DDP")
-    method.add_argument("--ppc", type=int, default=1, help="storage in clouds per class")
+    method.add_argument("--ppc", type=float, default=1, help="storage in clouds per class")
     method.add_argument("--num-anchors", type=int, default=4, help="anchors per group, M")
     method.add_argument("--anchor-points", type=int, help="points per anchor, N2 (all that fit)")
     method.add_argument("--num-morphs", type=int, help="morphs per group, L (shapes 4, else 16)")

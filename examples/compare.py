@@ -33,7 +33,9 @@ def parse_args() -> argparse.Namespace:
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
     what.add_argument("--methods", nargs="+", choices=ENTRIES, metavar="M", help="all of the task")
-    what.add_argument("--ppc", type=int, nargs="+", default=[1], help="storage in clouds per class")
+    what.add_argument(
+        "--ppc", type=float, nargs="+", default=[1], help="storage in clouds per class"
+    )
     what.add_argument("--backbones", nargs="+", metavar="B", help="the networks (PointNet)")
     what.add_argument("--lr", type=float, nargs="+", help="learning rates, a row for each")
     add_work_arguments(parser, "out/compare")

@@ -41,7 +41,9 @@ def parse_args() -> argparse.Namespace:
     what = parser.add_argument_group("what is compared")
     methods = ["random", "SADM", "DDP", "whole"]
     what.add_argument("--methods", nargs="+", choices=ENTRIES, default=methods, metavar="M")
-    what.add_argument("--ppc", type=int, nargs="+", default=[1], help="storage in clouds per class")
+    what.add_argument(
+        "--ppc", type=float, nargs="+", default=[1], help="storage in clouds per class"
+    )
     what.add_argument("--backbones", nargs="+", metavar="B", help="what is trained (all)")
     what.add_argument(
         "--distill-with", nargs="+", metavar="B", help="what sets are distilled with (PointNet)"

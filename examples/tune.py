@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("search")
-    what.add_argument("--ppc", type=int, default=1, help="storage in clouds per class")
+    what.add_argument("--ppc", type=float, default=1, help="storage in clouds per class")
     what.add_argument("--trials", type=int, help="trials of the study (shapes 6, otherwise 30)")
     what.add_argument("--steps", type=int, help="steps of a trial (shapes 10, otherwise 200)")
     what.add_argument("--seeds", type=int, default=1, help="runs of a trial, of which the mean")

@@ -4,7 +4,7 @@ from torch_geometric_ddp.methods.distilling import distill
 from torch_geometric_ddp.methods.loop import SGD, Distillation
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.published import METHODS, dc, ddp, dm, find_method, pcc, sadm
-from torch_geometric_ddp.methods.storing import Storing, full_resolution, morphing
+from torch_geometric_ddp.methods.storing import Storing, full_resolution, morphing, packed
 
 __all__ = [
     "METHODS",
@@ -19,6 +19,7 @@ __all__ = [
     "find_method",
     "full_resolution",
     "morphing",
+    "packed",
     "pcc",
     "sadm",
 ]

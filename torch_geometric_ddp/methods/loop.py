@@ -15,6 +15,7 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.checkpoint import read_checkpoint, write_checkpoint
@@ -65,6 +66,8 @@ class Distillation:
             less memory and give the same gradient up to rounding. (default: as many as the free
             memory allows)
         task (Task or str): What the networks learn. (default: :obj:`"classification"`)
+        budget (StorageBudget, optional): What may be stored. (default: a real cloud for every group
+            of the parameterization)
 
     Raises:
         TypeError: If :obj:`batch_size`, :obj:`outer_loops`, :obj:`inner_epochs` or
@@ -87,6 +90,7 @@ class Distillation:
         inner_epochs: int = 1,
         classes_per_chunk: int | None = None,
         task: Task | str = "classification",
+        budget: StorageBudget | None = None,
     ) -> None:
         self.task = find_task(task)
         bank.check_every_class()
@@ -96,6 +100,8 @@ class Distillation:
                 f"has {bank.num_classes}"
             )
         self.bank, self.parameterization, self.matching = bank, parameterization, matching
+        #: What may be stored.
+        self.budget = bank.budget(parameterization.ppc) if budget is None else budget
         self.batch_size = check_int("batch_size", batch_size)
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
@@ -48,7 +48,7 @@ class Method:
         optimizer (callable): Makes the optimiser from groups of parameters with their learning
             rates, see :class:`Distillation`. (default: SGD with a momentum of 0.5)
         loops (callable): The updates with every network and the epochs of its training between
-            them, from the number of clouds per class. (default: always one, so that no network is
+            them, from the PPC of the budget. (default: always one, so that no network is
             trained)
 
     Raises:
@@ -63,7 +63,7 @@ class Method:
     start: Start = real_clouds
     batch_size: int = 8
     optimizer: MakeOptimizer = SGD
-    loops: Callable[[int], tuple[int, int]] = lambda ppc: (1, 1)
+    loops: Callable[[float], tuple[int, int]] = lambda ppc: (1, 1)
 
     def __post_init__(self) -> None:
         check_int("steps", self.steps, minimum=0)
@@ -72,7 +72,7 @@ class Method:
     def begin(
         self,
         bank: PointCloudBank,
-        ppc: int = 1,
+        ppc: float = 1,
         seed: int = 0,
         network: Callable[..., Backbone] | None = None,
         task: Task | str = "classification",
@@ -82,7 +82,7 @@ class Method:
 
         Args:
             bank (PointCloudBank): The real clouds, as they shall be matched.
-            ppc (int): The storage, in full-resolution clouds per class. (default: :obj:`1`)
+            ppc (float): The storage, in full-resolution clouds per class. (default: :obj:`1`)
             seed (int): Makes the run repeatable. (default: :obj:`0`)
             network (callable, optional): Makes a backbone. (default: that of the task)
             task (Task or str): What networks learn. (default: :obj:`"classification"`)
@@ -90,7 +90,8 @@ class Method:
                 as many as the free memory allows)
 
         Raises:
-            TypeError: If :obj:`ppc`, :obj:`seed` or :obj:`classes_per_chunk` is no integer.
+            TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
+                integer.
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
                 the task needs them, or what would be stored exceeds the budget.
@@ -114,12 +115,13 @@ class Method:
             inner_epochs=inner,
             classes_per_chunk=classes_per_chunk,
             task=task,
+            budget=budget,
         )
 
     def distill(
         self,
         dataset: Iterable[Data],
-        ppc: int = 1,
+        ppc: float = 1,
         *,
         steps: int | None = None,
         network: Callable[..., Backbone] | None = None,
@@ -137,7 +139,7 @@ class Method:
 
         Args:
             dataset (Dataset): The real set.
-            ppc (int): The storage, in full-resolution clouds per class. (default: :obj:`1`)
+            ppc (float): The storage, in full-resolution clouds per class. (default: :obj:`1`)
             steps (int, optional): Optimisation steps. (default: as published)
             network (callable, optional): Makes a backbone from the number of classes, or from the
                 numbers of parts and categories. (default: :obj:`PointNet`, or
@@ -164,7 +166,7 @@ class Method:
             FloatingPointError: If a loss is not finite.
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
-        check_int("ppc", ppc)
+        check_ppc(ppc)
         check_int("seed", seed, minimum=0)
         task = find_task(task)
         bank = task.read(dataset, device, progress=progress)
@@ -178,8 +180,7 @@ class Method:
 
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
         """The set that a loop has distilled so far, on the CPU, with how it was made."""
-        bank, parameterization = loop.bank, loop.parameterization
-        budget = bank.budget(parameterization.ppc)
+        bank, parameterization, budget = loop.bank, loop.parameterization, loop.budget
         provenance = {
             **loop.config(),
             **parameterization.config(),

@@ -48,11 +48,11 @@ def dc(lr: float = 0.03, start: Start = tanh_noise, name: str = "DC") -> Method:
     return Method(name, full_resolution(lr), GradientMatching, 1000, start, loops=_dc_loops)
 
 
-def _dc_loops(ppc: int) -> tuple[int, int]:
+def _dc_loops(ppc: float) -> tuple[int, int]:
     """Updates with every network and epochs of its training between, as published for DDP."""
     if ppc <= 10:
-        return (1, 1) if ppc == 1 else (5, 1)
-    return ppc, max(1, 500 // ppc)
+        return (1, 1) if ppc <= 1 else (5, 1)
+    return int(ppc), max(1, 500 // int(ppc))
 
 
 def pcc(choose: Callable[[PointCloudBank, int], Tensor], lr: float = 0.001) -> Method:
