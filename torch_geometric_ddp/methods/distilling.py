@@ -93,10 +93,10 @@ def distill(
             not floating point.
         ValueError: If :obj:`ppc` is not above 0, :obj:`classes_per_chunk` is below one,
             :obj:`steps` or :obj:`seed` negative, or :obj:`steps` below those of the checkpoint; if
-            :obj:`method` or :obj:`task` is no known name; if :obj:`dataset` is empty, has clouds of different sizes
-            or not finite, labels other than the task needs, or a class without clouds; if what the
-            method stores exceeds the storage; or if :obj:`checkpoint` is damaged or of a run with
-            other settings or data.
+            :obj:`method` or :obj:`task` is no known name; if :obj:`dataset` is empty, has clouds of
+            different sizes or not finite, labels other than the task needs, or a class without
+            clouds; if what the method stores exceeds the storage; or if :obj:`checkpoint` is
+            damaged or of a run with other settings or data.
         FloatingPointError: If a loss is not finite.
     """
     return find_method(method).distill(
