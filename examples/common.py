@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch_geometric_ddp.clouds import hold_out
 from torch_geometric_ddp.comparison import (
+    CONTROLS,
     ENTRIES,
     PRESETS,
     Distilled,
@@ -34,6 +35,9 @@ from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS
 from torch_geometric_ddp.transforms import NormalizeSphere
 from torch_geometric_ddp.visualize import plot_distilled
+
+#: Every row by name.
+ROWS = {**ENTRIES, **CONTROLS}
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classification") -> None:

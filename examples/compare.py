@@ -13,6 +13,7 @@ again, and a larger one takes over what a smaller one made.
 import argparse
 
 from common import (
+    ROWS,
     add_data_arguments,
     add_work_arguments,
     networks,
@@ -32,14 +33,14 @@ def parse_args() -> argparse.Namespace:
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
-    what.add_argument("--methods", nargs="+", choices=ENTRIES, metavar="M", help="all of the task")
+    what.add_argument("--methods", nargs="+", choices=ROWS, metavar="M", help="all of the task")
     what.add_argument(
         "--ppc", type=float, nargs="+", default=[1], help="storage in clouds per class"
     )
     what.add_argument("--backbones", nargs="+", metavar="B", help="the networks (PointNet)")
     what.add_argument("--lr", type=float, nargs="+", help="learning rates, a row for each")
     add_work_arguments(parser, "out/compare")
-    parser.epilog = f"Methods: {', '.join(ENTRIES)}."
+    parser.epilog = f"Methods: {', '.join(ROWS)}."
     return parser.parse_args()
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     lab = open_lab(args, networks(args, args.backbones))
     _, seeds = preset_and_seeds(args)
     names = args.methods or [name for name, entry in ENTRIES.items() if entry.serves(lab.task)]
-    entries = [ENTRIES[name] for name in names]
+    entries = [ROWS[name] for name in names]
     if args.lr:
         entries = [row for entry in entries for row in entry.at_rates(args.lr)]
     runs = lab.run(lab.cells(entries, args.ppc, seeds))

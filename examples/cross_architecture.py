@@ -14,6 +14,7 @@ import argparse
 from functools import partial
 
 from common import (
+    ROWS,
     add_data_arguments,
     add_work_arguments,
     networks,
@@ -23,7 +24,6 @@ from common import (
 )
 
 from torch_geometric_ddp.comparison import (
-    ENTRIES,
     plot_transfer,
     transfer_markdown,
     transfer_matrix,
@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
     methods = ["random", "SADM", "DDP", "whole"]
-    what.add_argument("--methods", nargs="+", choices=ENTRIES, default=methods, metavar="M")
+    what.add_argument("--methods", nargs="+", choices=ROWS, default=methods, metavar="M")
     what.add_argument(
         "--ppc", type=float, nargs="+", default=[1], help="storage in clouds per class"
     )
@@ -80,7 +80,7 @@ def main() -> None:
                 given[name] = partial(PointMamba, num_centers=args.mamba_centers)
     lab = open_lab(args, {**columns, **makers})
     _, seeds = preset_and_seeds(args)
-    entries = [ENTRIES[name] for name in args.methods]
+    entries = [ROWS[name] for name in args.methods]
     if args.whole_points is not None:
         most = lab.bank.dense().size(1)
         if not 1 <= args.whole_points <= most:

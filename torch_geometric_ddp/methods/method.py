@@ -50,6 +50,8 @@ class Method:
         loops (callable): The updates with every network and the epochs of its training between
             them, from the PPC of the budget. (default: always one, so that no network is
             trained)
+        sees_stored (bool): Whether optimisation sees what is stored. Otherwise a codec rounds what
+            was optimised without it (post-training quantisation). (default: :obj:`True`)
 
     Raises:
         TypeError: If :obj:`steps` or :obj:`batch_size` is no integer.
@@ -64,6 +66,7 @@ class Method:
     batch_size: int = 8
     optimizer: MakeOptimizer = SGD
     loops: Callable[[float], tuple[int, int]] = lambda ppc: (1, 1)
+    sees_stored: bool = True
 
     def __post_init__(self) -> None:
         check_int("steps", self.steps, minimum=0)
@@ -101,6 +104,7 @@ class Method:
         budget = bank.budget(ppc)
         generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
         parameterization = self.storing(bank, budget, self.start, generator, task)
+        parameterization.sees_stored = self.sees_stored
         parameterization.check_budget(budget)
         outer, inner = self.loops(ppc)
         return Distillation(

@@ -116,11 +116,10 @@ def morphing(
     adaptive: bool = True,
     codec: Codec = FLOAT32,
     weight_codec: Codec = FLOAT32,
+    fill: bool = False,
     **kwargs: Any,
 ) -> Storing:
     """Stores anchors and the weights of their morphs.
-
-    A class has a group in every whole cloud of the budget, or one in less than a cloud.
 
     Args:
         num_anchors (int): Anchors per group :math:`M`. (default: :obj:`4`)
@@ -131,9 +130,18 @@ def morphing(
         codec (Codec): How the anchors are stored. (default:
             :class:`~torch_geometric_ddp.parameterization.Float32`)
         weight_codec (Codec): How the weights are stored. (default: the same)
+        fill (bool): Whether a class has as many groups of :obj:`anchor_points` points as fit.
+            Otherwise it has one in every whole cloud of the budget, or one in less than a cloud.
+            (default: :obj:`False`)
         **kwargs: Further arguments of
             :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
+
+    Raises:
+        ValueError: If :obj:`fill` is without :obj:`anchor_points`; when it is called, if the anchors
+            and weights do not fit.
     """
+    if fill and anchor_points is None:
+        raise ValueError("'fill' must be with 'anchor_points', of which as many groups are made")
 
     def store(
         bank: PointCloudBank,
@@ -142,11 +150,18 @@ def morphing(
         generator: torch.Generator,
         task: Task,
     ) -> Parameterization:
-        points = _anchor_points(
-            budget, anchor_points, num_anchors, num_morphs if adaptive else 0, codec, weight_codec
-        )
+        learned, num_groups = num_morphs if adaptive else 0, budget.num_groups
+        if fill and anchor_points is not None:
+            points = anchor_points
+            num_groups = ShapeMorphing.most_groups(
+                budget, num_anchors, points, learned, codec, weight_codec
+            )
+        else:
+            points = _anchor_points(
+                budget, anchor_points, num_anchors, learned, codec, weight_codec
+            )
         bank, labels = task.lay_out(bank, points)
-        clouds = start(bank, budget.num_groups * num_anchors, generator)
+        clouds = start(bank, num_groups * num_anchors, generator)
         return ShapeMorphing.from_clouds(
             clouds,
             num_anchors,

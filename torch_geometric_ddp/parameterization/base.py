@@ -141,6 +141,9 @@ class Parameterization(nn.Module, ABC):
         #: Learnable turns of the stored clouds, where a method has them. They cost no storage, for
         #: what is stored are the turned clouds.
         self.rotation: Rotation | None = None
+        #: Whether optimisation sees what is stored. Otherwise it sees the parameters themselves, and
+        #: what it made is rounded afterwards, when it is stored (post-training quantisation).
+        self.sees_stored = True
         #: The parts of the points, where they are labelled.
         self.labels: PartLabels | None = None
         self._label_rows = label_rows
@@ -261,7 +264,8 @@ class Parameterization(nn.Module, ABC):
 
     def _seen(self, name: str, groups: slice) -> Tensor:
         tensor, codec = self._turned(name, groups), self._kept[name].codec
-        if not self._kept[name].learned or codec.exact(tensor.dtype):
+        kept = self._kept[name].learned and self.sees_stored
+        if not kept or codec.exact(tensor.dtype):
             return tensor  # Not packed and unpacked either, which would round.
         form = self._form(name)
         return form.unpack(codec.seen(form.pack(tensor)))
@@ -344,6 +348,7 @@ class Parameterization(nn.Module, ABC):
         sizes = {"num_points": self.num_points, **self.sizes()}
         named = {self.letters.get(name, name): value for name, value in sizes.items()}
         parts = [("C", self.num_classes), ("K", self.ppc), *named.items(), *self._special().items()]
+        parts += [] if self.sees_stored else [("sees_stored", False)]
         listed = ", ".join(f"{name}={value}" for name, value in parts if name is not None)
         return f"{type(self).__name__}({listed})"
 

@@ -235,6 +235,50 @@ class ShapeMorphing(Parameterization):
         return largest
 
     @classmethod
+    def most_groups(
+        cls,
+        budget: StorageBudget,
+        num_anchors: int,
+        anchor_points: int,
+        num_morphs: int,
+        codec: Codec = FLOAT32,
+        weight_codec: Codec = FLOAT32,
+    ) -> int:
+        r"""The largest number of groups per class :math:`K` that fits.
+
+        Args:
+            budget (StorageBudget): What may be stored.
+            num_anchors (int): The number of anchors :math:`M` of a group.
+            anchor_points (int): The number of points :math:`N_2` of an anchor.
+            num_morphs (int): The number of morphs :math:`L` of a group whose weights are stored.
+            codec (Codec): How the anchors are stored. (default: :class:`Float32`)
+            weight_codec (Codec): How the weights are stored. (default: the same)
+
+        Raises:
+            TypeError: If a number is no integer.
+            ValueError: If a number is too small, not even one group fits, or the size of what a
+                codec stores depends on the values.
+        """
+        num_anchors = check_int("num_anchors", num_anchors)
+        anchor_points = check_int("anchor_points", anchor_points)
+        num_morphs = check_int("num_morphs", num_morphs, minimum=0)
+
+        def cost(num: int) -> int:
+            groups = budget.num_classes * num
+            anchors = codec.sure_bits((groups, num_anchors, anchor_points, 3))
+            weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
+            return anchors + weights + num * budget.label_bits
+
+        most = budget.largest(cost)
+        if most < 1:
+            raise ValueError(
+                f"'num_anchors'={num_anchors}, 'anchor_points'={anchor_points} and "
+                f"'num_morphs'={num_morphs} do not fit: a group of every class takes {cost(1)} of "
+                f"the {budget.bits} bits of ppc={budget.ppc} clouds of {budget.num_points} points"
+            )
+        return most
+
+    @classmethod
     def most_morphs(
         cls,
         budget: StorageBudget,
