@@ -1,6 +1,7 @@
 """What the example programs share: their options, their data, and how they end."""
 
 import argparse
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from torch_geometric_ddp.clouds import hold_out
-from torch_geometric_ddp.comparison import PRESETS, Cell, Lab, Preset
+from torch_geometric_ddp.comparison import CONTROLS, ENTRIES, PRESETS, Cell, Lab, Preset
 from torch_geometric_ddp.datasets import READERS, read_file, readers_of
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
 from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS
 from torch_geometric_ddp.visualize import plot_distilled
 
+#: Every row of a comparison by name.
+ROWS = {**ENTRIES, **CONTROLS}
 #: The data sets that either task can read by name.
 DATASETS = sorted({name for task in TASKS for name in readers_of(task)})
 #: What :obj:`--help` says of the networks.
@@ -39,6 +42,14 @@ def natural(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
     return value
+
+
+def share(text: str) -> float:
+    """The type of an option that is a storage in clouds per class, also in parts of one."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {value:g}")
+    return int(value) if value == int(value) else value
 
 
 @contextmanager
@@ -77,7 +88,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("distillation by DDP")
-    method.add_argument("--ppc", type=positive, default=1, help="storage in clouds per class (1)")
+    method.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
     method.add_argument("--num-anchors", type=positive, default=4, help="anchors per group, M (4)")
     method.add_argument("--anchor-points", type=positive, help="points per anchor, N2 (what fits)")
     method.add_argument("--num-morphs", type=natural, help="morphs per group, L (16, shapes 4)")

@@ -14,15 +14,16 @@ import argparse
 
 from common import (
     NETWORKS,
+    ROWS,
     add_data_arguments,
     add_work_arguments,
     heading,
     networks,
     one_line,
     open_lab,
-    positive,
     preset_and_seeds,
     print_table,
+    share,
 )
 
 from torch_geometric_ddp.comparison import ENTRIES, markdown, plot_comparison, summarize
@@ -32,16 +33,16 @@ from torch_geometric_ddp.memory import keep_freed_memory
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"Methods: {', '.join(ENTRIES)}. {NETWORKS}.",
+        epilog=f"Methods: {', '.join(ROWS)}. {NETWORKS}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
     what.add_argument(
-        "--methods", nargs="+", choices=ENTRIES, metavar="M", help="the rows (all of the task)"
+        "--methods", nargs="+", choices=ROWS, metavar="M", help="the rows (all of the task)"
     )
     what.add_argument(
-        "--ppc", type=positive, nargs="+", default=[1], help="storage in clouds per class (1)"
+        "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"
     )
     what.add_argument("--backbones", nargs="+", metavar="B", help="the networks (PointNet's)")
     what.add_argument("--lr", type=float, nargs="+", help="learning rates, a row for each")
@@ -55,7 +56,7 @@ def main() -> None:
     lab = open_lab(args, networks(args, args.backbones))
     _, seeds = preset_and_seeds(args)
     names = args.methods or [name for name, entry in ENTRIES.items() if entry.serves(lab.task)]
-    entries = [ENTRIES[name] for name in names]
+    entries = [ROWS[name] for name in names]
     if args.lr:
         entries = [row for entry in entries for row in entry.at_rates(args.lr)]
     with one_line():

@@ -15,6 +15,7 @@ from functools import partial
 
 from common import (
     NETWORKS,
+    ROWS,
     add_data_arguments,
     add_work_arguments,
     heading,
@@ -24,10 +25,10 @@ from common import (
     positive,
     preset_and_seeds,
     print_table,
+    share,
 )
 
 from torch_geometric_ddp.comparison import (
-    ENTRIES,
     plot_transfer,
     transfer_markdown,
     transfer_matrix,
@@ -42,7 +43,7 @@ METHODS = ("random", "SADM", "DDP", "whole")
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"Methods: {', '.join(ENTRIES)}. {NETWORKS}.",
+        epilog=f"Methods: {', '.join(ROWS)}. {NETWORKS}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)
@@ -50,12 +51,12 @@ def parse_args() -> argparse.Namespace:
     what.add_argument(
         "--methods",
         nargs="+",
-        choices=ENTRIES,
+        choices=ROWS,
         metavar="M",
         help=f"the rows ({', '.join(METHODS)}, as far as the task has them)",
     )
     what.add_argument(
-        "--ppc", type=positive, nargs="+", default=[1], help="storage in clouds per class (1)"
+        "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"
     )
     what.add_argument("--backbones", nargs="+", metavar="B", help="what is trained (all)")
     what.add_argument(
@@ -93,8 +94,8 @@ def main() -> None:
         )
     lab = open_lab(args, {**columns, **makers})
     _, seeds = preset_and_seeds(args)
-    names = args.methods or [name for name in METHODS if ENTRIES[name].serves(lab.task)]
-    entries = [ENTRIES[name] for name in names]
+    names = args.methods or [name for name in METHODS if ROWS[name].serves(lab.task)]
+    entries = [ROWS[name] for name in names]
     if args.whole_points is not None:
         most = lab.bank.dense().size(1)
         if args.whole_points > most:

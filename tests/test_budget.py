@@ -82,7 +82,7 @@ def test_double_precision_counts_twice():
 def test_weights_that_leave_no_room():
     message = (
         r"'num_anchors'=4 and 'num_morphs'=10 do not fit: their weights take 960 of the 960 bits "
-        r"of a cloud of 10 points"
+        r"of a group \(ppc=1 clouds of 10 points\)"
     )
     with pytest.raises(ValueError, match=message):
         ShapeMorphing.largest_anchor_points(StorageBudget(10, 2), 4, 10)

@@ -149,7 +149,7 @@ def test_names_and_provenance(tmp_path):
     ("args", "error", "message"),
     [
         ((toy_set(), 0), ValueError, "'ppc' must be at least 1"),
-        ((toy_set(), 1.5), TypeError, "'ppc' must be an integer"),
+        ((toy_set(), "1"), TypeError, "'ppc' must be a number, got str"),
         ((toy_set(), 1, -1), ValueError, "'seed' must be at least 0"),
         (([],), ValueError, "must hold at least one cloud"),
         ((toy_set()[:6],), ValueError, "every class must have a cloud"),
@@ -302,7 +302,8 @@ def test_global_generator_is_left_alone_by_choosing(coreset):
     ("change", "error", "message"),
     [
         ({"ppc": 0}, ValueError, "'ppc' must be at least 1"),
-        ({"ppc": 1.5}, TypeError, "'ppc' must be an integer"),
+        ({"ppc": -0.5}, ValueError, "'ppc' must be finite and above 0, got -0.5"),
+        ({"ppc": 0.5}, ValueError, "one cloud per class fits if it has at most"),
         ({"observation": torch.zeros(18, 4)}, TypeError, "'observation' must be an Observation"),
         ({"dataset": toy_set(per_class=5)}, ValueError, "18 clouds for 15 clouds"),
         (

@@ -650,7 +650,7 @@ def dataset_with(change):
     ("kwargs", "error", "message"),
     [
         ({"ppc": 0}, ValueError, "'ppc' must be at least 1, got 0"),
-        ({"ppc": 1.5}, TypeError, "'ppc' must be an integer"),
+        ({"ppc": "1"}, TypeError, "'ppc' must be a number, got str"),
         ({"num_anchors": 0}, ValueError, "'num_anchors' must be at least 1, got 0"),
         ({"anchor_points": 0}, ValueError, "'anchor_points' must be at least 1, got 0"),
         ({"anchor_points": 16}, ValueError, r"'anchor_points'=16 does not fit .* at most 15"),

@@ -28,6 +28,14 @@ def check_float(name: str, value: Any, minimum: float = 0.0, exclusive: bool = F
     return float(value)
 
 
+def check_ppc(value: Any, name: str = "ppc") -> float:
+    """Returns a storage in clouds per class, a number above 0; an :obj:`int` where it is whole."""
+    if hasattr(value, "__index__") and not isinstance(value, bool):
+        return check_int(name, value)
+    number = check_float(name, value, exclusive=True)
+    return int(number) if number.is_integer() else number
+
+
 def check_points(name: str, pos: Any, dims: str = "B N 3", min_points: int = 1) -> Tensor:
     """Returns :obj:`pos` if it is a floating point tensor of the shape that :obj:`dims` spells."""
     if not isinstance(pos, Tensor):

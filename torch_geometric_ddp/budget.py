@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_ppc
 
 __all__ = ["StorageBudget", "tensor_bits"]
 
@@ -36,7 +38,8 @@ class StorageBudget:
     Args:
         num_points (int): The number of points :math:`N_1` of an original cloud.
         num_classes (int): The number of classes :math:`C`.
-        ppc (int): Point clouds per class :math:`K`. (default: :obj:`1`)
+        ppc (float): Point clouds per class :math:`K`, also a part of one: the bits are then rounded
+            down. (default: :obj:`1`)
         label_bits (int): What the part labels of one cloud of every class take together, if points
             are labelled. (default: :obj:`0`)
 
@@ -44,25 +47,37 @@ class StorageBudget:
 
         >>> StorageBudget(num_points=1024, num_classes=10).bits
         983040
+        >>> StorageBudget(num_points=1024, num_classes=10, ppc=1 / 16).bits
+        61440
 
     Raises:
-        TypeError, ValueError: If a number is none, or too small.
+        TypeError: If :obj:`ppc` is no number, or one of the others no integer.
+        ValueError: If :obj:`num_points` or :obj:`num_classes` is below one, :obj:`ppc` is not above
+            0, or :obj:`label_bits` is negative.
     """
 
     num_points: int
     num_classes: int
-    ppc: int = 1
+    ppc: float = 1
     label_bits: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_points", "num_classes", "ppc"):
+        for name in ("num_points", "num_classes"):
             check_int(name, getattr(self, name))
+        object.__setattr__(self, "ppc", check_ppc(self.ppc))  # One whole number is one budget.
         check_int("label_bits", self.label_bits, minimum=0)
 
     @property
     def bits(self) -> int:
         """The bits that may be stored."""
-        return self.ppc * (self.num_classes * self.bits_per_group + self.label_bits)
+        each = self.num_classes * self.bits_per_group + self.label_bits
+        # As it is written: three tenths of ten are three, which no float is a tenth of.
+        return math.floor(Fraction(repr(self.ppc)) * each)
+
+    @property
+    def num_groups(self) -> int:
+        """The groups per class of a parameterization that has one in every whole cloud, or one."""
+        return max(1, math.floor(self.ppc))
 
     @property
     def bits_per_group(self) -> int:

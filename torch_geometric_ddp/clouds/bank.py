@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_finite, check_int
+from torch_geometric_ddp._checks import check_finite
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.class_index import ClassIndex
 from torch_geometric_ddp.clouds.part_space import PartSpace
@@ -203,9 +203,9 @@ class PointCloudBank:
         """What a network for these clouds is made from: the number of classes."""
         return (self.num_classes,)
 
-    def budget(self, ppc: int) -> StorageBudget:
+    def budget(self, ppc: float) -> StorageBudget:
         """The storage of :obj:`ppc` of these clouds per class."""
-        return StorageBudget(self.dense().size(1), self.num_classes, check_int("ppc", ppc))
+        return StorageBudget(self.dense().size(1), self.num_classes, ppc)
 
     def whole_bits(self) -> int:
         """The bits of all of these clouds as they are, in single precision."""

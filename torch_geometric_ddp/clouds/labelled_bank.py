@@ -144,7 +144,7 @@ class LabelledBank(PointCloudBank):
         """What a network for these clouds is made from: the numbers of parts and categories."""
         return self.space.num_parts, self.num_classes
 
-    def budget(self, ppc: int) -> StorageBudget:
+    def budget(self, ppc: float) -> StorageBudget:
         """The storage of :obj:`ppc` of these clouds per class, with the lengths of their parts."""
         size = super().budget(ppc)
         return StorageBudget(size.num_points, size.num_classes, ppc, self.space.label_bits)

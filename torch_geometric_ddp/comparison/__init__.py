@@ -1,6 +1,7 @@
 """Every method on one harness: the same data, storage, backbone, protocol and seeds."""
 
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
+from torch_geometric_ddp.comparison.controls import CONTROLS
 from torch_geometric_ddp.comparison.entries import (
     ENTRIES,
     Coreset,
@@ -27,6 +28,7 @@ from torch_geometric_ddp.comparison.transfer import (
 )
 
 __all__ = [
+    "CONTROLS",
     "ENTRIES",
     "PRESETS",
     "Bench",

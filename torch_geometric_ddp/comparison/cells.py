@@ -113,7 +113,7 @@ class Cell:
     Args:
         entry (Entry): The row.
         backbone (str): The backbone that is trained.
-        ppc (int): The budget.
+        ppc (float): The budget.
         seed (int): The seed.
         steps (int): The optimisation steps.
         distilled_with (str, optional): The backbone that the set is made with, where it is another
@@ -122,7 +122,7 @@ class Cell:
 
     entry: Entry
     backbone: str
-    ppc: int
+    ppc: float
     seed: int
     steps: int
     distilled_with: str | None = None

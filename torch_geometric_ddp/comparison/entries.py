@@ -37,13 +37,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Coreset(Entry):
-    """Random real clouds."""
+    """Random real clouds, whole or packed as the settings of :func:`random_coreset` say."""
 
     uses_network: ClassVar[bool] = False
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Draws with the seed of the run."""
-        return lab.judge(cell, random_coreset(lab.train_set, cell.ppc, cell.seed, task=lab.task))
+        return lab.judge(
+            cell, random_coreset(lab.train_set, cell.ppc, cell.seed, task=lab.task, **self.settings)
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class ObservedCoreset(Entry):
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Chooses by the training of the whole set with the seed of the run."""
         seen = lab.observation(cell.backbone, cell.seed)
-        return lab.judge(cell, self.choose(lab.train_set, cell.ppc, seen, task=lab.task))
+        return lab.judge(
+            cell, self.choose(lab.train_set, cell.ppc, seen, task=lab.task, **self.settings)
+        )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import nn
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_ppc
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -84,7 +84,7 @@ class Lab:
     def cells(
         self,
         entries: Sequence[Entry],
-        ppcs: Sequence[int],
+        ppcs: Sequence[float],
         seeds: Sequence[int],
         backbones: Sequence[str] | None = None,
         distill_with: Sequence[str] | None = None,
@@ -93,7 +93,7 @@ class Lab:
 
         Args:
             entries (sequence of Entry): The rows.
-            ppcs (sequence of int): The budgets.
+            ppcs (sequence of float): The budgets.
             seeds (sequence of int): The seeds.
             backbones (sequence of str, optional): The backbones that are trained. (default: all)
             distill_with (sequence of str, optional): The backbones that sets are made with, each
@@ -102,7 +102,7 @@ class Lab:
 
         Raises:
             ValueError: If a backbone is unknown, a row cannot be made for the task, or a PPC is
-                below one.
+                not above 0.
         """
         for entry in entries:
             if not entry.serves(self.task):
@@ -126,7 +126,7 @@ class Lab:
                         names = distill_with if distill_with and entry.uses_network else [backbone]
                         for name in names:
                             other = None if name == backbone else name
-                            yield Cell(entry, backbone, check_int("ppc", ppc), seed, steps, other)
+                            yield Cell(entry, backbone, check_ppc(ppc), seed, steps, other)
 
     def run(self, cells: Iterable[Cell]) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.

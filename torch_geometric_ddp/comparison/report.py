@@ -24,13 +24,13 @@ class Row:
     Args:
         method (str): The method.
         backbone (str): The backbone.
-        ppc (int, optional): The budget, none for the whole set.
+        ppc (float, optional): The budget, none for the whole set.
         runs (list of dict): The lines of the runs.
     """
 
     method: str
     backbone: str
-    ppc: int | None
+    ppc: float | None
     runs: list[Figures]
 
     @property

@@ -26,13 +26,13 @@ class TransferRow:
         method (str): The method.
         distilled_with (str, optional): The backbone that the sets were made with, none for a
             method that uses no network.
-        ppc (int, optional): The budget, none for the whole set.
+        ppc (float, optional): The budget, none for the whole set.
         cells (dict): The runs of every backbone that was trained, by its name.
     """
 
     method: str
     distilled_with: str | None
-    ppc: int | None
+    ppc: float | None
     cells: dict[str, Row]
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
         # A set that was made with the backbone that is trained has an ordinary run.
         own = run["backbone"] if methods[run["method"]].uses_network else None
         makers.setdefault(run.get("distilled_with", own), []).append(run)
-    rows: dict[tuple[str, str | None, int | None], TransferRow] = {}
+    rows: dict[tuple[str, str | None, float | None], TransferRow] = {}
     for maker, group in makers.items():
         for cell in summarize(group):
             key = (cell.method, maker, cell.ppc)

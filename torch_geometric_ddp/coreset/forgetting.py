@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import observed_bank, real_coreset
+from torch_geometric_ddp.parameterization import FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -57,7 +58,7 @@ class ForgettingEvents:
 
 def forgetting_coreset(
     dataset: Iterable[Data],
-    ppc: int,
+    ppc: float,
     observation: Observation,
     seed: int = 0,
     task: Task | str = "classification",
@@ -67,18 +68,18 @@ def forgetting_coreset(
     `"An Empirical Study of Example Forgetting during Deep Neural Network Learning"
     <https://arxiv.org/abs/1812.05159>`_ (Toneva et al., ICLR 2019); see
     :class:`ForgettingEvents`. Clouds that were forgotten equally often come in random order, and
-    a class with fewer than :obj:`ppc` clouds starts again.
+    a class with fewer clouds than fit starts again.
 
     Args:
         dataset (Dataset): The real set, clouds of one size.
-        ppc (int): Clouds per class.
+        ppc (float): The storage, in full-resolution clouds per class.
         observation (Observation): What :func:`observe` saw of the same clouds.
         seed (int): Decides between clouds that were forgotten equally often. (default: :obj:`0`)
         task (Task or str): A task whose clouds have one label each. (default:
             :obj:`"classification"`)
 
     Returns:
-        The chosen clouds, stored at full resolution.
+        The chosen clouds, as many per class as fit.
 
     Raises:
         TypeError, ValueError: If the data or an argument do not fit, or the observation holds no
@@ -87,6 +88,7 @@ def forgetting_coreset(
     check_int("seed", seed, minimum=0)
     task = find_task(task)
     bank, _ = observed_bank(dataset, ppc, observation, task)
+    num = FullResolution.clouds_that_fit(bank.budget(ppc))
     if observation.forgetting is None:
         raise ValueError(
             "'observation' must hold forgetting events, which only a task of one label a cloud "
@@ -95,6 +97,6 @@ def forgetting_coreset(
     # Below one, and on the CPU, so that a seed means the same on every device.
     tie = torch.rand(len(bank), generator=torch.Generator().manual_seed(seed))
     forgotten = observation.forgetting.to(bank.device) + tie.to(bank.device, torch.float64)
-    index = bank.smallest(-forgotten, ppc)
+    index = bank.smallest(-forgotten, num)
     provenance = {"method": "forgetting", "seed": seed, "observation": observation.config}
-    return real_coreset(bank, index, provenance, task)
+    return real_coreset(bank, index, provenance, task, ppc)

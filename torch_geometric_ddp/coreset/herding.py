@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import class_means, observed_bank, real_coreset
+from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -17,9 +18,11 @@ __all__ = ["herding_coreset"]
 
 def herding_coreset(
     dataset: Iterable[Data],
-    ppc: int,
+    ppc: float,
     observation: Observation,
     task: Task | str = "classification",
+    num_points: int | None = None,
+    codec: Codec = FLOAT32,
 ) -> SyntheticPointCloudDataset:
     r"""Chooses real clouds by herding: their mean feature stays close to that of the class.
 
@@ -31,33 +34,38 @@ def herding_coreset(
     with the feature :math:`f_i` of a cloud and their mean :math:`\mu_c`: `"Herding Dynamical
     Weights to Learn" <https://doi.org/10.1145/1553374.1553517>`_ (Welling, ICML 2009) in the
     greedy form that "Dataset Condensation with Gradient Matching" (ICLR 2021) compares itself
-    with. A class with fewer than :obj:`ppc` clouds starts again.
+    with. A class with fewer clouds than fit starts again.
 
     Args:
         dataset (Dataset): The real set, clouds of one size.
-        ppc (int): Clouds per class.
+        ppc (float): The storage, in full-resolution clouds per class.
         observation (Observation): What :func:`observe` saw of the same clouds.
         task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
             (default: :obj:`"classification"`)
+        num_points (int, optional): The points that clouds are reduced to by farthest point
+            sampling. (default: none, they stay whole)
+        codec (Codec): How clouds are stored; all but single precision stores them scaled to the
+            unit ball. (default: :class:`~torch_geometric_ddp.parameterization.Float32`)
 
     Returns:
-        The chosen clouds, stored at full resolution.
+        The chosen clouds, as many per class as fit.
 
     Raises:
         TypeError, ValueError: If the data or an argument do not fit.
     """
     task = find_task(task)
     bank, features = observed_bank(dataset, ppc, observation, task)
+    num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
     mean = class_means(bank, features)
     total = torch.zeros_like(mean)
     taken = torch.zeros_like(features[:, 0])
     chosen = []
-    for k in range(1, ppc + 1):
+    for k in range(1, num + 1):
         wanted = k * mean - total  # The feature that would make the mean exact.
         away = (features - wanted[bank.y]).square().sum(dim=1)
         chosen.append(bank.smallest(away + taken, 1))
         taken[chosen[-1]] = torch.inf
         total += features[chosen[-1].squeeze(1)]
-    index = bank.cycle(torch.cat(chosen, dim=1), ppc)
+    index = bank.cycle(torch.cat(chosen, dim=1), num)
     provenance = {"method": "herding", "seed": None, "observation": observation.config}
-    return real_coreset(bank, index, provenance, task)
+    return real_coreset(bank, index, provenance, task, ppc, num_points, codec)

@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import nearest_to_mean, observed_bank, real_coreset
+from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -17,9 +18,11 @@ __all__ = ["k_center_coreset"]
 
 def k_center_coreset(
     dataset: Iterable[Data],
-    ppc: int,
+    ppc: float,
     observation: Observation,
     task: Task | str = "classification",
+    num_points: int | None = None,
+    codec: Codec = FLOAT32,
 ) -> SyntheticPointCloudDataset:
     r"""Chooses real clouds as greedy centres: no cloud of a class is far from the nearest.
 
@@ -32,30 +35,35 @@ def k_center_coreset(
     the greedy algorithm of `"Active Learning for Convolutional Neural Networks: A Core-Set
     Approach" <https://arxiv.org/abs/1708.00489>`_ (Sener & Savarese, ICLR 2018), within every
     class. The largest distance to a centre is at most twice the least possible. A class with
-    fewer than :obj:`ppc` clouds starts again.
+    fewer clouds than fit starts again.
 
     Args:
         dataset (Dataset): The real set, clouds of one size.
-        ppc (int): Clouds per class.
+        ppc (float): The storage, in full-resolution clouds per class.
         observation (Observation): What :func:`observe` saw of the same clouds.
         task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
             (default: :obj:`"classification"`)
+        num_points (int, optional): The points that clouds are reduced to by farthest point
+            sampling. (default: none, they stay whole)
+        codec (Codec): How clouds are stored; all but single precision stores them scaled to the
+            unit ball. (default: :class:`~torch_geometric_ddp.parameterization.Float32`)
 
     Returns:
-        The chosen clouds, stored at full resolution.
+        The chosen clouds, as many per class as fit.
 
     Raises:
         TypeError, ValueError: If the data or an argument do not fit.
     """
     task = find_task(task)
     bank, features = observed_bank(dataset, ppc, observation, task)
+    num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
     chosen = [nearest_to_mean(bank, features)]
     gap = torch.full_like(features[:, 0], torch.inf)
-    for _ in range(1, ppc):
+    for _ in range(1, num):
         centre = features[chosen[-1].squeeze(1)]
         gap = gap.minimum((features - centre[bank.y]).square().sum(dim=1))
         gap[chosen[-1]] = -1.0  # Behind clouds that coincide with a centre.
         chosen.append(bank.smallest(-gap, 1))
-    index = bank.cycle(torch.cat(chosen, dim=1), ppc)
+    index = bank.cycle(torch.cat(chosen, dim=1), num)
     provenance = {"method": "k_center", "seed": None, "observation": observation.config}
-    return real_coreset(bank, index, provenance, task)
+    return real_coreset(bank, index, provenance, task, ppc, num_points, codec)

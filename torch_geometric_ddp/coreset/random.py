@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp.coreset.selection import real_coreset
+from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -16,26 +17,37 @@ __all__ = ["random_coreset"]
 
 
 def random_coreset(
-    dataset: Iterable[Data], ppc: int = 1, seed: int = 0, task: Task | str = "classification"
+    dataset: Iterable[Data],
+    ppc: float = 1,
+    seed: int = 0,
+    task: Task | str = "classification",
+    num_points: int | None = None,
+    codec: Codec = FLOAT32,
 ) -> SyntheticPointCloudDataset:
     """Chooses real clouds at random, as many of every class.
 
     Args:
         dataset (Dataset): The real set, clouds of one size.
-        ppc (int): Clouds per class. (default: :obj:`1`)
+        ppc (float): The storage, in full-resolution clouds per class. (default: :obj:`1`)
         seed (int): The seed. (default: :obj:`0`)
         task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
             (default: :obj:`"classification"`)
+        num_points (int, optional): The points that clouds are reduced to by farthest point
+            sampling. (default: none, they stay whole)
+        codec (Codec): How clouds are stored; all but single precision stores them scaled to the
+            unit ball. (default: :class:`~torch_geometric_ddp.parameterization.Float32`)
 
     Returns:
-        The chosen clouds, stored at full resolution.
+        The chosen clouds, as many per class as fit.
 
     Raises:
         TypeError, ValueError: If the data or an argument do not fit.
     """
-    check_int("ppc", ppc)
+    check_ppc(ppc)
     check_int("seed", seed, minimum=0)
     task = find_task(task)
     bank = task.read(dataset)
-    index = bank.draw(ppc, torch.Generator().manual_seed(seed))
-    return real_coreset(bank, index, {"method": "random", "seed": seed}, task)
+    num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
+    index = bank.draw(num, torch.Generator().manual_seed(seed))
+    provenance = {"method": "random", "seed": seed}
+    return real_coreset(bank, index, provenance, task, ppc, num_points, codec)

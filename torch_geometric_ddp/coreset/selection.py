@@ -10,10 +10,10 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from torch_geometric_ddp._checks import check_finite, check_int
+from torch_geometric_ddp._checks import check_finite, check_ppc
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.parameterization import FullResolution
+from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
@@ -21,7 +21,7 @@ __all__ = ["class_means", "nearest_to_mean", "observed_bank", "real_coreset"]
 
 
 def observed_bank(
-    dataset: Iterable[Data], ppc: int, observation: Observation, task: Task
+    dataset: Iterable[Data], ppc: float, observation: Observation, task: Task
 ) -> tuple[PointCloudBank, Tensor]:
     """Reads a real set that was observed.
 
@@ -32,7 +32,7 @@ def observed_bank(
     Raises:
         TypeError, ValueError: If the data or :obj:`ppc` do not fit or another set was observed.
     """
-    check_int("ppc", ppc)
+    check_ppc(ppc)
     if not isinstance(observation, Observation):
         raise TypeError(f"'observation' must be an Observation, got {type(observation).__name__}")
     bank = task.read(dataset)
@@ -80,21 +80,42 @@ def nearest_to_mean(bank: PointCloudBank, features: Tensor, num: int = 1) -> Ten
 
 
 def real_coreset(
-    bank: PointCloudBank, index: Tensor, provenance: Mapping[str, Any], task: Task
+    bank: PointCloudBank,
+    index: Tensor,
+    provenance: Mapping[str, Any],
+    task: Task,
+    ppc: float,
+    num_points: int | None = None,
+    codec: Codec = FLOAT32,
 ) -> SyntheticPointCloudDataset:
-    """The real clouds :obj:`index [C, K]` as a set stored at full resolution.
+    """The real clouds :obj:`index [C, K]` as a set.
 
-    The provenance gains the PPC, the bits and the indices that were chosen.
+    What is not stored in single precision is scaled to the unit ball before.
+
+    Args:
+        bank (PointCloudBank): The real clouds.
+        index (torch.Tensor): Which are chosen, as many as :meth:`FullResolution.clouds_that_fit`.
+        provenance (dict): How; it gains the task, the PPC, the bits and the indices.
+        task (Task): What networks learn.
+        ppc (float): The PPC of the budget.
+        num_points (int, optional): To how many points they are reduced by farthest point sampling.
+            (default: to none)
+        codec (Codec): How they are stored. (default: :class:`Float32`)
     """
     chosen = index.flatten()
     bank.dense()  # Raises if the clouds have different sizes.
     bank = bank.select(chosen)
+    bank = bank if codec == FLOAT32 else bank.normalize()
+    bank = bank if num_points is None else bank.farthest_points(num_points)
     pos, labels = task.stored(bank)
-    clouds = FullResolution(pos, bank.num_classes, labels=labels)
+    clouds = FullResolution(pos, bank.num_classes, labels=labels, codec=codec).stored()
+    special = {} if codec == FLOAT32 else {"codec": codec.config()}
     provenance = {
         **provenance,
+        **({} if num_points is None else {"num_points": num_points}),
+        **special,
         "task": task.name,
-        "ppc": index.size(1),
+        "ppc": check_ppc(ppc),
         "bits": clouds.storage_bits(),
         "chosen": chosen.tolist(),
     }

@@ -7,7 +7,7 @@ from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.networks import NetworkSource
 from torch_geometric_ddp.methods.optimizers import SGD, cosine
 from torch_geometric_ddp.methods.published import METHODS, dc, ddp, dm, find_method, pcc, sadm
-from torch_geometric_ddp.methods.storing import Storing, full_resolution, morphing
+from torch_geometric_ddp.methods.storing import Storing, full_resolution, morphing, packed
 from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "find_method",
     "full_resolution",
     "morphing",
+    "packed",
     "pcc",
     "sadm",
 ]

@@ -20,7 +20,7 @@ __all__ = ["distill"]
 
 def distill(
     dataset: Iterable[Data],
-    ppc: int = 1,
+    ppc: float = 1,
     method: Method | str = "ddp",
     *,
     steps: int | None = None,
@@ -59,7 +59,8 @@ def distill(
         dataset (Dataset): The real set: items with :obj:`pos [N1, 3]` and one label :obj:`y` (for
             segmentation the parts :obj:`y [N1]` and one :obj:`category`), all of one size, every
             class with at least one cloud. It is read once.
-        ppc (int): The storage, in full-resolution clouds per class :math:`K`. (default: :obj:`1`)
+        ppc (float): The storage, in full-resolution clouds per class :math:`K`, also a part of one
+            where the method stores what is smaller. (default: :obj:`1`)
         method (Method or str): The method with its settings, or the name of one of
             :obj:`~torch_geometric_ddp.methods.METHODS`. (default: :obj:`"ddp"`)
         steps (int, optional): Optimisation steps. (default: those of the method)
@@ -87,14 +88,15 @@ def distill(
         The distilled set, on the CPU.
 
     Raises:
-        TypeError: If :obj:`ppc`, :obj:`steps`, :obj:`seed` or :obj:`classes_per_chunk` is no
-            integer, or an item of :obj:`dataset` has points that are not floating point.
-        ValueError: If :obj:`ppc` or :obj:`classes_per_chunk` is below one, :obj:`steps` or
-            :obj:`seed` negative, or :obj:`steps` below those of the checkpoint; if :obj:`method` or
-            :obj:`task` is no known name; if :obj:`dataset` is empty, has clouds of different sizes
-            or not finite, labels other than the task needs, or a class without clouds; if what the
-            method stores exceeds the storage; or if :obj:`checkpoint` is damaged or of a run with
-            other settings or data.
+        TypeError: If :obj:`ppc` is no number, :obj:`steps`, :obj:`seed` or
+            :obj:`classes_per_chunk` no integer, or an item of :obj:`dataset` has points that are
+            not floating point.
+        ValueError: If :obj:`ppc` is not above 0, :obj:`classes_per_chunk` is below one,
+            :obj:`steps` or :obj:`seed` negative, or :obj:`steps` below those of the checkpoint; if
+            :obj:`method` or :obj:`task` is no known name; if :obj:`dataset` is empty, has clouds of
+            different sizes or not finite, labels other than the task needs, or a class without
+            clouds; if what the method stores exceeds the storage; or if :obj:`checkpoint` is
+            damaged or of a run with other settings or data.
         FloatingPointError: If a loss is not finite.
     """
     return find_method(method).distill(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
@@ -51,13 +51,15 @@ class Method:
         optimizer (callable): Makes the optimiser from groups of parameters with their learning
             rates, see :class:`Distillation`. (default: SGD with a momentum of 0.5)
         loops (callable): The updates with every network and the epochs of its training between
-            them, from the number of clouds per class. (default: always one, so that no network is
+            them, from the PPC of the budget. (default: always one, so that no network is
             trained)
         networks (callable): Makes the :class:`NetworkSource` of a run. (default: fresh networks)
         choose (callable, optional): Makes the start of a run from its networks, in the place of
             :obj:`start`. (default: none)
         schedule (callable, optional): The factor of the learning rates from the steps taken and
             :obj:`steps`, those of the whole run. (default: always one)
+        sees_stored (bool): Whether optimisation sees what is stored. Otherwise a codec rounds what
+            was optimised without it (post-training quantisation). (default: :obj:`True`)
 
     Raises:
         TypeError: If :obj:`steps` or :obj:`batch_size` is no integer.
@@ -71,10 +73,11 @@ class Method:
     start: Start = real_clouds
     batch_size: int = 8
     optimizer: MakeOptimizer = SGD
-    loops: Callable[[int], tuple[int, int]] = lambda ppc: (1, 1)
+    loops: Callable[[float], tuple[int, int]] = lambda ppc: (1, 1)
     networks: Callable[..., Any] = NetworkSource
     choose: Callable[[Any], Start] | None = None
     schedule: Callable[..., float] | None = None
+    sees_stored: bool = True
 
     def __post_init__(self) -> None:
         check_int("steps", self.steps, minimum=0)
@@ -83,7 +86,7 @@ class Method:
     def begin(
         self,
         bank: PointCloudBank,
-        ppc: int = 1,
+        ppc: float = 1,
         seed: int = 0,
         network: Callable[..., Backbone] | None = None,
         task: Task | str = "classification",
@@ -94,7 +97,7 @@ class Method:
 
         Args:
             bank (PointCloudBank): The real clouds, as they shall be matched.
-            ppc (int): The storage, in full-resolution clouds per class. (default: :obj:`1`)
+            ppc (float): The storage, in full-resolution clouds per class. (default: :obj:`1`)
             seed (int): Makes the run repeatable. (default: :obj:`0`)
             network (callable, optional): Makes a backbone. (default: that of the task)
             task (Task or str): What networks learn. (default: :obj:`"classification"`)
@@ -104,7 +107,8 @@ class Method:
                 published)
 
         Raises:
-            TypeError: If :obj:`ppc`, :obj:`seed` or :obj:`classes_per_chunk` is no integer.
+            TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
+                integer.
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
                 the task needs them, or what would be stored exceeds the budget.
@@ -117,6 +121,7 @@ class Method:
         networks = self.networks(make, bank, self.batch_size, generator)
         start = self.start if self.choose is None else self.choose(networks)
         parameterization = self.storing(bank, budget, start, generator, task)
+        parameterization.sees_stored = self.sees_stored
         parameterization.check_budget(budget)
         outer, inner = self.loops(ppc)
         return Distillation(
@@ -133,6 +138,7 @@ class Method:
             task=task,
             networks=networks,
             schedule=self._scheduled(self.steps if steps is None else steps),
+            budget=budget,
         )
 
     def _scheduled(self, steps: int) -> Callable[[int], float] | None:
@@ -141,7 +147,7 @@ class Method:
     def distill(
         self,
         dataset: Iterable[Data],
-        ppc: int = 1,
+        ppc: float = 1,
         *,
         steps: int | None = None,
         network: Callable[..., Backbone] | None = None,
@@ -159,7 +165,7 @@ class Method:
 
         Args:
             dataset (Dataset): The real set.
-            ppc (int): The storage, in full-resolution clouds per class. (default: :obj:`1`)
+            ppc (float): The storage, in full-resolution clouds per class. (default: :obj:`1`)
             steps (int, optional): Optimisation steps. (default: as published)
             network (callable, optional): Makes a backbone from the number of classes, or from the
                 numbers of parts and categories. (default: :obj:`PointNet`, or
@@ -186,7 +192,7 @@ class Method:
             FloatingPointError: If a loss is not finite.
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
-        check_int("ppc", ppc)
+        check_ppc(ppc)
         check_int("seed", seed, minimum=0)
         task = find_task(task)
         bank = task.read(dataset, device, progress=progress)
@@ -200,8 +206,7 @@ class Method:
 
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
         """The set that a loop has distilled so far, on the CPU, with how it was made."""
-        bank, parameterization = loop.bank, loop.parameterization
-        budget = bank.budget(parameterization.ppc)
+        bank, parameterization, budget = loop.bank, loop.parameterization, loop.budget
         provenance = {
             **loop.config(),
             **parameterization.config(),

@@ -48,11 +48,11 @@ def dc(lr: float = 0.03, start: Start = tanh_noise, name: str = "DC") -> Method:
     return Method(name, full_resolution(lr), GradientMatching, 1000, start, loops=_dc_loops)
 
 
-def _dc_loops(ppc: int) -> tuple[int, int]:
+def _dc_loops(ppc: float) -> tuple[int, int]:
     """Updates with every network and epochs of its training between, as published for DDP."""
     if ppc <= 10:
-        return (1, 1) if ppc == 1 else (5, 1)
-    return ppc, max(1, 500 // ppc)
+        return (1, 1) if ppc <= 1 else (5, 1)
+    return int(ppc), max(1, 500 // int(ppc))
 
 
 def pcc(choose: Callable[[PointCloudBank, int], Tensor], lr: float = 0.001) -> Method:
@@ -98,6 +98,7 @@ def ddp(
     steps: int = 2000,
     batch_size: int = 8,
     optimizer: MakeOptimizer = SGD,
+    sees_stored: bool = True,
     **kwargs: Any,
 ) -> Method:
     r"""Learnable shape morphing with uniformity-aware matching.
@@ -125,6 +126,8 @@ def ddp(
         steps (int): The number of steps. (default: :obj:`2000`)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
         optimizer (callable): Makes the optimiser. (default: SGD with a momentum of 0.5)
+        sees_stored (bool): Whether optimisation sees what codecs store; otherwise they round
+            afterwards. (default: :obj:`True`)
         **kwargs: Further arguments of :func:`morphing`.
 
     Raises:
@@ -146,7 +149,9 @@ def ddp(
     )
     name = name or ("DDP" if adaptive else "DDP-static")
     matching = partial(UniformityAwareSADM, uniformity_lambda)
-    return Method(name, storing, matching, steps, start, batch_size, optimizer)
+    return Method(
+        name, storing, matching, steps, start, batch_size, optimizer, sees_stored=sees_stored
+    )
 
 
 #: Every method that needs no more than a data set, by name. PCC is not among them: its start needs

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -16,11 +17,14 @@ from torch_geometric_ddp.parameterization import (
     Codec,
     FullResolution,
     Parameterization,
+    PointSet,
     ShapeMorphing,
 )
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["Storing", "full_resolution", "morphing"]
+__all__ = ["Storing", "full_resolution", "morphing", "packed"]
+
+_SIX_BITS = PointSet(6)
 
 #: Makes the parameterization of a budget for a task, given where its clouds start from.
 Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator, Task], Parameterization]
@@ -29,7 +33,10 @@ Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator, Task]
 def full_resolution(
     lr: float = 1.0, rotation_lr: float | None = None, codec: Codec = FLOAT32
 ) -> Storing:
-    """Stores :obj:`ppc` clouds per class as they are.
+    """Stores the whole clouds per class of a budget as they are.
+
+    Less than the storage of one cloud has room for one only if its codec is cheaper than single
+    precision; :func:`packed` stores clouds of fewer points.
 
     Args:
         lr (float): The learning rate of the points. (default: :obj:`1.0`)
@@ -37,6 +44,9 @@ def full_resolution(
             :class:`~torch_geometric_ddp.parameterization.Rotation`. (default: no turns)
         codec (Codec): How the clouds are stored. (default:
             :class:`~torch_geometric_ddp.parameterization.Float32`)
+
+    Raises:
+        ValueError: When it is called, if the budget has no room for a whole cloud.
     """
 
     def store(
@@ -46,8 +56,54 @@ def full_resolution(
         generator: torch.Generator,
         task: Task,
     ) -> Parameterization:
+        if codec.bits((1, 1, 3)) is not None:
+            FullResolution.clouds_that_fit(budget, codec=codec)  # Raises, and says what does.
         bank, labels = task.lay_out(bank, budget.num_points)
-        clouds = start(bank, budget.ppc, generator).flatten(0, 1)
+        clouds = start(bank, budget.num_groups, generator).flatten(0, 1)
+        return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels, codec)
+
+    return store
+
+
+def packed(
+    num_points: int = 64,
+    codec: Codec = _SIX_BITS,
+    lr: float = 0.01,
+    rotation_lr: float | None = None,
+) -> Storing:
+    """Stores as many clouds of few points as fit.
+
+    They start from the clouds of the start, each reduced by farthest point sampling. With the
+    defaults, the storage of one full cloud of 1,024 points holds 123 clouds per class.
+
+    Args:
+        num_points (int): The points of a cloud. (default: :obj:`64`)
+        codec (Codec): How the clouds are stored. (default: as sets of points on a grid of 6 bits a
+            coordinate, :class:`~torch_geometric_ddp.parameterization.PointSet`)
+        lr (float): The learning rate of the points. (default: :obj:`0.01`)
+        rotation_lr (float, optional): That of the clouds' turns about the up axis, see
+            :class:`~torch_geometric_ddp.parameterization.Rotation`. (default: no turns)
+
+    Raises:
+        TypeError: If :obj:`num_points` is no integer.
+        ValueError: If :obj:`num_points` is below one; when it is called, if it is more than a real
+            cloud has, not even one cloud per class fits, or the size of what :obj:`codec` stores
+            depends on the values.
+    """
+    check_int("num_points", num_points)
+
+    def store(
+        bank: PointCloudBank,
+        budget: StorageBudget,
+        start: Start,
+        generator: torch.Generator,
+        task: Task,
+    ) -> Parameterization:
+        num = FullResolution.clouds_that_fit(budget, num_points, codec)
+        bank, labels = task.lay_out(bank, num_points)
+        clouds = start(bank, num, generator).flatten(0, 1)
+        if clouds.size(1) != num_points:  # Else they are laid out already, part by part.
+            clouds = ops.gather_points(clouds, ops.farthest_point_sample(clouds, num_points))
         return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels, codec)
 
     return store
@@ -60,6 +116,7 @@ def morphing(
     adaptive: bool = True,
     codec: Codec = FLOAT32,
     weight_codec: Codec = FLOAT32,
+    fill: bool = False,
     **kwargs: Any,
 ) -> Storing:
     """Stores anchors and the weights of their morphs.
@@ -73,9 +130,18 @@ def morphing(
         codec (Codec): How the anchors are stored. (default:
             :class:`~torch_geometric_ddp.parameterization.Float32`)
         weight_codec (Codec): How the weights are stored. (default: the same)
+        fill (bool): Whether a class has as many groups of :obj:`anchor_points` points as fit.
+            Otherwise it has one in every whole cloud of the budget, or one in less than a cloud.
+            (default: :obj:`False`)
         **kwargs: Further arguments of
             :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
+
+    Raises:
+        ValueError: If :obj:`fill` is without :obj:`anchor_points`; when it is called, if the
+            anchors and weights do not fit.
     """
+    if fill and anchor_points is None:
+        raise ValueError("'fill' must be with 'anchor_points', of which as many groups are made")
 
     def store(
         bank: PointCloudBank,
@@ -84,11 +150,18 @@ def morphing(
         generator: torch.Generator,
         task: Task,
     ) -> Parameterization:
-        points = _anchor_points(
-            budget, anchor_points, num_anchors, num_morphs if adaptive else 0, codec, weight_codec
-        )
+        learned, num_groups = num_morphs if adaptive else 0, budget.num_groups
+        if fill and anchor_points is not None:
+            points = anchor_points
+            num_groups = ShapeMorphing.most_groups(
+                budget, num_anchors, points, learned, codec, weight_codec
+            )
+        else:
+            points = _anchor_points(
+                budget, anchor_points, num_anchors, learned, codec, weight_codec
+            )
         bank, labels = task.lay_out(bank, points)
-        clouds = start(bank, budget.ppc * num_anchors, generator)
+        clouds = start(bank, num_groups * num_anchors, generator)
         return ShapeMorphing.from_clouds(
             clouds,
             num_anchors,

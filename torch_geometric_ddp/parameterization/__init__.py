@@ -7,6 +7,8 @@ from torch_geometric_ddp.parameterization.codecs import (
     Float16,
     Float32,
     Float64,
+    PointSet,
+    Uniform,
     straight_through,
 )
 from torch_geometric_ddp.parameterization.full_resolution import FullResolution
@@ -25,7 +27,9 @@ __all__ = [
     "FullResolution",
     "Parameterization",
     "PartLabels",
+    "PointSet",
     "Rotation",
     "ShapeMorphing",
+    "Uniform",
     "straight_through",
 ]

@@ -40,9 +40,11 @@ class Form:
         pack (callable): Gives what is stored, :obj:`[G, *]`, of what is optimised, :obj:`[G, *]`,
             group by group. (default: the same)
         unpack (callable): Gives what is optimised of what is stored. (default: the same)
-        in_order (callable, optional): Puts the points of a tensor that a codec gave back in an
-            order of its own into one that :meth:`Parameterization.clouds` can do with.
-            (default: there is none, and codecs that do not keep the order are refused)
+        in_order (callable, optional): Puts the points of clouds :obj:`[G, *, N, D]` that a codec
+            gave back without their order, sorted by their coordinates, into an order that
+            :meth:`Parameterization.clouds` can do with. What is packed must then be as many points
+            as what is optimised. (default: there is none, and codecs that do not keep the order
+            are refused)
     """
 
     pack: Callable[[Tensor], Tensor] = _same
@@ -140,6 +142,9 @@ class Parameterization(nn.Module, ABC):
         #: Learnable turns of the stored clouds, where a method has them. They cost no storage, for
         #: what is stored are the turned clouds.
         self.rotation: Rotation | None = None
+        #: Whether optimisation sees what is stored. Otherwise it sees the parameters themselves,
+        #: which are rounded afterwards, when they are stored (post-training quantisation).
+        self.sees_stored = True
         #: The parts of the points, where they are labelled.
         self.labels: PartLabels | None = None
         self._label_rows = label_rows
@@ -260,10 +265,36 @@ class Parameterization(nn.Module, ABC):
 
     def _seen(self, name: str, groups: slice) -> Tensor:
         tensor, codec = self._turned(name, groups), self._kept[name].codec
-        if not self._kept[name].learned or codec.exact(tensor.dtype):
+        kept = self._kept[name].learned and self.sees_stored
+        if not kept or codec.exact(tensor.dtype):
             return tensor  # Not packed and unpacked either, which would round.
         form = self._form(name)
         return form.unpack(codec.seen(form.pack(tensor)))
+
+    @torch.no_grad()
+    def reorder(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Puts points in the order in which a file gives them, where a codec doesn't keep theirs.
+
+        Which points of several clouds correspond is then computed anew, so that what is optimised
+        unfolds to the very clouds of :meth:`stored`. A distillation does it every few steps.
+
+        Args:
+            optimizer (torch.optim.Optimizer, optional): Whose state of every point goes with it.
+        """
+        for name, kept in self._kept.items():
+            in_order = self._form(name).in_order
+            if kept.codec.keeps_order or in_order is None or not kept.learned:
+                continue
+            parameter, seen = getattr(self, name), kept.codec.rounded(self._packed()[name])
+            if not bool(torch.isfinite(seen).all()):
+                continue  # The next loss says so.
+            order = _by_coordinates(seen)
+            target = in_order(_taken(seen, order))
+            order = order.gather(-1, _by_coordinates(target).argsort(dim=-1))
+            states = {} if optimizer is None else optimizer.state.get(parameter, {})
+            like = [v for v in states.values() if getattr(v, "shape", None) == parameter.shape]
+            for tensor in (parameter, *like):
+                tensor.copy_(_taken(tensor, order))
 
     # What is stored ###############################################################################
 
@@ -318,6 +349,7 @@ class Parameterization(nn.Module, ABC):
         sizes = {"num_points": self.num_points, **self.sizes()}
         named = {self.letters.get(name, name): value for name, value in sizes.items()}
         parts = [("C", self.num_classes), ("K", self.ppc), *named.items(), *self._special().items()]
+        parts += [] if self.sees_stored else [("sees_stored", False)]
         listed = ", ".join(f"{name}={value}" for name, value in parts if name is not None)
         return f"{type(self).__name__}({listed})"
 
@@ -354,7 +386,7 @@ class Parameterization(nn.Module, ABC):
                 form = cls._form(name)
                 tensor = form.unpack(tensor)
                 if not codec.keeps_order and form.in_order is not None:
-                    tensor = form.in_order(tensor)
+                    tensor = form.in_order(_taken(tensor, _by_coordinates(tensor)))
                 codecs[name], tensors[name] = codec, tensor
         arguments = cls._arguments(num_classes, tensors, storage, config)
         restored = cls(**arguments)
@@ -452,6 +484,19 @@ class Parameterization(nn.Module, ABC):
             elif parameter.default is parameter.empty:
                 raise ValueError(f"the size '{name}' is missing, there is {sorted(sizes)}")
         return out
+
+
+def _by_coordinates(pos: Tensor) -> Tensor:
+    """The order :obj:`[*, N]` of points :obj:`[*, N, D]` by their coordinates, the first first."""
+    order = torch.arange(pos.size(-2), device=pos.device).expand(pos.shape[:-1])
+    for values in reversed(pos.unbind(dim=-1)):
+        order = order.gather(-1, values.gather(-1, order).argsort(dim=-1, stable=True))
+    return order
+
+
+def _taken(pos: Tensor, order: Tensor) -> Tensor:
+    """The points :obj:`[*, N, D]` in an order :obj:`[*, N]`."""
+    return pos.gather(-2, order[..., None].expand_as(pos))
 
 
 def groups_per_class(name: str, groups: Tensor, num_classes: int, what: str = "groups") -> int:

@@ -82,6 +82,31 @@ class FullResolution(Parameterization):
         )
 
     @classmethod
+    def clouds_that_fit(
+        cls, budget: StorageBudget, num_points: int | None = None, codec: Codec = FLOAT32
+    ) -> int:
+        """The same as :meth:`most_clouds` where at least one cloud is needed.
+
+        Raises:
+            TypeError: If :obj:`num_points` is no integer.
+            ValueError: If not even one cloud of :obj:`num_points` points fits, they are more than
+                those of an original, or the size of what :obj:`codec` stores depends on the values.
+        """
+        num = budget.num_points if num_points is None else check_int("num_points", num_points)
+        if num > budget.num_points:
+            raise ValueError(
+                f"'num_points' must be at most the {budget.num_points} of a real cloud, got {num}"
+            )
+        most = cls.most_clouds(budget, num, codec)
+        if most < 1:
+            raise ValueError(
+                f"'num_points'={num} does not fit the storage of ppc={budget.ppc} clouds of "
+                f"{budget.num_points} points per class: as {codec} one cloud per class fits if it "
+                f"has at most {cls.largest_points(budget, 1, codec)} points"
+            )
+        return most
+
+    @classmethod
     def largest_points(
         cls, budget: StorageBudget, ppc: int | None = None, codec: Codec = FLOAT32
     ) -> int:
@@ -89,7 +114,8 @@ class FullResolution(Parameterization):
 
         Args:
             budget (StorageBudget): What may be stored.
-            ppc (int, optional): The number of clouds per class. (default: that of the budget)
+            ppc (int, optional): The number of clouds per class. (default: the whole ones of the
+                budget, or one)
             codec (Codec): How they are stored. (default: :class:`Float32`)
 
         Returns:
@@ -99,7 +125,7 @@ class FullResolution(Parameterization):
             TypeError, ValueError: If :obj:`ppc` is no number of clouds, or the size of what
                 :obj:`codec` stores depends on the values.
         """
-        ppc = budget.ppc if ppc is None else check_int("ppc", ppc)
+        ppc = budget.num_groups if ppc is None else check_int("ppc", ppc)
         return budget.largest(
             lambda num: (
                 codec.sure_bits((budget.num_classes * ppc, num, 3)) + ppc * budget.label_bits

@@ -208,7 +208,8 @@ class ShapeMorphing(Parameterization):
             252
 
         Args:
-            budget (StorageBudget): What may be stored.
+            budget (StorageBudget): What may be stored, with a group in every whole cloud per class,
+                or one where it is less than a cloud.
             num_anchors (int): The number of anchors :math:`M` of a group.
             num_morphs (int): The number of morphs :math:`L` of a group whose weights are stored.
             codec (Codec): How the anchors are stored. (default: :class:`Float32`)
@@ -220,18 +221,62 @@ class ShapeMorphing(Parameterization):
         """
         num_anchors = check_int("num_anchors", num_anchors)
         num_morphs = check_int("num_morphs", num_morphs, minimum=0)
-        groups = budget.num_classes * budget.ppc
+        groups = budget.num_classes * budget.num_groups
         weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
-        taken = weights + budget.ppc * budget.label_bits
+        taken = weights + budget.num_groups * budget.label_bits
         largest = budget.largest(lambda num: taken + codec.sure_bits((groups, num_anchors, num, 3)))
         if largest < 1:
             raise ValueError(
                 f"'num_anchors'={num_anchors} and 'num_morphs'={num_morphs} do not fit: their "
-                f"weights take {-(-weights // groups)} of the {budget.bits_per_group} bits of a "
-                f"cloud of {budget.num_points} points, which leaves no room for {num_anchors} "
-                "anchors of even one point"
+                f"weights take {-(-weights // groups)} of the {budget.bits // groups} bits of a "
+                f"group (ppc={budget.ppc} clouds of {budget.num_points} points), which leaves no "
+                f"room for {num_anchors} anchors of even one point"
             )
         return largest
+
+    @classmethod
+    def most_groups(
+        cls,
+        budget: StorageBudget,
+        num_anchors: int,
+        anchor_points: int,
+        num_morphs: int,
+        codec: Codec = FLOAT32,
+        weight_codec: Codec = FLOAT32,
+    ) -> int:
+        r"""The largest number of groups per class :math:`K` that fits.
+
+        Args:
+            budget (StorageBudget): What may be stored.
+            num_anchors (int): The number of anchors :math:`M` of a group.
+            anchor_points (int): The number of points :math:`N_2` of an anchor.
+            num_morphs (int): The number of morphs :math:`L` of a group whose weights are stored.
+            codec (Codec): How the anchors are stored. (default: :class:`Float32`)
+            weight_codec (Codec): How the weights are stored. (default: the same)
+
+        Raises:
+            TypeError: If a number is no integer.
+            ValueError: If a number is too small, not even one group fits, or the size of what a
+                codec stores depends on the values.
+        """
+        num_anchors = check_int("num_anchors", num_anchors)
+        anchor_points = check_int("anchor_points", anchor_points)
+        num_morphs = check_int("num_morphs", num_morphs, minimum=0)
+
+        def cost(num: int) -> int:
+            groups = budget.num_classes * num
+            anchors = codec.sure_bits((groups, num_anchors, anchor_points, 3))
+            weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
+            return anchors + weights + num * budget.label_bits
+
+        most = budget.largest(cost)
+        if most < 1:
+            raise ValueError(
+                f"'num_anchors'={num_anchors}, 'anchor_points'={anchor_points} and "
+                f"'num_morphs'={num_morphs} do not fit: a group of every class takes {cost(1)} of "
+                f"the {budget.bits} bits of ppc={budget.ppc} clouds of {budget.num_points} points"
+            )
+        return most
 
     @classmethod
     def most_morphs(
@@ -244,7 +289,8 @@ class ShapeMorphing(Parameterization):
         r"""The largest :math:`L` that leaves :math:`M` anchors of a point each.
 
         Args:
-            budget (StorageBudget): What may be stored.
+            budget (StorageBudget): What may be stored, with a group in every whole cloud per class,
+                or one where it is less than a cloud.
             num_anchors (int): The number of anchors :math:`M` of a group.
             codec (Codec): How the anchors are stored. (default: :class:`Float32`)
             weight_codec (Codec): How the weights are stored. (default: the same)
@@ -259,9 +305,9 @@ class ShapeMorphing(Parameterization):
         cls.largest_anchor_points(budget, num_anchors, 0, codec, weight_codec)
         if num_anchors == 1:
             return None
-        groups = budget.num_classes * budget.ppc
+        groups = budget.num_classes * budget.num_groups
         anchors = codec.sure_bits((groups, num_anchors, 1, 3))
-        taken = anchors + budget.ppc * budget.label_bits
+        taken = anchors + budget.num_groups * budget.label_bits
         return budget.largest(
             lambda num: taken + weight_codec.sure_bits((groups, num, num_anchors - 1))
         )

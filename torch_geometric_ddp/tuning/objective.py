@@ -43,7 +43,7 @@ class Objective:
     Args:
         real (PointCloudBank): The clouds that are distilled.
         held (PointCloudBank): The clouds that are tested on.
-        ppc (int): The storage, in full-resolution clouds per class.
+        ppc (float): The storage, in full-resolution clouds per class.
         steps (int): Optimisation steps.
         seeds (sequence of int): The seeds; each stands for a draw, a distillation and a network.
         protocol (Protocol): How the networks are trained.
@@ -59,7 +59,7 @@ class Objective:
 
     real: PointCloudBank
     held: PointCloudBank
-    ppc: int
+    ppc: float
     steps: int
     seeds: Sequence[int]
     protocol: Protocol

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import stratified
@@ -47,7 +47,7 @@ def tpe(seed: int) -> BaseSampler:
 
 def tune(
     dataset: Iterable[Data],
-    budget: StorageBudget | int = 1,
+    budget: StorageBudget | float = 1,
     *,
     space: SearchSpace | None = None,
     n_trials: int = 20,
@@ -91,7 +91,7 @@ def tune(
     Args:
         dataset (Dataset): The training set, as for :meth:`~torch_geometric_ddp.distill`.
             It is read once.
-        budget (StorageBudget or int): The storage, or its full-resolution clouds per class (PPC).
+        budget (StorageBudget or float): The storage, or its full-resolution clouds per class (PPC).
             (default: :obj:`1`)
         space (SearchSpace, optional): What is searched. (default: :class:`SearchSpace`)
         n_trials (int): How many finished trials the study shall have altogether, completed, pruned
@@ -235,10 +235,10 @@ def _work(
         _log.warning("trial %d was taken for lost, its result is left out", trial.number)
 
 
-def _budget(bank: PointCloudBank, budget: StorageBudget | int) -> StorageBudget:
+def _budget(bank: PointCloudBank, budget: StorageBudget | float) -> StorageBudget:
     num_points = bank.dense().size(1)
     if not isinstance(budget, StorageBudget):
-        return bank.budget(check_int("budget", budget))
+        return bank.budget(check_ppc(budget, "budget"))
     if (budget.num_points, budget.num_classes) != (num_points, bank.num_classes):
         raise ValueError(
             f"'budget' must be for {bank.num_classes} classes of clouds of {num_points} points, "

@@ -8,6 +8,8 @@ from torch_geometric_ddp.parameterization.codecs.floats import (
     Float64,
     float_codec,
 )
+from torch_geometric_ddp.parameterization.codecs.point_set import PointSet
+from torch_geometric_ddp.parameterization.codecs.uniform import Uniform
 
 __all__ = [
     "FLOAT32",
@@ -15,6 +17,8 @@ __all__ = [
     "Float16",
     "Float32",
     "Float64",
+    "PointSet",
+    "Uniform",
     "float_codec",
     "straight_through",
 ]

@@ -50,8 +50,8 @@ class Codec(ABC):
     """
 
     #: Whether points are decoded in the order in which they were encoded. A cloud is a set, and its
-    #: order costs bits: a codec that does without gives them back in an order of its own, the same
-    #: for the same points, and must override :meth:`rounded`.
+    #: order costs bits: a codec that does without gives them back in any order, in which they are
+    #: then sorted by their coordinates, and must override :meth:`rounded`.
     keeps_order: ClassVar[bool] = True
 
     #: All codecs by name.
