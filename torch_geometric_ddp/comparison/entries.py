@@ -20,7 +20,7 @@ from torch_geometric_ddp.coreset import (
     random_coreset,
 )
 from torch_geometric_ddp.memory import PeakMemory
-from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, sadm
+from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, pkr, sadm
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
@@ -200,6 +200,7 @@ ENTRIES: dict[str, Entry] = {
         Distilled("DDP-no-eta", {"uniformity_lambda": 0.0}, build=ddp),
         Distilled("DDP-noise", {"start": tanh_noise}, build=ddp),
         Distilled("DDP", build=ddp),
+        Distilled("PKR", one_label=True, build=pkr),
         Whole("whole"),
     )
 }

@@ -22,7 +22,7 @@ from torch_geometric_ddp.methods.starts import Start, chosen_clouds, real_clouds
 from torch_geometric_ddp.methods.storing import full_resolution, morphing
 from torch_geometric_ddp.parameterization import ANCHOR_LR
 
-__all__ = ["METHODS", "dc", "ddp", "dm", "find_method", "pcc", "sadm"]
+__all__ = ["dc", "ddp", "dm", "pcc", "sadm"]
 
 
 def dm(lr: float = 0.1, start: Start = real_clouds) -> Method:
@@ -152,29 +152,3 @@ def ddp(
     return Method(
         name, storing, matching, steps, start, batch_size, optimizer, sees_stored=sees_stored
     )
-
-
-#: Every method that needs no more than a data set, by name. PCC is not among them: its start needs
-#: the features of a trained network, see :func:`pcc`.
-METHODS: dict[str, Callable[[], Method]] = {"ddp": ddp, "sadm": sadm, "dm": dm, "dc": dc}
-
-
-def find_method(method: Method | str) -> Method:
-    """A method, or the one of that name with its defaults.
-
-    Args:
-        method (Method or str): The method, or one of :obj:`METHODS`.
-
-    Raises:
-        ValueError: If :obj:`method` is no method and no such name.
-    """
-    if isinstance(method, Method):
-        return method
-    if method == "pcc":
-        raise ValueError(
-            "'method' must not be 'pcc' by name, as PCC starts from the features of a trained "
-            "network: pass the method that methods.pcc makes from them"
-        )
-    if method not in METHODS:
-        raise ValueError(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")
-    return METHODS[method]()
