@@ -26,6 +26,7 @@ from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = [
     "ENTRIES",
+    "ChosenStart",
     "Coreset",
     "Distilled",
     "DistilledFromMean",
@@ -154,6 +155,13 @@ class Initial(Distilled):
     def steps(self, requested: int | None) -> int:
         """None."""
         return 0
+
+
+@dataclass(frozen=True)
+class ChosenStart(Initial):
+    """What a method starts from where networks choose it."""
+
+    uses_network: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

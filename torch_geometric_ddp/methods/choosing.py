@@ -47,6 +47,8 @@ def chosen_by_regression(
     def of(networks: TrainedNetworks) -> Start:
         def start(bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:
             index = bank.draw(num, generator)
+            if proposals == 0:  # Then no networks are needed either.
+                return bank.dense()[index]
             search = _Search(bank, networks.members(progress=True), form, ridge, index)
             for _ in tqdm(range(proposals), "Choose", unit="exchange"):
                 search.propose(generator)
