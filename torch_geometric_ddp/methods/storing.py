@@ -137,7 +137,7 @@ def morphing(
             :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
 
     Raises:
-        ValueError: If :obj:`fill` is without :obj:`anchor_points`; when it is called, if the anchors
+        ValueError: If :obj:`fill` is without :obj:`anchor_points`; when it is called, if anchors
             and weights do not fit.
     """
     if fill and anchor_points is None:

@@ -141,8 +141,8 @@ class Parameterization(nn.Module, ABC):
         #: Learnable turns of the stored clouds, where a method has them. They cost no storage, for
         #: what is stored are the turned clouds.
         self.rotation: Rotation | None = None
-        #: Whether optimisation sees what is stored. Otherwise it sees the parameters themselves, and
-        #: what it made is rounded afterwards, when it is stored (post-training quantisation).
+        #: Whether optimisation sees what is stored. Otherwise it sees the parameters themselves,
+        #: which are rounded when they are stored (post-training quantisation).
         self.sees_stored = True
         #: The parts of the points, where they are labelled.
         self.labels: PartLabels | None = None
