@@ -1,58 +1,82 @@
 """What the example programs share: their options, their data, and how they end."""
 
 import argparse
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch_geometric_ddp.clouds import hold_out
-from torch_geometric_ddp.comparison import (
-    CONTROLS,
-    ENTRIES,
-    PRESETS,
-    Distilled,
-    Entry,
-    Initial,
-    Lab,
-    Preset,
-    class_markdown,
-    markdown,
-    plot_comparison,
-    summarize,
-)
-from torch_geometric_ddp.datasets import (
-    ModelNetMeshes,
-    ParametricShapes,
-    PartArrays,
-    PointCloudArrays,
-    ShapeNetPart,
-)
+from torch_geometric_ddp.comparison import CONTROLS, ENTRIES, PRESETS, Cell, Lab, Preset
+from torch_geometric_ddp.datasets import READERS, read_file, readers_of
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
-from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS
-from torch_geometric_ddp.transforms import NormalizeSphere
 from torch_geometric_ddp.visualize import plot_distilled
 
 #: Every row by name.
 ROWS = {**ENTRIES, **CONTROLS}
+#: The data sets that either task can read by name.
+DATASETS = sorted({name for task in TASKS for name in readers_of(task)})
+#: What :obj:`--help` says of the networks.
+NETWORKS = "Networks: " + "; ".join(
+    f"{', '.join(task.backbones)} ({task.name})" for task in TASKS.values()
+)
+
+
+def positive(text: str) -> int:
+    """The type of an option that is a whole number of at least one."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def natural(text: str) -> int:
+    """The type of an option that is a whole number of at least zero."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
+    return value
+
+
+def room(text: str) -> float:
+    """The type of an option that is a storage in clouds per class, or in a part of one."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {value:g}")
+    return value
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Ends the program with one line where options or data do not fit, before any long work."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from None
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classification") -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, help="a file of clouds (.npz)")
-    names = ("shapes", "modelnet10", "modelnet40", "shapenetpart")
-    data.add_argument("--dataset", choices=names, default="shapes")
-    data.add_argument("--root", type=Path, default=Path("data"), help="where a data set lies")
-    data.add_argument("--num-points", type=int, help="points of a cloud (shapes 256, else all)")
     data.add_argument(
-        "--num-per-class", type=int, help="shapes only: training clouds (100, with parts 50)"
+        "--dataset", choices=DATASETS, default="shapes", help="a data set (generated shapes)"
     )
-    data.add_argument("--task", choices=TASKS, default=task, help="what networks learn")
-    data.add_argument("--categories", nargs="+", help="categories to keep (of labelled files)")
-    data.add_argument("--resplit", type=int, help="labelled .npz: a seed that draws splits anew")
+    data.add_argument("--root", type=Path, default=Path("data"), help="where a data set lies")
+    data.add_argument("--num-points", type=positive, help="points of a cloud (shapes 256)")
+    data.add_argument(
+        "--num-per-class", type=positive, help="shapes only: training clouds (100, with parts 50)"
+    )
+    data.add_argument("--task", choices=TASKS, default=task, help=f"what networks learn ({task})")
+    data.add_argument(
+        "--categories", nargs="+", help="of labelled clouds: which to keep, or: recommended (all)"
+    )
+    data.add_argument("--resplit", type=natural, help="labelled .npz: a seed for new splits")
     data.add_argument(
         "--validate",
         type=float,
@@ -64,32 +88,39 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("distillation by DDP")
-    method.add_argument("--ppc", type=float, default=1, help="storage in clouds per class")
-    method.add_argument("--num-anchors", type=int, default=4, help="anchors per group, M")
-    method.add_argument("--anchor-points", type=int, help="points per anchor, N2 (all that fit)")
-    method.add_argument("--num-morphs", type=int, help="morphs per group, L (shapes 4, else 16)")
-    method.add_argument("--uniformity-lambda", type=float, default=1000.0, help="sharpness λ")
-    method.add_argument("--anchor-lr", type=float, help="learning rate (shapes 0.5, else 2.5)")
+    method.add_argument("--ppc", type=room, default=1, help="storage in clouds per class (1)")
+    method.add_argument("--num-anchors", type=positive, default=4, help="anchors per group, M (4)")
+    method.add_argument("--anchor-points", type=positive, help="points per anchor, N2 (what fits)")
+    method.add_argument("--num-morphs", type=natural, help="morphs per group, L (16, shapes 4)")
+    method.add_argument("--uniformity-lambda", type=float, default=1e3, help="sharpness λ (1000)")
+    method.add_argument("--anchor-lr", type=float, help="learning rate (2.5, shapes 0.5)")
     method.add_argument("--weight-lr", type=float, help="of the weights (a tenth of the anchors')")
 
 
-def add_work_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+def add_work_arguments(
+    parser: argparse.ArgumentParser,
+    out: str,
+    preset: str = "paper",
+    steps: str = "as the preset says",
+) -> None:
+    """How much work to take, and what the program does without these options."""
     work = parser.add_argument_group("work")
     work.add_argument(
-        "--preset", choices=PRESETS, help="how much work to take (shapes quick, otherwise paper)"
+        "--preset", choices=PRESETS, help=f"how much work to take ({preset}, shapes quick)"
     )
-    work.add_argument("--steps", type=int, help="optimisation steps (as the preset says)")
-    work.add_argument("--seeds", type=int, nargs="+", help="the seeds (as the preset says)")
-    work.add_argument("--epochs", type=int, help="epochs of training (as the preset says)")
-    work.add_argument("--min-steps", type=int, help="the least steps of training (likewise)")
+    work.add_argument("--steps", type=natural, help=f"optimisation steps ({steps})")
+    work.add_argument("--seeds", type=natural, nargs="+", help="the seeds (as the preset says)")
+    work.add_argument("--epochs", type=positive, help="epochs of training (as the preset says)")
+    work.add_argument("--min-steps", type=natural, help="the least steps of training (likewise)")
     work.add_argument("--train-lr", type=float, help="learning rate of training (likewise)")
-    work.add_argument("--whole-epochs", type=int, help="epochs on the whole set (likewise)")
+    work.add_argument("--whole-epochs", type=positive, help="epochs on the whole set (likewise)")
     work.add_argument("--rotate", action="store_true", help="turn clouds at random in training")
     work.add_argument(
         "--width", type=float, help="share of the channels of PointNetSegmentation (shapes 0.25)"
     )
-    work.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
+    work.add_argument("--device", help="cpu, cuda, ... (cpu)")
     work.add_argument("--out", type=Path, default=Path(out), help=f"folder of results ({out})")
+    parser.set_defaults(usual_preset=preset)
 
 
 def generated(args: argparse.Namespace) -> bool:
@@ -98,129 +129,99 @@ def generated(args: argparse.Namespace) -> bool:
 
 
 def source(args: argparse.Namespace) -> str:
+    """What the data are called."""
     return args.data.stem if args.data else args.dataset
 
 
 def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
     """How much work to take, and for which seeds; what is changed is part of the name."""
-    preset = PRESETS[args.preset or ("quick" if generated(args) else "paper")]
+    preset = PRESETS[args.preset or ("quick" if generated(args) else args.usual_preset)]
     if args.steps is not None:
         preset = replace(preset, name=f"{preset.name}, {args.steps} steps", steps=args.steps)
-    changes = {
-        "epochs": args.epochs,
-        "min_steps": args.min_steps,
-        "lr": args.train_lr,
-        "augment": RandomRotation() if args.rotate else None,
-    }
-    protocol = changed(preset.protocol, changes)
-    whole = changed(preset.whole, {**changes, "epochs": None, "min_steps": None})
-    if args.whole_epochs is not None:
-        whole = changed(whole, {"epochs": args.whole_epochs, "min_steps": 0})
+    both = {"lr": args.train_lr, "augment": RandomRotation() if args.rotate else None}
+    protocol = changed(preset.protocol, epochs=args.epochs, min_steps=args.min_steps, **both)
+    # Epochs of the whole set that are asked for are not prolonged.
+    least = None if args.whole_epochs is None else 0
+    whole = changed(preset.whole, epochs=args.whole_epochs, min_steps=least, **both)
     preset = replace(preset, protocol=protocol, whole=whole)
     return preset, range(preset.num_seeds) if args.seeds is None else args.seeds
 
 
-def changed(protocol: Protocol, changes: dict) -> Protocol:
-    """A protocol with other values, which its name says."""
+def changed(protocol: Protocol, **changes: Any) -> Protocol:
+    """A protocol with the values that are not :obj:`None`, which its name says."""
     changes = {key: value for key, value in changes.items() if value is not None}
     words = [key if key == "augment" else f"{key} {value}" for key, value in changes.items()]
     return replace(protocol, name=", ".join([protocol.name, *words]), **changes)
 
 
-def networks(args: argparse.Namespace, names: Sequence[str] | None = None) -> dict:
-    """The backbones of the task by the names that tables call them."""
+def networks(args: argparse.Namespace, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The backbones of these names, or the usual one of the task, by what tables call them."""
     task = TASKS[args.task]
-    found = {name: task.backbones[name] for name in names or [task.network.__name__]}
-    width = args.width or (0.25 if generated(args) else 1.0)
-    if found.get("PointNetSegmentation") is PointNetSegmentation and width != 1:
-        del found["PointNetSegmentation"]
-        name = f"PointNetSegmentation, width {width:g}"
-        found[name] = partial(PointNetSegmentation, width=width)
+    width = args.width if args.width is not None else 0.25 if generated(args) else 1.0
+    found = {}
+    for name in names or [task.network.__name__]:
+        if name not in task.backbones:
+            known = ", ".join(task.backbones)
+            raise SystemExit(f"a backbone for {task.name} must be one of {known}, got {name!r}")
+        if name == "PointNetSegmentation" and width != 1:
+            found[f"{name}, width {width:g}"] = partial(PointNetSegmentation, width=width)
+        else:
+            found[name] = task.backbones[name]
     return found
 
 
-def open_lab(args: argparse.Namespace, backbones: dict | None = None) -> Lab:
+def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
     """The harness for the data and the work that the options name."""
-    preset, _ = preset_and_seeds(args)
-    backbones = backbones or networks(args)
-    return Lab(*load(args), args.out, preset, backbones, args.device, source(args), args.task)
+    with one_line():
+        preset, _ = preset_and_seeds(args)
+        sets = load(args)
+        return Lab(*sets, args.out, preset, backbones, args.device, source(args), args.task)
 
 
-def ddp_settings(args: argparse.Namespace) -> dict:
+def ddp_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of DDP that the options name; the generated shapes have smaller ones."""
     small = {"num_morphs": 4, "anchor_lr": 0.5} if generated(args) else {}
     names = ("num_anchors", "anchor_points", "num_morphs", "uniformity_lambda")
     given = {name: getattr(args, name) for name in (*names, "anchor_lr", "weight_lr")}
-    return small | {name: value for name, value in given.items() if value is not None}
+    settings = small | {name: value for name, value in given.items() if value is not None}
+    if "anchor_lr" in settings:
+        settings.setdefault("weight_lr", settings["anchor_lr"] / 10)
+    return settings
 
 
-def four_entries(settings: dict) -> list[Entry]:
-    """Random clouds, what DDP starts from, what it makes, and the whole set."""
-    return [
-        ENTRIES["random"],
-        Initial("initial", settings, build=ddp),
-        Distilled("DDP", settings, build=ddp),
-        ENTRIES["whole"],
-    ]
+def heading(args: argparse.Namespace, lab: Lab) -> str:
+    """What stands above a table."""
+    held = ", tested on clouds held out from the training set" if args.validate else ""
+    return f"{source(args)}, preset {lab.preset.name}{held}"
 
 
-def print_table(
-    args: argparse.Namespace, lab: Lab, runs: list, heading: str, classes: bool = False
-) -> None:
-    """Prints the table, by wish also that of the classes, and writes it and its picture."""
-    rows = summarize(runs)
-    table = markdown(rows)
-    if args.validate:
-        heading += ", tested on clouds held out from the training set"
-    if rows:
-        (args.out / "table.md").write_text(f"{heading}\n\n{table}", encoding="utf-8")
-        plot_comparison(rows, args.out / "table.png", heading)
+def print_table(args: argparse.Namespace, lab: Lab, title: str, table: str, name: str) -> None:
+    """Prints a table and what failed, and writes the table to a file of the folder."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / name).write_text(f"{title}\n\n{table}", encoding="utf-8")
     preset = lab.preset
-    print(f"\n{heading}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
+    print(f"\n{title}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
     print(table)
-    if classes:
-        print(class_markdown(rows, lab.bank.class_names))
     for run, reason in lab.failures.items():
         print(f"Failed: {run}: {reason}")
 
 
-def keep_set(args: argparse.Namespace, lab: Lab, cell) -> None:
-    """Copies the set of a run to the top of the folder and draws it."""
-    synthetic = lab.synthetic(cell)
-    shutil.copyfile(lab.set_path(cell), args.out / "distilled.safetensors")
-    plot_distilled(lab.train_set, synthetic, args.out / "distilled.png")
+def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> None:
+    """Copies the set of a run to the top of the folder and draws it, unless the run failed."""
+    if str(cell) not in lab.failures:
+        synthetic = lab.synthetic(cell)
+        shutil.copyfile(lab.set_path(cell), args.out / "distilled.safetensors")
+        plot_distilled(lab.train_set, synthetic, args.out / "distilled.png")
 
 
-def load(args: argparse.Namespace):
+def load(args: argparse.Namespace) -> Sequence[Any]:
     """The training and the test set."""
-    parts = args.task == "segmentation"
+    kept = "recommended" if args.categories == ["recommended"] else args.categories
+    options = {"categories": kept, "resplit": args.resplit}
     if args.data is not None:
-        sample = {"num_points": args.num_points, "sampling": "fps"}
-        if parts:
-            kept = "recommended" if args.categories == ["recommended"] else args.categories
-            sets = [
-                PartArrays.from_npz(args.data, split, kept, args.resplit, **sample)
-                for split in ("train", "test")
-            ]
-        else:
-            sets = [PointCloudArrays.from_npz(args.data, s, **sample) for s in ("train", "test")]
-    elif args.dataset == "shapes":
-        each = args.num_per_class or (50 if parts else 100)
-        sizes = {True: each, False: max(1, each // 2)}
-        sets = [
-            ParametricShapes(train, sizes[train], args.num_points or 256, segmentation=parts)
-            for train in (True, False)
-        ]
-    elif args.dataset == "shapenetpart":
-        options = {"num_points": args.num_points or 2048, "pre_transform": NormalizeSphere()}
-        sets = [
-            ShapeNetPart(args.root, args.categories, split, **options)
-            for split in ("trainval", "test")
-        ]
+        sets = read_file(args.data, args.task, args.num_points, **options)
     else:
-        name, num_points = args.dataset.removeprefix("modelnet"), args.num_points or 1024
-        sets = [
-            ModelNetMeshes(args.root, name, split, num_points, pre_transform=NormalizeSphere())
-            for split in ("train", "test")
-        ]
-    return hold_out(sets[0], args.validate) if args.validate else sets
+        few = 50 if args.task == "segmentation" else 100
+        options["num_per_class"] = (args.num_per_class or few) if generated(args) else None
+        sets = READERS[args.dataset].load(args.root, args.num_points, args.task, **options)
+    return sets if args.validate is None else hold_out(sets[0], args.validate)

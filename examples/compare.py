@@ -13,34 +13,40 @@ again, and a larger one takes over what a smaller one made.
 import argparse
 
 from common import (
+    NETWORKS,
     ROWS,
     add_data_arguments,
     add_work_arguments,
+    heading,
     networks,
+    one_line,
     open_lab,
     preset_and_seeds,
     print_table,
-    source,
+    room,
 )
 
-from torch_geometric_ddp.comparison import ENTRIES
+from torch_geometric_ddp.comparison import ENTRIES, markdown, plot_comparison, summarize
 from torch_geometric_ddp.memory import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=f"Methods: {', '.join(ROWS)}. {NETWORKS}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
-    what.add_argument("--methods", nargs="+", choices=ROWS, metavar="M", help="all of the task")
     what.add_argument(
-        "--ppc", type=float, nargs="+", default=[1], help="storage in clouds per class"
+        "--methods", nargs="+", choices=ROWS, metavar="M", help="the rows (all of the task)"
     )
-    what.add_argument("--backbones", nargs="+", metavar="B", help="the networks (PointNet)")
+    what.add_argument(
+        "--ppc", type=room, nargs="+", default=[1], help="storage in clouds per class (1)"
+    )
+    what.add_argument("--backbones", nargs="+", metavar="B", help="the networks (PointNet's)")
     what.add_argument("--lr", type=float, nargs="+", help="learning rates, a row for each")
     add_work_arguments(parser, "out/compare")
-    parser.epilog = f"Methods: {', '.join(ROWS)}."
     return parser.parse_args()
 
 
@@ -53,8 +59,13 @@ def main() -> None:
     entries = [ROWS[name] for name in names]
     if args.lr:
         entries = [row for entry in entries for row in entry.at_rates(args.lr)]
-    runs = lab.run(lab.cells(entries, args.ppc, seeds))
-    print_table(args, lab, runs, f"{source(args)}, preset {lab.preset.name}")
+    with one_line():
+        cells = list(lab.cells(entries, args.ppc, seeds))
+    rows = summarize(lab.run(cells))
+    title = heading(args, lab)
+    print_table(args, lab, title, markdown(rows), "table.md")
+    if rows:
+        plot_comparison(rows, args.out / "table.png", title)
     print(f"The runs, the distilled sets, the table and its picture are in {args.out}/.")
 
 

@@ -14,13 +14,18 @@ import argparse
 from functools import partial
 
 from common import (
+    NETWORKS,
     ROWS,
     add_data_arguments,
     add_work_arguments,
+    heading,
     networks,
+    one_line,
     open_lab,
+    positive,
     preset_and_seeds,
-    source,
+    print_table,
+    room,
 )
 
 from torch_geometric_ddp.comparison import (
@@ -32,32 +37,41 @@ from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.nn import PointMamba
 from torch_geometric_ddp.tasks import TASKS
 
+METHODS = ("random", "SADM", "DDP", "whole")
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=f"Methods: {', '.join(ROWS)}. {NETWORKS}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
-    methods = ["random", "SADM", "DDP", "whole"]
-    what.add_argument("--methods", nargs="+", choices=ROWS, default=methods, metavar="M")
     what.add_argument(
-        "--ppc", type=float, nargs="+", default=[1], help="storage in clouds per class"
+        "--methods",
+        nargs="+",
+        choices=ROWS,
+        metavar="M",
+        help=f"the rows ({', '.join(METHODS)}, as far as the task has them)",
+    )
+    what.add_argument(
+        "--ppc", type=room, nargs="+", default=[1], help="storage in clouds per class (1)"
     )
     what.add_argument("--backbones", nargs="+", metavar="B", help="what is trained (all)")
     what.add_argument(
-        "--distill-with", nargs="+", metavar="B", help="what sets are distilled with (PointNet)"
+        "--distill-with", nargs="+", metavar="B", help="what sets are distilled with (PointNet's)"
     )
     what.add_argument(
         "--whole-points",
-        type=int,
+        type=positive,
         metavar="N",
         help="train on the whole set with N points of every cloud, for slow backbones: a row that "
         "says so; test clouds keep all points",
     )
     what.add_argument(
         "--mamba-centers",
-        type=int,
+        type=positive,
         metavar="N",
         help="PointMamba with N centres instead of 64, a column that says so: the paper takes one "
         "for 16 points, and its time is that of its centres",
@@ -72,33 +86,28 @@ def main() -> None:
     columns = networks(args, args.backbones or list(TASKS[args.task].backbones))
     makers = networks(args, args.distill_with)
     if args.mamba_centers is not None:
-        if args.mamba_centers < 1:
-            raise SystemExit(f"--mamba-centers must be at least 1, got {args.mamba_centers}")
-        name = f"PointMamba, {args.mamba_centers} centres"
-        for given in (columns, makers):
-            if given.pop("PointMamba", None) is not None:
-                given[name] = partial(PointMamba, num_centers=args.mamba_centers)
+        few = f"PointMamba, {args.mamba_centers} centres"
+        mamba = partial(PointMamba, num_centers=args.mamba_centers)
+        columns, makers = (
+            dict((few, mamba) if name == "PointMamba" else (name, make) for name, make in given)
+            for given in (columns.items(), makers.items())
+        )
     lab = open_lab(args, {**columns, **makers})
     _, seeds = preset_and_seeds(args)
-    entries = [ROWS[name] for name in args.methods]
+    names = args.methods or [name for name in METHODS if ROWS[name].serves(lab.task)]
+    entries = [ROWS[name] for name in names]
     if args.whole_points is not None:
         most = lab.bank.dense().size(1)
-        if not 1 <= args.whole_points <= most:
+        if args.whole_points > most:
             raise SystemExit(f"--whole-points must lie in 1..{most}, got {args.whole_points}")
         entries = [e if e.has_budget else e.at(args.whole_points) for e in entries]
-    runs = lab.run(lab.cells(entries, args.ppc, seeds, list(columns), list(makers)))
-    rows = transfer_matrix(runs, entries)
-    table = transfer_markdown(rows, list(columns))
-    metric = f"{lab.task.metric} % of the backbone that is trained"
-    heading = f"{source(args)}, preset {lab.preset.name}, {metric}"
+    with one_line():
+        cells = list(lab.cells(entries, args.ppc, seeds, list(columns), list(makers)))
+    rows = transfer_matrix(lab.run(cells), entries)
+    title = f"{heading(args, lab)}, {lab.task.metric} % of the backbone that is trained"
+    print_table(args, lab, title, transfer_markdown(rows, list(columns)), "matrix.md")
     if rows:
-        (args.out / "matrix.md").write_text(f"{heading}\n\n{table}", encoding="utf-8")
-        plot_transfer(rows, list(columns), args.out / "matrix.png", heading)
-    preset = lab.preset
-    print(f"\n{heading}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
-    print(table)
-    for run, reason in lab.failures.items():
-        print(f"Failed: {run}: {reason}")
+        plot_transfer(rows, list(columns), args.out / "matrix.png", title)
     print(f"The runs, the sets, matrix.md and matrix.png are in {args.out}/.")
 
 

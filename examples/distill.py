@@ -13,32 +13,43 @@ run that is there is not made again: started with the same options, an interrupt
 import argparse
 
 from common import (
+    NETWORKS,
     add_data_arguments,
     add_method_arguments,
     add_work_arguments,
     ddp_settings,
-    four_entries,
+    heading,
     keep_set,
     networks,
+    one_line,
     open_lab,
     preset_and_seeds,
     print_table,
-    source,
 )
 
+from torch_geometric_ddp.comparison import (
+    ENTRIES,
+    Distilled,
+    Initial,
+    class_markdown,
+    markdown,
+    plot_comparison,
+    summarize,
+)
 from torch_geometric_ddp.memory import keep_freed_memory
-from torch_geometric_ddp.nn import BACKBONES
 
 
-def parse_args(task: str = "classification", out: str = "out/distill", description=__doc__):
+def parse_args(task="classification", out="out/distill", description=__doc__) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        epilog=f"{NETWORKS}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser, task)
     add_method_arguments(parser)
-    parser.add_argument("--backbone", help=f"the network (PointNet; {', '.join(BACKBONES)}, ...)")
-    parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
     add_work_arguments(parser, out)
+    parser.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
     return parser.parse_args()
 
 
@@ -46,14 +57,19 @@ def main(args: argparse.Namespace) -> None:
     keep_freed_memory()
     lab = open_lab(args, networks(args, args.backbone and [args.backbone]))
     _, seeds = preset_and_seeds(args)
-    entries = four_entries(ddp_settings(args))
-    if args.skip_whole:
-        entries.pop()
-    cells = list(lab.cells(entries, [args.ppc], seeds))
-    runs = lab.run(cells)
-    print_table(args, lab, runs, f"{source(args)}, preset {lab.preset.name}", classes=True)
+    settings = ddp_settings(args)
+    entries = [ENTRIES["random"], Initial("initial", settings), Distilled("DDP", settings)]
+    if not args.skip_whole:
+        entries.append(ENTRIES["whole"])
+    with one_line():
+        cells = list(lab.cells(entries, [args.ppc], seeds))
+    rows = summarize(lab.run(cells))
+    title = heading(args, lab)
+    print_table(args, lab, title, f"{markdown(rows)}\n{class_markdown(rows)}", "table.md")
+    if rows:
+        plot_comparison(rows, args.out / "table.png", title)
     keep_set(args, lab, next(cell for cell in cells if cell.entry.name == "DDP"))
-    print(f"The first distilled set, its picture, the table and all runs are in {args.out}/.")
+    print(f"The first distilled set, its picture, the tables and all runs are in {args.out}/.")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ class Net(torch.nn.Module):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", help="a distilled set, such as examples/distill.py writes")
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--num-points", type=int, default=256, help="of the generated test clouds")
+    parser.add_argument("--epochs", type=int, default=100, help="epochs of training (100)")
+    parser.add_argument("--num-points", type=int, default=256, help="of the test clouds (256)")
     args = parser.parse_args()
     torch.manual_seed(0)
 

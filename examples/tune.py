@@ -1,9 +1,10 @@
 """Lets Optuna choose M, N2, L and λ for a data set under a storage budget.
 
-    python examples/tune.py                                   # embedded data, under 3 minutes
-    python examples/tune.py --data clouds.npz --trials 50 --protocol cpu --out out/mine
-    python examples/tune.py --dataset modelnet10 --gpus 4 --trials 200 --seeds 3
-    python examples/tune.py --objectives accuracy,bits --storage sqlite:///study.db
+    python examples/tune.py                                   # generated shapes, some minutes
+    python examples/tune.py --data clouds.npz --trials 50 --preset cpu --out out/mine
+    python examples/tune.py --dataset modelnet10 --gpus 4 --trials 200 --trial-seeds 3
+    python examples/tune.py --objectives score,bits --storage sqlite:///study.db
+    python examples/tune.py --task segmentation
 
 Every trial distils a part of the training set and is judged on the other part. The test set is
 seen once, at the end: by the winner and by the published settings. A search that was interrupted
@@ -17,83 +18,79 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from common import PROTOCOLS, add_data_arguments, load, source
+from common import (
+    NETWORKS,
+    add_data_arguments,
+    add_work_arguments,
+    generated,
+    heading,
+    keep_set,
+    load,
+    networks,
+    one_line,
+    positive,
+    preset_and_seeds,
+    room,
+    source,
+)
 
-from torch_geometric_ddp import Evaluation, evaluate
-from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.tuning import SearchSpace, TuningResult, plot_tuning, tune, write_html
-from torch_geometric_ddp.visualize import plot_distilled
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=f"{NETWORKS}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("search")
-    what.add_argument("--ppc", type=float, default=1, help="storage in clouds per class")
-    what.add_argument("--trials", type=int, help="trials of the study (shapes 6, otherwise 30)")
-    what.add_argument("--steps", type=int, help="steps of a trial (shapes 10, otherwise 200)")
-    what.add_argument("--seeds", type=int, default=1, help="runs of a trial, of which the mean")
-    what.add_argument("--protocol", choices=PROTOCOLS, help="training (shapes quick, else cpu)")
-    what.add_argument("--epochs", type=int, help="of the protocol, if not its own (shapes 60)")
-    what.add_argument("--min-steps", type=int, help="the least steps of training, for small sets")
+    what.add_argument("--ppc", type=room, default=1, help="storage in clouds per class (1)")
+    what.add_argument("--trials", type=positive, help="trials of the study (30, shapes 6)")
+    what.add_argument("--trial-seeds", type=positive, default=1, help="runs of a trial (1)")
     what.add_argument(
         "--objectives",
         type=lambda text: tuple(text.split(",")),
-        default=("accuracy",),
-        help="accuracy, or with a second one: accuracy,bits or accuracy,seconds",
+        default=("score",),
+        help="score, or with a second one: score,bits or score,seconds (score)",
     )
     ends = {"nargs": 2, "metavar": ("LOW", "HIGH")}
     what.add_argument("--num-anchors", type=int, **ends, help="M (2 8)")
-    what.add_argument("--num-morphs", type=int, **ends, help="L (shapes 0 4, otherwise 0 32)")
+    what.add_argument("--num-morphs", type=int, **ends, help="L (0 32, shapes 0 4)")
     what.add_argument("--anchor-share", type=float, **ends, help="N2, of the largest (0.25 1)")
     what.add_argument("--uniformity-lambda", type=float, **ends, help="λ (10 100000)")
     what.add_argument("--no-penalty", action="store_true", help="also try λ = 0")
-    what.add_argument("--anchor-lr", type=float, **ends, help="search it (shapes 0.5, else 2.5)")
-    what.add_argument("--weight-lr", type=float, **ends, help="search it (shapes 0.05, else 0.25)")
-    looks = "when the pruner sees a trial, in shares of its steps (shapes never, otherwise 0.5)"
+    what.add_argument("--anchor-lr", type=float, **ends, help="search it (2.5, shapes 0.5)")
+    what.add_argument("--weight-lr", type=float, **ends, help="search it (0.25, shapes 0.05)")
+    looks = "when the pruner sees a trial, in shares of its steps (0.5, shapes never)"
     what.add_argument("--looks", type=float, nargs="*", metavar="SHARE", help=looks)
-    what.add_argument("--validate", type=float, default=0.2, help="share of clouds held out")
-    what.add_argument("--seed", type=int, default=0, help="of the split and the sampler")
+    held = "share of the training clouds that trials are judged on (0.2)"
+    what.add_argument("--hold-out", type=float, default=0.2, metavar="SHARE", help=held)
+    what.add_argument("--seed", type=int, default=0, help="of that split and the sampler (0)")
     run = parser.add_argument_group("run")
     run.add_argument("--storage", help="journal file or URL (study.journal in --out)")
-    run.add_argument("--study", default="tune", help="name of the study in the storage")
-    run.add_argument("--device", default=None, help="cpu, cuda, ... (default: cpu)")
-    run.add_argument("--gpus", type=int, default=0, help="GPUs, each with a process of its own")
-    run.add_argument("--workers", type=int, default=1, help="processes (for each GPU)")
-    run.add_argument("--test-seeds", type=int, help="runs on the test set (shapes 2, otherwise 3)")
-    run.add_argument("--out", type=Path, default=Path("out/tune"))
+    run.add_argument("--study", default="tune", help="name of the study in the storage (tune)")
+    run.add_argument("--gpus", type=int, default=0, help="GPUs, each with its own process (0)")
+    run.add_argument("--workers", type=positive, default=1, help="processes, for each GPU (1)")
+    run.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # Of the processes, which.
+    add_work_arguments(parser, "out/tune", preset="cpu", steps="200, shapes 10")
     args = parser.parse_args()
-    # The embedded data is for a first look at a CPU: few trials, steps and morphs.
-    shapes = args.data is None and args.dataset == "shapes"
-    if shapes and args.protocol is None and args.epochs is None:
-        args.epochs = 60
-    small = {"trials": 6, "steps": 10, "protocol": "quick", "test_seeds": 2}
-    small |= {"num_morphs": (0, 4), "looks": ()}
-    usual = {"trials": 30, "steps": 200, "protocol": "cpu", "test_seeds": 3, "looks": (0.5,)}
-    for name, value in (small if shapes else usual).items():
+    # The generated shapes are for a first look at a CPU: few trials, steps and morphs.
+    small = {"trials": 6, "steps": 10, "num_morphs": (0, 4), "looks": ()}
+    usual = {"trials": 30, "steps": 200, "looks": (0.5,)}
+    for name, value in (small if generated(args) else usual).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    shapes = generated(args)
     args.rates = {"anchor_lr": 0.5 if shapes else 2.5, "weight_lr": 0.05 if shapes else 0.25}
     args.storage = args.storage or str(args.out / "study.journal")
-    args.training = PROTOCOLS[args.protocol]
-    if args.epochs:
-        name = f"{args.protocol}, {args.epochs} epochs"
-        args.training = replace(args.training, name=name, epochs=args.epochs)
-    if args.min_steps:
-        name = f"{args.training.name}, at least {args.min_steps} steps"
-        args.training = replace(args.training, name=name, min_steps=args.min_steps)
-    if args.gpus:
-        args.device = "cuda"
+    args.device = "cuda" if args.gpus else args.device
     return args
 
 
@@ -104,6 +101,8 @@ def space(args: argparse.Namespace) -> SearchSpace:
 
 
 def search(args: argparse.Namespace, train_set, progress: bool) -> TuningResult:
+    (network,) = networks(args, args.backbone and [args.backbone]).values()
+    preset, _ = preset_and_seeds(args)
     return tune(
         train_set,
         args.ppc,
@@ -113,11 +112,13 @@ def search(args: argparse.Namespace, train_set, progress: bool) -> TuningResult:
         study_name=args.study,
         objectives=args.objectives,
         steps=args.steps,
-        seeds=args.seeds,
-        protocol=args.training,
+        seeds=args.trial_seeds,
+        protocol=preset.protocol,
         looks=args.looks,
-        share=args.validate,
+        share=args.hold_out,
         method=partial(ddp, **args.rates),
+        network=network,
+        task=args.task,
         seed=args.seed,
         device=args.device,
         progress=progress,
@@ -150,61 +151,55 @@ def spawn(args: argparse.Namespace) -> None:
                 child.wait()
 
 
-def judge(args: argparse.Namespace, name: str, settings, bank, test_set):
-    """Distils the whole training set and tests on the test set; the first set comes along."""
-    method, sets, results = ddp(**{**args.rates, **settings}), [], []
-    for seed in range(args.test_seeds):
-        loop = method.begin(bank, args.ppc, seed)
-        loop.run(args.steps)
-        sets.append(method.finish(loop, source=source(args), normalize=True))
-        results.append(
-            evaluate(sets[-1], test_set, PointNet, args.training, [seed], args.device, name=name)
-        )
-    return Evaluation.join(results), sets[0]
-
-
-def command(args: argparse.Namespace, settings) -> str:
+def command(args: argparse.Namespace, settings, seeds) -> str:
     """The command line that distils with these settings."""
-    options = {"data": args.data} if args.data else {"dataset": args.dataset}
-    if args.data is None and args.dataset != "shapes":
-        options["root"] = args.root
-    if args.num_points:
-        options["num-points"] = args.num_points
-    if args.data is None and args.dataset == "shapes":
-        options["num-per-class"] = args.num_per_class
-    options |= {name.replace("_", "-"): value for name, value in {**args.rates, **settings}.items()}
-    options |= {"ppc": args.ppc, "steps": args.steps, "protocol": args.protocol}
-    options |= {"device": args.device} if args.device else {}
-    options |= {"eval-seeds": args.test_seeds, "out": args.out / "distill"}
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return shlex.join(["python", "examples/distill.py", *words])
+    names = ["data"] if args.data else ["dataset"] if generated(args) else ["dataset", "root"]
+    names += ["num_points", "num_per_class", "task", "categories", "resplit", "validate", "ppc"]
+    names += ["preset", "steps", "epochs", "min_steps", "train_lr", "rotate", "width", "device"]
+    options = {name: getattr(args, name) for name in (*names, "backbone")}
+    options |= {**args.rates, **settings, "seeds": list(seeds), "out": args.out / "distill"}
+    # The preset that this program takes is not that of the other.
+    options["preset"] = args.preset or ("quick" if generated(args) else args.usual_preset)
+    words = ["python", "examples/distill.py"]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return shlex.join(words)
 
 
 def main() -> None:
     args = parse_args()
     keep_freed_memory()
-    train_set, test_set = load(args)
+    backbones = networks(args, args.backbone and [args.backbone])
+    with one_line():
+        preset, seeds = preset_and_seeds(args)
+        train_set, test_set = load(args)
+        space(args)
     try:
-        if args.worker is not None:
-            search(args, train_set, progress=args.worker == 0)
-            return
-        if args.gpus * args.workers > 1 or args.workers > 1:
-            spawn(args)
-        # Finishes what the processes may have left.
-        result = search(args, train_set, progress=True)
+        with one_line():
+            if args.worker is not None:
+                search(args, train_set, progress=args.worker == 0)
+                return
+            if max(args.gpus, 1) * args.workers > 1:
+                spawn(args)
+            # Finishes what the processes may have left.
+            result = search(args, train_set, progress=True)
+            best = result.settings
     except KeyboardInterrupt:
         print(f"\nStopped. Start it again to go on with the study in {args.storage}.")
         raise SystemExit(130) from None
 
-    best, published = result.settings, space(args).published_settings(result.budget)
-    bank = PointCloudBank.from_dataset(train_set, args.device).normalize()
-    tested, synthetic = {}, None
-    for name, settings in {"best found": best, "published": published}.items():
-        if name == "best found" or settings != best:
-            tested[name], made = judge(args, name, settings, bank, test_set)
-            synthetic = synthetic or made
-    synthetic.save(args.out / "distilled.safetensors")
-    plot_distilled(train_set, synthetic, args.out / "distilled.png")
+    chosen = {"best found": best}
+    published = space(args).published_settings(result.budget)
+    if published != best:
+        chosen["published"] = published
+    entries = [Distilled(name, {**args.rates, **settings}) for name, settings in chosen.items()]
+    sets = (train_set, test_set)
+    lab = Lab(*sets, args.out, preset, backbones, args.device, source(args), args.task)
+    cells = list(lab.cells(entries, [args.ppc], seeds))
+    runs = lab.run(cells)
+    keep_set(args, lab, cells[0])
     plot_tuning(result, args.out)
     write_html(result, args.out)
 
@@ -216,20 +211,23 @@ def main() -> None:
         print(f"Trial {number} failed: {reason}")
     if len(result.objectives) > 1:
         print_front(result)
-    print_table({"best found": best, "published": published}, tested)
-    print("\nTo distil with the best settings:\n")
-    print(f"    {command(args, best)}\n")
+    print(f"\n{heading(args, lab)}: {preset.protocol.name} protocol, seeds {list(seeds)}")
+    rows = {row.method: row for row in summarize(runs)}
+    print_table({"best found": best, "published": published}, rows, result.metric)
+    for run, reason in lab.failures.items():
+        print(f"Failed: {run}: {reason}")
+    print(f"\nTo distil with the best settings:\n\n    {command(args, best, seeds)}\n")
     summary = {
         "best": best,
         "published": published,
         "validation": dict(zip(result.objectives, result.best.values, strict=True)),
-        "test": {name: evaluation.to_dict() for name, evaluation in tested.items()},
+        "test": {name: row.runs for name, row in rows.items()},
         "importances": result.importances(),
         "trials": len(result.finished),
         "failed": result.reasons,
         "seconds_per_trial": sum(spans) / len(spans),
         "idle_share": result.idle_share,
-        "command": command(args, best),
+        "command": command(args, best, seeds),
     }
     (args.out / "results.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(f"The set, the pictures and the figures are in {args.out}/, the study is in")
@@ -237,19 +235,22 @@ def main() -> None:
 
 
 def print_front(result: TuningResult) -> None:
-    print("\n| trial | " + " | ".join(result.objectives) + " | M | N2 | L | λ |")
+    names = [f"{result.metric} %", *result.objectives[1:]]
+    print("\n| trial | " + " | ".join(names) + " | M | N2 | L | λ |")
     print("|" + "---|" * (len(result.objectives) + 5))
     for trial in result.front:
-        accuracy, *others = trial.values
-        values = " | ".join([f"{100 * accuracy:.1f} %", *(f"{value:,.6g}" for value in others)])
+        score, *others = trial.values
+        values = " | ".join([f"{100 * score:.1f}", *(f"{value:,.6g}" for value in others)])
         print(f"| {trial.number} | {values} | {show(trial.user_attrs['settings'])} |")
 
 
-def print_table(rows, tested: dict[str, Evaluation]) -> None:
-    print(f"\n| {'settings':10} | {'M':>2} | {'N2':>4} | {'L':>3} | {'λ':>8} | test accuracy")
-    print(f"|{'-' * 12}|{'-' * 4}|{'-' * 6}|{'-' * 5}|{'-' * 10}|{'-' * 40}")
-    for name, settings in rows.items():
-        print(f"| {name:10} | {show(settings)} | {tested.get(name, 'the same settings')}")
+def print_table(chosen, rows: dict[str, Row], metric: str) -> None:
+    print(f"\n| {'settings':10} | {'M':>2} | {'N2':>4} | {'L':>3} | {'λ':>8} | test {metric} % |")
+    print(f"|{'-' * 12}|{'-' * 4}|{'-' * 6}|{'-' * 5}|{'-' * 10}|{'-' * (9 + len(metric))}|")
+    for name, settings in chosen.items():
+        same = settings == chosen["best found"] and name != "best found"
+        value = "the same settings" if same else rows.get(name, "failed")
+        print(f"| {name:10} | {show(settings)} | {value} |")
 
 
 def show(settings) -> str:

@@ -20,7 +20,7 @@ from torch_geometric_ddp import (
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
-from torch_geometric_ddp.methods import ddp, morphing
+from torch_geometric_ddp.methods import ddp, memory_plan, morphing
 from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 
@@ -243,6 +243,23 @@ def test_chunks_of_classes_give_the_same_gradient(network, size, device):
     assert relative(chunked.parameterization.weights.grad, whole.parameterization.weights.grad) < (
         1e-10
     )
+
+
+@pytest.mark.parametrize(("free", "chunks"), [(1, 3), (1 << 40, 1)])
+def test_chunks_follow_the_free_memory_unless_told(monkeypatch, free, chunks):
+    monkeypatch.setattr(memory_plan, "_free_bytes", lambda device: free)
+    sizes = []
+
+    class Recorder(TinyNet):
+        def cloud_features(self, data):
+            sizes.append(data.num_graphs)
+            return super().cloud_features(data)
+
+    loop_of(network=Recorder).step()
+    assert len(sizes) == 2 * chunks  # The real and the synthetic clouds of every chunk.
+    sizes.clear()
+    loop_of(network=Recorder, classes_per_chunk=2).step()
+    assert len(sizes) == 2 * 2
 
 
 class Spy:

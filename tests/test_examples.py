@@ -1,7 +1,10 @@
 """The examples and benchmarks as a user starts them: as programs, with small settings."""
 
+import argparse
+import importlib
 import json
 import os
+import runpy
 import shlex
 import subprocess
 import sys
@@ -14,8 +17,9 @@ from helpers import toy_arrays
 from torch_geometric_ddp import PointCloudArrays, SyntheticPointCloudDataset
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = ["random clouds", "initial set", "distilled", "whole set"]
-SMALL = ["--num-morphs", "2", "--protocol", "smoke", "--eval-seeds", "2", "--steps", "2"]
+PROGRAMS = ("distill", "segment", "compare", "cross_architecture", "tune", "train_on_synthetic")
+ROWS = ["random", "initial", "DDP", "whole"]
+SMALL = ["--num-morphs", "2", "--preset", "smoke", "--steps", "2"]
 SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
 
 
@@ -31,14 +35,51 @@ def start(*args, program="distill.py", folder="examples"):
     )
 
 
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Starts a program within this process, which ends with one line that says what is wrong."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setattr("torch_geometric_ddp.memory.keep_freed_memory", lambda: None)
+
+    def start(message, *args, program="distill.py"):
+        monkeypatch.setattr(sys, "argv", [program, *map(str, args)])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(str(ROOT / "examples" / program), run_name="__main__")
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        # The parser prints its line itself, after how it is used, and exits with 2.
+        line = printed.err.splitlines()[-1] if caught.value.code == 2 else caught.value.code
+        assert message in line
+        assert "\n" not in line
+
+    return start
+
+
 def read(out):
-    return json.loads((out / "results.json").read_text())
+    """The runs of a folder, by their rows and in the order of their seeds."""
+    runs = {}
+    for line in (out / "runs.jsonl").read_text().splitlines():
+        run = json.loads(line)
+        runs.setdefault(run["method"], []).append(run)
+    return runs
+
+
+def tables(stdout):
+    """The printed tables, each by its first column."""
+    found, before = [], ""
+    for line in stdout.splitlines():
+        if line.startswith("|---"):
+            found.append({})
+        elif line.startswith("| ") and before.startswith("|"):
+            name, *cells = (cell.strip() for cell in line.strip("| ").split("|"))
+            found[-1][name] = cells
+        before = line
+    return found
 
 
 def table(stdout):
-    """The rows of the printed table, by their first column."""
-    rows = [line.strip("| \n").split("|") for line in stdout.splitlines() if line.startswith("| ")]
-    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
+    """The first printed table, by its first column."""
+    return tables(stdout)[0]
 
 
 @pytest.fixture(scope="module")
@@ -72,110 +113,234 @@ def own(tmp_path_factory):
     return folder / "out", done
 
 
+def spread(values):
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
+
+
+def check_tables(stdout, out, rows):
+    """Holds what a program prints against the runs that it keeps."""
+    shown, classes = tables(stdout)
+    found = read(out)
+    assert list(shown) == list(found) == rows
+    for name, cells in shown.items():
+        runs = found[name]
+        assert [run["seed"] for run in runs] == [0, 1]
+        assert cells[2] == spread([run["value"] for run in runs])
+        assert cells[3] == spread([run["class_mean"] for run in runs])
+        assert cells[4] == "2"
+        clouds, bits = (int(cell.replace(",", "")) for cell in cells[7:9])
+        assert (clouds, bits) == (runs[0]["num_clouds"], runs[0]["bits"])
+    assert list(classes) == found["DDP"][0]["class_names"]
+    expected = 100 * np.mean([run["per_class"] for run in found["DDP"]], axis=0)
+    ours = [float(row[rows.index("DDP")]) for row in classes.values()]
+    np.testing.assert_allclose(ours, expected, atol=0.051)
+    assert set((out / "table.md").read_text().splitlines()) <= {*stdout.splitlines(), ""} | {
+        (out / "table.md").read_text().splitlines()[0]
+    }
+    return found
+
+
 def test_table(first, out):
-    rows, results = table(first.stdout), read(out)["results"]
-    assert list(rows) == list(results) == ROWS
-    for name, (clouds, points, bits, accuracy) in rows.items():
-        result = results[name]
-        assert int(clouds.replace(",", "")) == result["num_clouds"]
-        assert int(points.replace(",", "")) == result["num_points"]
-        assert int(bits.replace(",", "")) == result["bits"]
-        shown = f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f} % ("
-        assert accuracy.startswith(shown)
-        assert "smoke" in accuracy
+    found = check_tables(first.stdout, out, ROWS)
+    assert "shapes, preset smoke, 2 steps: smoke protocol, whole set smoke" in first.stdout
+    assert {run["metric"] for runs in found.values() for run in runs} == {"accuracy"}
+    assert "| accuracy % | class accuracy % |" in first.stdout
 
 
 def test_sizes(first, out):
-    results = read(out)["results"]
-    assert [results[name]["num_clouds"] for name in ROWS] == [10, 60, 60, 80]
+    runs = {name: runs[0] for name, runs in read(out).items()}
+    assert [runs[name]["num_clouds"] for name in ROWS] == [10, 60, 60, 80]
     budget = 96 * 64 * 10
-    assert results["random clouds"]["bits"] == budget
-    assert results["initial set"]["bits"] == results["distilled"]["bits"] <= budget
-    assert results["whole set"]["bits"] == 8 * budget
+    assert runs["random"]["bits"] == budget
+    assert runs["initial"]["bits"] == runs["DDP"]["bits"] <= budget
+    assert runs["whole"]["bits"] == 8 * budget
+    assert [runs[name]["steps"] for name in ROWS] == [0, 0, 2, 0]
 
 
 def test_files(first, out):
-    assert sorted(path.name for path in out.iterdir()) == [
-        "checkpoint.safetensors",
+    assert {path.name for path in out.iterdir()} >= {
         "distilled.png",
         "distilled.safetensors",
-        "results.json",
-    ]
-    assert (out / "distilled.png").read_bytes().startswith(b"\x89PNG")
-    for path in out.iterdir():
-        assert path.name in first.stdout
+        "runs.jsonl",
+        "sets",
+        "table.md",
+        "table.png",
+    }
+    assert len(list((out / "sets").iterdir())) == 3 * 2
+    for name in ("distilled.png", "table.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    assert f"{out}/" in first.stdout
 
 
 def test_distilled_set(first, out):
+    """It is that of the first seed."""
+    run = read(out)["DDP"][0]
+    assert (out / "distilled.safetensors").read_bytes() == (out / run["set"]).read_bytes()
     synthetic = SyntheticPointCloudDataset(out / "distilled.safetensors")
     assert len(synthetic) == 60
     assert synthetic.class_names[:2] == ["airplane", "bed"]
-    assert synthetic.provenance == read(out)["provenance"]
+    assert synthetic.provenance == run["provenance"]
     assert synthetic.provenance["steps"] == 2
     assert synthetic.provenance["source"] == "shapes"
 
 
 def test_results(first, out):
     found = read(out)
-    assert 0 < found["distill_seconds"] < found["seconds"]
-    for result in found["results"].values():
-        assert len(result["accuracy"]) == 2
-        assert result["seeds"] == [0, 1]
-        assert np.sum(result["confusion"]) == 2 * 40  # Four test clouds of each of ten classes.
-        assert result["protocol"]["epochs"] <= 2
+    assert all(run["distill_seconds"] > 0 for run in found["DDP"])
+    for runs in found.values():
+        assert [run["seed"] for run in runs] == [0, 1]
+        for run in runs:
+            # Four test clouds of each of ten classes.
+            assert len(run["per_class"]) == 10
+            assert all(4 * value == round(4 * value) for value in run["per_class"])
+            assert run["value"] == pytest.approx(np.mean(run["per_class"]))
+            assert run["epochs"] <= 2
+    # Every seed is a draw and a distillation of its own.
+    for name in ("random", "DDP"):
+        sets = [SyntheticPointCloudDataset(out / run["set"]) for run in found[name]]
+        assert not np.array_equal(sets[0][0].pos, sets[1][0].pos)
 
 
 def test_second_start_takes_no_new_steps(first, out):
-    checkpoint = (out / "checkpoint.safetensors").read_bytes()
-    before = read(out)
+    before = (out / "runs.jsonl").read_text()
+    stamps = {path: path.stat().st_mtime_ns for path in (out / "sets").iterdir()}
     done = start(*SHAPES, "--skip-whole", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert (out / "checkpoint.safetensors").read_bytes() == checkpoint
-    after = read(out)
-    assert list(after["results"]) == ROWS[:3]
-    for name, result in after["results"].items():
-        assert result == before["results"][name]
-    assert after["provenance"] == before["provenance"]
+    assert (out / "runs.jsonl").read_text() == before
+    assert {path: path.stat().st_mtime_ns for path in (out / "sets").iterdir()} == stamps
+    rows, again = table(first.stdout), table(done.stdout)
+    assert list(again) == ROWS[:3]
+    for name, cells in again.items():
+        assert cells[:6] == rows[name][:6]
 
 
 def test_own_file(own):
     out, done = own
-    results = read(out)["results"]
-    assert list(table(done.stdout)) == list(results) == ROWS[:3]
-    assert results["distilled"]["class_names"] == ["a", "b", "c"]
-    assert read(out)["provenance"]["source"] == "mine"
+    found = check_tables(done.stdout, out, ROWS[:3])
+    assert found["DDP"][0]["class_names"] == ["a", "b", "c"]
+    assert found["DDP"][0]["provenance"]["source"] == "mine"
     synthetic = SyntheticPointCloudDataset(out / "distilled.safetensors")
     assert len(synthetic) == 3 * 6
     assert PointCloudArrays.from_npz(out.parent / "mine.npz").class_names == synthetic.class_names
 
 
 def test_other_settings_in_the_same_folder(own):
+    """They are other runs, beside those that are there."""
     out, _ = own
-    settings = [*SMALL, "--skip-whole", "--seed", "1"]
-    done = start(*settings, "--data", out.parent / "mine.npz", "--out", out)
-    assert done.returncode != 0
-    assert "is of another run: it differs in seed" in done.stderr
+    before = (out / "runs.jsonl").read_text()
+    args = [*SMALL, "--skip-whole", "--num-anchors", "3", "--seeds", "0"]
+    done = start(*args, "--data", out.parent / "mine.npz", "--out", out)
+    assert done.returncode == 0, done.stderr
+    after = (out / "runs.jsonl").read_text()
+    assert after.startswith(before)
+    new = [json.loads(line) for line in after[len(before) :].splitlines()]
+    # The random clouds are those of before.
+    assert [run["method"] for run in new] == ["initial", "DDP"]
+    assert {run["settings"]["num_anchors"] for run in new} == {3}
+    assert len(SyntheticPointCloudDataset(out / "distilled.safetensors")) == 3 * 5
 
 
-def test_missing_file(tmp_path):
-    done = start("--data", tmp_path / "none.npz", "--out", tmp_path / "out")
-    assert done.returncode != 0
-    assert f"'path' must be an existing .npz file, got '{tmp_path / 'none.npz'}'" in done.stderr
+@pytest.mark.parametrize(
+    ("args", "rates"),
+    [
+        ([], (0.5, 0.05)),
+        (["--anchor-lr", "2"], (2.0, 0.2)),
+        (["--weight-lr", "2"], (0.5, 2.0)),
+        (["--data", "mine.npz"], (None, None)),
+        (["--data", "mine.npz", "--anchor-lr", "2"], (2.0, 0.2)),
+    ],
+)
+def test_weights_learn_at_a_tenth_of_the_rate_of_the_anchors(args, rates, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setattr(sys, "argv", ["distill.py", *args])
+    options = importlib.import_module("distill").parse_args()
+    settings = importlib.import_module("common").ddp_settings(options)
+    assert (settings.get("anchor_lr"), settings.get("weight_lr")) == rates
+    assert settings["num_anchors"] == 4
+
+
+def test_missing_file(tmp_path, refused):
+    message = f"'path' must be an existing .npz file, got '{tmp_path / 'none.npz'}'"
+    refused(message, "--data", tmp_path / "none.npz", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_option():
-    done = start("--number-of-steps", "3")
-    assert done.returncode == 2
-    assert "unrecognized arguments: --number-of-steps 3" in done.stderr
+def test_unknown_option(refused):
+    refused("unrecognized arguments: --number-of-steps 3", "--number-of-steps", "3")
+
+
+TINY = ["--num-per-class", "2", "--num-points", "32"]
+
+
+@pytest.mark.parametrize(
+    ("program", "args", "message"),
+    [
+        (
+            "distill.py",
+            ["--backbone", "PointNetXL"],
+            "a backbone for classification must be one of PointNet, PointNet2SSG, PointNet2MSG, "
+            "DGCNN, PointConv, PointTransformer, PointMamba, got 'PointNetXL'",
+        ),
+        (
+            "segment.py",
+            ["--backbone", "PointNet"],
+            "for segmentation must be one of PointNetSegmentation, PointNet2Segmentation, got",
+        ),
+        ("compare.py", ["--backbones", "PointNet", "A"], "must be one of PointNet, "),
+        ("cross_architecture.py", ["--distill-with", "A"], "must be one of PointNet, "),
+        ("tune.py", ["--backbone", "A"], "must be one of PointNet, "),
+        ("distill.py", ["--ppc", "0"], "argument --ppc: must be at least 1, got 0"),
+        ("distill.py", ["--num-points", "many"], "argument --num-points: invalid positive value"),
+        ("distill.py", ["--seeds", "-1"], "argument --seeds: must be at least 0, got -1"),
+        ("distill.py", ["--task", "parts"], "argument --task: invalid choice: 'parts'"),
+        ("distill.py", ["--train-lr", "-1"], "'lr' must be finite and above 0, got -1"),
+        ("distill.py", ["--validate", "1.5"], "'share' must lie between 0 and 1, got 1.5"),
+        ("compare.py", ["--methods", "DM", "X"], "argument --methods: invalid choice: 'X'"),
+        (
+            "compare.py",
+            ["--task", "segmentation", "--methods", "random", "SADM"],
+            "the row 'SADM' needs clouds with one label each, which the task 'segmentation' has",
+        ),
+        ("tune.py", ["--num-anchors", "60", "70"], "nothing in the search space fits the storage"),
+        ("tune.py", ["--objectives", "bits"], "'objectives' must be 'score', alone or followed"),
+        ("tune.py", ["--hold-out", "2"], "'share' must lie between 0 and 1, got 2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.endswith(".py") else "",
+)
+def test_a_wrong_value_gives_one_line(program, args, message, tmp_path, refused):
+    refused(message, *TINY, *args, "--out", tmp_path / "out", program=program)
+    assert not (tmp_path / "out" / "runs.jsonl").exists()
+    assert not (tmp_path / "out" / "study.journal").exists()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_option_has_help(program, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    parsers = []
+
+    def parse(self, *args):
+        parsers.append(self)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    module = importlib.import_module(program)
+    with pytest.raises(SystemExit):
+        getattr(module, "parse_args", module.__dict__.get("main"))()
+    (parser,) = parsers
+    assert len(parser._actions) > 3
+    assert [action.dest for action in parser._actions if not action.help] == []
 
 
 # compare.py #######################################################################################
 
 
 def compare(out, *args):
-    small = ["--num-per-class", "6", "--num-points", "48", "--steps", "1"]
+    small = ["--num-per-class", "6", "--num-points", "48", "--preset", "smoke", "--steps", "1"]
     return start(*small, *args, "--out", out, program="compare.py")
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
 
 
 def test_compare(tmp_path):
@@ -184,16 +349,15 @@ def test_compare(tmp_path):
     rows = table(done.stdout)
     assert list(rows) == ["random", "SADM", "whole"]
     assert all("±" in row[2] for row in rows.values())
-    assert rows["SADM"][8] == "1"
+    assert rows["SADM"][9] == "1"
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
     assert "| SADM | 1 |" in (tmp_path / "table.md").read_text()
-    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
-    assert [run["method"] for run in runs] == ["random", "SADM", "whole"] * 2
+    assert [run["method"] for run in lines(tmp_path)] == ["random", "SADM", "whole"] * 2
 
     again = compare(tmp_path, "--methods", "random", "SADM", "whole", "--seeds", "0", "1")
     assert again.returncode == 0, again.stderr
     assert table(again.stdout) == rows
-    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 6
+    assert len(lines(tmp_path)) == 6
 
 
 def test_compare_learning_rates_on_a_validation_split(tmp_path):
@@ -202,11 +366,34 @@ def test_compare_learning_rates_on_a_validation_split(tmp_path):
     assert done.returncode == 0, done.stderr
     assert list(table(done.stdout)) == ["random", "DM, lr 0.1", "DM, lr 10"]
     assert "held out from the training set" in done.stdout
-    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    runs = lines(tmp_path)
     # Two of six clouds of every class are held out.
     assert runs[1]["provenance"]["num_real_clouds"] == 40
     assert [run["settings"].get("lr") for run in runs] == [None, 0.1, 10.0]
     assert compare(tmp_path, "--validate", "1.5").returncode != 0
+
+
+def test_compare_segmentation(tmp_path):
+    """All rows that there are for it, by one program with the same options."""
+    args = ["--task", "segmentation", "--num-per-class", "3", "--width", "0.1", "--seeds", "0"]
+    done = compare(tmp_path, *args)
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    names = ["random", "herding", "k-center", "DM", "anchors", "DDP-initial", "DDP-static"]
+    assert list(rows) == [*names, "DDP-no-eta", "DDP-noise", "DDP", "whole"]
+    assert "| instance mIoU % | class mIoU % |" in done.stdout
+    runs = lines(tmp_path)
+    # Herding made the runs of the whole set.
+    assert sorted(run["method"] for run in runs) == sorted(rows)
+    for run in runs:
+        assert run["task"] == run.get("provenance", {"task": "segmentation"})["task"]
+        assert run["network"] == ["PointNetSegmentation", [], {"width": "0.1"}]
+        assert rows[run["method"]][1:4] == [
+            "PointNetSegmentation, width 0.1",
+            f"{100 * run['value']:.1f}",
+            f"{100 * run['class_mean']:.1f}",
+        ]
+        assert len(run["per_class"]) == 10
 
 
 # cross_architecture.py ############################################################################
@@ -214,7 +401,8 @@ def test_compare_learning_rates_on_a_validation_split(tmp_path):
 
 def test_cross_architecture(tmp_path):
     """A matrix of two backbones, which takes over what compare.py has made."""
-    data = ["--num-per-class", "4", "--num-points", "32", "--steps", "1", "--seeds", "0"]
+    data = ["--num-per-class", "4", "--num-points", "32", "--seeds", "0"]
+    data += ["--preset", "smoke", "--steps", "1"]
     first = start(*data, "--methods", "DDP", "--out", tmp_path, program="compare.py")
     assert first.returncode == 0, first.stderr
     sets = [path.name for path in (tmp_path / "sets").iterdir()]
@@ -233,9 +421,10 @@ def test_cross_architecture(tmp_path):
     assert "| method | distilled with | PPC | PointNet2MSG | PointNet |" in done.stdout
     assert "| DDP | PointNet | 1 |" in (tmp_path / "matrix.md").read_text()
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
-    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    runs = lines(tmp_path)
     assert len(runs) == 8
-    assert "preset smoke, 1 steps, whole set 3 epochs" in done.stdout
+    assert "preset smoke, 1 steps, accuracy % of the backbone that is trained" in done.stdout
+    assert "whole set smoke, epochs 3" in done.stdout
     whole = [run for run in runs if run["method"] == "whole, 16 points"]
     assert [run["epochs"] for run in whole] == [3, 3]
     ddp = [run for run in runs if run["method"] == "DDP"]
@@ -245,28 +434,51 @@ def test_cross_architecture(tmp_path):
 
 def test_cross_architecture_with_few_centres(tmp_path):
     args = ["--num-per-class", "2", "--num-points", "32", "--seeds", "0", "--methods", "SADM"]
-    args += ["--backbones", "PointNet", "PointMamba", "--mamba-centers", "2"]
-    args += ["--distill-with", "PointMamba", "--steps", "1"]
+    args += ["--backbones", "PointMamba", "PointNet", "--mamba-centers", "2"]
+    args += ["--distill-with", "PointMamba", "--preset", "smoke", "--steps", "1"]
     done = start(*args, "--out", tmp_path, program="cross_architecture.py")
     assert done.returncode == 0, done.stderr
-    assert "| method | distilled with | PPC | PointNet | PointMamba, 2 centres |" in done.stdout
-    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert "| method | distilled with | PPC | PointMamba, 2 centres | PointNet |" in done.stdout
+    runs = lines(tmp_path)
     assert [run["backbone"] for run in runs] == ["PointMamba, 2 centres", "PointNet"]
     assert "| SADM | PointMamba, 2 centres | 1 |" in done.stdout
+
+
+def test_cross_architecture_of_segmentation(tmp_path):
+    args = ["--task", "segmentation", "--num-per-class", "2", "--num-points", "32", "--seeds", "0"]
+    args += ["--width", "0.1", "--preset", "smoke", "--steps", "1", "--validate", "0.5"]
+    done = start(*args, "--out", tmp_path, program="cross_architecture.py")
+    assert done.returncode == 0, done.stderr
+    wide = "PointNetSegmentation, width 0.1"
+    assert f"| method | distilled with | PPC | {wide} | PointNet2Segmentation |" in done.stdout
+    rows = table(done.stdout)
+    assert {name: row[0] for name, row in rows.items()} == {
+        "random": "-",
+        "DDP": wide,
+        "whole": "-",
+    }
+    assert "held out from the training set, instance mIoU % of the backbone" in done.stdout
+    runs = lines(tmp_path)
+    assert [(run["method"], run["backbone"] == wide) for run in runs] == [
+        *((name, True) for name in rows),
+        *((name, False) for name in rows),
+    ]
+    (other,) = (run for run in runs if "distilled_with" in run)
+    assert (other["method"], other["distilled_with"]) == ("DDP", wide)
+    assert other["distilling_network"] == ["PointNetSegmentation", [], {"width": "0.1"}]
+    assert all(0 <= float(value) <= 100 for row in rows.values() for value in row[2:])
 
 
 @pytest.mark.parametrize(
     ("arg", "value", "message"),
     [
         ("--whole-points", "64", "--whole-points must lie in 1..32, got 64"),
-        ("--mamba-centers", "0", "--mamba-centers must be at least 1, got 0"),
+        ("--mamba-centers", "0", "argument --mamba-centers: must be at least 1, got 0"),
     ],
 )
-def test_cross_architecture_refuses(arg, value, message, tmp_path):
+def test_cross_architecture_refuses(arg, value, message, tmp_path, refused):
     args = ["--num-per-class", "2", "--num-points", "32", arg, value]
-    done = start(*args, "--out", tmp_path, program="cross_architecture.py")
-    assert done.returncode != 0
-    assert message in done.stderr
+    refused(message, *args, "--out", tmp_path, program="cross_architecture.py")
 
 
 # tune.py ##########################################################################################
@@ -274,39 +486,70 @@ def test_cross_architecture_refuses(arg, value, message, tmp_path):
 
 def tune(out, *args):
     small = ["--num-per-class", "6", "--num-points", "48", "--steps", "1", "--epochs", "1"]
-    small += ["--validate", "0.34", "--num-morphs", "0", "4", "--protocol", "smoke"]
+    small += ["--hold-out", "0.34", "--num-morphs", "0", "4", "--preset", "smoke"]
     small += ["--min-steps", "3"]
     return start(*small, *args, "--out", out, program="tune.py")
 
 
-def test_tune(tmp_path):
-    """Two processes, a front, and a command line that makes the same set again."""
-    args = ["--trials", "5", "--objectives", "accuracy,bits", "--workers", "2"]
-    done = tune(tmp_path, *args)
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["trials"] == 5
+def check_search(out, done, trials):
+    """What is printed, what is kept, and that the command line makes the same set again."""
+    found = json.loads((out / "results.json").read_text())
+    assert found["trials"] == trials
     assert found["failed"] == {}
-    rows = table(done.stdout[done.stdout.index("| settings") :])
+    rows = tables(done.stdout)[-1]
     assert list(rows) == ["best found", "published"]
     letters = ("num_anchors", "anchor_points", "num_morphs")
     assert rows["best found"][:3] == [str(found["best"][name]) for name in letters]
     assert found["published"]["num_anchors"] == 4
-    for result in found["test"].values():
-        assert result["seeds"] == [0, 1]
-        assert np.sum(result["confusion"]) == 2 * 30  # All three test clouds of every class.
-        assert result["protocol"]["name"] == "smoke, 1 epochs, at least 3 steps"
-    pictures = {"distilled.png", "history.png", "importances.png", "parallel.png", "pareto.png"}
-    names = {path.name for path in tmp_path.iterdir()}
-    assert pictures | {"distilled.safetensors", "results.json", "study.journal"} <= names
+    for name, runs in found["test"].items():
+        assert rows[name][-1] == spread([run["value"] for run in runs])
+        assert [run["seed"] for run in runs] == [0, 1]
+        assert {run["protocol"]["name"] for run in runs} == {"smoke, epochs 1, min_steps 3"}
+        assert lines(out)[0]["method"] == "best found"
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"distilled.png", "history.png", "parallel.png", "runs.jsonl"}
+    assert names >= {"distilled.safetensors", "results.json", "study.journal"}
 
     again = start(*shlex.split(found["command"])[2:], "--skip-whole")
     assert again.returncode == 0, again.stderr
     ours, theirs = (
-        SyntheticPointCloudDataset(tmp_path / name / "distilled.safetensors")
+        SyntheticPointCloudDataset(out / name / "distilled.safetensors")
         for name in (".", "distill")
     )
     assert all(np.allclose(a.pos, b.pos) for a, b in zip(ours, theirs, strict=True))
+    assert [run["value"] for run in found["test"]["best found"]] == [
+        run["value"] for run in read(out / "distill")["DDP"]
+    ]
+    return found
+
+
+def test_tune(tmp_path):
+    """Two processes, a front, and a command line that makes the same set again."""
+    args = ["--trials", "5", "--objectives", "score,bits", "--workers", "2"]
+    done = tune(tmp_path, *args)
+    assert done.returncode == 0, done.stderr
+    assert "| trial | accuracy % | bits | M | N2 | L | λ |" in done.stdout
+    found = check_search(tmp_path, done, 5)
+    for runs in found["test"].values():
+        for run in runs:  # All three test clouds of every class.
+            assert all(3 * value == round(3 * value) for value in run["per_class"])
+            assert run["value"] == pytest.approx(np.mean(run["per_class"]))
+    assert (tmp_path / "importances.png").exists()
+    assert (tmp_path / "pareto.png").exists()
+
+
+def test_tune_segmentation(tmp_path):
+    args = ["--task", "segmentation", "--trials", "2", "--width", "0.1", "--rotate"]
+    done = tune(tmp_path, *args)
+    assert done.returncode == 0, done.stderr
+    assert "test instance mIoU %" in done.stdout
+    assert "--rotate --width 0.1" in done.stdout
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["trials"] == 2
+    assert list(tables(done.stdout)[-1]) == ["best found", "published"]
+    runs = [run for runs in found["test"].values() for run in runs]
+    assert {run["metric"] for run in runs} == {"instance mIoU"}
+    assert {run["protocol"]["name"] for run in runs} == {"smoke, epochs 1, min_steps 3, augment"}
 
 
 def test_tune_without_room(tmp_path):
@@ -340,40 +583,28 @@ def test_train_on_synthetic_wants_the_same_classes(own):
 
 
 def segment(out, *args):
-    small = ["--num-points", "32", "--width", "0.1", "--num-morphs", "2", "--steps", "2"]
-    small += ["--protocol", "smoke", "--min-steps", "0"]
+    small = ["--num-points", "32", "--width", "0.1", *SMALL]
     return start(*small, *args, "--out", out, program="segment.py")
 
 
 def test_segment(tmp_path):
     done = segment(tmp_path, "--num-per-class", "4")
     assert done.returncode == 0, done.stderr
-    found = read(tmp_path)
-    sets, categories = done.stdout.split("| category")
-    rows = table(sets)
-    assert list(rows) == list(found["results"]) == ROWS
-    for name, (clouds, points, bits, scores) in rows.items():
-        result = found["results"][name]
-        assert int(clouds.replace(",", "")) == result["num_clouds"]
-        assert int(points.replace(",", "")) == result["num_points"]
-        assert int(bits.replace(",", "")) == result["bits"]
-        assert scores.startswith(f"{100 * np.mean(result['instance']):.1f} ± ")
-        assert f"{100 * np.mean(result['category']):.1f} ± " in scores
-        assert result["seeds"] == [0, 1]
-    shown = table(f"| category{categories}")
-    assert list(shown) == found["results"]["distilled"]["class_names"]
-    assert len(shown) == 10
-    expected = 100 * np.mean(found["results"]["distilled"]["per_category"], axis=0)
-    np.testing.assert_allclose([float(row[2]) for row in shown.values()], expected, atol=0.051)
-    assert (tmp_path / "distilled.png").read_bytes().startswith(b"\x89PNG")
+    found = check_tables(done.stdout, tmp_path, ROWS)
+    runs = {name: runs[0] for name, runs in found.items()}
+    assert {run["metric"] for run in runs.values()} == {"instance mIoU"}
+    assert {run["class_metric"] for run in runs.values()} == {"class mIoU"}
+    assert len(runs["DDP"]["class_names"]) == 10
+    for name in ("distilled.png", "table.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
     synthetic = SyntheticPointCloudDataset(tmp_path / "distilled.safetensors")
-    assert synthetic.provenance == found["provenance"]
+    assert synthetic.provenance == runs["DDP"]["provenance"]
     assert len(synthetic) == 60
     assert synthetic[0].y.shape == (len(synthetic[0].pos),)
     # Points and, for each of 38 parts, the length of a run: the same for all within the budget.
     budget = 10 * 96 * 32 + 32 * 38
-    bits = [found["results"][name]["bits"] for name in ROWS]
+    bits = [runs[name]["bits"] for name in ROWS]
     assert bits[0] == budget
     assert bits[1] == bits[2] <= budget
     assert bits[3] == 4 * budget
@@ -401,27 +632,34 @@ def parts(tmp_path_factory):
 
 
 def test_segment_own_file_turned_at_random(parts, tmp_path):
-    args = ["--data", parts, "--rotate", "--resplit", "3", "--skip-whole", "--ungrouped"]
+    args = ["--data", parts, "--rotate", "--resplit", "3", "--skip-whole"]
     done = segment(tmp_path, *args)
     assert done.returncode == 0, done.stderr
-    found = read(tmp_path)
-    assert list(found["results"]) == ROWS[:3]
-    assert found["resplit"] == 3
-    result = found["results"]["distilled"]
-    assert result["class_names"] == ["ball", "cube"]
-    assert result["protocol"]["augment"] == {"axis": None}
-    assert found["provenance"]["method"] == "DDP, ungrouped"
-    assert found["provenance"]["grouped"] is False
-    assert found["provenance"]["num_points"] == 32
+    found = check_tables(done.stdout, tmp_path, ROWS[:3])
+    for run in found["DDP"]:
+        assert run["class_names"] == ["ball", "cube"]
+        assert run["protocol"]["augment"] == {"axis": None}
+        assert run["provenance"]["method"] == "DDP"
+        assert run["provenance"]["grouped"] is True
+        assert run["provenance"]["num_points"] == 32
+    # Splits that are drawn anew are other data.
+    again = segment(tmp_path, "--data", parts, "--rotate", "--skip-whole", "--seeds", "0")
+    assert again.returncode == 0, again.stderr
+    assert [len(runs) for runs in read(tmp_path).values()] == [3, 3, 3]
 
 
 def test_segment_on_a_validation_split(parts, tmp_path):
     args = ["--data", parts, "--categories", "ball", "--validate", "0.34", "--skip-whole"]
     done = segment(tmp_path, *args)
     assert done.returncode == 0, done.stderr
+    assert "tested on clouds held out from the training set" in done.stdout
     # Two of six clouds are held out.
-    assert read(tmp_path)["provenance"]["num_real_clouds"] == 4
-    assert read(tmp_path)["results"]["distilled"]["class_names"] == ["ball"]
+    (run, _) = read(tmp_path)["DDP"]
+    assert run["provenance"]["num_real_clouds"] == 4
+    assert run["class_names"] == ["ball"]
+
+
+# benchmarks #######################################################################################
 
 
 def test_every_backbone_agrees_with_another_way_to_compute_it():
@@ -449,13 +687,3 @@ def test_step_time():
     rows = table(done.stdout)
     assert list(rows) == ["ours", "bare network", "plain loops"]
     assert rows["ours"][-1] == "1.00"
-
-
-def test_summarize(first, out):
-    done = start(out, out, program="summarize.py", folder="benchmarks")
-    assert done.returncode == 0, done.stderr
-    rows, runs = table(done.stdout), read(out)["results"]
-    assert list(rows) == list(runs)  # Those of whoever used the folder last.
-    for name, row in rows.items():
-        each = [f"{100 * x:.1f}" for x in 2 * runs[name]["accuracy"]]
-        assert row[-1] == ", ".join(each)

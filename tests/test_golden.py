@@ -16,12 +16,12 @@ FOLDER = Path(__file__).parent / "golden"
 SMALL = functools.partial(PointNetSegmentation, width=0.25)
 
 RUNS = {
-    "ddp": (ddp(num_anchors=4, num_morphs=4, lr=0.5), {}),
-    "static": (ddp(num_anchors=3, num_morphs=2, adaptive=False, lr=0.5), {}),
+    "ddp": (ddp(num_anchors=4, num_morphs=4, anchor_lr=0.5), {}),
+    "static": (ddp(num_anchors=3, num_morphs=2, adaptive=False, anchor_lr=0.5), {}),
     "sadm": (sadm(), {}),
     "dc": (dc(), {"ppc": 2}),
     "segmentation": (
-        ddp(num_anchors=4, num_morphs=2, lr=0.5),
+        ddp(num_anchors=4, num_morphs=2, anchor_lr=0.5),
         {"task": "segmentation", "network": SMALL},
     ),
 }

@@ -169,6 +169,9 @@ def test_bad_arguments_of_the_bank():
             LabelledBank(*args, part, SPACE)
 
 
+# The layout #######################################################################################
+
+
 def shares_loop(bank):
     """The mean share of every part, exactly."""
     shares = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ class PointCloudBank:
 
     #: The parts that points are labelled with, in a :class:`LabelledBank`.
     space: PartSpace | None = None
+    #: Whether points are labelled with parts.
+    has_parts: ClassVar[bool] = False
 
     def __init__(self, pos: Tensor, sizes: Tensor, y: Tensor, class_names: Sequence[str]) -> None:
         if len(sizes) == 0:

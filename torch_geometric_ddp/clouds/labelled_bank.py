@@ -44,6 +44,7 @@ class LabelledBank(PointCloudBank):
     """
 
     space: PartSpace
+    has_parts = True
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch_geometric.data import Batch
@@ -19,12 +19,16 @@ class Matching(nn.Module, ABC):
 
     A matching knows which views of the real clouds it needs (:meth:`prepare`, called once before
     the loop), and compares a draw of them with the synthetic clouds of the same classes
-    (:meth:`forward`, called in every step). Classes never see each other, so that they may be
-    computed in chunks or in several processes.
+    (:meth:`forward`, called in every step). Classes do not see each other, unless
+    :attr:`per_class` says so, so that they may be computed in chunks or in several processes.
 
     A matching of one's own writes :meth:`forward`, and :meth:`prepare` if it compares more than the
     points. Its attributes are its settings: they tell its runs from those with others.
     """
+
+    #: Whether the loss of a class depends on the clouds of that class only, so that classes may be
+    #: computed in chunks. A matching that compares all at once says no.
+    per_class: ClassVar[bool] = True
 
     def prepare(
         self, bank: PointCloudBank, num_points: int, progress: bool = False

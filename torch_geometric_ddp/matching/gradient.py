@@ -44,7 +44,7 @@ class GradientMatching(Matching):
             ValueError: If the points of :obj:`bank` are labelled (only whole clouds are classified
                 here), or its clouds have different sizes.
         """
-        if bank.space is not None:
+        if bank.has_parts:
             raise ValueError("gradients are matched for classification only, not for segmentation")
         return super().prepare(bank, num_points, progress)
 

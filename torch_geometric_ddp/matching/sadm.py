@@ -70,8 +70,8 @@ class SADM(Matching):
             ValueError: If the clouds of :obj:`bank` have different sizes, or their points are
                 labelled, :obj:`grouped` is set and :obj:`top_weight` is above 0.
         """
-        self.sorts_within_parts(bank.space is not None)
-        if bank.space is None and bank.dense().size(1) <= num_points:
+        self.sorts_within_parts(bank.has_parts)
+        if not bank.has_parts and bank.dense().size(1) <= num_points:
             return {"pos": bank.dense()}
         return {"pos": bank.cached(subsets_of, 1, num_points, progress=progress).squeeze(1)}
 
@@ -132,8 +132,9 @@ class SADM(Matching):
         theirs = ours = None
         if self.sorts_within_parts("category" in synthetic):
             ours = synthetic.y.view(-1, size)
-            layout = ours.view(real.size(0), -1, size)[:, 0]
-            theirs = layout.view(len(layout), *[1] * (real.dim() - 3), size)
+            # All clouds of a class have the same part at the same place.
+            part = ours.view(real.size(0), -1, size)[:, 0]
+            theirs = part.view(len(part), *[1] * (real.dim() - 3), size)
             theirs = theirs.expand(real.shape[:-1]).reshape(-1, size)
         with torch.no_grad():
             features = network.cloud_features(from_dense(real.flatten(0, -3)))

@@ -76,7 +76,7 @@ class UniformityAwareSADM(SADM):
                 above their size, :obj:`num_subsets` subsets need more points than they have, or
                 their points are labelled, :obj:`grouped` is set and :obj:`top_weight` is above 0.
         """
-        self.sorts_within_parts(bank.space is not None)
+        self.sorts_within_parts(bank.has_parts)
         size = bank.dense().size(1)
         num_subsets = self.num_subsets or size // num_points
         if num_subsets < 1:

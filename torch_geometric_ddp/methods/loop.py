@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,17 +20,12 @@ from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.checkpoint import read_checkpoint, write_checkpoint
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan
 from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.tasks import Task, find_task
 
-__all__ = ["SGD", "Distillation", "MakeOptimizer"]
-
-#: Makes an optimiser from groups of parameters, each with its learning rate.
-MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-
-#: The optimiser of the published codes.
-SGD: MakeOptimizer = partial(torch.optim.SGD, momentum=0.5)
+__all__ = ["Distillation"]
 
 # Steps between two times that points are put in the order of a file: a correspondence takes about
 # an eighth of a step of 40 anchors of 252 points, and the points move little in so many.
@@ -66,6 +60,10 @@ class Distillation:
             less memory and give the same gradient up to rounding. (default: as many as the free
             memory allows)
         task (Task or str): What the networks learn. (default: :obj:`"classification"`)
+        networks (NetworkSource, optional): Where the network of a step comes from, with the same
+            :obj:`generator`. (default: a fresh one in every step)
+        schedule (callable, optional): The factor of all learning rates in a step, from the number
+            of steps before it. (default: one)
         budget (StorageBudget, optional): What may be stored. (default: a real cloud for every group
             of the parameterization)
 
@@ -90,6 +88,8 @@ class Distillation:
         inner_epochs: int = 1,
         classes_per_chunk: int | None = None,
         task: Task | str = "classification",
+        networks: NetworkSource | None = None,
+        schedule: Callable[[int], float] | None = None,
         budget: StorageBudget | None = None,
     ) -> None:
         self.task = find_task(task)
@@ -106,16 +106,17 @@ class Distillation:
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
-        self.memory = MemoryPlan(classes_per_chunk)
-        make = self.task.network if network is None else network
-        self.networks = NetworkSource(make, bank, self.batch_size, self.generator)
-        if not callable(optimizer):
-            raise TypeError(
-                "'optimizer' must make a torch.optim.Optimizer from groups of parameters, got "
-                f"{type(optimizer).__name__}"
+        if classes_per_chunk is not None and not matching.per_class:
+            raise ValueError(
+                f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
+                f"classes at once, got {classes_per_chunk}"
             )
-        groups = [{**g, "initial_lr": g["lr"]} for g in parameterization.parameter_groups()]
-        self.optimizer = optimizer(groups)
+        whole = None if matching.per_class else bank.num_classes
+        self.memory = MemoryPlan(whole if classes_per_chunk is None else classes_per_chunk)
+        make = self.task.network if network is None else network
+        self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
+        self.schedule = schedule
+        self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
         self.task.check(bank, parameterization.labels, self._num_points)
@@ -125,6 +126,8 @@ class Distillation:
             "matching": describe(type(matching)),
             "network": describe(make),
             "optimizer": describe(optimizer),
+            **self.networks.config(),
+            **({} if schedule is None else {"schedule": describe(schedule)}),
         }
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
@@ -149,7 +152,7 @@ class Distillation:
         self.prepare()
         if self.num_steps % _REORDER_EVERY == 0:
             self.parameterization.reorder(self.optimizer)
-        _halve_rates(self.optimizer, self.num_steps)
+        set_rates(self.optimizer, self.num_steps, self.schedule)
         # A network may draw before the features: dropout, or a random first point.
         seed = (self.generator.initial_seed() + self.num_steps) % 2**63
         with seeded(seed, self.bank.device):
@@ -166,8 +169,9 @@ class Distillation:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.bank.device, dtype=self.bank.pos.dtype)
         chunks = self.memory.chunks(network, self.parameterization, self.views, self.batch_size)
+        known = self.networks.known(network)
         for classes in chunks:
-            real = self.take(index[classes])
+            real = self.take(index[classes]) | {key: value[classes] for key, value in known.items()}
             loss = self.matching(network, real, self.parameterization(classes)).sum()
             loss.backward()
             total += loss.detach()
@@ -246,7 +250,7 @@ class Distillation:
             "inner_epochs": self.inner_epochs,
             "num_real_clouds": len(self.bank),
             "real_sha256": self.bank.sha256(),
-            **({} if chunk is None else {"classes_per_chunk": chunk}),
+            **({"classes_per_chunk": chunk} if chunk and self.matching.per_class else {}),
         }
         # A matching may call a setting of its own like one of the loop.
         settings = {f"matching.{k}" if k in own else k: v for k, v in self._settings.items()}
@@ -266,10 +270,3 @@ class Distillation:
         """
         state = self.parameterization, self.optimizer, self.generator
         self.losses = read_checkpoint(path, self.config(), *state)
-
-
-def _halve_rates(optimizer: torch.optim.Optimizer, num_steps: int) -> None:
-    """Sets the learning rates of groups that ask for it to half after every so many steps."""
-    for group in optimizer.param_groups:
-        if "halve_every" in group:
-            group["lr"] = group["initial_lr"] * 0.5 ** (num_steps // group["halve_every"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
-from torch_geometric_ddp.methods.loop import SGD, Distillation, MakeOptimizer
+from torch_geometric_ddp.methods.loop import Distillation
+from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
@@ -50,6 +53,11 @@ class Method:
         loops (callable): The updates with every network and the epochs of its training between
             them, from the PPC of the budget. (default: always one, so that no network is
             trained)
+        networks (callable): Makes the :class:`NetworkSource` of a run. (default: fresh networks)
+        choose (callable, optional): Makes the start of a run from its networks, in the place of
+            :obj:`start`. (default: none)
+        schedule (callable, optional): The factor of the learning rates from the steps taken and
+            :obj:`steps`, those of the whole run. (default: always one)
         sees_stored (bool): Whether optimisation sees what is stored. Otherwise a codec rounds what
             was optimised without it (post-training quantisation). (default: :obj:`True`)
 
@@ -66,6 +74,9 @@ class Method:
     batch_size: int = 8
     optimizer: MakeOptimizer = SGD
     loops: Callable[[float], tuple[int, int]] = lambda ppc: (1, 1)
+    networks: Callable[..., Any] = NetworkSource
+    choose: Callable[[Any], Start] | None = None
+    schedule: Callable[..., float] | None = None
     sees_stored: bool = True
 
     def __post_init__(self) -> None:
@@ -80,6 +91,7 @@ class Method:
         network: Callable[..., Backbone] | None = None,
         task: Task | str = "classification",
         classes_per_chunk: int | None = None,
+        steps: int | None = None,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -91,6 +103,8 @@ class Method:
             task (Task or str): What networks learn. (default: :obj:`"classification"`)
             classes_per_chunk (int, optional): How many classes are computed at a time. (default:
                 as many as the free memory allows)
+            steps (int, optional): The steps of the whole run, for a schedule. (default: as
+                published)
 
         Raises:
             TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
@@ -103,7 +117,10 @@ class Method:
         bank.check_every_class()
         budget = bank.budget(ppc)
         generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
-        parameterization = self.storing(bank, budget, self.start, generator, task)
+        make = task.network if network is None else network
+        networks = self.networks(make, bank, self.batch_size, generator)
+        start = self.start if self.choose is None else self.choose(networks)
+        parameterization = self.storing(bank, budget, start, generator, task)
         parameterization.sees_stored = self.sees_stored
         parameterization.check_budget(budget)
         outer, inner = self.loops(ppc)
@@ -119,8 +136,13 @@ class Method:
             inner_epochs=inner,
             classes_per_chunk=classes_per_chunk,
             task=task,
+            networks=networks,
+            schedule=self._scheduled(self.steps if steps is None else steps),
             budget=budget,
         )
+
+    def _scheduled(self, steps: int) -> Callable[[int], float] | None:
+        return None if self.schedule is None else partial(self.schedule, steps=steps)
 
     def distill(
         self,
@@ -175,7 +197,7 @@ class Method:
         task = find_task(task)
         bank = task.read(dataset, device, progress=progress)
         bank = bank.normalize() if normalize else bank
-        loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk)
+        loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps)
         if checkpoint is not None and Path(checkpoint).exists():
             loop.load_checkpoint(checkpoint)
         loop.run(steps, progress, checkpoint, callback=callback)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torch_geometric_ddp._seeding import seeded
@@ -51,6 +53,17 @@ class NetworkSource:
             network = self.make(*self.bank.network_sizes).to(device=device, dtype=dtype)
         self._freeze(network)
         return network
+
+    def known(self, network: Backbone) -> dict[str, Tensor]:
+        """What is known of real clouds as a network sees them, :obj:`[C, B, *]`, beside the views.
+
+        (default: nothing)
+        """
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        """The settings beside the network, as JSON; a fresh network has none."""
+        return {}
 
     def train(self, network: Backbone, clouds: PointCloudBank, epochs: int) -> None:
         """Trains a network in place on clouds and freezes it again (DC, ICLR 2021, algorithm 1).

@@ -16,8 +16,8 @@ from torch_geometric_ddp.matching import (
     GradientMatching,
     UniformityAwareSADM,
 )
-from torch_geometric_ddp.methods.loop import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.method import Method
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.starts import Start, chosen_clouds, real_clouds, tanh_noise
 from torch_geometric_ddp.methods.storing import full_resolution, morphing
 from torch_geometric_ddp.parameterization import ANCHOR_LR

@@ -16,8 +16,9 @@ from torch_geometric.data import Batch
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
-from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, float_codec
+from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
+from torch_geometric_ddp.parameterization.reading import decoded
 from torch_geometric_ddp.parameterization.registry import register
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
@@ -73,7 +74,7 @@ class Parameterization(nn.Module, ABC):
 
     A parameterization of one's own writes its constructor, which hands its tensors to :meth:`keep`,
     its :meth:`sizes` and :meth:`clouds`. Slices of classes, learnable turns, codecs, part labels,
-    the file and the name that it is found by are seen to here:
+    the file and the name by which it is found there are seen to here:
 
     .. code-block:: python
 
@@ -381,7 +382,7 @@ class Parameterization(nn.Module, ABC):
                 if key.partition(".")[0] == name
             }
             if stored:
-                codec, tensor = _decoded(name, stored, config, groups)
+                codec, tensor = decoded(name, stored, config, groups)
                 form = cls._form(name)
                 tensor = form.unpack(tensor)
                 if not codec.keeps_order and form.in_order is not None:
@@ -511,64 +512,6 @@ def groups_per_class(name: str, groups: Tensor, num_classes: int, what: str = "g
             f"{len(groups)} {what}"
         )
     return len(groups) // num_classes
-
-
-def _decoded(
-    name: str, stored: Mapping[str, Tensor], config: Mapping[str, Any], groups: int
-) -> tuple[Codec, Tensor]:
-    """The codec and the tensor of a file, with everything checked that a codec need not know."""
-    codecs, shapes = config.get("codecs", {}), config.get("shapes", {})
-    if name in codecs:
-        if name not in shapes:
-            raise ValueError(f"the shape of the tensor '{name}' is missing")
-        codec = Codec.from_config(codecs[name])
-        shape = (groups, *(check_int("shapes", size, minimum=0) for size in shapes[name]))
-    else:
-        # Numbers that are written as they are say their shape themselves.
-        tensor = stored.get("", torch.empty(0, dtype=torch.uint8))
-        if tensor.dim() == 0 or len(tensor) != groups or not tensor.is_floating_point():
-            raise ValueError(
-                f"the tensor '{name}' must be floating point of shape [{groups}, ...], got "
-                f"{tensor.dtype} of shape {list(tensor.shape)}"
-            )
-        codec, shape = float_codec(tensor.dtype), tuple(tensor.shape)
-    try:
-        _check_stored(name, stored, codec, shape)
-        tensor = codec.decode(stored, shape)
-    except (ArithmeticError, LookupError, RuntimeError) as error:
-        # What a codec does with tensors that it did not write is anyone's guess.
-        raise ValueError(f"the tensor '{name}' is not what {codec} writes: {error!r}") from error
-    if tensor.shape != shape or not tensor.is_floating_point():
-        raise ValueError(
-            f"the tensor '{name}' must be floating point of shape {list(shape)}, {codec} gave "
-            f"{tensor.dtype} of shape {list(tensor.shape)}"
-        )
-    if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"the tensor '{name}' must be finite, but holds NaN or infinite values")
-    return codec, tensor
-
-
-def _check_stored(
-    name: str, stored: Mapping[str, Tensor], codec: Codec, shape: tuple[int, ...]
-) -> None:
-    """Holds what is stored against what the codec writes of zeros, if its size is always that."""
-    bits, found = codec.bits(shape), tensor_bits(stored)
-    if bits is None:
-        return
-    if bits != found:  # Before zeros of a shape are made that no memory holds.
-        raise ValueError(
-            f"the tensor '{name}' must be {bits} bits to be of shape {list(shape)} as {codec}, got "
-            f"{found}"
-        )
-    expected = _layout(codec.encode(torch.zeros(shape)))
-    if expected != _layout(stored):
-        raise ValueError(
-            f"the tensor '{name}' must be {expected} as {codec}, got {_layout(stored)}"
-        )
-
-
-def _layout(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    return {key: f"{tensor.dtype} {list(tensor.shape)}" for key, tensor in tensors.items()}
 
 
 def _missing(name: str, storage: Mapping[str, Tensor]) -> str:
