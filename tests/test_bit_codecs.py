@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from torch_geometric_ddp import Method, SyntheticPointCloudDataset, ops
+from torch_geometric_ddp import SMOKE, Method, SyntheticPointCloudDataset, ops
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.comparison import CONTROLS, Distilled, Lab, Preset
+from torch_geometric_ddp.coreset import (
+    Observation,
+    herding_coreset,
+    k_center_coreset,
+    random_coreset,
+)
 from torch_geometric_ddp.matching import SADM
-from torch_geometric_ddp.methods.storing import morphing
+from torch_geometric_ddp.methods import ddp, full_resolution, morphing, packed
 from torch_geometric_ddp.parameterization import (
+    FLOAT32,
     Codec,
     FullResolution,
     PointSet,
@@ -24,6 +33,7 @@ from torch_geometric_ddp.parameterization import (
     Uniform,
 )
 from torch_geometric_ddp.parameterization.codecs.packing import pack_bits, unpack_bits
+from torch_geometric_ddp.tasks import Segmentation
 
 C, K, M, N, L = 3, 2, 3, 9, 4
 
@@ -450,3 +460,96 @@ def test_checkpoint_of_sets_goes_on_bit_for_bit(tmp_path):
     second.run(13, progress=False)
     assert second.losses == whole.losses
     assert torch.equal(second.parameterization.anchors, whole.parameterization.anchors)
+
+
+def test_rounding_afterwards_is_that_of_the_parameters():
+    codecs = {"codec": Uniform(4), "weight_codec": Uniform(8, "cloud")}
+    runs = {}
+    for name, kwargs in {"plain": {}, "during": codecs, "after": codecs}.items():
+        method = ddp(M, 8, L, anchor_lr=0.5, sees_stored=name == "during", **kwargs)
+        loop = method.begin(PointCloudBank.from_dataset(toy_set()), network=TinyNet)
+        loop.run(3, progress=False)
+        runs[name] = loop
+    assert runs["after"].losses == runs["plain"].losses != runs["during"].losses
+    anchors = runs["plain"].parameterization.anchors
+    assert torch.equal(runs["after"].parameterization.anchors, anchors)
+    synthetic = ddp(sees_stored=False).finish(runs["after"])
+    assert torch.equal(synthetic.parameterization.anchors, Uniform(4).rounded(anchors.detach()))
+    assert "sees_stored=False" in synthetic.provenance["parameterization"]
+
+
+# Packed clouds ####################################################################################
+
+
+@pytest.mark.parametrize("ppc", [0.25, 1, 2.5])
+@pytest.mark.parametrize("codec", [FLOAT32, Uniform(5), PointSet(4)], ids=str)
+def test_as_many_packed_clouds_as_fit(ppc, codec):
+    method = Method("packed", packed(8, codec), SADM, steps=1)
+    bank = PointCloudBank.from_dataset(toy_set())
+    loop = method.begin(bank, ppc, network=TinyNet)
+    model, budget = loop.parameterization, bank.budget(ppc)
+    assert codec.bits((3 * model.ppc, 8, 3)) == model.storage_bits() <= budget.bits
+    assert codec.bits((3 * (model.ppc + 1), 8, 3)) > budget.bits
+    loop.run(1, progress=False)
+    synthetic = method.finish(loop)
+    assert (synthetic.provenance["ppc"], synthetic.provenance["budget_bits"]) == (ppc, budget.bits)
+    # They start from farthest points of real clouds.
+    chosen = bank.dense()[bank.draw(model.ppc, torch.Generator().manual_seed(0))].flatten(0, 1)
+    start = method.begin(bank, ppc, network=TinyNet).parameterization.pos
+    assert torch.equal(start, ops.gather_points(chosen, ops.farthest_point_sample(chosen, 8)))
+
+
+@pytest.mark.parametrize("ppc", [0.25, 1])
+@pytest.mark.parametrize("codec", [Uniform(6, "cloud"), PointSet(4)], ids=str)
+def test_coresets_of_packed_clouds(ppc, codec):
+    real = toy_set()
+    bank = PointCloudBank.from_dataset(real)
+    seen = Observation(bank.pos.view(len(bank), -1), None, bank.y)
+    num = FullResolution.clouds_that_fit(bank.budget(ppc), 8, codec)
+    settings = {"num_points": 8, "codec": codec}
+    for coreset in (
+        random_coreset(real, ppc, **settings),
+        herding_coreset(real, ppc, seen, **settings),
+        k_center_coreset(real, ppc, seen, **settings),
+    ):
+        assert len(coreset) == 3 * num
+        assert coreset.storage_bits == coreset.provenance["bits"] <= bank.budget(ppc).bits
+        chosen = bank.select(torch.tensor(coreset.provenance["chosen"])).normalize()
+        pos = chosen.farthest_points(8).dense()
+        assert as_sets(coreset.parameterization.pos.detach()) == as_sets(codec.rounded(pos))
+        assert (coreset.provenance["ppc"], coreset.provenance["num_points"]) == (ppc, 8)
+
+
+def test_whole_clouds_of_few_bits():
+    bank = PointCloudBank.from_dataset(toy_set())
+    method = Method("full", full_resolution(codec=Uniform(8)), SADM, steps=0)
+    assert method.begin(bank, 0.25).parameterization.pos.shape == (3, 32, 3)
+    method = Method("full", full_resolution(), SADM, steps=0)
+    with pytest.raises(ValueError, match=r"'num_points'=32 does not fit .* at most 8 points"):
+        method.begin(bank, 0.25)
+    with pytest.raises(ValueError, match=r"'num_points'=8 does not fit .* at most 0 points"):
+        Method("packed", packed(8), SADM, steps=0).begin(bank, 1e-3)
+
+
+def test_groups_that_fill_the_budget():
+    bank = PointCloudBank.from_dataset(toy_set())
+    kwargs = {"codec": PointSet(4), "weight_codec": Uniform(8, "cloud")}
+    filled = ddp(2, 8, 3, fill=True, **kwargs).begin(bank, network=TinyNet).parameterization
+    most = ShapeMorphing.most_groups(bank.budget(1), 2, 8, 3, *kwargs.values())
+    assert filled.ppc == most > 1
+    with pytest.raises(ValueError, match="'fill' must be with 'anchor_points'"):
+        ddp(fill=True)
+
+
+@pytest.mark.parametrize("entry", CONTROLS.values(), ids=CONTROLS)
+def test_every_control_within_the_same_bits(entry, tmp_path):
+    train, test = toy_set(num_points=128), toy_set(num_points=128, seed=1)
+    lab = Lab(train, test, tmp_path, Preset("tiny", SMOKE, SMOKE, 1, 1), {"Tiny": TinyNet})
+    if isinstance(entry, Distilled):
+        entry = replace(entry, settings={"num_anchors": 2, "num_morphs": 3, **entry.settings})
+    (run,) = lab.run(lab.cells([entry], [1.5], [0]))
+    assert (run["ppc"], run["budget_bits"]) == (1.5, 3 * 3 * 64 * 96)
+    assert run["bits"] <= run["budget_bits"]
+    # Points with labels need their order.
+    kept = "order" in entry.name or "bit" in entry.name or entry.name.endswith("32")
+    assert entry.serves(Segmentation()) == kept

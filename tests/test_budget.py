@@ -1,5 +1,9 @@
 """The storage constraint, in bits."""
 
+import math
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
@@ -99,11 +103,64 @@ def test_other_number_of_classes():
 
 
 @pytest.mark.parametrize("name", ["num_points", "num_classes", "ppc"])
-@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError)])
 def test_bad_size(name, value, error):
     sizes = {"num_points": 10, "num_classes": 2, "ppc": 1, name: value}
     with pytest.raises(error, match=f"'{name}' must be"):
         StorageBudget(**sizes)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.5, 0.0])
+def test_bad_ppc(value):
+    with pytest.raises(ValueError, match="'ppc' must be finite and above 0, got"):
+        StorageBudget(10, 2, value)
+
+
+@pytest.mark.parametrize(
+    ("ppc", "bits"), [(1 / 16, 61440), (0.3, 294912), (1.5, 1474560), (1 / 3, 327679), (1e-9, 0)]
+)
+def test_part_of_a_cloud(ppc, bits):
+    # 0.3 is three tenths, and what is no whole number of bits is rounded down.
+    assert StorageBudget(1024, 10, ppc).bits == bits
+    assert StorageBudget(1024, 10, ppc).num_groups == max(1, int(ppc))
+
+
+@given(st.integers(1, 2000), st.integers(1, 60), st.integers(0, 10**6), st.floats(1e-3, 1e4))
+def test_bits_of_any_part(num_points, num_classes, label_bits, ppc):
+    budget = StorageBudget(num_points, num_classes, ppc, label_bits)
+    exact = Fraction(repr(ppc)) * (96 * num_points * num_classes + label_bits)
+    assert 0 <= exact - budget.bits < 1
+
+
+@pytest.mark.parametrize("one", [3, 3.0, np.int64(3), np.float64(3)])
+def test_whole_number_is_one_budget(one):
+    budget = StorageBudget(10, 2, one)
+    assert (budget, type(budget.ppc)) == (StorageBudget(10, 2, 3), int)
+
+
+def test_part_of_a_cloud_has_one_group_and_no_whole_cloud():
+    budget = StorageBudget(1024, 10, 1 / 16)
+    largest = ShapeMorphing.largest_anchor_points(budget, 4, 16)
+    assert largest == 12
+    assert morphing(10, 4, largest, 16, 10).check_budget(budget) <= budget.bits
+    assert FullResolution.clouds_that_fit(budget, 64) == 1
+    with pytest.raises(ValueError, match=r"'num_points'=1024 does not fit .* at most 64 points"):
+        FullResolution.clouds_that_fit(budget)
+    with pytest.raises(ValueError, match=r"'num_points' must be at most the 1024 .*, got 1025"):
+        FullResolution.clouds_that_fit(budget, 1025)
+
+
+@given(st.integers(1, 4), st.integers(1, 30), st.integers(0, 9), st.floats(0.1, 9))
+def test_most_groups_fit_and_one_more_does_not(num_anchors, points, num_morphs, ppc):
+    budget = StorageBudget(100, 2, ppc)
+    sizes = (num_anchors, points, num_morphs)
+    one = morphing(2, num_anchors, points, num_morphs, 2).storage_bits()
+    if one > budget.bits:
+        with pytest.raises(ValueError, match=f"takes {one} of the {budget.bits} bits"):
+            ShapeMorphing.most_groups(budget, *sizes)
+        return
+    most = ShapeMorphing.most_groups(budget, *sizes)
+    assert most * one <= budget.bits < (most + 1) * one
 
 
 @pytest.mark.parametrize(
