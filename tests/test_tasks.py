@@ -51,10 +51,20 @@ def test_task_by_its_name(name):
     assert task.name == name
 
 
-@pytest.mark.parametrize("wrong", ["segment", "", None, 3, Segmentation, ["segmentation"]], ids=str)
-def test_no_such_task(wrong):
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ("segment", ValueError),
+        ("", ValueError),
+        (None, TypeError),
+        (Segmentation, TypeError),
+        (["segmentation"], TypeError),
+    ],
+    ids=["segment", "empty", "None", "class", "list"],
+)
+def test_no_such_task(wrong, error):
     message = r"'task' must be a Task or one of \['classification', 'segmentation'\], got "
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         find_task(wrong)
 
 
