@@ -19,7 +19,7 @@ from torch_geometric_ddp.datasets import (
     ShapeNetPart,
 )
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
-from torch_geometric_ddp.nn import PointNetSegmentation
+from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS
 from torch_geometric_ddp.transforms import NormalizeSphere
 from torch_geometric_ddp.visualize import plot_distilled
@@ -113,6 +113,13 @@ def add_work_arguments(
     work.add_argument(
         "--width", type=float, help="share of the channels of PointNetSegmentation (shapes 0.25)"
     )
+    work.add_argument(
+        "--mamba-centers",
+        type=positive,
+        metavar="N",
+        help="PointMamba with N centres instead of 64, which its name says: the paper takes one "
+        "for 16 points, and its time is that of its centres",
+    )
     work.add_argument("--device", help="cpu, cuda, ... (cpu)")
     work.add_argument("--out", type=Path, default=Path(out), help=f"folder of results ({out})")
     parser.set_defaults(usual_preset=preset)
@@ -152,17 +159,20 @@ def changed(protocol: Protocol, **changes: Any) -> Protocol:
 def networks(args: argparse.Namespace, names: Sequence[str] | None = None) -> dict[str, Any]:
     """The backbones of these names, or the usual one of the task, by what tables call them."""
     task = TASKS[args.task]
+    unknown = [name for name in names or () if name not in task.backbones]
+    if unknown:
+        known = ", ".join(task.backbones)
+        raise SystemExit(f"a backbone for {task.name} must be one of {known}, got {unknown[0]!r}")
     width = args.width if args.width is not None else 0.25 if generated(args) else 1.0
-    found = {}
-    for name in names or [task.network.__name__]:
-        if name not in task.backbones:
-            known = ", ".join(task.backbones)
-            raise SystemExit(f"a backbone for {task.name} must be one of {known}, got {name!r}")
-        if name == "PointNetSegmentation" and width != 1:
-            found[f"{name}, width {width:g}"] = partial(PointNetSegmentation, width=width)
-        else:
-            found[name] = task.backbones[name]
-    return found
+    special = {}
+    if width != 1:
+        make = partial(PointNetSegmentation, width=width)
+        special["PointNetSegmentation"] = (f"PointNetSegmentation, width {width:g}", make)
+    if args.mamba_centers is not None:
+        mamba = partial(PointMamba, num_centers=args.mamba_centers)
+        special["PointMamba"] = (f"PointMamba, {args.mamba_centers} centres", mamba)
+    names = names or [task.network.__name__]
+    return dict(special.get(name, (name, task.backbones[name])) for name in names)
 
 
 def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:

@@ -479,6 +479,12 @@ def test_cells_of_a_matrix(tmp_path):
     for wrong in ({"backbones": ["Huge"]}, {"distill_with": ["Huge"]}):
         with pytest.raises(ValueError, match="one of Tiny, Norm, got 'Huge'"):
             next(lab.cells(entries, (1,), (0,), **wrong))
+    for wrong, message in (
+        ({"ppcs": (1, 0)}, "'ppc' must be at least 1"),
+        ({"seeds": (-1,)}, "'seed'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            next(lab.cells(entries, **{"ppcs": (1,), "seeds": (0,), **wrong}))
     cells = [*lab.cells([ENTRIES["random"]], (1,), (0,))]
     assert len(lab.run(cells + cells)) == 2  # A run that is asked for twice counts once.
 
@@ -819,6 +825,22 @@ def test_heat_map(tmp_path):
     assert (tmp_path / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="rows and columns, got 0 and 1"):
         plot_transfer([], ["A"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"steps": -1}, "'steps' must be at least 0"), ({"num_seeds": 0}, "'num_seeds' must be at l")],
+)
+def test_bad_presets(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(PRESET, **change)
+
+
+@pytest.mark.parametrize("name", ["cpu", "quick"])
+def test_presets_by_their_protocols(name):
+    """The same words mean the same protocol everywhere."""
+    assert PRESETS[name].protocol.name == name
+    assert PRESETS[name].protocol.min_steps >= 1000
 
 
 def test_whole_sets_are_trained_as_long_as_distilled_ones():
