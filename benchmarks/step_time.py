@@ -3,7 +3,7 @@
     python benchmarks/step_time.py --data modelnet10_1024.npz
 
 All three are timed in turn in the same process, on the same draws and networks, so that the
-ratios hold where the machine's speed does not. The plain loops are given the parts and their
+ratios hold where the machine's speed does not. The plain loops are given the subsets and their
 uniformity for free, although the published code computes both anew in every step.
 """
 
@@ -65,16 +65,16 @@ def plain_step(loop: Distillation, network: PlainPointNet, index: Tensor) -> Ten
     loop.optimizer.zero_grad()
     for c in range(loop.bank.num_classes):
         real = loop.take(index[c])
-        parts = real["part_pos"].transpose(0, 1).flatten(0, 1).transpose(1, 2)
+        subsets = real["subset_pos"].transpose(0, 1).flatten(0, 1).transpose(1, 2)
         with torch.no_grad():
-            real_rows = network(parts).abs().sort(dim=2, descending=True)[0].flatten(1)
+            real_rows = network(subsets).abs().sort(dim=2, descending=True)[0].flatten(1)
         anchors, weights = model.anchors[c], model.weights[c].softmax(dim=1)
         clouds = list(anchors)
         for w in weights:
             clouds.append((w[:, None, None] * anchors).sum(dim=0))
         features = network(torch.stack(clouds).transpose(1, 2))
         rows = features.abs().sort(dim=2, descending=True)[0].flatten(1)
-        gap = real["uniformity"].mean() - real["part_uniformity"].mean(dim=0)
+        gap = real["uniformity"].mean() - real["subset_uniformity"].mean(dim=0)
         penalty = torch.exp(-1000 * gap**2)
         size, loss = len(index[c]), torch.zeros(())
         for p in range(len(penalty)):
@@ -87,10 +87,10 @@ def plain_step(loop: Distillation, network: PlainPointNet, index: Tensor) -> Ten
 
 
 def bare_step(loop: Distillation, network: torch.nn.Module, index: Tensor) -> None:
-    """The network alone: real parts without a gradient, synthetic clouds there and back."""
-    parts = loop.take(index)["part_pos"].transpose(1, 2).flatten(0, 2)
+    """The network alone: real subsets without a gradient, synthetic clouds there and back."""
+    subsets = loop.take(index)["subset_pos"].transpose(1, 2).flatten(0, 2)
     with torch.no_grad():
-        network.point_features(from_dense(parts))
+        network.point_features(from_dense(subsets))
     features = network.point_features(loop.parameterization())
     features.backward(torch.ones(()).expand_as(features))
 
@@ -108,7 +108,7 @@ def main() -> None:
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: args.clouds]
     bank = PointCloudBank.from_dataset(data[chosen])
     budget = StorageBudget(bank.num_points, bank.num_classes)
-    size = budget.largest_anchor_points(args.num_anchors, args.num_morphs)
+    size = ShapeMorphing.largest_anchor_points(budget, args.num_anchors, args.num_morphs)
     generator = torch.Generator().manual_seed(0)
     drawn = bank.dense()[bank.draw(args.num_anchors, generator)]
     model = ShapeMorphing.from_clouds(drawn, args.num_anchors, size, args.num_morphs, generator)
@@ -117,7 +117,7 @@ def main() -> None:
 
     times: dict[str, list[float]] = {"ours": [], "bare network": [], "plain loops": []}
     for _ in range(args.repeats):
-        network, index = loop._new_network(), bank.draw(8, generator)
+        network, index = loop.networks.fresh(), bank.draw(8, generator)
         plain = PlainPointNet(network)
         for name, run in (
             ("ours", loop.step),

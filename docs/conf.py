@@ -1,6 +1,15 @@
 """Configuration of Sphinx."""
 
+import sys
+from pathlib import Path
+
 import torch_geometric_ddp
+
+# The pages show tables that are rendered from the results, so that none goes stale.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from render_results import render_all
+
+render_all()
 
 project = "torch_geometric_ddp"
 author = "The torch_geometric_ddp authors"
@@ -8,7 +17,7 @@ copyright = f"2026, {author}"
 version = release = torch_geometric_ddp.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_tables"]
 html_theme = "furo"
 html_title = f"{project} {release}"
 

@@ -11,20 +11,14 @@ from typing import Any
 
 from torch_geometric_ddp.clouds import hold_out
 from torch_geometric_ddp.comparison import PRESETS, Cell, Lab, Preset
-from torch_geometric_ddp.datasets import (
-    ModelNetMeshes,
-    ParametricShapes,
-    PartArrays,
-    PointCloudArrays,
-    ShapeNetPart,
-)
+from torch_geometric_ddp.datasets import READERS, read_file, readers_of
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
 from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS
-from torch_geometric_ddp.transforms import NormalizeSphere
 from torch_geometric_ddp.visualize import plot_distilled
 
-DATASETS = ("shapes", "modelnet10", "modelnet40", "shapenetpart")
+#: The data sets that either task can read by name.
+DATASETS = sorted({name for task in TASKS for name in readers_of(task)})
 #: What :obj:`--help` says of the networks.
 NETWORKS = "Networks: " + "; ".join(
     f"{', '.join(task.backbones)} ({task.name})" for task in TASKS.values()
@@ -221,28 +215,12 @@ def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> None:
 
 def load(args: argparse.Namespace) -> Sequence[Any]:
     """The training and the test set."""
-    parts = args.task == "segmentation"
     kept = "recommended" if args.categories == ["recommended"] else args.categories
+    options = {"categories": kept, "resplit": args.resplit}
     if args.data is not None:
-        options = {"num_points": args.num_points, "sampling": "fps"}
-        if parts:
-            options |= {"categories": kept, "resplit": args.resplit}
-        read = PartArrays.from_npz if parts else PointCloudArrays.from_npz
-        sets = [read(args.data, split, **options) for split in ("train", "test")]
-    elif args.dataset == "shapes":
-        each = args.num_per_class or (50 if parts else 100)
-        num_points = args.num_points or 256
-        sets = [
-            ParametricShapes(train, num, num_points, segmentation=parts)
-            for train, num in ((True, each), (False, max(1, each // 2)))
-        ]
-    elif args.dataset == "shapenetpart":
-        options = {"num_points": args.num_points or 2048, "pre_transform": NormalizeSphere()}
-        sets = [ShapeNetPart(args.root, kept, split, **options) for split in ("trainval", "test")]
+        sets = read_file(args.data, args.task, args.num_points, **options)
     else:
-        name, num_points = args.dataset.removeprefix("modelnet"), args.num_points or 1024
-        sets = [
-            ModelNetMeshes(args.root, name, split, num_points, pre_transform=NormalizeSphere())
-            for split in ("train", "test")
-        ]
+        few = 50 if args.task == "segmentation" else 100
+        options["num_per_class"] = (args.num_per_class or few) if generated(args) else None
+        sets = READERS[args.dataset].load(args.root, args.num_points, args.task, **options)
     return sets if args.validate is None else hold_out(sets[0], args.validate)

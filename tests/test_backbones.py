@@ -18,6 +18,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.edges import edge_index, knn
 from torch_geometric_ddp.evaluation import SMOKE
 from torch_geometric_ddp.matching import SADM, DistributionMatching, GradientMatching
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import (
     DGCNN,
     HookedBackbone,
@@ -229,10 +230,8 @@ def test_distills_and_evaluates(make):
     data = toy_set(num_classes=2, per_class=4)
     synthetic = distill(
         data,
-        num_anchors=2,
-        num_morphs=1,
+        method=ddp(num_anchors=2, num_morphs=1, batch_size=2),
         steps=2,
-        batch_size=2,
         network=make.network,
         progress=False,
     )
@@ -246,7 +245,7 @@ def test_norms_are_warmed_up(make):
     bank = PointCloudBank.from_dataset(toy_set(num_classes=2, per_class=4))
     clouds = FullResolution(bank.dense()[[0, 4]], num_classes=2)
     loop = Distillation(bank, clouds, SADM(), make.network, batch_size=2)
-    net = loop._new_network()
+    net = loop.networks.fresh()
     seen, unseen = [], []
     for name, module in net.named_modules():
         if isinstance(module, _BatchNorm):

@@ -177,6 +177,43 @@ def test_batches_hold_all_clouds_in_order(max_points, sizes):
     assert torch.equal(torch.cat([batch.y for batch in batches]), bank.y)
 
 
+def counted(bank, factor, progress=False):
+    bank.calls.append((factor, progress))
+    return factor * len(bank)
+
+
+def other(bank, factor):
+    return -factor
+
+
+def test_cached_is_computed_once_for_every_function_and_argument():
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank.calls = []
+    for factor in (2, 3, 2, 3):
+        assert bank.cached(counted, factor) == 18 * factor
+        assert bank.cached(other, factor) == -factor
+    assert bank.cached(counted, 2, progress=True) == 36  # It changes no result.
+    assert bank.calls == [(2, False), (3, False)]
+
+
+def test_cached_keeps_what_was_asked_for_last():
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank.calls = []
+    for factor in (0, 1, 2, 3, 0, 4):  # The fifth lets the 1 go, not the 0.
+        bank.cached(counted, factor)
+        bank.cached(other, factor)
+    assert len(bank.calls) == 5
+    bank.cached(counted, 0)
+    assert len(bank.calls) == 5
+    bank.cached(counted, 1)
+    assert len(bank.calls) == 6
+
+
+def test_cached_needs_arguments_that_hash():
+    with pytest.raises(TypeError, match="unhashable"):
+        PointCloudBank.from_dataset(toy_set()).cached(other, [1])
+
+
 def test_farthest_points():
     """Every cloud as the transform reduces it."""
     bank = PointCloudBank.from_dataset(toy_set()).farthest_points(5)

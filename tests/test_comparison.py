@@ -136,7 +136,7 @@ def test_finished_runs_are_not_made_again(tmp_path, monkeypatch):
     # What is new is added: another seed, another PPC, other settings, other data.
     run(tmp_path, entries[:2], seeds=(0, 1))
     assert made == ["random", "DDP"]
-    run(tmp_path, [replace(DDP, settings={**SMALL, "lr": 1.0})])
+    run(tmp_path, [replace(DDP, settings={**SMALL, "anchor_lr": 1.0})])
     run(tmp_path, entries[:1], ppcs=(1, 2))
     assert made == ["random", "DDP", "DDP", "random"]
     assert lines(tmp_path)[: len(first)] == first
@@ -144,10 +144,10 @@ def test_finished_runs_are_not_made_again(tmp_path, monkeypatch):
 
 def test_a_changed_default_is_another_run(tmp_path):
     def build(lr=0.5):
-        return ddp(lr=lr, **SMALL)
+        return ddp(anchor_lr=lr, **SMALL)
 
     def other(lr=1.0):
-        return ddp(lr=lr, **SMALL)
+        return ddp(anchor_lr=lr, **SMALL)
 
     for make, count in ((build, 1), (build, 1), (other, 2)):
         run(tmp_path, [Distilled("DDP", build=make)])
@@ -255,7 +255,7 @@ def test_learning_rate_of_ones_own():
     assert entry.name == "DDP, lr 0.5"
     storing = entry.build(**entry.settings)
     assert storing.steps == 2000
-    assert entry.settings["lr"] == 0.5
+    assert entry.settings["anchor_lr"] == 0.5
     assert DDP.settings == SMALL
 
 

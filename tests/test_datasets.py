@@ -16,6 +16,7 @@ from torch_geometric.loader import DataLoader
 
 from torch_geometric_ddp import SyntheticPointCloudDataset, _files, distill
 from torch_geometric_ddp.datasets import PointCloudArrays
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 
 C, K, M, N, L = 3, 2, 2, 7, 3
@@ -47,7 +48,7 @@ def dataset(parameterization):
 
 @pytest.fixture
 def clouds(parameterization):
-    return parameterization.clouds().detach()
+    return parameterization.unfold().detach()
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_pre_filter_and_pre_transform_once(parameterization):
     )
     assert (len(filtered), len(transformed)) == (SIZE, SIZE * 2 // 3)
     assert [data.y.item() for data in dataset] == [0] * 10 + [2] * 10
-    expected = 2 * parameterization.clouds().detach()[-1]
+    expected = 2 * parameterization.unfold().detach()[-1]
     assert torch.equal(dataset[-1].pos, expected)
     assert torch.equal(dataset[-1].pos, expected)
     assert len(transformed) == SIZE * 2 // 3
@@ -431,7 +432,7 @@ def rewrite(file, change):
         (lambda header, _: header.update(num_classes=4), "'anchors' must be floating point of sh"),
         (lambda header, _: header.update(num_classes="3"), "is damaged"),
         (lambda header, _: header.update(num_classes=0), "is damaged"),
-        (lambda header, _: header.update(config={}), "no known 'num_anchors'"),
+        (lambda header, _: header.update(config={}), "the size 'num_morphs' is missing"),
         (lambda header, _: header.update(config=None), "is damaged"),
         (lambda header, _: header.update(bits=1), "says 1 bits, its tensors have"),
         (lambda header, _: header.update(class_names=["a"]), "must name 3 classes, got 1"),
@@ -459,8 +460,7 @@ def test_rewriting_nothing_changes_nothing(file, dataset):
 def test_checkpoint_instead_of_a_set(tmp_path):
     distill(
         toy_set(),
-        num_anchors=2,
-        num_morphs=2,
+        method=ddp(num_anchors=2, num_morphs=2),
         steps=1,
         network=TinyNet,
         checkpoint=tmp_path / "checkpoint",

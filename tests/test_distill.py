@@ -1,26 +1,40 @@
 """The loop from end to end, on small clouds and a small network."""
 
 import functools
+import inspect
 import math
 
 import pytest
 import torch
-from helpers import NormNet, TinyNet, relative, toy_arrays, toy_set
+from helpers import NormNet, TinyNet, relative, toy_arrays, toy_parts, toy_set
 from torch import nn
 from torch_geometric.data import Data
 
-from torch_geometric_ddp import Distillation, StorageBudget, distill
+from torch_geometric_ddp import (
+    Distillation,
+    Method,
+    StorageBudget,
+    SyntheticPointCloudDataset,
+    distill,
+)
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
+from torch_geometric_ddp.methods import ddp, memory_plan, morphing
+from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 
-SMALL = {"num_anchors": 2, "num_morphs": 3, "batch_size": 2, "progress": False}
+SMALL = {"num_anchors": 2, "num_morphs": 3, "batch_size": 2}
+OF_DISTILL = set(inspect.signature(distill).parameters)
 
 
 def run(dataset=None, network=TinyNet, **kwargs):
+    """Distils by DDP, with all settings in one place, those of the method and those of the run."""
     dataset = toy_set() if dataset is None else dataset
-    return distill(dataset, network=network, **{**SMALL, "steps": 3, **kwargs})
+    of_run = {"steps": 3, "progress": False}
+    of_run.update({key: value for key, value in kwargs.items() if key in OF_DISTILL})
+    method = {key: value for key, value in kwargs.items() if key not in OF_DISTILL}
+    return distill(dataset, method=ddp(**{**SMALL, **method}), network=network, **of_run)
 
 
 def parameters(dataset):
@@ -76,9 +90,9 @@ def test_provenance():
         "seed": 5,
         "uniformity_lambda": 10.0,
         "matching": "UniformityAwareSADM",
-        "network": "TinyNet",
+        "network": "helpers.TinyNet",
         "batch_size": 2,
-        "momentum": 0.5,
+        "optimizer": {"partial": "torch.optim.sgd.SGD", "keywords": {"momentum": 0.5}},
         "learning_rates": [2.5, 0.25],
         "num_real_clouds": 18,
         "num_anchors": 2,
@@ -102,9 +116,16 @@ def test_source_is_the_name_of_the_data_set():
 
 
 def test_no_steps_give_the_initial_set():
-    synthetic, loop = run(steps=0), loop_of()
-    assert torch.equal(synthetic.parameterization.anchors, loop.parameterization.anchors)
-    assert torch.equal(synthetic.parameterization.weights, loop.parameterization.weights)
+    ours, theirs = run(steps=0).parameterization.storage(), loop_of().parameterization.storage()
+    assert set(ours) == set(theirs) == {"anchors", "weights"}
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_what_is_handed_out_is_what_is_stored(tmp_path):
+    synthetic = run(steps=2)
+    synthetic.save(tmp_path / "set")
+    again = SyntheticPointCloudDataset(tmp_path / "set")
+    assert all(torch.equal(a.pos, b.pos) for a, b in zip(again, synthetic, strict=True))
 
 
 def points_of(clouds):
@@ -224,6 +245,23 @@ def test_chunks_of_classes_give_the_same_gradient(network, size, device):
     )
 
 
+@pytest.mark.parametrize(("free", "chunks"), [(1, 3), (1 << 40, 1)])
+def test_chunks_follow_the_free_memory_unless_told(monkeypatch, free, chunks):
+    monkeypatch.setattr(memory_plan, "_free_bytes", lambda device: free)
+    sizes = []
+
+    class Recorder(TinyNet):
+        def cloud_features(self, data):
+            sizes.append(data.num_graphs)
+            return super().cloud_features(data)
+
+    loop_of(network=Recorder).step()
+    assert len(sizes) == 2 * chunks  # The real and the synthetic clouds of every chunk.
+    sizes.clear()
+    loop_of(network=Recorder, classes_per_chunk=2).step()
+    assert len(sizes) == 2 * 2
+
+
 class Spy:
     """Makes networks and keeps them."""
 
@@ -278,7 +316,7 @@ def test_network_without_batch_norm_draws_no_warm_up():
             return super().point_features(data)
 
     loop_of(network=Recorder, classes_per_chunk=3).step()
-    assert sorted(calls) == [3 * 2 * 2, 3 * 5]  # The parts of the real clouds, the synthetic ones.
+    assert sorted(calls) == [3 * 2 * 2, 3 * 5]  # Subsets of real clouds, and synthetic clouds.
 
 
 def test_full_resolution_with_sadm():
@@ -363,6 +401,34 @@ def test_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path, network, devi
     assert resumed.provenance == whole.provenance
 
 
+OPTIMIZERS = {
+    "Adam": functools.partial(torch.optim.Adam, betas=(0.8, 0.9)),
+    "AdamW": functools.partial(torch.optim.AdamW, amsgrad=True),
+    "RMSprop": functools.partial(torch.optim.RMSprop, momentum=0.5, centered=True),
+    "Adagrad": torch.optim.Adagrad,
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_optimizer_resumes_to_the_bit(tmp_path, name, device):
+    path, settings = tmp_path / "checkpoint", {"optimizer": OPTIMIZERS[name], "anchor_lr": 0.01}
+    whole = run(steps=6, device=device, **settings)
+    run(steps=2, checkpoint=path, device=device, **settings)
+    resumed = run(steps=6, checkpoint=path, device=device, **settings)
+    assert same(whole, resumed)
+    assert resumed.provenance == whole.provenance
+    assert not same(whole, run(steps=6, device=device, anchor_lr=0.01))
+
+
+def test_optimizer_is_given_the_groups_with_their_rates():
+    loop = loop_of(optimizer=torch.optim.Adam)
+    assert isinstance(loop.optimizer, torch.optim.Adam)
+    assert [group["lr"] for group in loop.optimizer.param_groups] == [2.5, 0.25]
+    loop.step()
+    moved = loop.optimizer.state[loop.parameterization.anchors]
+    assert set(moved) == {"step", "exp_avg", "exp_avg_sq"}
+
+
 class StopError(Exception):
     pass
 
@@ -427,7 +493,9 @@ def test_checkpoint_restores_everything(tmp_path):
     ("settings", "name"),
     [
         ({"batch_size": 3}, "batch_size"),
-        ({"momentum": 0.25}, "momentum"),
+        ({"optimizer": functools.partial(torch.optim.SGD, momentum=0.25)}, "optimizer"),
+        ({"optimizer": torch.optim.Adam}, "optimizer"),
+        ({"classes_per_chunk": 1}, "classes_per_chunk"),
         ({"anchor_lr": 1.0}, "learning_rates"),
         ({"weight_lr": 1.0}, "learning_rates"),
         ({"uniformity_lambda": 1.0}, "uniformity_lambda"),
@@ -460,6 +528,81 @@ def test_resuming_with_other_labels_is_refused(tmp_path):
     other = PointCloudArrays(points, (labels + 1) % 3, class_names=names)
     with pytest.raises(ValueError, match="is of another run"):
         run(other, checkpoint=tmp_path / "a")
+
+
+def test_resuming_with_a_network_of_another_width_is_refused(tmp_path):
+    """The settings of a partial tell its networks apart, as its function does."""
+
+    def run_width(width, steps):
+        return distill(
+            toy_parts(),
+            method=ddp(num_anchors=2, num_morphs=1, batch_size=2),
+            steps=steps,
+            network=functools.partial(PointNetSegmentation, width=width),
+            task="segmentation",
+            checkpoint=tmp_path / "a",
+            progress=False,
+        )
+
+    run_width(0.0625, 1)
+    with pytest.raises(ValueError, match=r"is of another run: it differs in network \("):
+        run_width(0.03125, 2)
+    assert run_width(0.0625, 2).provenance["network"] == {
+        "partial": "PointNetSegmentation",
+        "keywords": {"width": 0.0625},
+    }
+
+
+class Scaled(Matching):
+    """A matching of one's own, which says of itself only what it holds."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor, self.calls = factor, 0
+
+    def prepare(self, bank, num_points, progress=False):
+        return {"pos": self.factor * bank.dense()}
+
+    def forward(self, network, real, synthetic):
+        self.calls += 1  # What changes while it is used is no other run.
+        y = synthetic.pos.view(len(real["pos"]), -1, 3).mean(dim=1)
+        return (y - real["pos"].mean(dim=(1, 2))).square().sum(dim=1)
+
+
+def run_scaled(factor, **kwargs):
+    method = Method("scaled", morphing(2, num_morphs=1), functools.partial(Scaled, factor), 2)
+    return distill(toy_set(), method=method, network=TinyNet, progress=False, **kwargs)
+
+
+def test_checkpoint_of_a_matching_of_ones_own(tmp_path):
+    run_scaled(2.0, checkpoint=tmp_path / "a")
+    with pytest.raises(ValueError, match=r"it differs in factor \(2.0, now 3.0\)"):
+        run_scaled(3.0, checkpoint=tmp_path / "a")
+    resumed = run_scaled(2.0, checkpoint=tmp_path / "a", steps=4)
+    assert same(resumed, run_scaled(2.0, steps=4))
+    assert resumed.provenance["factor"] == 2.0
+    assert resumed.provenance["matching"] == "test_distill.Scaled"
+
+
+def test_what_a_matching_of_ones_own_prepares_is_its_own():
+    """Its tensors are those of its settings on its bank, whatever ran there before."""
+    bank = PointCloudBank.from_dataset(toy_set()).normalize()
+    for matching in (SADM(), UniformityAwareSADM(), Scaled(2.0), Scaled(3.0)):
+        clouds = FullResolution(bank.dense()[:3], 3)
+        loop = Distillation(bank, clouds, matching, TinyNet)
+        loop.step()
+        expected = matching.prepare(bank, 32)
+        assert loop.views.keys() == expected.keys()
+        assert all(torch.equal(loop.views[key], expected[key]) for key in expected)
+
+
+def test_setting_with_a_name_of_the_loop_is_not_lost():
+    first, second = (loop_of(matching=Scaled()), loop_of(matching=Scaled()))
+    for loop, size in ((first, 3), (second, 4)):
+        loop.matching.batch_size = size
+    configs = [loop_of(matching=loop.matching).config() for loop in (first, second)]
+    assert [config["batch_size"] for config in configs] == [2, 2]
+    assert [config["matching.batch_size"] for config in configs] == [3, 4]
 
 
 def test_network_that_is_a_partial_can_be_resumed(tmp_path):
@@ -520,8 +663,9 @@ def dataset_with(change):
         ({"batch_size": 0}, ValueError, "'batch_size' must be at least 1, got 0"),
         ({"anchor_lr": -1.0}, ValueError, "'anchor_lr' must be finite and at least 0"),
         ({"weight_lr": math.inf}, ValueError, "'weight_lr' must be finite and at least 0"),
-        ({"momentum": -0.5}, ValueError, "'momentum' must be finite and at least 0"),
-        ({"momentum": "0.5"}, TypeError, "'momentum' must be a number"),
+        ({"optimizer": "Adam"}, TypeError, "'optimizer' must make a torch.optim.Optimizer .* str"),
+        ({"classes_per_chunk": 0}, ValueError, "'classes_per_chunk' must be at least 1, got 0"),
+        ({"classes_per_chunk": 1.0}, TypeError, "'classes_per_chunk' must be an integer"),
         ({"seed": -1}, ValueError, "'seed' must be at least 0, got -1"),
         ({"seed": None}, TypeError, "'seed' must be an integer"),
         ({"dataset": []}, ValueError, "must hold at least one cloud"),

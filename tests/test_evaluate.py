@@ -19,6 +19,7 @@ from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.evaluation import fit
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.tasks import Accuracy
 from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
@@ -539,12 +540,8 @@ class Edges(nn.Module):
 def synthetic():
     return distill(
         toy_set(per_class=8),
-        num_anchors=2,
-        num_morphs=3,
-        batch_size=4,
+        method=ddp(2, num_morphs=3, anchor_lr=0.05, weight_lr=0.05, batch_size=4),
         network=TinyNet,
-        anchor_lr=0.05,
-        weight_lr=0.05,
         steps=5,
         progress=False,
     )

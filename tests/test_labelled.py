@@ -169,18 +169,6 @@ def test_bad_arguments_of_the_bank():
             LabelledBank(*args, part, SPACE)
 
 
-def test_farthest_points_keep_their_parts():
-    """Every point has the part that it had before."""
-    bank = bank_of(toy_parts())
-    few = bank.farthest_points(5)
-    assert (type(few), few.space, few.class_names) == (LabelledBank, SPACE, bank.class_names)
-    assert torch.equal(few.y, bank.y)
-    for own, whole in zip(few, bank, strict=True):
-        index = ops.farthest_point_sample(whole.pos[None], 5)[0]
-        assert torch.equal(own.pos, whole.pos[index])
-        assert torch.equal(own.y, whole.y[index])
-
-
 # The layout #######################################################################################
 
 
@@ -277,11 +265,24 @@ def test_bad_number_of_points(num_points):
 # The partition ####################################################################################
 
 
-def partition_loop(bank, num_parts, num_points):
+def test_farthest_points_keep_their_parts(device):
+    bank = bank_of(device=device)
+    fewer = bank.farthest_points(5)
+    assert isinstance(fewer, LabelledBank)
+    assert fewer.space == bank.space
+    assert fewer.num_points == 5
+    index = ops.farthest_point_sample(bank.dense(), 5)
+    assert torch.equal(fewer.dense(), ops.gather_points(bank.dense(), index))
+    assert torch.equal(
+        fewer.part.view(len(bank), 5), bank.part.view(len(bank), -1).gather(1, index)
+    )
+
+
+def partition_loop(bank, num_subsets, num_points):
     """Part by part and cloud by cloud, each by farthest point sampling of what remains."""
     sizes, layout = bank.sizes.tolist(), bank.layout(num_points)
-    labels, starts = bank.part.split(sizes), bank.starts.tolist()
-    out = torch.full((len(bank), num_parts, num_points), -1)
+    labels, starts = bank.part.split(sizes), bank.offsets.tolist()
+    out = torch.full((len(bank), num_subsets, num_points), -1)
     for i, category in enumerate(bank.y.tolist()):
         members = (bank.y == category).nonzero().flatten().tolist()
         circle = members[members.index(i) :] + members[: members.index(i)]
@@ -293,7 +294,7 @@ def partition_loop(bank, num_parts, num_points):
             rows = starts[lender] + (labels[lender] == part).nonzero().flatten()
             # Farthest point sampling, subset by subset; then from the beginning.
             taken, current, dist = [], 0, torch.full((len(rows),), torch.inf)
-            for step in range(min(len(rows), num_parts * num)):
+            for step in range(min(len(rows), num_subsets * num)):
                 if step and step % num == 0:
                     dist[:] = torch.inf
                 taken.append(current)
@@ -301,25 +302,25 @@ def partition_loop(bank, num_parts, num_points):
                 dist = torch.minimum(dist, gap.float())
                 dist[taken] = -torch.inf
                 current = int(dist.argmax())
-            again = [taken[k % len(taken)] for k in range(num_parts * num)]
-            out[i, :, place : place + num] = rows[again].view(num_parts, num)
+            again = [taken[k % len(taken)] for k in range(num_subsets * num)]
+            out[i, :, place : place + num] = rows[again].view(num_subsets, num)
             place += num
     return out
 
 
-@pytest.mark.parametrize(("num_parts", "num_points"), [(1, 24), (2, 7), (3, 8), (1, 40), (1, 2)])
+@pytest.mark.parametrize(("num_subsets", "num_points"), [(1, 24), (2, 7), (3, 8), (1, 40), (1, 2)])
 @pytest.mark.parametrize("sizes", [None, [24, 17, 9, 30]])
-def test_partition_is_the_plain_loop(num_parts, num_points, sizes):
+def test_partition_is_the_plain_loop(num_subsets, num_points, sizes):
     bank = bank_of(toy_parts(sizes=sizes))
-    ours = bank.partition(num_parts, num_points)
-    assert torch.equal(ours, partition_loop(bank, num_parts, num_points))
+    ours = bank.partition(num_subsets, num_points)
+    assert torch.equal(ours, partition_loop(bank, num_subsets, num_points))
 
 
-@given(seed=SEEDS, num_parts=st.integers(1, 3), num_points=st.integers(1, 12))
-def test_rows_have_the_parts_that_their_places_say(device, seed, num_parts, num_points):
+@given(seed=SEEDS, num_subsets=st.integers(1, 3), num_points=st.integers(1, 12))
+def test_rows_have_the_parts_that_their_places_say(device, seed, num_subsets, num_points):
     bank = bank_of(toy_parts(seed=seed, sizes=[24, 17, 9, 30]), device)
-    rows = bank.partition(num_parts, num_points)
-    assert rows.shape == (12, num_parts, num_points)
+    rows = bank.partition(num_subsets, num_points)
+    assert rows.shape == (12, num_subsets, num_points)
     labels = PartLabels(bank.layout(num_points), bank.space).to(device)
     assert torch.equal(bank.part[rows], labels(0, 3, 4)[:, None].expand_as(rows))
     # Lent or not, points are of the own category.
@@ -329,14 +330,14 @@ def test_rows_have_the_parts_that_their_places_say(device, seed, num_parts, num_
 
 @given(seed=SEEDS)
 def test_subsets_are_disjoint_where_there_are_enough_points(seed):
-    num_parts, num_points = 2, 8
+    num_subsets, num_points = 2, 8
     bank = bank_of(toy_parts(seed=seed))
-    rows, layout, sizes = bank.partition(num_parts, num_points), bank.layout(8), bank.part_sizes()
+    rows, layout, sizes = bank.partition(num_subsets, num_points), bank.layout(8), bank.part_sizes()
     for i, category in enumerate(bank.y.tolist()):
         points, start = rows[i].flatten().tolist(), 24 * i
         for part, num in enumerate(layout[category].tolist()):
             mine = [p for p in points if bank.part[p] == part]
-            enough, there = int(sizes[i, part]) >= num_parts * num, int(sizes[i, part])
+            enough, there = int(sizes[i, part]) >= num_subsets * num, int(sizes[i, part])
             if enough:
                 assert len(set(mine)) == len(mine)
             elif there:  # All of them, and then again.
@@ -451,7 +452,7 @@ def test_alignment_within_parts_is_no_better_than_without():
 
 @pytest.mark.parametrize("shape", [(19,), (2, 20), (1,)])
 def test_alignment_refuses_other_labels(shape):
-    with pytest.raises(ValueError, match=r"'labels' must have shape \[20\], got"):
+    with pytest.raises(ValueError, match=r"'part' must have shape \[20\], got"):
         ops.align_points(rand(2, 20, 3), torch.zeros(shape, dtype=torch.long))
 
 
@@ -679,15 +680,15 @@ def test_labels_count(make):
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_largest_anchors_fit_with_their_labels(num_anchors, ppc):
     budget = bank_of().budget(ppc)
-    points = budget.largest_anchor_points(num_anchors, 3)
+    points = ShapeMorphing.largest_anchor_points(budget, num_anchors, 3)
 
     def store(points):
         labels = labels_of(points)
         return ShapeMorphing(rand(3 * ppc, num_anchors, points, 3), 3, 3, labels=labels)
 
-    assert budget.check(store(points)) <= budget.bits
+    assert store(points).check_budget(budget) <= budget.bits
     with pytest.raises(ValueError, match="more than the budget"):
-        budget.check(store(points + 1))
+        store(points + 1).check_budget(budget)
 
 
 def test_budget_refuses_more_labels_than_it_has_room_for():
@@ -695,7 +696,7 @@ def test_budget_refuses_more_labels_than_it_has_room_for():
     assert shape.storage_bits() == StorageBudget(24, 3, 2, 192).bits
     budget = StorageBudget(24, 3, 2, 192 - 1)
     with pytest.raises(ValueError, match="which is 2 more than the budget"):
-        budget.check(shape)
+        shape.check_budget(budget)
     with pytest.raises(ValueError, match="'label_bits' must be at least 0"):
         StorageBudget(24, 3, 2, -1)
 

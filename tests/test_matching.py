@@ -74,7 +74,7 @@ def test_mmd_ignores_the_order_of_rows_a_common_shift_and_the_scale(device, seed
     torch.testing.assert_close(mmd(x, y), other, rtol=1e-8, atol=1e-11)
 
 
-def test_parts_at_once_are_the_parts_one_by_one(device):
+def test_subsets_at_once_are_the_subsets_one_by_one(device):
     x, y = rand(2, 3, 4, 6, device=device), rand(2, 5, 6, seed=1, device=device)
     out = mmd(x, y)
     assert out.shape == (2, 3)
@@ -119,7 +119,7 @@ def test_gradient_is_that_of_the_loop(device, multipliers):
         assert relative(ours, theirs) < 1e-12
 
 
-def test_gradient_of_parts_is_that_of_the_loop(device):
+def test_gradient_of_subsets_is_that_of_the_loop(device):
     x = rand(2, 3, 4, 6, device=device).requires_grad_()
     y = rand(2, 5, 6, seed=1, device=device).requires_grad_()
     weight = rand(2, 3, seed=2, device=device)
@@ -367,14 +367,14 @@ def tiny(device):
     return network_of(TinyNet, device)
 
 
-def test_fewer_parts_and_neighbours(tiny, real, synthetic):
-    matching = UniformityAwareSADM(10.0, num_parts=1, k=4)
+def test_fewer_subsets_and_neighbours(tiny, real, synthetic):
+    matching = UniformityAwareSADM(10.0, num_subsets=1, k=4)
     views = views_of(matching, real)
-    assert views["part_pos"].shape == (NUM_CLASSES, BATCH, 1, NUM_POINTS, 3)
-    parts = views["part_pos"][:, :, 0]
+    assert views["subset_pos"].shape == (NUM_CLASSES, BATCH, 1, NUM_POINTS, 3)
+    subsets = views["subset_pos"][:, :, 0]
     torch.testing.assert_close(
         matching(tiny, views, batch_of(synthetic)),
-        SADM()(tiny, {"pos": parts}, batch_of(synthetic)),
+        SADM()(tiny, {"pos": subsets}, batch_of(synthetic)),
     )
 
 
@@ -382,12 +382,12 @@ def test_prepared_views(real, device):
     clouds = real.flatten(0, 1)
     views = UniformityAwareSADM(k=4).prepare(bank_of(clouds), NUM_POINTS)
     index = ops.farthest_point_partition(clouds, NUM_PARTS, NUM_POINTS)
-    parts = ops.gather_points(clouds, index)
-    assert torch.equal(views["part_pos"], parts)
+    subsets = ops.gather_points(clouds, index)
+    assert torch.equal(views["subset_pos"], subsets)
     assert torch.equal(views["uniformity"], ops.uniformity_score(clouds, 4))
     for p in range(NUM_PARTS):
-        expected = ops.uniformity_score(parts[:, p], 4)
-        assert torch.equal(views["part_uniformity"][:, p], expected)
+        expected = ops.uniformity_score(subsets[:, p], 4)
+        assert torch.equal(views["subset_uniformity"][:, p], expected)
 
 
 def test_order_of_the_points_does_not_change_the_loss(tiny, real, synthetic, device):
@@ -395,7 +395,7 @@ def test_order_of_the_points_does_not_change_the_loss(tiny, real, synthetic, dev
     matching = UniformityAwareSADM()
     views = views_of(matching, real)
     loss = matching(tiny, views, batch_of(synthetic))
-    shuffled = {**views, "part_pos": views["part_pos"][:, :, :, order]}
+    shuffled = {**views, "subset_pos": views["subset_pos"][:, :, :, order]}
     torch.testing.assert_close(matching(tiny, shuffled, batch_of(synthetic)), loss)
     torch.testing.assert_close(matching(tiny, views, batch_of(synthetic[:, order])), loss)
 
@@ -409,22 +409,24 @@ def test_order_of_the_clouds_does_not_change_the_loss(tiny, real, synthetic, dev
     torch.testing.assert_close(matching(tiny, shuffled, batch_of(synthetic)), loss)
 
 
-def test_zero_lambda_weighs_parts_alike(tiny, real, synthetic):
+def test_zero_lambda_weighs_subsets_alike(tiny, real, synthetic):
     matching = UniformityAwareSADM(0.0)
     views = views_of(matching, real)
     assert matching.log_penalty(views).tolist() == [[0.0] * NUM_PARTS] * NUM_CLASSES
-    parts = [SADM()(tiny, {"pos": views["part_pos"][:, :, p]}, batch_of(synthetic)) for p in (0, 1)]
+    subsets = [
+        SADM()(tiny, {"pos": views["subset_pos"][:, :, p]}, batch_of(synthetic)) for p in (0, 1)
+    ]
     torch.testing.assert_close(
-        matching(tiny, views, batch_of(synthetic)), torch.stack(parts).mean(dim=0)
+        matching(tiny, views, batch_of(synthetic)), torch.stack(subsets).mean(dim=0)
     )
 
 
 def test_penalty_prefers_the_part_that_is_spread_like_the_cloud():
     views = {
         "uniformity": torch.tensor([[0.3, 0.5]]),
-        "part_uniformity": torch.tensor([[[0.4, 0.2, 0.5], [0.4, 0.5, 0.5]]]),
+        "subset_uniformity": torch.tensor([[[0.4, 0.2, 0.5], [0.4, 0.5, 0.5]]]),
     }
-    # Means: 0.4 of the clouds, and 0.4, 0.35 and 0.5 of the parts.
+    # Means: 0.4 of the clouds, and 0.4, 0.35 and 0.5 of the subsets.
     expected = torch.tensor([[0.0, -100 * 0.05**2, -100 * 0.1**2]])
     penalty = UniformityAwareSADM(100.0).log_penalty(views)
     torch.testing.assert_close(penalty, expected, atol=1e-6, rtol=1e-6)
@@ -437,10 +439,10 @@ def test_penalties_that_underflow(tiny, real, synthetic):
     loss = matching(tiny, views, batch_of(synthetic))
     # What is left is the part with the largest penalty.
     best = matching.log_penalty(views).argmax(dim=1)
-    parts = torch.stack(
-        [SADM()(tiny, {"pos": views["part_pos"][:, :, p]}, batch_of(synthetic)) for p in (0, 1)]
+    subsets = torch.stack(
+        [SADM()(tiny, {"pos": views["subset_pos"][:, :, p]}, batch_of(synthetic)) for p in (0, 1)]
     )
-    torch.testing.assert_close(loss, parts.gather(0, best[None])[0])
+    torch.testing.assert_close(loss, subsets.gather(0, best[None])[0])
 
 
 def test_classes_do_not_see_each_other(tiny, real, synthetic):
@@ -488,9 +490,9 @@ def test_synthetic_clouds_larger_than_the_real_ones_are_refused(real):
         UniformityAwareSADM().prepare(bank_of(real[0]), 31)
 
 
-def test_more_parts_than_fit_are_refused(real):
-    with pytest.raises(ValueError, match="'num_points' asks for 3 parts of 12 points"):
-        UniformityAwareSADM(num_parts=3).prepare(bank_of(real[0]), NUM_POINTS)
+def test_more_subsets_than_fit_are_refused(real):
+    with pytest.raises(ValueError, match="'num_points' asks for 3 subsets of 12 points"):
+        UniformityAwareSADM(num_subsets=3).prepare(bank_of(real[0]), NUM_POINTS)
 
 
 @pytest.mark.parametrize(
@@ -499,8 +501,8 @@ def test_more_parts_than_fit_are_refused(real):
         ("uniformity_lambda", -1.0, ValueError),
         ("uniformity_lambda", float("nan"), ValueError),
         ("uniformity_lambda", "1", TypeError),
-        ("num_parts", 0, ValueError),
-        ("num_parts", 1.5, TypeError),
+        ("num_subsets", 0, ValueError),
+        ("num_subsets", 1.5, TypeError),
         ("k", 1, ValueError),
     ],
 )
@@ -669,7 +671,7 @@ def test_sadm_is_the_loss_of_ddp_with_one_part(tiny, device):
     aware, plain = UniformityAwareSADM(k=4), SADM()
     views = aware.prepare(bank_of(pos), 16)
     real = {key: view.view(3, 2, *view.shape[1:]) for key, view in views.items()}
-    assert views["part_pos"].shape == (6, 1, 16, 3)
+    assert views["subset_pos"].shape == (6, 1, 16, 3)
     network = tiny.to(device, torch.float32)
     ours = aware(network, real, synthetic)
     theirs = plain(network, {"pos": pos.view(3, 2, 16, 3)}, synthetic)

@@ -7,7 +7,13 @@ import pytest
 import torch
 from helpers import NormNet, TinyNet, toy_set
 
-from torch_geometric_ddp import Method, StorageBudget, SyntheticPointCloudDataset, distill
+from torch_geometric_ddp import (
+    Method,
+    StorageBudget,
+    SyntheticPointCloudDataset,
+    distill,
+    ops,
+)
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
@@ -15,7 +21,17 @@ from torch_geometric_ddp.matching import (
     GradientMatching,
     UniformityAwareSADM,
 )
-from torch_geometric_ddp.methods import dc, ddp, dm, full_resolution, morphing, pcc, sadm
+from torch_geometric_ddp.methods import METHODS as BY_NAME
+from torch_geometric_ddp.methods import (
+    dc,
+    ddp,
+    dm,
+    find_method,
+    full_resolution,
+    morphing,
+    pcc,
+    sadm,
+)
 from torch_geometric_ddp.methods.starts import chosen_clouds, real_clouds, tanh_noise
 
 SMALL = {"num_anchors": 2, "num_morphs": 3}
@@ -96,12 +112,60 @@ def test_sadm_as_published():
     config = loop.config()
     assert (config["absolute"], config["weight"], config["top_weight"]) == (False, 2.0, 1.0)
     assert config["learning_rates"] == [10 * 0.001, 0.01 * 0.001, 0.01 * 0.001 / 10]
-    assert config["momentum"] == 0.5
+    assert loop.optimizer.defaults["momentum"] == 0.5
 
 
-def test_distill_is_ddp():
-    own = distill(toy_set(), network=TinyNet, steps=2, progress=False, seed=3, **SMALL)
+def test_distill_takes_a_method_or_its_name():
+    kwargs = {"network": TinyNet, "steps": 2, "progress": False, "seed": 3}
+    own = distill(toy_set(), 1, ddp(**SMALL), **kwargs)
     assert torch.equal(own._data.pos, run(ddp(**SMALL), steps=2, seed=3)._data.pos)
+    assert distill(toy_set(), **kwargs).provenance["method"] == "DDP"
+    named = distill(toy_set(), 1, "sadm", **kwargs)
+    assert torch.equal(named._data.pos, run(sadm(), steps=2, seed=3)._data.pos)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_name_is_the_method_with_its_defaults(name):
+    assert find_method(name).name.lower() == name
+    assert find_method(name).steps == METHODS[find_method(name).name].steps
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("pcc", "'method' must not be 'pcc' by name, as PCC starts from the features"),
+        ("DDP", r"'method' must be a Method or one of \['ddp', 'sadm', 'dm', 'dc'\], got 'DDP'"),
+        (ddp, "'method' must be a Method or one of .*, got <function ddp"),
+    ],
+)
+def test_no_method(method, message):
+    with pytest.raises(ValueError, match=message):
+        distill(toy_set(), 1, method)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({}, [2.5, 0.25]),
+        ({"anchor_lr": 0.5}, [0.5, 0.05]),
+        ({"weight_lr": 3.0}, [2.5, 3.0]),
+        ({"anchor_lr": 0.5, "weight_lr": 0.0}, [0.5, 0.0]),
+    ],
+)
+def test_weights_learn_at_a_tenth_of_the_rate_of_the_anchors(settings, rates):
+    loop = ddp(**SMALL, **settings).begin(bank_of(), network=TinyNet)
+    assert loop.config()["learning_rates"] == rates
+    storing = morphing(**SMALL, **settings)
+    loop = Method("own", storing, UniformityAwareSADM, 1).begin(bank_of(), network=TinyNet)
+    assert loop.config()["learning_rates"] == rates
+
+
+def test_classes_per_chunk_is_recorded_where_it_is_given():
+    whole = run(ddp(**SMALL), steps=1)
+    chunked = run(ddp(**SMALL), steps=1, classes_per_chunk=2)
+    assert "classes_per_chunk" not in whole.provenance
+    assert chunked.provenance["classes_per_chunk"] == 2
+    torch.testing.assert_close(chunked._data.pos, whole._data.pos)
 
 
 def test_starts(device):
@@ -175,21 +239,27 @@ def test_learning_rates_of_turns_halve():
     assert loop.config()["learning_rates"] == [0.01, 0.5, 0.05]
 
 
-def test_real_views_are_shared_between_runs(monkeypatch):
-    bank, calls = bank_of(), []
-    prepare = UniformityAwareSADM.prepare
+def test_subsets_and_scores_are_shared_between_runs(monkeypatch):
+    """By runs that differ in what does not matter to them."""
+    bank, partitions, scores = bank_of(), [], []
+    partition, score = PointCloudBank.partition, ops.uniformity_score
     monkeypatch.setattr(
-        UniformityAwareSADM,
-        "prepare",
-        lambda self, *args: calls.append(args[1]) or prepare(self, *args),
+        PointCloudBank,
+        "partition",
+        lambda self, *args: partitions.append(args[:2]) or partition(self, *args),
+    )
+    monkeypatch.setattr(
+        ops, "uniformity_score", lambda pos, k: scores.append(len(pos)) or score(pos, k)
     )
     for method in (
         ddp(**SMALL),
         ddp(**SMALL, uniformity_lambda=5.0),
+        ddp(**SMALL, uniformity_lambda=0.0),
         ddp(**SMALL, anchor_points=9),
     ):
         method.begin(bank, network=TinyNet).step()
-    assert calls == [15, 9]
+    assert partitions == [(2, 15), (3, 9)]
+    assert scores == [18, 36, 54]
 
 
 def test_unfinished_set_leaves_the_loop_alone():
@@ -205,8 +275,8 @@ def test_unfinished_set_leaves_the_loop_alone():
 
 
 def test_a_set_beyond_the_budget_is_refused():
-    def greedy(bank, budget, start, generator):
-        return full_resolution()(bank, StorageBudget(32, 3, 2), start, generator)
+    def greedy(bank, budget, start, generator, task):
+        return full_resolution()(bank, StorageBudget(32, 3, 2), start, generator, task)
 
     with pytest.raises(ValueError, match="more than the budget of"):
         run(Method("greedy", greedy, SADM, 1))

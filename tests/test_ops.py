@@ -42,13 +42,13 @@ def sample_loop(pos, num, left=None, start=0):
     return taken, current
 
 
-def partition_loop(pos, num_parts, num_points):
-    left, parts, current = list(range(len(pos))), [], 0
-    for _ in range(num_parts):
-        part, current = sample_loop(pos, num_points, left, current)
-        left = [i for i in left if i not in part]
-        parts.append(part)
-    return parts
+def partition_loop(pos, num_subsets, num_points):
+    left, subsets, current = list(range(len(pos))), [], 0
+    for _ in range(num_subsets):
+        subset, current = sample_loop(pos, num_points, left, current)
+        left = [i for i in left if i not in subset]
+        subsets.append(subset)
+    return subsets
 
 
 def distance_loop(cloud, k):
@@ -122,16 +122,16 @@ def test_sample_ignores_the_gradient(device):
 
 
 @pytest.mark.parametrize("dtype", EXACT, ids=str)
-@given(pos=grid_clouds(), num_parts=st.integers(1, 4), share=st.floats(0, 1))
-def test_partition_is_the_loop(device, dtype, pos, num_parts, share):
-    num_parts = min(num_parts, pos.size(1))
-    num_points = 1 + int(share * (pos.size(1) // num_parts - 1))
-    index = ops.farthest_point_partition(pos.to(device, dtype), num_parts, num_points)
-    assert index.tolist() == [partition_loop(cloud, num_parts, num_points) for cloud in pos]
+@given(pos=grid_clouds(), num_subsets=st.integers(1, 4), share=st.floats(0, 1))
+def test_partition_is_the_loop(device, dtype, pos, num_subsets, share):
+    num_subsets = min(num_subsets, pos.size(1))
+    num_points = 1 + int(share * (pos.size(1) // num_subsets - 1))
+    index = ops.farthest_point_partition(pos.to(device, dtype), num_subsets, num_points)
+    assert index.tolist() == [partition_loop(cloud, num_subsets, num_points) for cloud in pos]
 
 
 @given(pos=grid_clouds(min_points=6, extent=1))
-def test_parts_are_disjoint(device, pos):
+def test_subsets_are_disjoint(device, pos):
     index = ops.farthest_point_partition(pos.to(device).float(), 3, pos.size(1) // 3)
     for cloud in index.flatten(1).tolist():
         assert len(set(cloud)) == len(cloud)
@@ -349,7 +349,7 @@ def test_points_that_are_not_finite(call, bad):
     [
         ("num", ops.farthest_point_sample),
         ("num_points", lambda pos, value: ops.farthest_point_partition(pos, 1, value)),
-        ("num_parts", lambda pos, value: ops.farthest_point_partition(pos, value, 1)),
+        ("num_subsets", lambda pos, value: ops.farthest_point_partition(pos, value, 1)),
         ("k", ops.knn_distance),
         ("k", lambda pos, value: ops.uniformity_score(pos, value)),
     ],
@@ -365,7 +365,7 @@ def test_more_points_than_there_are():
     pos = torch.zeros(1, 5, 3)
     with pytest.raises(ValueError, match=r"'num' asks for 6 points, but the clouds have 5"):
         ops.farthest_point_sample(pos, 6)
-    with pytest.raises(ValueError, match=r"'num_points' asks for 2 parts of 3 points, .* have 5"):
+    with pytest.raises(ValueError, match=r"'num_points' asks for 2 subsets of 3 points, .* have 5"):
         ops.farthest_point_partition(pos, 2, 3)
     with pytest.raises(ValueError, match=r"'k' asks for 6 points, but the clouds have 5"):
         ops.knn_distance(pos, 6)

@@ -47,7 +47,7 @@ def test_batch(parameterization):
     assert size == C * K * parameterization.clouds_per_group
     assert batch.num_graphs == size
     assert batch.num_points == N
-    assert torch.equal(batch.pos.view(size, N, 3), parameterization.clouds())
+    assert torch.equal(batch.pos.view(size, N, 3), parameterization.unfold())
 
 
 def test_labels_are_class_by_class(parameterization):
@@ -67,10 +67,10 @@ def test_storage_there_and_back(parameterization):
     other = type(parameterization).from_storage(
         parameterization.storage(), parameterization.config(), C, K
     )
-    torch.testing.assert_close(other.clouds(), parameterization.clouds())
+    torch.testing.assert_close(other.unfold(), parameterization.unfold())
     # What was stored once is stored again to the bit.
     again = type(other).from_storage(other.storage(), other.config(), C, K)
-    assert torch.equal(again.clouds(), other.clouds())
+    assert torch.equal(again.unfold(), other.unfold())
     assert other.config() == parameterization.config()
     assert other.storage_bits() == parameterization.storage_bits()
 
@@ -129,7 +129,7 @@ def test_storage_of_integers_is_refused(parameterization):
 def test_full_resolution():
     pos = rand(C * K, N, 3)
     clouds = FullResolution(pos, C)
-    assert torch.equal(clouds.clouds(), pos)
+    assert torch.equal(clouds.unfold(), pos)
     assert clouds.storage_bits() == 96 * N * C * K
     assert clouds.is_morph().tolist() == [False] * (C * K)
     assert clouds.describe() == "FullResolution(C=3, K=2, N=10)"
@@ -166,14 +166,14 @@ def test_bad_number_of_classes(make, num_classes):
 
 def test_anchors_come_first(device):
     shape = morphing(device)
-    groups = shape.clouds().view(C * K, M + L, N, 3)
+    groups = shape.unfold().view(C * K, M + L, N, 3)
     assert torch.equal(groups[:, :M], shape.anchors)
     assert shape.is_morph().tolist() == ([False] * M + [True] * L) * (C * K)
 
 
 def test_morphs_are_the_weighted_sum(device):
     shape = morphing(device)
-    groups = shape.clouds().view(C * K, M + L, N, 3)
+    groups = shape.unfold().view(C * K, M + L, N, 3)
     for g in range(C * K):
         for m in range(L):
             share = shape.weights[g, m].exp() / shape.weights[g, m].exp().sum()
@@ -184,7 +184,7 @@ def test_morphs_are_the_weighted_sum(device):
 @given(seed=st.integers(0, 2**16), sharpness=st.floats(0, 50))
 def test_morphs_stay_between_the_anchors(seed, sharpness):
     anchors, weights = rand(2, M, N, 3, seed=seed), sharpness * rand(2, L, M, seed=seed + 1)
-    groups = ShapeMorphing(anchors, 1, L, weights).clouds().detach().view(2, M + L, N, 3)
+    groups = ShapeMorphing(anchors, 1, L, weights).unfold().detach().view(2, M + L, N, 3)
     low, high = anchors.amin(dim=1, keepdim=True), anchors.amax(dim=1, keepdim=True)
     assert bool((groups >= low - 1e-6).all())
     assert bool((groups <= high + 1e-6).all())
@@ -192,7 +192,7 @@ def test_morphs_stay_between_the_anchors(seed, sharpness):
 
 def test_static_morphs_are_the_mean(device):
     shape = morphing(device, adaptive=False)
-    groups = shape.clouds().view(C * K, M + L, N, 3)
+    groups = shape.unfold().view(C * K, M + L, N, 3)
     mean = shape.anchors.mean(dim=1, keepdim=True).expand(-1, L, -1, -1)
     torch.testing.assert_close(groups[:, M:], mean)
 
@@ -235,6 +235,9 @@ def test_learning_rates():
     assert default == [2.5, 0.25]
     own = morphing(anchor_lr=3.0, weight_lr=0.1).parameter_groups()
     assert [group["lr"] for group in own] == [3.0, 0.1]
+    # A tenth of the anchors', whatever that is.
+    tenth = morphing(anchor_lr=3.0).parameter_groups()
+    assert [group["lr"] for group in tenth] == [3.0, 3.0 / 10]
 
 
 def test_describe():
@@ -243,14 +246,14 @@ def test_describe():
 
 def test_no_morphs():
     shape = ShapeMorphing(rand(C * K, M, N, 3), C, 0)
-    assert torch.equal(shape.clouds(), shape.anchors.flatten(0, 1))
+    assert torch.equal(shape.unfold(), shape.anchors.flatten(0, 1))
     other = ShapeMorphing.from_storage(shape.storage(), shape.config(), C, K)
-    assert torch.equal(other.clouds(), shape.clouds())
+    assert torch.equal(other.unfold(), shape.unfold())
 
 
 def test_one_anchor_gives_copies():
     shape = ShapeMorphing(rand(2, 1, N, 3), 2, 2)
-    groups = shape.clouds().view(2, 3, N, 3)
+    groups = shape.unfold().view(2, 3, N, 3)
     assert torch.equal(groups, shape.anchors.expand(-1, 3, -1, -1))
 
 
@@ -345,9 +348,9 @@ def test_turn_by_a_right_angle(up):
 def test_no_angle_is_no_turn(kind):
     torch.manual_seed(0)
     parameterization = turned(kind)
-    before = parameterization.clouds()
+    before = parameterization.unfold()
     parameterization.rotation = None
-    torch.testing.assert_close(before, parameterization.clouds())
+    torch.testing.assert_close(before, parameterization.unfold())
 
 
 @pytest.mark.parametrize("kind", ["full", "morphing"])
@@ -357,19 +360,19 @@ def test_turned_clouds_are_stored_turned(kind):
     plain_bits = parameterization.storage_bits()
     parameterization.rotation.angle.data.normal_()
     parameterization.rotation.tilt.data.normal_()
-    clouds = parameterization.clouds().detach()
+    clouds = parameterization.unfold().detach()
     assert parameterization.storage_bits() == plain_bits
     assert set(parameterization.storage()) <= {"pos", "anchors", "weights"}
     read = type(parameterization).from_storage(
         parameterization.storage(), parameterization.config(), 2, 2
     )
-    torch.testing.assert_close(read.clouds().detach(), clouds)
+    torch.testing.assert_close(read.unfold().detach(), clouds)
     # Distances within a stored cloud stay.
     stored = next(iter(parameterization.storage().values()))
     own = next(parameterization.parameters()).detach()
     torch.testing.assert_close(torch.cdist(stored, stored), torch.cdist(own, own))
     # Some groups are turned as all of them are.
-    some = parameterization.clouds(slice(1, 3)).detach()
+    some = parameterization.unfold(slice(1, 3)).detach()
     size = parameterization.clouds_per_group
     torch.testing.assert_close(some, clouds[size : 3 * size])
 
@@ -381,7 +384,7 @@ def test_angles_are_learned(kind):
     angle, tilt = parameterization.parameter_groups()[-2:]
     assert (angle["lr"], angle["halve_every"]) == (0.3, 100)
     assert (tilt["lr"], tilt["halve_every"]) == (0.3 / 10, 100)
-    parameterization.clouds()[..., 0].square().sum().backward()
+    parameterization.unfold()[..., 0].square().sum().backward()
     assert float(parameterization.rotation.angle.grad.abs().min()) > 0
     assert float(parameterization.rotation.tilt.grad.abs().max()) > 0
 

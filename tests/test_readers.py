@@ -1,10 +1,13 @@
 """The readers of published data sets, on small files in the original formats."""
 
+import inspect
 import io
 import json
 import os
 import pickle
+import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -14,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 from helpers import TinySegmenter, check_labelled
-from torch_geometric.data import Data
+from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.datasets import ModelNet, ShapeNet
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import NormalizeScale, SamplePoints
 
 from torch_geometric_ddp import SMOKE, datasets, distill, evaluate, ops
+from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.datasets import (
@@ -34,10 +38,11 @@ from torch_geometric_ddp.datasets import (
     omni_object3d,
 )
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._columns import write_clouds
+from torch_geometric_ddp.datasets._columns import read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
-from torch_geometric_ddp.datasets._ply import read_ply
+from torch_geometric_ddp.datasets._meshes import read_off, read_ply, sample_surface
 from torch_geometric_ddp.datasets.omni_object3d import split_category
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 N = 20
@@ -234,9 +239,7 @@ def check(dataset, expected):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_files_are_read_back_exactly(case, split):
     check(case.read(split), case.expected[split])
-    assert case.cached() == sorted(
-        ["class_names.json", "pre_filter.pt", "pre_transform.pt", "test.pt", "train.pt"]
-    )
+    assert case.cached() == sorted(["test.safetensors", "train.safetensors"])
 
 
 @pytest.mark.parametrize(
@@ -472,38 +475,147 @@ def test_interrupted_process_leaves_nothing(case):
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_damaged_cache(case, share):
     case.read()
-    (cache,) = (case.root / "processed").rglob("train.pt")
+    (cache,) = (case.root / "processed").rglob("train.safetensors")
     cache.write_bytes(cache.read_bytes()[: int(share * cache.stat().st_size)])
-    with pytest.raises(ValueError, match=f"'{cache}' is damaged: pass force_reload=True"):
+    with pytest.raises(ValueError, match=f"'{cache}' is damaged: delete the folder"):
         case.read()
     check(case.read(force_reload=True), case.expected["train"])
+
+
+@pytest.mark.parametrize("kind", ["resampled", "core"])
+def test_any_bit_of_the_cache(kind, tmp_path):
+    """A changed bit is named, or, in what the format pads, of no effect."""
+    case = Case(kind, tmp_path)
+    case.read()
+    (cache,) = (tmp_path / "processed").rglob("train.safetensors")
+    whole = cache.read_bytes()
+    rng, refused = np.random.default_rng(0), []
+    for place in rng.integers(0, len(whole), 150):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << rng.integers(8)
+        cache.write_bytes(changed)
+        try:
+            check(case.read(), case.expected["train"])
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 140
+    message = f"'{cache}' is damaged: delete the folder '{cache.parent}'"
+    assert all(text.startswith(message) for text in refused)
+    cache.write_bytes(whole)
+    check(case.read(), case.expected["train"])
+
+
+class Payload:
+    """Runs a line of Python when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return exec, (f"import pathlib; pathlib.Path({str(self.mark)!r}).touch()",)
+
+
+@pytest.mark.parametrize("name", ["train.pt", "pre_transform.pt", "pre_filter.pt"])
+def test_what_lies_beside_the_cache_runs_no_code(name, tmp_path):
+    case, mark = Case("core", tmp_path / "set"), tmp_path / "ran"
+    case.read()
+    (folder,) = (tmp_path / "set/processed").iterdir()
+    torch.save(Payload(mark), folder / name)
+    for reload in (False, True):
+        check(case.read(force_reload=reload), case.expected["train"])
+        assert not mark.exists()
+    torch.load(folder / name, weights_only=False)
+    assert mark.exists()  # The payload is one.
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_cache_runs_no_code(legacy, tmp_path):
+    case, mark = Case("core", tmp_path / "set"), tmp_path / "ran"
+    case.read()
+    (file,) = (tmp_path / "set/processed").rglob("train.safetensors")
+    items = ({"pos": Payload(mark)}, {}, Data)
+    torch.save(items, file, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ValueError, match=f"'{file}' is damaged: delete the folder"):
+        case.read()
+    check(case.read(force_reload=True), case.expected["train"])
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("change", "message"),
     [
-        ("train.pt", b"not what torch writes"),
-        ("class_names.json", b'["a'),
-        ("pre_transform.pt", b""),
-        ("pre_filter.pt", b"PK\x03\x04"),
+        ({"y": torch.tensor([0, 1, 99])}, r"its 'y' must lie in 0..54, got 0..99"),
+        ({"y": torch.tensor([0, -1, 2])}, r"its 'y' must lie in 0..54, got -1..2"),
+        ({"pos": torch.full((3 * N, 3), torch.nan)}, "its 'pos' must be finite"),
+        ({"pos": torch.full((3 * N, 3), torch.inf)}, "its 'pos' must be finite"),
+        ({"class_names": {}}, "'class_names' must be a list of strings, got dict"),
+        ({"class_names": 5}, "'class_names' must be a list of strings, got int"),
+        ({"class_names": None}, "'class_names' must be a list of strings, got NoneType"),
+        ({"class_names": "abc"}, "'class_names' must be a list of strings, got str"),
+        ({"class_names": ["a", None]}, "'class_names' must be a list of strings, got None in it"),
+        ({"class_names": ["a", "a"]}, "'class_names' must differ, got 'a' twice"),
     ],
 )
-def test_damaged_file_of_the_cache_is_named(name, content, tmp_path):
-    case = Case("resampled", tmp_path)
+def test_cache_of_other_values(change, message, tmp_path):
+    """Even where the checksum fits."""
+    case = Case("core", tmp_path)
     case.read()
-    (file,) = (case.root / "processed").rglob(name)
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=f"'{file}' is damaged: pass force_reload=True"):
+    (cache,) = (tmp_path / "processed").rglob("train.safetensors")
+    tensors, header = read_tensors(cache, "set of processed clouds", 1)
+    for key, value in change.items():
+        if isinstance(value, torch.Tensor):
+            tensors[f"data/{key}"] = value
+        else:
+            header[key] = value
+    tensors = {key: value.clone() for key, value in tensors.items()}
+    header = {key: value for key, value in header.items() if key not in ("kind", "version")}
+    write_tensors(cache, tensors, header, "set of processed clouds", 1)
+    with pytest.raises(ValueError, match=rf"'{cache}' is damaged: .*\({message}"):
         case.read()
     check(case.read(force_reload=True), case.expected["train"])
 
 
-def test_other_object_in_the_cache(case):
-    case.read()
-    (file,) = (case.root / "processed").rglob("train.pt")
-    torch.save([1, 2], file)
-    with pytest.raises(ValueError, match=f"'{file}' is damaged: pass force_reload=True"):
+def test_cache_of_another_transform_is_told(tmp_path):
+    case = Case("core", tmp_path)
+    case.read(pre_transform=NormalizeSphere())
+    case.read(pre_transform=NormalizeSphere())
+    with pytest.warns(UserWarning, match=r"another 'pre_transform' \(NormalizeSphere\(\)\): pass"):
         case.read()
+    with pytest.warns(UserWarning, match=r"another 'pre_filter' \(None\)"):
+        case.read(pre_transform=NormalizeSphere(), pre_filter=bool)
+
+
+def test_transform_that_gives_no_number(tmp_path):
+    def spoil(data):
+        data.pos = data.pos / 0
+        return data
+
+    case = Case("core", tmp_path)
+    with pytest.raises(ValueError, match="'pre_transform' must give finite 'pos'"):
+        case.read(pre_transform=spoil)
+    assert case.cached() == []
+
+
+def test_any_path_under_any_locale(tmp_path):
+    """Neither the cache nor what is read needs a file system that Python takes for UTF-8."""
+    root = tmp_path / "Dätä 点"
+    for name, writer in (("core", write_core), ("scan", write_scan), ("omni", write_omni)):
+        writer(root / name / "raw")
+    code = (
+        "import os, sys; from torch_geometric_ddp import datasets as d\n"
+        "assert sys.getfilesystemencoding() == 'ascii'\n"
+        "root = os.fsdecode(sys.argv[1].encode('utf-8', 'surrogateescape'))\n"
+        "for name, cls in (('core', d.ShapeNetCore), ('scan', d.ScanObjectNN), "
+        "('omni', d.OmniObject3D)):\n"
+        "    for _ in range(2):\n"
+        "        print(len(cls(os.path.join(root, name), num_points=5, strict=False)))\n"
+    )
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = subprocess.run(
+        [sys.executable, "-c", code, os.fsencode(root)], env=environ, capture_output=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [b"3", b"3", b"4", b"4", b"6", b"6"]
 
 
 def test_cache_that_was_replaced_in_part_is_none(case, monkeypatch):
@@ -512,7 +624,7 @@ def test_cache_that_was_replaced_in_part_is_none(case, monkeypatch):
         return data
 
     def replace(old, new, real=os.replace):
-        if Path(new).name == "test.pt":
+        if Path(new).name == "test.safetensors":
             raise KeyboardInterrupt
         real(old, new)
 
@@ -799,6 +911,27 @@ def test_ply_with_a_comment_in_any_language(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
+def test_ply_whose_vertices_come_last(kind, tmp_path):
+    """After lists of several lengths, and with a line of the header in any other order."""
+    header = (
+        f"\ufeffply\r\ncomment first\r\nformat {kind} 1.0\r\nelement face 2\r\n"
+        "property list uchar int vertex_indices\r\nelement vertex 3\r\nproperty double x\r\n"
+        "property double y\r\nproperty double z\r\nelement edge 9\r\nproperty int a\r\n"
+        "end_header\r\n"
+    )
+    points, lists = clouds(1, 3)[0].astype("<f8") / 3, ([0, 1, 2], [2, 1, 0, 1])
+    if kind == "ascii":
+        rows = [" ".join(map(str, [len(row), *row])) for row in lists]
+        rows += [" ".join(repr(float(x)) for x in point) for point in points]
+        content = "\n".join(rows).encode()
+    else:
+        content = b"".join(bytes([len(row)]) + np.array(row, "<i4").tobytes() for row in lists)
+        content += points.tobytes()
+    (tmp_path / "a.ply").write_bytes(header.encode() + content)
+    np.testing.assert_array_equal(read_ply(tmp_path / "a.ply"), points)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
 def test_half_a_ply(kind, tmp_path):
     path, content = tmp_path / "a.ply", ply(clouds(1)[0], kind, extra=False)
     end = content.index(b"end_header\n") + 11
@@ -817,19 +950,19 @@ def test_half_a_ply(kind, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"ply\n", b"play\n", "it does not begin with 'ply'"),
-        (b"ascii", b"utf-8", "its header has an unreadable line b'format utf-8 1.0"),
-        (b"element vertex", b"element edge", "its first element is 'edge', not 'vertex'"),
+        (b"ply\n", b"play\n", "expected 'ply'"),
+        (b"ascii", b"utf-8", "don't understand format 'utf-8'"),
+        (b"element vertex", b"element edge", "its header has no end, or no vertices"),
         (b"float z", b"float w", r"its vertices have no \['z'\]"),
-        (b"float z", b"float x", r"its vertices have no \['z'\]"),
-        (b"float z", b"half z", "an unreadable line b'property half z"),
-        (b"float z", b"list uchar float z", "an unreadable line b'property list"),
-        (b"vertex 20", b"vertex 21", "number of columns changed"),
-        (b"vertex 20", b"vertex many", "invalid literal"),
-        (b"vertex 20", b"vertex 30", "number of columns changed"),
-        (b"vertex 20", b"vertex -20", "points have shape"),
-        (b"end_header\n", b"", "an unreadable line"),
-        (b"format ascii 1.0\n", b"", "its header is not complete"),
+        (b"float z", b"float x", "two properties with same name"),
+        (b"float z", b"half z", "field type 'half' not in"),
+        (b"float z", b"list uchar float z", "property 'z': malformed input"),
+        (b"vertex 20", b"vertex 21", "row 20: expected end-of-line"),
+        (b"vertex 20", b"vertex many", "expected integer count"),
+        (b"vertex 20", b"vertex 30", "row 20: expected end-of-line"),
+        (b"vertex 20", b"vertex -20", "negative dimensions"),
+        (b"end_header\n", b"", "its header has no end"),
+        (b"format ascii 1.0\n", b"", "line 2: expected one of {format"),
     ],
 )
 def test_damaged_ply(old, new, message, tmp_path):
@@ -1077,7 +1210,7 @@ def test_damaged_parts(file, content, message, tmp_path):
     path.write_text(content)
     with pytest.raises(DamagedFileError, match=f"is damaged.*{message}.*get it from"):
         part(tmp_path)
-    assert not list((tmp_path / "processed").rglob("*.pt"))
+    assert not list((tmp_path / "processed").rglob("*.safetensors"))
     path.write_text(good)
     assert len(part(tmp_path)) == 3
 
@@ -1134,7 +1267,8 @@ def test_genuine_parts(genuine, tmp_path):
 def test_genuine_parts_are_distilled_and_segmented(genuine, tmp_path):
     """What the reader gives goes through a step, a training and an evaluation."""
     clouds = part(tmp_path, num_points=256)
-    synthetic = distill(clouds, num_morphs=2, steps=1, task="segmentation", network=TinySegmenter)
+    method = ddp(num_morphs=2)
+    synthetic = distill(clouds, method=method, steps=1, task="segmentation", network=TinySegmenter)
     assert len(synthetic) == 16 * 6
     space = PartSpace.of(clouds)
     assert PartSpace.of(synthetic) == space
@@ -1225,13 +1359,19 @@ def test_meshes_are_those_of_pyg(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "list index out of range|invalid literal"),
-        ("OFF", "list index out of range"),
-        (off(1)[:40], "expected sequence of length 3"),
-        (off(1).rpartition("3 1")[0], r"it has \(4, 1\) of its \(4, 2\) nodes and triangles"),
-        (off(1).replace("3 1 2 3", "3 1 2 9"), "index"),
-        (off(1).replace("1.0 1.0", "nan 1.0"), ""),
-        (off(1, scale=0.0), ""),
+        ("", "it does not begin with 'OFF'"),
+        ("OFF", "it does not say how many vertices and faces it has"),
+        (off(1)[:40], r"it has \(3, 0\) of its \(4, 2\) vertices and faces"),
+        (off(1).rpartition("3 1")[0], r"it has \(4, 1\) of its \(4, 2\) vertices and faces"),
+        (off(1).replace("3 1 2 3", "3 1 2 9"), "face index outside|faces must name"),
+        (off(1).replace("3 1 2 3", "3 1 2 -1"), "face index outside|faces must name"),
+        (off(1).replace("3 1 2 3", "4 1 2 3"), "a face has 3 of its 4 corners"),
+        ("OFF BINARY\n4 2 0\n", "invalid literal"),
+        ("4OFF\n4 2 0\n", "it does not begin with 'OFF'"),
+        (off(1).replace("4 2 0", "4 0 0"), "it has no face"),
+        (off(1).replace("4 2 0", "-4 2 0"), "it does not say how many"),
+        (off(1).replace("1.0 1.0", "nan 1.0"), "NaN or infinite"),
+        (off(1, scale=0.0), "its triangles have no area"),
         ("\x00\x01", ""),
     ],
 )
@@ -1241,7 +1381,68 @@ def test_damaged_mesh(content, message, tmp_path):
     write(file, content)
     with pytest.raises(DamagedFileError, match=f"'{file}' is damaged.*({message}).*get it from"):
         meshes(tmp_path)
-    assert not list((tmp_path / "processed").rglob("*.pt"))
+    assert not list((tmp_path / "processed").rglob("*.safetensors"))
+
+
+SQUARE = [[0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0]]
+ROWS = "0 0 0\n2 0 0\n2 2 0\n0 2 0\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"OFF\n4 1 0\n{ROWS}4 0 1 2 3\n",
+        f"\ufeffOFF\n4 1 0\n{ROWS}4 0 1 2 3\n",
+        f"OFF\n\n# größer\n4 1 0\n\n{ROWS}\n# faces\n4 0 1 2 3\n",
+        f"OFF 4 1 0\r\n{ROWS}4 0 1 2 3".replace("\n", "\r\n"),
+        f"off\n4 1\n{ROWS}4 0 1 2 3 255 0 0\n",
+        "COFF\n4 1 0\n" + ROWS.replace("\n", " 255 0 0 255\n") + "4 0 1 2 3\n",
+        "OFF\n4 1 0\n" + ROWS.replace("\n", " 0.1 0.2 0.3\n") + "4 0 1 2 3\n",
+        "CNOFF\n4 1 0\n" + ROWS.replace("\n", " 0 0 1 9 9 9 9\n") + "4 0 1 2 3\n",
+        f"OFF\n4 3 0\n{ROWS}2 0 1\n3 0 1 2\n3 2 3 0\n",
+    ],
+)
+def test_dialects_of_off(content, tmp_path):
+    path = tmp_path / "a.off"
+    path.write_bytes(content.encode())
+    pos, face = read_off(path)
+    assert pos.tolist() == SQUARE
+    assert sorted(map(sorted, face.tolist())) == [[0, 1, 2], [0, 2, 3]]
+
+
+def test_polygons_become_triangles(tmp_path):
+    """Of a hexagon and a square beside it, by their areas."""
+    angle = np.arange(6) * np.pi / 3
+    hexagon = zip(np.cos(angle), np.sin(angle), strict=True)
+    corners = [*hexagon, (2, 0), (3, 0), (3, 1), (2, 1)]
+    rows = "".join(f"{x:.17g} {y:.17g} 0\n" for x, y in corners)
+    write(tmp_path / "a.off", f"OFF\n10 2 0\n{rows}6 0 1 2 3 4 5\n4 6 7 8 9\n")
+    pos, face = read_off(tmp_path / "a.off")
+    assert len(face) == 4 + 2
+    drawn = sample_surface(tmp_path / "a.off", pos, face, 40_000, seed=0)
+    share = float((drawn[:, 0] < 1.5).float().mean())
+    assert share == pytest.approx(2.598 / 3.598, abs=0.01)
+    assert drawn[drawn[:, 0] < 1.5].norm(dim=1).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e20, 1e37])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e3])
+def test_even_points_at_any_scale(scale, offset, tmp_path):
+    pos = scale * (offset + torch.tensor([[0, 0, 0], [3, 0, 0], [0, 1, 0], [3, 1, 0.0]]).double())
+    face = torch.tensor([[0, 1, 2], [1, 2, 3]])
+    if scale * (offset + 3) > 3e38:
+        return  # Beyond float32.
+    drawn = sample_surface(tmp_path, pos, face, 4000, seed=0).double() / scale - offset
+    assert float(drawn.min()) > -1e-4
+    assert torch.allclose(drawn.mean(dim=0), torch.tensor([1.5, 0.5, 0]).double(), atol=0.05)
+
+
+def test_points_are_those_that_pyg_draws(tmp_path):
+    pos, face = torch.rand(30, 3), torch.randint(30, (3, 50))
+    torch.manual_seed(3)
+    theirs = SamplePoints(200)(Data(pos=pos, face=face)).pos
+    ours = sample_surface(tmp_path, pos.double(), face.T, 200, seed=3)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_mesh_without_a_last_line_break(tmp_path):
@@ -1343,8 +1544,8 @@ def test_attributes_of_any_shape(tmp_path):
             half = torch.tensor([[i / 2, 1]], dtype=torch.bfloat16)
             yield Data(pos=pos, edge_index=edge, y=i, mask=mask, half=half, one=torch.tensor(i))
 
-    assert write_clouds(tmp_path / "a.pt", made()) == 300
-    dataset = torch_dataset(tmp_path / "a.pt")
+    assert write_clouds(tmp_path / "a.safetensors", made(), {}) == 300
+    dataset = cached_dataset(tmp_path / "a.safetensors")
     for found, expected in zip(dataset, made(), strict=True):
         assert sorted(found.keys()) == sorted(expected.keys())
         for key in expected.keys():  # noqa: SIM118
@@ -1352,21 +1553,21 @@ def test_attributes_of_any_shape(tmp_path):
             assert found[key].dtype == value.dtype
             # As in PyG, a number becomes a tensor of one.
             assert torch.equal(found[key], value.view(1) if value.dim() == 0 else value)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-def torch_dataset(path):
-    from torch_geometric.data import InMemoryDataset
-
+def cached_dataset(path):
     dataset = InMemoryDataset()
-    dataset.load(str(path))
+    dataset.data, dataset.slices, _ = read_clouds(path)
     return dataset
 
 
 def test_no_edges_at_all(tmp_path):
     empty = torch.empty(2, 0, dtype=torch.long)
-    write_clouds(tmp_path / "a.pt", (Data(pos=torch.rand(2, 3), edge_index=empty) for _ in "ab"))
-    assert torch_dataset(tmp_path / "a.pt")[1].edge_index.shape == (2, 0)
+    write_clouds(
+        tmp_path / "a.safetensors", (Data(pos=torch.rand(2, 3), edge_index=empty) for _ in "ab"), {}
+    )
+    assert cached_dataset(tmp_path / "a.safetensors")[1].edge_index.shape == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -1381,7 +1582,7 @@ def test_no_edges_at_all(tmp_path):
 def test_attributes_that_differ(first, second, error, message, tmp_path):
     made = [Data(pos=torch.rand(2, 3), **first)] * 128 + [Data(pos=torch.rand(2, 3), **second)] * 9
     with pytest.raises(error, match=message):
-        write_clouds(tmp_path / "a.pt", made)
+        write_clouds(tmp_path / "a.safetensors", made, {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -1558,3 +1759,27 @@ def test_genuine_arrays_with_a_column_of_splits(data_dir):
     assert sum(map(len, parts)) == 1322
     assert {part.num_classes for part in parts} == {23}
     assert parts[1][0].pos.shape == (2048, 3)
+
+
+@pytest.mark.parametrize("cls", Benchmark.__subclasses__())
+def test_help_names_every_argument(cls):
+    """Those that all readers share are written once, and stand in the help of each."""
+    names = list(inspect.signature(cls).parameters)
+    block = re.search(r"^Args:\n((?: {4}.*\n)+)\n", cls.__doc__, re.MULTILINE)[1]
+    assert re.findall(r"^    (\w+) \(", block, re.MULTILINE) == names
+    assert {"root", "split", "num_points", "transform", "pre_filter", "strict"} <= set(names)
+    assert "options" not in names
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default not in (None, parameter.empty):
+            default = str(parameter.default)
+            entry = re.search(rf"^    {name} (.*\n)+?(?=^    \w|\Z)", block, re.MULTILINE)[0]
+            text = f'"{default}"' if isinstance(parameter.default, str) else default
+            assert f"default: :obj:`{text}`" in entry
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        cls("root", other=1)
+
+
+def test_meshes_have_no_sampling(tmp_path):
+    assert "sampling" not in inspect.signature(ModelNetMeshes).parameters
+    with pytest.raises(TypeError, match=r"multiple values for .* 'sampling'"):
+        ModelNetMeshes(tmp_path, sampling="fps")

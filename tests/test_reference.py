@@ -36,12 +36,12 @@ def views(reference):
 def test_partition(reference):
     pos = reference["real_pos"]
     index = ops.farthest_point_partition(pos, NUM_PARTS, NUM_POINTS)
-    parts = ops.gather_points(pos, index).transpose(0, 1)
-    assert torch.equal(parts, reference["partition_pos"])
+    subsets = ops.gather_points(pos, index).transpose(0, 1)
+    assert torch.equal(subsets, reference["partition_pos"])
 
 
-def test_prepared_parts(reference, views):
-    assert torch.equal(views["part_pos"][0].transpose(0, 1), reference["partition_pos"])
+def test_prepared_subsets(reference, views):
+    assert torch.equal(views["subset_pos"][0].transpose(0, 1), reference["partition_pos"])
 
 
 def test_uniformity_of_clouds(reference):
@@ -49,7 +49,7 @@ def test_uniformity_of_clouds(reference):
     torch.testing.assert_close(score, reference["uniformity_real"], rtol=1e-5, atol=0)
 
 
-def test_uniformity_of_parts(reference):
+def test_uniformity_of_subsets(reference):
     score = ops.uniformity_score(reference["partition_pos"].flatten(0, 1))
     expected = reference["uniformity_part"].flatten()
     torch.testing.assert_close(score, expected, rtol=1e-5, atol=0)
@@ -69,7 +69,7 @@ def test_alignment(reference):
 def test_morphing(reference):
     clouds = ShapeMorphing(
         reference["aligned_pos"][None], 1, NUM_MORPHS, reference["morph_logits"][None]
-    ).clouds()
+    ).unfold()
     assert torch.equal(clouds[:4], reference["aligned_pos"])
     assert relative(clouds.detach(), reference["synthetic_pos"]) < 1e-5
 

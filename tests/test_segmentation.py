@@ -1,5 +1,6 @@
 """Part segmentation from end to end: matching within parts, distillation, evaluation."""
 
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -263,10 +264,10 @@ def with_pos(batch, pos):
     return from_dense(pos.view(-1, batch.num_points, 3), y=batch.y, category=batch.category)
 
 
-def loss_loop(network, bank, batch, absolute=True, uniformity_lambda=None, num_parts=1):
+def loss_loop(network, bank, batch, absolute=True, uniformity_lambda=None, num_subsets=1):
     """The loss class by class, subset by subset and cloud by cloud, sorted within parts."""
     size, losses = batch.num_points, []
-    rows, layout = bank.partition(num_parts, size), bank.layout(size)
+    rows, layout = bank.partition(num_subsets, size), bank.layout(size)
     for c in range(bank.num_classes):
         part = torch.arange(7).repeat_interleave(layout[c])[None]
 
@@ -278,7 +279,7 @@ def loss_loop(network, bank, batch, absolute=True, uniformity_lambda=None, num_p
         mine = (bank.y == c).nonzero().flatten()
         whole = ops.uniformity_score(bank.dense()[mine]).mean()
         etas, distances = [], []
-        for m in range(num_parts):
+        for m in range(num_subsets):
             clouds = bank.pos[rows[mine, m]]
             gap = whole - ops.uniformity_score(clouds).mean()
             etas.append((-(uniformity_lambda or 0.0) * gap**2).exp())
@@ -313,7 +314,7 @@ def test_uniformity_aware_loss_within_parts_is_the_loop(device, uniformity_lambd
         UniformityAwareSADM(uniformity_lambda),
         device,
         uniformity_lambda=uniformity_lambda,
-        num_parts=2,
+        num_subsets=2,
     )
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-12)
     assert relative(*grads) < 1e-8
@@ -393,7 +394,7 @@ def test_only_the_order_within_parts_does_not_matter(device, seed):
     torch.testing.assert_close(free(network, real, other), free(network, real, batch))
 
 
-@pytest.mark.parametrize("matching", [SADM(), UniformityAwareSADM(num_parts=2)], ids=["1", "2"])
+@pytest.mark.parametrize("matching", [SADM(), UniformityAwareSADM(num_subsets=2)], ids=["1", "2"])
 def test_rows_are_in_the_layout_of_the_class(device, matching):
     """Features that tell the part of a point must be the same in all rows of a class."""
 
@@ -406,7 +407,7 @@ def test_rows_are_in_the_layout_of_the_class(device, matching):
     told = (10.0 - bank.part)[:, None].expand(-1, 3).contiguous()
     bank = LabelledBank(told.double(), bank.sizes, bank.y, bank.class_names, bank.part, bank.space)
     batch = anchors_of(bank)()
-    key = "part_pos" if isinstance(matching, UniformityAwareSADM) else "pos"
+    key = "subset_pos" if isinstance(matching, UniformityAwareSADM) else "pos"
     real = views_of(matching, bank)[key]
     real = real.transpose(1, 2) if real.dim() == 5 else real
     with torch.no_grad():
@@ -424,7 +425,7 @@ def test_prepared_clouds_are_in_the_layout(device):
     bank = bank_of(device=device)
     rows = bank.partition(2, NUM_POINTS)
     assert torch.equal(SADM().prepare(bank, NUM_POINTS)["pos"], bank.pos[rows[:, 0]])
-    assert torch.equal(UniformityAwareSADM(0.0).prepare(bank, 10)["part_pos"], bank.pos[rows])
+    assert torch.equal(UniformityAwareSADM(0.0).prepare(bank, 10)["subset_pos"], bank.pos[rows])
     # Also where no point is left out.
     whole = SADM().prepare(bank, 24)["pos"]
     assert torch.equal(whole, bank.pos[bank.partition(1, 24)[:, 0]])
@@ -489,13 +490,16 @@ def test_gradient_matching_refuses_labelled_clouds():
 
 # The loop #########################################################################################
 
-SMALL = {"num_anchors": 2, "num_morphs": 2, "batch_size": 2, "progress": False}
+SMALL = {"num_anchors": 2, "num_morphs": 2, "batch_size": 2}
+OF_DISTILL = set(inspect.signature(distill).parameters)
 
 
 def run(dataset=None, network=TinySegmenter, **kwargs):
     dataset = toy_parts() if dataset is None else dataset
-    kwargs = {**SMALL, "steps": 2, "task": "segmentation", **kwargs}
-    return distill(dataset, network=network, **kwargs)
+    kwargs = {**SMALL, "steps": 2, "task": "segmentation", "progress": False, **kwargs}
+    of_run = {key: value for key, value in kwargs.items() if key in OF_DISTILL}
+    method = {key: value for key, value in kwargs.items() if key not in OF_DISTILL}
+    return distill(dataset, method=ddp(**method), network=network, **of_run)
 
 
 def tensors(dataset):

@@ -89,9 +89,10 @@ def test_sample(data):
 def test_partition(data):
     out = FarthestPointPartition(2, 4)(data)
     index = ops.farthest_point_partition(data.pos[None], 2, 4)[0]
-    for part in range(2):
-        assert (out.part == part).nonzero().flatten().tolist() == index[part].sort()[0].tolist()
-    assert (out.part == -1).sum() == 4
+    for subset in range(2):
+        own = (out.subset == subset).nonzero().flatten()
+        assert own.tolist() == index[subset].sort()[0].tolist()
+    assert (out.subset == -1).sum() == 4
     assert torch.equal(out.pos, data.pos)
 
 
@@ -201,7 +202,7 @@ def test_pre_transform_of_an_in_memory_dataset():
     pre_transform = Compose([FarthestPointSample(8), FarthestPointPartition(2, 4)])
     dataset = toy_set(pre_transform=pre_transform)
     assert dataset[4].pos.shape == (8, 3)
-    assert dataset[4].part.sort().values.tolist() == [0] * 4 + [1] * 4
+    assert dataset[4].subset.sort().values.tolist() == [0] * 4 + [1] * 4
     points, _ = toy_arrays()
     index = ops.farthest_point_sample(torch.from_numpy(points[4:5]), 8)[0]
     assert torch.equal(dataset[4].pos, torch.from_numpy(points[4])[index])
@@ -264,7 +265,7 @@ def test_too_few_points(data):
     ("name", "make"),
     [
         ("num", lambda: FarthestPointSample(0)),
-        ("num_parts", lambda: FarthestPointPartition(0, 4)),
+        ("num_subsets", lambda: FarthestPointPartition(0, 4)),
         ("num_points", lambda: FarthestPointPartition(2, 0)),
         ("k", lambda: UniformityScore(1)),
     ],

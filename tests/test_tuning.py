@@ -23,8 +23,8 @@ from torch_geometric_ddp import QUICK, SMOKE, StorageBudget, evaluate
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.clouds.splits import hold_out, stratified
-from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.parameterization import ShapeMorphing
 from torch_geometric_ddp.tuning import (
     Objective,
     SearchSpace,
@@ -85,7 +85,7 @@ def test_only_what_fits_is_sampled(anchors, morphs, share, step, num_points, no_
         assert morphs[0] <= l <= morphs[1]
         assert 1 <= n <= num_points  # At least one part of a real cloud is that large.
         assert 96 * m * n + 32 * l * (m - 1) <= 96 * num_points
-        largest = budget.largest_anchor_points(m, l)
+        largest = ShapeMorphing.largest_anchor_points(budget, m, l)
         assert n >= max(1, int(share[0] * largest) - step + 1)
         assert n <= max(1, share[1] * largest)
 
@@ -97,7 +97,7 @@ def test_every_sample_is_accepted():
     space = SearchSpace((1, 20), (0, 40), (0.01, 1.0))
     for _ in range(15):
         loop = ddp(**space.sample(study.ask(), budget)).begin(bank, 2, network=TinyNet)
-        assert budget.check(loop.parameterization) <= budget.bits
+        assert loop.parameterization.check_budget(budget) <= budget.bits
 
 
 def test_published_settings():
@@ -284,25 +284,26 @@ def test_bad_arguments(arguments, error, message):
         search(**arguments)
 
 
-def test_data_is_read_once_and_parts_are_shared(monkeypatch):
-    read, prepared = [], []
+def test_data_is_read_once_and_subsets_are_shared(monkeypatch):
+    """Trials that differ only in what comes later split the clouds once, and score them once."""
+    read, splits = [], []
     dataset = [data for data in toy_set()]
-    prepare = UniformityAwareSADM.prepare
+    partition = PointCloudBank.partition
 
     class Once:
         def __iter__(self):
             read.append(self)
             return iter(dataset)
 
-    def counting(self, pos, num_points, *args):
-        prepared.append(num_points)
-        return prepare(self, pos, num_points, *args)
+    def counting(self, *args):
+        splits.append(args[:2])
+        return partition(self, *args)
 
-    monkeypatch.setattr(UniformityAwareSADM, "prepare", counting)
+    monkeypatch.setattr(PointCloudBank, "partition", counting)
     space = SearchSpace((2, 2), (0, 4), (0.7, 1.0), anchor_step=4)
     result = search(None, 6, Once(), space=space, seeds=2)
     assert len(read) == 1
-    assert len(prepared) == len(set(prepared)) < len(result.completed)
+    assert 0 < len(splits) == len(set(splits)) < len(result.completed)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "relative", "object"])

@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp import distill
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import ParametricShapes
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.visualize import _plot_kinds, _view, plot_clouds, plot_distilled
 
 
@@ -16,8 +17,7 @@ from torch_geometric_ddp.visualize import _plot_kinds, _view, plot_clouds, plot_
 def synthetic():
     return distill(
         toy_set(),
-        num_anchors=2,
-        num_morphs=3,
+        method=ddp(num_anchors=2, num_morphs=3),
         network=TinyNet,
         steps=0,
         source="toys",
@@ -226,7 +226,12 @@ def test_clouds_without_a_row(data, message):
 def test_labelled_set_is_drawn_by_category():
     real = ParametricShapes(num_per_class=4, num_points=32, segmentation=True)
     synthetic = distill(
-        real, num_morphs=1, steps=0, task="segmentation", network=TinySegmenter, progress=False
+        real,
+        method=ddp(num_morphs=1),
+        steps=0,
+        task="segmentation",
+        network=TinySegmenter,
+        progress=False,
     )
     figure = plot_distilled(real, synthetic)
     size = synthetic[0].num_nodes

@@ -15,9 +15,7 @@ from torch_geometric_ddp.evaluation import (
     Protocol,
     evaluate,
 )
-from torch_geometric_ddp.methods import Method
-from torch_geometric_ddp.methods.distilling import distill
-from torch_geometric_ddp.methods.loop import Distillation
+from torch_geometric_ddp.methods import Distillation, Method, distill
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = [

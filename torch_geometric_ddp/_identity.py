@@ -1,13 +1,179 @@
-"""Names for what a run was made with, so that another run can tell whether it is the same."""
+"""Identities: what a callable or a setting is, as JSON, so that one run is told from another."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import math
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-def describe(make: Any) -> Any:
-    """The name of a callable and what is fixed of its arguments, as JSON."""
-    if hasattr(make, "func"):
-        fixed = {key: str(value) for key, value in make.keywords.items()}
-        return [describe(make.func), [str(value) for value in make.args], fixed]
-    return getattr(make, "__name__", type(make).__name__)
+__all__ = ["describe", "settings_of"]
+
+_PACKAGE = __name__.split(".")[0]
+# What every torch.nn.Module has, and what therefore says nothing about a module.
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
+def describe(value: Any) -> Any:
+    r"""Says what a value is, as JSON: what differs in effect differs in what is said.
+
+    The same code and the same settings give the same description in every process.
+
+    ============================== =================================================================
+    value                          description
+    ============================== =================================================================
+    number, text, :obj:`None`      itself; numbers that JSON lacks as text
+    tensor, array                  type, shape and a digest of the values
+    sequence, set, mapping         the same of descriptions, sets in a fixed order
+    class, function                its name, with its module if that is not of this package
+    lambda, function in a function its name, a digest of its code, its defaults and what it captures
+    :obj:`functools.partial`       the function, its arguments and its keywords
+    bound method                   the function and the object
+    other object                   its class and its :meth:`to_dict`, its :meth:`config`, or all of
+                                   its attributes
+    ============================== =================================================================
+
+    An attribute of an object that changes as it is used, such as a counter, changes what is said:
+    describe it before.
+
+    Args:
+        value (object): What to describe.
+
+    Returns:
+        What :func:`json.dumps` takes, the same before and after a file.
+
+    .. code-block:: python
+
+        describe(functools.partial(PointNetSegmentation, width=0.25))
+        # {'partial': 'PointNetSegmentation', 'keywords': {'width': 0.25}}
+    """
+    return _describe(value, ())
+
+
+def settings_of(owner: object) -> dict[str, Any]:
+    """All attributes of an object by name, described.
+
+    Of a :class:`torch.nn.Module` these are also its parameters, buffers and modules.
+    """
+    return _settings(owner, (id(owner),))
+
+
+def _describe(value: Any, inside: tuple[int, ...]) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, np.generic):
+        return _describe(value.item(), inside)
+    if isinstance(value, Tensor):
+        return _tensor(value)
+    if isinstance(value, np.ndarray):
+        shape = "x".join(map(str, value.shape))
+        return {"array": f"{value.dtype} {shape}", "sha256": _digest(value.tobytes())}
+    if id(value) in inside:  # A function that calls itself, or an object that holds itself.
+        return {"again": len(inside) - inside.index(id(value))}
+    inside = (*inside, id(value))
+    if isinstance(value, Mapping):
+        return {str(key): _describe(item, inside) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_describe(item, inside) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_describe(item, inside) for item in value), key=repr)
+    return _described_callable(value, inside)
+
+
+def _described_callable(value: Any, inside: tuple[int, ...]) -> Any:
+    if isinstance(value, functools.partial):
+        return {
+            "partial": _describe(value.func, inside),
+            **_unless_empty("arguments", _describe(value.args, inside)),
+            **_unless_empty("keywords", _describe(value.keywords, inside)),
+        }
+    if isinstance(value, types.MethodType):
+        return {"method": value.__name__, "of": _describe(value.__self__, inside)}
+    if isinstance(value, types.FunctionType) and "<" in value.__qualname__:
+        variables = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        captured = {name: _describe(_content(cell), inside) for name, cell in variables}
+        defaults = [*(value.__defaults__ or ()), value.__kwdefaults__ or {}]
+        return {
+            "function": _name(value),
+            "code": _digest(repr(_code(value.__code__)).encode()),
+            **_unless_empty("defaults", [d for d in _describe(defaults, inside) if d != {}]),
+            **_unless_empty("captured", captured),
+        }
+    if isinstance(value, type) or hasattr(value, "__qualname__"):
+        return _name(value)
+    return _described_object(value, inside)
+
+
+def _described_object(value: Any, inside: tuple[int, ...]) -> Any:
+    if not hasattr(value, "__dict__"):
+        plain = repr(value) == object.__repr__(value)  # It says no more than where it lies.
+        return _name(type(value)) if plain else f"{_name(type(value))} {value!r}"
+    told = None if isinstance(value, nn.Module) else _told(value)
+    settings = _settings(value, inside) if told is None else _describe(told, inside)
+    return {"object": _name(type(value)), **_unless_empty("settings", settings)}
+
+
+def _told(value: Any) -> Any:
+    """What an object says of itself, if it does."""
+    for name in ("to_dict", "config"):
+        if callable(getattr(value, name, None)):
+            return getattr(value, name)()
+    return None
+
+
+def _settings(owner: object, inside: tuple[int, ...]) -> dict[str, Any]:
+    own = dict(vars(owner))
+    if isinstance(owner, nn.Module):
+        own = {key: value for key, value in own.items() if key not in _OF_MODULES}
+        own.update(owner.named_parameters(recurse=False))
+        own.update(owner.named_buffers(recurse=False))
+        own.update(owner.named_children())
+    return {key: _describe(value, inside) for key, value in own.items()}
+
+
+def _name(value: Any) -> str:
+    """The name of a class or function, with its module if it is not of this package."""
+    module = str(getattr(value, "__module__", None) or "builtins")
+    short = module == "builtins" or module.split(".")[0] == _PACKAGE
+    # A process that another one spawns calls the program so.
+    module = "__main__" if module == "__mp_main__" else module
+    return value.__qualname__ if short else f"{module}.{value.__qualname__}"
+
+
+def _code(code: types.CodeType) -> list[Any]:
+    """What a function does, without where it was written."""
+    constants = [
+        _code(constant) if isinstance(constant, types.CodeType) else _describe(constant, ())
+        for constant in code.co_consts
+    ]
+    return [code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, constants]
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # Not assigned yet.
+        return None
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    shape = "x".join(map(str, tensor.shape))
+    # As bytes, for NumPy does not know every type.
+    values = tensor.detach().cpu().flatten().contiguous().view(torch.uint8)
+    return {"tensor": f"{tensor.dtype} {shape}", "sha256": _digest(values.numpy().tobytes())}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _unless_empty(key: str, value: Iterable[Any]) -> dict[str, Any]:
+    return {key: value} if value else {}

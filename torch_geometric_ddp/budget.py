@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_int
-
-if TYPE_CHECKING:
-    from torch_geometric_ddp.parameterization import Parameterization
 
 __all__ = ["StorageBudget", "tensor_bits"]
 
@@ -19,8 +16,8 @@ FLOAT_BITS = 32
 
 
 def tensor_bits(tensors: Mapping[str, Tensor]) -> int:
-    """The bits of the numbers in :obj:`tensors`: everything that is stored counts."""
-    return sum(tensor.numel() * tensor.element_size() * 8 for tensor in tensors.values())
+    """The bits of the bytes that :obj:`tensors` are written as: everything stored counts."""
+    return sum(8 * tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,8 @@ class StorageBudget:
     .. math::
         96 \, M N_2 K C + 32 \, L (M - 1) K C \le 96 \, N_1 K C
 
-    (DDP, ICLR 2026, storage constraint). What a parameterization costs is asked of what it
-    stores, not of this formula.
+    (DDP, ICLR 2026, storage constraint). What a set costs is asked of what is written of it, not
+    of this formula, and what fits is asked of its parameterization.
 
     Args:
         num_points (int): The number of points :math:`N_1` of an original cloud.
@@ -45,8 +42,11 @@ class StorageBudget:
 
     .. code-block:: python
 
-        >>> StorageBudget(num_points=1024, num_classes=10).largest_anchor_points(4, 16)
-        252
+        >>> StorageBudget(num_points=1024, num_classes=10).bits
+        983040
+
+    Raises:
+        TypeError, ValueError: If a number is none, or too small.
     """
 
     num_points: int
@@ -69,64 +69,41 @@ class StorageBudget:
         """The bits of one full-resolution cloud."""
         return 3 * FLOAT_BITS * self.num_points
 
-    def largest_anchor_points(self, num_anchors: int, num_morphs: int) -> int:
-        r"""The largest :math:`N_2` that fits with :math:`M` anchors and :math:`L` morphs.
+    def largest(self, cost: Callable[[int], int]) -> int:
+        """The largest number that fits, such as that of points; 0 if not even one does.
 
         Args:
-            num_anchors (int): The number of anchors :math:`M` of a group.
-            num_morphs (int): The number of morphs :math:`L` of a group.
+            cost (callable): Gives the bits of the whole set from the number, never fewer for more.
 
         Raises:
-            ValueError: If not even anchors of one point fit.
+            ValueError: If any number fits.
         """
-        num_anchors = check_int("num_anchors", num_anchors)
-        num_morphs = check_int("num_morphs", num_morphs, minimum=0)
-        weights = FLOAT_BITS * num_morphs * (num_anchors - 1)
-        largest = (self.bits_per_group - weights) // (3 * FLOAT_BITS * num_anchors)
-        if largest < 1:
-            raise ValueError(
-                f"'num_anchors'={num_anchors} and 'num_morphs'={num_morphs} do not fit: their "
-                f"weights take {weights} of the {self.bits_per_group} bits of a cloud of "
-                f"{self.num_points} points, which leaves no room for {num_anchors} anchors of "
-                "even one point"
-            )
-        return largest
+        end = 1
+        while cost(end) <= self.bits:
+            end *= 2
+            if end > 2**62:
+                raise ValueError("'cost' must exceed the budget for some number, got none")
+        return bisect_right(range(1, end), self.bits, key=cost)
 
-    def most_morphs(self, num_anchors: int) -> int | None:
-        r"""The largest :math:`L` that leaves :math:`M` anchors of a point each.
+    def check(self, num_classes: int, bits: int, what: str) -> int:
+        """Returns :obj:`bits`, if they may be stored.
 
         Args:
-            num_anchors (int): The number of anchors :math:`M` of a group.
-
-        Returns:
-            The number, or :obj:`None` for one anchor, whose morphs cost nothing.
-
-        Raises:
-            ValueError: If not even anchors of one point fit.
-        """
-        self.largest_anchor_points(num_anchors, 0)
-        if num_anchors == 1:
-            return None
-        return (self.bits_per_group - 3 * FLOAT_BITS * num_anchors) // (
-            FLOAT_BITS * (num_anchors - 1)
-        )
-
-    def check(self, parameterization: Parameterization) -> int:
-        """Returns the bits that a parameterization stores.
+            num_classes (int): The number of classes of the set that stores them.
+            bits (int): All that it stores.
+            what (str): What to call the set where it does not fit.
 
         Raises:
             ValueError: If they exceed the budget, or it is for another number of classes.
         """
-        if parameterization.num_classes != self.num_classes:
+        if num_classes != self.num_classes:
             raise ValueError(
-                f"the budget is for {self.num_classes} classes, but the parameterization has "
-                f"{parameterization.num_classes}"
+                f"the budget is for {self.num_classes} classes, but {what} has {num_classes}"
             )
-        bits = parameterization.storage_bits()
         if bits > self.bits:
             raise ValueError(
-                f"{parameterization.describe()} stores {bits} bits, which is {bits - self.bits} "
-                f"more than the budget of {self.bits} bits (ppc={self.ppc} clouds of "
-                f"{self.num_points} points for each of {self.num_classes} classes)"
+                f"{what} stores {bits} bits, which is {bits - self.bits} more than the budget of "
+                f"{self.bits} bits (ppc={self.ppc} clouds of {self.num_points} points for each of "
+                f"{self.num_classes} classes)"
             )
         return bits

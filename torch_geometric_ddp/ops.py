@@ -55,7 +55,9 @@ def farthest_point_sample(pos: Tensor, num: int) -> Tensor:
         The indices :obj:`[B, num]` (:obj:`int64`) in the order in which they were taken.
 
     Raises:
-        ValueError: If a shape does not fit, :obj:`num` is above :obj:`N` or a point is not finite.
+        TypeError: If :obj:`pos` is no floating point tensor, or :obj:`num` no integer.
+        ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`num` is not 1 to
+            :obj:`N`.
 
     .. code-block:: python
 
@@ -84,18 +86,22 @@ def farthest_point_order(pos: Tensor, num: int, sizes: Tensor | None = None) -> 
 
     Returns:
         The permutations :obj:`[B, N]` (:obj:`int64`).
+
+    Raises:
+        TypeError: If :obj:`pos` is no floating point tensor, or :obj:`num` no integer.
+        ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`num` is below one.
     """
     pos = check_points("pos", pos)
     check_finite("pos", pos)
     num = min(check_int("num", num), pos.size(1))
     blocks = _blocks(pos)
-    parts = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
-    pairs = zip(blocks, parts, strict=True)
-    return torch.cat([_order_block(block, num, part) for block, part in pairs])
+    each = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
+    pairs = zip(blocks, each, strict=True)
+    return torch.cat([_order_block(block, num, own) for block, own in pairs])
 
 
 def farthest_point_partition(
-    pos: Tensor, num_parts: int, num_points: int, sizes: Tensor | None = None
+    pos: Tensor, num_subsets: int, num_points: int, sizes: Tensor | None = None
 ) -> Tensor:
     r"""Splits every cloud into disjoint subsets by iterative farthest point sampling.
 
@@ -106,7 +112,7 @@ def farthest_point_partition(
 
     Args:
         pos (torch.Tensor): The clouds :obj:`[B, N, 3]`, any floating point type.
-        num_parts (int): The number of subsets :math:`P`.
+        num_subsets (int): The number of subsets :math:`P`.
         num_points (int): The number of points of a subset; :math:`P` times it is at most
             :obj:`N`.
         sizes (torch.Tensor, optional): How many points each cloud has, :obj:`[B]`, where
@@ -114,18 +120,20 @@ def farthest_point_partition(
             then starts again with those it gave first. (default: all have :obj:`N`)
 
     Returns:
-        The indices :obj:`[B, num_parts, num_points]` (:obj:`int64`), no index twice in a cloud
+        The indices :obj:`[B, num_subsets, num_points]` (:obj:`int64`), no index twice in a cloud
         that has enough points.
 
     Raises:
-        ValueError: If a shape or a size does not fit, the subsets need more than :obj:`N` points
-            or a point is not finite.
+        TypeError: If :obj:`pos` is no floating point tensor, or a number no integer.
+        ValueError: If :obj:`pos` has another shape or is not finite, :obj:`num_subsets` or
+            :obj:`num_points` is below one or their product above :obj:`N`, or :obj:`sizes` is not
+            :obj:`B` numbers from 1 to :obj:`N`.
     """
     pos = check_points("pos", pos)
     check_finite("pos", pos)
-    num_parts = check_int("num_parts", num_parts)
-    available = num_parts * num_points if sizes is not None else pos.size(1)
-    num_points = _check_num("num_points", num_points, available, num_parts)
+    num_subsets = check_int("num_subsets", num_subsets)
+    available = num_subsets * num_points if sizes is not None else pos.size(1)
+    num_points = _check_num("num_points", num_points, available, num_subsets)
     if sizes is not None:
         fits = sizes.shape == pos.shape[:1]
         if not fits or bool(((sizes < 1) | (sizes > pos.size(1))).any()):
@@ -134,9 +142,9 @@ def farthest_point_partition(
                 f"'sizes' must be {len(pos)} numbers from 1 to {pos.size(1)}, got {got}"
             )
     blocks = _blocks(pos)
-    parts = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
-    pairs = zip(blocks, parts, strict=True)
-    return torch.cat([_partition_block(b, num_parts, num_points, part) for b, part in pairs])
+    each = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
+    pairs = zip(blocks, each, strict=True)
+    return torch.cat([_partition_block(b, num_subsets, num_points, own) for b, own in pairs])
 
 
 def knn_distance(pos: Tensor, k: int) -> Tensor:
@@ -148,6 +156,11 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
 
     Returns:
         The distances :obj:`[B, N, k]` in ascending order, of the type of :obj:`pos`.
+
+    Raises:
+        TypeError: If :obj:`pos` is no floating point tensor, or :obj:`k` no integer.
+        ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`k` is not 1 to
+            :obj:`N`.
     """
     pos = check_points("pos", pos)
     k = _check_num("k", k, pos.size(1), 1)
@@ -191,6 +204,10 @@ def uniformity_score(pos: Tensor, k: int = 16) -> Tensor:
     Returns:
         The scores :obj:`[B]`, of the type of :obj:`pos`; 0 for a cloud of one point and for
         points whose neighbours all coincide with them.
+
+    Raises:
+        TypeError: If :obj:`pos` is no floating point tensor, or :obj:`k` no integer.
+        ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`k` is below two.
     """
     pos = check_points("pos", pos)
     k = min(check_int("k", k, minimum=2), pos.size(1))
@@ -206,7 +223,7 @@ def uniformity_score(pos: Tensor, k: int = 16) -> Tensor:
     return score.mean(dim=-1).to(pos.dtype)
 
 
-def align_points(pos: Tensor, labels: Tensor | None = None) -> Tensor:
+def align_points(pos: Tensor, part: Tensor | None = None) -> Tensor:
     r"""Reorders the points of clouds :math:`2 \ldots M` to correspond to those of the first.
 
     Solves the linear assignment problem :math:`\min_\pi \sum_n \lVert a_{1,n} - a_{m,\pi(n)}
@@ -215,26 +232,31 @@ def align_points(pos: Tensor, labels: Tensor | None = None) -> Tensor:
 
     Args:
         pos (torch.Tensor): The clouds :obj:`[M, N, 3]`, any floating point type.
-        labels (torch.Tensor, optional): The part of every point :obj:`[N]`, the same in all
-            clouds: a point then corresponds to one of its own part. (default: one part)
+        part (torch.Tensor, optional): The part of every point :obj:`[N]`, the same in all clouds:
+            a point then corresponds to one of its own part. (default: one part)
 
     Returns:
         The reordered clouds :obj:`[M, N, 3]`; the first as it was.
+
+    Raises:
+        TypeError: If :obj:`pos` is no floating point tensor.
+        ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`part` has another
+            shape.
     """
-    return gather_points(pos, alignment(pos, labels))
+    return gather_points(pos, alignment(pos, part))
 
 
-def alignment(pos: Tensor, labels: Tensor | None = None) -> Tensor:
-    """The permutations :obj:`[M, N]` that :meth:`align_points` applies."""
+def alignment(pos: Tensor, part: Tensor | None = None) -> Tensor:
+    """The permutations :obj:`[M, N]` that :meth:`align_points` applies; it raises the same."""
     pos = check_points("pos", pos, "M N 3")
     check_finite("pos", pos)
     clouds = pos.detach().double().cpu().numpy()
-    if labels is not None and labels.shape != pos.shape[1:2]:
-        raise ValueError(f"'labels' must have shape [{pos.size(1)}], got {list(labels.shape)}")
-    part = np.zeros(pos.size(1)) if labels is None else labels.cpu().numpy()
+    if part is not None and part.shape != pos.shape[1:2]:
+        raise ValueError(f"'part' must have shape [{pos.size(1)}], got {list(part.shape)}")
+    owner = np.zeros(pos.size(1)) if part is None else part.cpu().numpy()
     index = [np.empty(pos.size(1), np.int64) for _ in clouds[1:]]
-    for value in np.unique(part):
-        rows = np.flatnonzero(part == value)
+    for value in np.unique(owner):
+        rows = np.flatnonzero(owner == value)
         for order, cloud in zip(index, clouds[1:], strict=True):
             order[rows] = rows[linear_sum_assignment(cdist(clouds[0][rows], cloud[rows]))[1]]
     index = [np.arange(pos.size(1)), *index]
@@ -265,10 +287,10 @@ def at_least_single(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _check_num(name: str, value: int, available: int, parts: int) -> int:
+def _check_num(name: str, value: int, available: int, subsets: int) -> int:
     value = check_int(name, value)
-    if value * parts > available:
-        what = f"{parts} parts of {value}" if parts > 1 else f"{value}"
+    if value * subsets > available:
+        what = f"{subsets} subsets of {value}" if subsets > 1 else f"{value}"
         raise ValueError(f"'{name}' asks for {what} points, but the clouds have {available}")
     return value
 
@@ -344,18 +366,18 @@ def _order_block(pos: Tensor, num: int, sizes: Tensor | None) -> Tensor:
 
 
 def _partition_block(
-    pos: Tensor, num_parts: int, num_points: int, sizes: Tensor | None = None
+    pos: Tensor, num_subsets: int, num_points: int, sizes: Tensor | None = None
 ) -> Tensor:
-    shape = (pos.size(0), num_parts, num_points)
+    shape = (pos.size(0), num_subsets, num_points)
     out = torch.empty(shape, dtype=torch.long, device=pos.device)
     sweep = _FarthestPoints(pos)
     if sizes is not None:
         filling = torch.arange(pos.size(1), device=pos.device) >= sizes[:, None]
         sweep.dist.masked_fill_(filling, -float("inf"))
-    for part in range(num_parts):
-        sweep.take(num_points, out[:, part])
+    for subset in range(num_subsets):
+        sweep.take(num_points, out[:, subset])
         sweep.restart()
     if sizes is None:
         return out
-    again = torch.arange(num_parts * num_points, device=pos.device) % sizes[:, None]
+    again = torch.arange(num_subsets * num_points, device=pos.device) % sizes[:, None]
     return out.flatten(1).gather(1, again).view(shape)

@@ -12,13 +12,12 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.clouds.part_space import PartSpace
-from torch_geometric_ddp.parameterization import FullResolution, Parameterization, ShapeMorphing
+from torch_geometric_ddp.parameterization import Parameterization
 
 __all__ = ["SyntheticPointCloudDataset"]
 
 _KIND = "synthetic point cloud data set"
 _VERSION = 1
-_PARAMETERIZATIONS = {cls.__name__: cls for cls in (FullResolution, ShapeMorphing)}
 
 Split = Literal["all", "anchors", "morphs"]
 
@@ -159,7 +158,7 @@ class SyntheticPointCloudDataset(InMemoryDataset):
 def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:
     tensors, header = read_tensors(path, _KIND, _VERSION)
     try:
-        cls = _PARAMETERIZATIONS[header["parameterization"]]
+        cls = Parameterization.registry[header["parameterization"]]
         parameterization = cls.from_storage(
             tensors, header["config"], header["num_classes"], header["ppc"]
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,15 +14,16 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_finite, check_int
 from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.clouds.class_index import ClassIndex
 from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.clouds.view_cache import ViewCache
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["PointCloudBank", "points_of"]
 
 # Clouds that are worked on at a time, so that a large set shows its progress.
 BLOCK = 256
-# What is computed of all clouds and kept, see PointCloudBank.view.
-_VIEWS = 4
+T = TypeVar("T")
 
 
 class PointCloudBank:
@@ -35,12 +36,14 @@ class PointCloudBank:
         class_names (sequence of str): The names of the classes; labels lie below their number.
 
     Raises:
-        TypeError, ValueError: If a shape, type or value does not fit, a cloud is empty or a label
-            is out of range.
+        ValueError: If :obj:`sizes` is empty or holds a zero, :obj:`pos` is not finite, or a label
+            of :obj:`y` is not below the number of classes.
     """
 
     #: The parts that points are labelled with, in a :class:`LabelledBank`.
     space: PartSpace | None = None
+    #: Whether points are labelled with parts.
+    has_parts: ClassVar[bool] = False
 
     def __init__(self, pos: Tensor, sizes: Tensor, y: Tensor, class_names: Sequence[str]) -> None:
         if len(sizes) == 0:
@@ -56,18 +59,13 @@ class PointCloudBank:
             )
         self.pos, self.sizes, self.y = pos, sizes, y
         self.class_names = list(class_names)
-        self.starts = sizes.cumsum(0) - sizes
+        #: The row of the first point of every cloud, :obj:`[n]`.
+        self.offsets = sizes.cumsum(0) - sizes
         #: The size that all clouds share, or :obj:`None`.
         self.num_points = int(sizes[0]) if bool((sizes == sizes[0]).all()) else None
-        self._views: dict[Hashable, dict[str, Tensor]] = {}
+        self._views = ViewCache()
         self._sha256: str | None = None
-        # The clouds of every class, filled up to the largest class.
-        self._counts = torch.bincount(y, minlength=self.num_classes)
-        order, ends = y.argsort(stable=True), self._counts.cumsum(0)
-        steps = torch.arange(int(self._counts.max()), device=y.device)
-        slots = (ends - self._counts)[:, None] + steps
-        self._members = order[slots.clamp_max(len(y) - 1)]
-        self._absent = (steps >= self._counts[:, None]).cpu()
+        self.class_index = ClassIndex(y, self.class_names)
 
     @classmethod
     def from_dataset(
@@ -85,6 +83,11 @@ class PointCloudBank:
             device (torch.device, optional): Where the clouds shall lie. (default: where they are)
             dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
             progress (bool): Whether to show the progress. (default: :obj:`False`)
+
+        Raises:
+            TypeError: If the :obj:`pos` of an item is not floating point.
+            ValueError: If there is no item, the :obj:`pos` of one has another shape or is not
+                finite, its :obj:`y` is not one integer, or a label is out of range.
         """
         clouds, labels = [], []
         for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
@@ -131,10 +134,15 @@ class PointCloudBank:
         return self._like(self.pos[rows], sizes, index, rows)
 
     def farthest_points(self, num: int) -> Self:
-        """The same clouds, each reduced to :obj:`num` points by farthest point sampling."""
+        """The same clouds, each reduced to :obj:`num` points by farthest point sampling.
+
+        Labelled points keep their labels.
+
+        Raises:
+            ValueError: If the clouds have different sizes, or :obj:`num` is not one to that size.
+        """
         index = ops.farthest_point_sample(self.dense(), num)
-        first = self.sizes.cumsum(0) - self.sizes
-        rows = (first[:, None] + index).flatten()
+        rows = (index + self.offsets[:, None]).flatten()
         return self._like(self.pos[rows], torch.full_like(self.sizes, num), slice(None), rows)
 
     def dense(self) -> Tensor:
@@ -151,35 +159,44 @@ class PointCloudBank:
             )
         return self.pos.view(-1, self.num_points, 3)
 
-    def partition(self, num_parts: int, num_points: int, progress: bool = False) -> Tensor:
+    def partition(self, num_subsets: int, num_points: int, progress: bool = False) -> Tensor:
         """Splits every cloud by :meth:`~torch_geometric_ddp.ops.farthest_point_partition`.
 
         Args:
-            num_parts (int): The number of subsets of a cloud.
+            num_subsets (int): The number of subsets of a cloud.
             num_points (int): The number of points of a subset.
             progress (bool): Whether to show the progress. (default: :obj:`False`)
 
         Returns:
-            The rows :obj:`[n, num_parts, num_points]` of :attr:`pos`.
+            The rows :obj:`[n, num_subsets, num_points]` of :attr:`pos`.
+
+        Raises:
+            ValueError: If the clouds have different sizes, a number is below one, or the subsets
+                need more points than a cloud has.
         """
         blocks = tqdm(self.dense().split(BLOCK), "Partition", disable=not progress)
-        index = [ops.farthest_point_partition(b, num_parts, num_points) for b in blocks]
-        return torch.cat(index) + self.starts[:, None, None]
+        index = [ops.farthest_point_partition(b, num_subsets, num_points) for b in blocks]
+        return torch.cat(index) + self.offsets[:, None, None]
 
-    def view(self, key: Hashable, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What :obj:`make` computes of all clouds, computed once.
+    def cached(self, function: Callable[..., T], *args: Hashable, **quiet: Any) -> T:
+        """What a function computes of all clouds, computed once, so that runs share the work.
 
-        The last few are kept, so that several runs on one bank share the work.
+        The last few results of every function are kept, by the function and its arguments.
+
+        .. code-block:: python
+
+            subsets = bank.cached(subsets_of, 4, 252, progress=True)
 
         Args:
-            key (hashable): What :obj:`make` depends on beside the clouds.
-            make (callable): Gives tensors with a row for every cloud.
+            function (callable): Takes this bank and the arguments, on which its result depends and
+                on nothing else: a function of a module, whose result is not written to.
+            *args: Its arguments, hashable.
+            **quiet: Arguments that do not change the result, such as :obj:`progress`.
+
+        Raises:
+            TypeError: If an argument is not hashable.
         """
-        if key not in self._views:
-            while len(self._views) >= _VIEWS:
-                del self._views[next(iter(self._views))]
-            self._views[key] = make()
-        return self._views[key]
+        return self._views.get(function, args, lambda: function(self, *args, **quiet))
 
     @property
     def network_sizes(self) -> tuple[int, ...]:
@@ -203,50 +220,20 @@ class PointCloudBank:
         return self._sha256
 
     def check_every_class(self) -> None:
-        """Raises if a class has no clouds."""
-        missing = (self._counts == 0).nonzero().flatten().tolist()
-        if missing:
-            names = ", ".join(f"{i} ({self.class_names[i]})" for i in missing)
-            raise ValueError(f"every class must have a cloud, got none of class {names}")
+        """Refuses classes without clouds, see :meth:`ClassIndex.check`."""
+        self.class_index.check()
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws clouds of every class at random, as indices :obj:`[C, num]`.
-
-        No cloud comes twice before all of its class have come once; a class with fewer than
-        :obj:`num` clouds starts again.
-
-        Args:
-            num (int): The number of clouds of each class.
-            generator (torch.Generator, optional): A generator on the CPU. (default: the global)
-        """
-        # On the CPU, so that a seed means the same on every device.
-        keys = torch.rand(self._absent.shape, generator=generator)
-        order = keys.masked_fill_(self._absent, 2.0).argsort(dim=1).to(self.device)
-        return self.cycle(self._members.gather(1, order), num)
+        """Random clouds of every class, :obj:`[C, num]`, see :meth:`ClassIndex.draw`."""
+        return self.class_index.draw(num, generator)
 
     def smallest(self, keys: Tensor, num: int) -> Tensor:
-        """The clouds of every class with the smallest keys, as indices :obj:`[C, num]`.
-
-        They come in ascending order, equal ones in that of the data set; a class with fewer than
-        :obj:`num` clouds starts again.
-
-        Args:
-            keys (torch.Tensor): A floating point number for every cloud, :obj:`[n]`, not NaN.
-            num (int): The number of clouds of each class.
-        """
-        # Stable, so that even after infinite keys what is absent comes last.
-        rows = keys[self._members].masked_fill(self._absent.to(keys.device), float("inf"))
-        return self.cycle(self._members.gather(1, rows.argsort(dim=1, stable=True)), num)
+        """Those with the smallest keys, :obj:`[C, num]`, see :meth:`ClassIndex.smallest`."""
+        return self.class_index.smallest(keys, num)
 
     def cycle(self, index: Tensor, num: int) -> Tensor:
-        """The first :obj:`num` of the clouds :obj:`index [C, k]`, as indices :obj:`[C, num]`.
-
-        A class with fewer than :obj:`num` clouds starts again from its first.
-        """
-        check_int("num", num)
-        self.check_every_class()
-        rank = torch.arange(num, device=index.device) % self._counts[:, None]
-        return index.gather(1, rank)
+        """The first ones, again and again, :obj:`[C, num]`, see :meth:`ClassIndex.cycle`."""
+        return self.class_index.cycle(index, num)
 
     def batch(self, index: Tensor) -> Batch:
         """The clouds :obj:`index [B]` as a PyG batch, whatever their sizes."""
@@ -260,7 +247,7 @@ class PointCloudBank:
     def _rows(self, index: Tensor) -> Tensor:
         """Where the points of the clouds :obj:`index [B]` lie in :attr:`pos`."""
         sizes = self.sizes[index]
-        first = self.starts[index] - (sizes.cumsum(0) - sizes)
+        first = self.offsets[index] - (sizes.cumsum(0) - sizes)
         return first.repeat_interleave(sizes) + torch.arange(int(sizes.sum()), device=self.device)
 
     def _labels(self, index: Tensor, rows: Tensor) -> dict[str, Tensor]:

@@ -38,11 +38,13 @@ class LabelledBank(PointCloudBank):
         space (PartSpace): The parts of the categories.
 
     Raises:
-        TypeError, ValueError: If a shape, type or value does not fit, or a point has a part that
-            the category of its cloud has not.
+        ValueError: If :obj:`space` has other than as many categories, :obj:`part` is not int64 of
+            shape :obj:`[ΣN]`, a point has a part that the category of its cloud has not, or one of
+            the other arguments does not fit a :class:`PointCloudBank`.
     """
 
     space: PartSpace
+    has_parts = True
 
     def __init__(
         self,
@@ -95,6 +97,13 @@ class LabelledBank(PointCloudBank):
             device (torch.device, optional): Where the clouds shall lie. (default: where they are)
             dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
             progress (bool): Whether to show the progress. (default: :obj:`False`)
+
+        Raises:
+            TypeError: If the :obj:`pos` of an item is not floating point.
+            ValueError: If an attribute that :meth:`PartSpace.of` needs is missing, there is no
+                item, the :obj:`pos` of one has another shape or is not finite, its :obj:`y` is not
+                a part for every point, its :obj:`category` is not one integer, or a point has a
+                part that the category has not.
         """
         if isinstance(dataset, cls):
             names, space = dataset.class_names, dataset.space
@@ -161,40 +170,42 @@ class LabelledBank(PointCloudBank):
         mean = torch.zeros(self.num_classes, self.space.num_parts, dtype=torch.float64)
         share = self.part_sizes().double() / self.sizes[:, None]
         mean.index_add_(0, self.y.cpu(), share.cpu())
-        exact = mean / self._counts.cpu().clamp_min(1)[:, None] * num_points
+        exact = mean / self.class_index.counts.cpu().clamp_min(1)[:, None] * num_points
         whole = exact.floor()
         rank = (whole - exact).argsort(dim=1, stable=True).argsort(dim=1)
-        left = (num_points - whole.sum(dim=1, keepdim=True)) * (self._counts.cpu() > 0)[:, None]
+        left = (num_points - whole.sum(dim=1, keepdim=True)) * (self.class_index.counts.cpu() > 0)[
+            :, None
+        ]
         return (whole + (rank < left)).long()
 
-    def partition(self, num_parts: int, num_points: int, progress: bool = False) -> Tensor:
+    def partition(self, num_subsets: int, num_points: int, progress: bool = False) -> Tensor:
         """Splits every cloud into subsets in the :meth:`layout` of its category.
 
         Args:
-            num_parts (int): The number of subsets of a cloud.
+            num_subsets (int): The number of subsets of a cloud.
             num_points (int): The number of points of a subset.
             progress (bool): Whether to show the progress. (default: :obj:`False`)
 
         Returns:
-            The rows :obj:`[n, num_parts, num_points]` of :attr:`pos`, part by part; none twice in
+            The rows :obj:`[n, num_subsets, num_points]` of :attr:`pos`, part by part; none twice in
             a cloud that has enough points of every part.
         """
         layout, sizes = self.layout(num_points), self.part_sizes()
-        out = self.starts.new_empty(len(self), num_parts, num_points)
+        out = self.offsets.new_empty(len(self), num_subsets, num_points)
         # The points of all clouds, each cloud's part by part.
         owner = torch.arange(len(self), device=self.device).repeat_interleave(self.sizes)
         order = (owner * self.space.num_parts + self.part).argsort(stable=True)
-        first = self.starts[:, None] + sizes.cumsum(1) - sizes
-        starts = layout.cumsum(1) - layout
+        first = self.offsets[:, None] + sizes.cumsum(1) - sizes
+        places = layout.cumsum(1) - layout
         blocks = tqdm(layout.nonzero().tolist(), "Partition", unit="part", disable=not progress)
         for category, part in blocks:
             members = (self.y == category).nonzero().flatten()
             lenders = members[_next_with(sizes[members, part] > 0)]
-            num, begin = int(layout[category, part]), int(starts[category, part])
+            num, begin = int(layout[category, part]), int(places[category, part])
             size = sizes[lenders, part]
-            steps = torch.arange(int(size.max()), device=self.device)
-            rows = order[first[lenders, part][:, None] + steps.minimum(size[:, None] - 1)]
-            index = ops.farthest_point_partition(self.pos[rows], num_parts, num, size)
+            nth = torch.arange(int(size.max()), device=self.device)
+            rows = order[first[lenders, part][:, None] + nth.minimum(size[:, None] - 1)]
+            index = ops.farthest_point_partition(self.pos[rows], num_subsets, num, size)
             chosen = rows.gather(1, index.flatten(1)).view_as(index)
             out[members, :, begin : begin + num] = chosen
         return out

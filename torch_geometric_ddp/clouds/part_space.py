@@ -34,9 +34,9 @@ class PartSpace:
             the order of the numbers of the categories.
 
     Raises:
-        TypeError: If a part is no integer.
-        ValueError: If there is no category, a category has no part, a part is out of range, or a
-            part comes twice.
+        TypeError: If :obj:`category_parts` holds anything but integers.
+        ValueError: If :obj:`category_parts` has no category, or a category without parts, or a part
+            that is not below the number of :obj:`part_names` or comes twice.
 
     .. code-block:: python
 
@@ -86,7 +86,9 @@ class PartSpace:
                 :class:`torch.utils.data.Subset` of such a set.
 
         Raises:
-            ValueError: If one of them is missing, or they do not fit together.
+            TypeError: If a part in :obj:`category_parts` is no integer.
+            ValueError: If :obj:`dataset` lacks one of them, or :obj:`category_parts` names other
+                categories than :obj:`class_names` or does not fit a :class:`PartSpace`.
         """
         return cls.named(dataset)[1]
 

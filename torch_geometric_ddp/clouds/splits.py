@@ -28,7 +28,9 @@ def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
         class, shuffled within.
 
     Raises:
-        ValueError: If the share is out of range or holds no cloud out.
+        TypeError: If :obj:`share` is no number, or :obj:`seed` no integer.
+        ValueError: If :obj:`share` does not lie between 0 and 1 or holds no cloud out, or
+            :obj:`seed` is negative.
     """
     if not check_float("share", share, exclusive=True) < 1:
         raise ValueError(f"'share' must lie between 0 and 1, got {share}")
@@ -59,7 +61,8 @@ def redrawn(y: Tensor, seed: int = 0) -> Tensor:
         A permutation :obj:`[n]` of the clouds, uniform among those that keep the labels.
 
     Raises:
-        ValueError: If the labels have another shape.
+        TypeError: If :obj:`seed` is no integer.
+        ValueError: If :obj:`y` has another shape, or :obj:`seed` is negative.
     """
     if y.dim() != 1:
         raise ValueError(f"'y' must have shape [n], got {list(y.shape)}")
@@ -81,12 +84,17 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
     Returns:
         What is kept and what is held out: subsets of a PyG data set, otherwise
         :class:`torch.utils.data.Subset`.
+
+    Raises:
+        TypeError: If :obj:`share` is no number, or :obj:`seed` no integer.
+        ValueError: If :obj:`share` does not lie between 0 and 1 or holds no cloud out, or
+            :obj:`seed` is negative.
     """
     y = torch.tensor([int(data.get("category", data.y)) for data in dataset])
-    parts = stratified(y, share, seed)
+    kept, held = stratified(y, share, seed)
     if isinstance(dataset, Dataset):
-        return dataset[parts[0]], dataset[parts[1]]
-    return Subset(dataset, parts[0].tolist()), Subset(dataset, parts[1].tolist())
+        return dataset[kept], dataset[held]
+    return Subset(dataset, kept.tolist()), Subset(dataset, held.tolist())
 
 
 def _shuffled(y: Tensor, seed: int) -> Tensor:

@@ -24,8 +24,8 @@ Figures = dict[str, Any]
 
 
 def named(settings: Mapping[str, Any]) -> Figures:
-    """Settings as JSON, with functions by their names."""
-    return {key: describe(value) if callable(value) else value for key, value in settings.items()}
+    """Settings as JSON."""
+    return {key: describe(value) for key, value in settings.items()}
 
 
 class Bench(Protocol):

@@ -76,7 +76,10 @@ class Distilled(Entry):
 
     def at(self, lr: float) -> Distilled:
         """The same with another learning rate, as a row of its own."""
-        return replace(self, name=f"{self.name}, lr {lr:g}", settings={**self.settings, "lr": lr})
+        # A method of several rates calls that of the points so.
+        anchors = "anchor_lr" in inspect.signature(self.build).parameters
+        settings = {**self.settings, "anchor_lr" if anchors else "lr": lr}
+        return replace(self, name=f"{self.name}, lr {lr:g}", settings=settings)
 
     def at_rates(self, rates: Sequence[float]) -> list[Entry]:
         """The same with other learning rates, a row for each."""
@@ -100,7 +103,7 @@ class Distilled(Entry):
         """Distils, going on from a checkpoint if there is one."""
         method = self.method(lab, cell)
         network = lab.backbones[cell.backbone]
-        loop = method.begin(lab.bank, cell.ppc, cell.seed, network, lab.task)
+        loop = method.begin(lab.bank, cell.ppc, cell.seed, network, lab.task, steps=cell.steps)
         checkpoint = lab.checkpoint(cell)
         if checkpoint.exists():
             loop.load_checkpoint(checkpoint)

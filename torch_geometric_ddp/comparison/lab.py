@@ -178,7 +178,7 @@ class Lab:
             ValueError: If it stores more than the budget.
         """
         budget = self.bank.budget(cell.ppc)
-        bits = budget.check(synthetic.parameterization)
+        bits = synthetic.parameterization.check_budget(budget)
         path = self.set_path(cell)
         if cell.distilled_with is None:
             synthetic.save(path)

@@ -7,11 +7,13 @@ from torch_geometric_ddp.datasets.modelnet_resampled import ModelNetResampled
 from torch_geometric_ddp.datasets.omni_object3d import OmniObject3D
 from torch_geometric_ddp.datasets.parametric_shapes import ParametricShapes
 from torch_geometric_ddp.datasets.part_arrays import PartArrays
+from torch_geometric_ddp.datasets.registry import READERS, Reader, read_file, readers_of
 from torch_geometric_ddp.datasets.scan_object_nn import ScanObjectNN
 from torch_geometric_ddp.datasets.shapenet_core import ShapeNetCore
 from torch_geometric_ddp.datasets.shapenet_part import ShapeNetPart
 
 __all__ = [
+    "READERS",
     "ModelNetHDF5",
     "ModelNetMeshes",
     "ModelNetResampled",
@@ -19,7 +21,10 @@ __all__ = [
     "ParametricShapes",
     "PartArrays",
     "PointCloudArrays",
+    "Reader",
     "ScanObjectNN",
     "ShapeNetCore",
     "ShapeNetPart",
+    "read_file",
+    "readers_of",
 ]

@@ -1,13 +1,14 @@
-"""What the data sets from arrays share: the checks, the files and how the clouds lie in memory."""
+"""Data sets from arrays: their checks, their files and how their clouds lie in memory."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -16,13 +17,20 @@ from torch_geometric.data import Data, InMemoryDataset
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp.datasets._columns import write_clouds
-from torch_geometric_ddp.datasets._formats import UNREADABLE
+from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
+from torch_geometric_ddp.datasets._formats import (
+    UNREADABLE,
+    check_array,
+    check_names,
+    check_unpacked,
+)
 from torch_geometric_ddp.datasets._sampling import Sampling, choose_points
 
 # What integers in the array 'split' of a file mean.
 _SPLITS = ("train", "val", "test")
 _BLOCK = 64
+# A label beyond is an identifier of something, and no count of classes.
+_MAX_UNNAMED = 2**16
 
 
 def check_clouds(points: np.ndarray | Tensor, copy: bool) -> Tensor:
@@ -45,10 +53,12 @@ def check_labels(
     name: str,
     labels: np.ndarray | Tensor,
     shape: torch.Size,
-    names: Sequence[str] | None,
+    names: object,
     copy: bool,
 ) -> tuple[Tensor, list[str]]:
     """The labels as :obj:`int64` tensor of that shape, and the names that bound them."""
+    named = {"labels": "class_names", "part_labels": "part_names"}[name]
+    names = None if names is None else check_names(named, names)
     y = as_tensor(name, labels)
     if y.shape != shape:
         each = "clouds" if len(shape) == 1 else "points"
@@ -60,15 +70,11 @@ def check_labels(
         raise TypeError(f"'{name}' must have an integer type, got {y.dtype}")
     y = y.to(torch.int64, copy=copy)
     low, high = int(y.min()), int(y.max())
-    texts = [as_text(text) for text in (range(high + 1) if names is None else names)]
-    if low < 0 or high >= len(texts):
-        raise ValueError(f"'{name}' must lie in 0..{len(texts) - 1}, got {low}..{high}")
-    return y, texts
-
-
-def as_text(name: object) -> str:
-    """The name of a class, which NumPy may hold as bytes."""
-    return name.decode("utf-8") if isinstance(name, bytes) else str(name)
+    bound = min(high + 1, _MAX_UNNAMED) if names is None else len(names)
+    if low < 0 or high >= bound:
+        hint = f" ('{named}' would bound them)" if names is None and high >= bound else ""
+        raise ValueError(f"'{name}' must lie in 0..{bound - 1}, got {low}..{high}{hint}")
+    return y, [str(label) for label in range(high + 1)] if names is None else names
 
 
 def as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
@@ -111,13 +117,13 @@ def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
     keep, transform = dataset.pre_filter, dataset.pre_transform
     if keep is not None or transform is not None:
         items = (dataset.get(i) for i in tqdm(range(len(pos)), "Transform", disable=None))
-        kept = (data for data in items if keep is None or keep(data))
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "clouds.pt")
-            if not write_clouds(path, kept if transform is None else map(transform, kept)):
+            path = Path(folder, "clouds.safetensors")
+            if not write_clouds(path, prepared(items, keep, transform), {}):
                 raise ValueError("'pre_filter' left no cloud")
             dataset._data_list = None
-            dataset.load(str(path))
+            data, dataset.slices, _ = read_clouds(path)
+            dataset.data = data.clone()  # Of the file, which a mapped tensor would keep.
 
 
 @contextmanager
@@ -129,17 +135,28 @@ def open_npz(path: str | os.PathLike[str]) -> Iterator[Any]:
     try:
         # Numpy leaves a file that it opened itself open where it raises.
         with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
+            _check_archive(cast(zipfile.ZipFile, file.zip))
             yield file
     except (*UNREADABLE, TypeError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"'{path}' is no usable .npz file: {error}") from error
 
 
+def _check_archive(archive: zipfile.ZipFile) -> None:
+    """Raises if an array has another name inside than in the directory, or unpacks to too much."""
+    for info in archive.infolist():
+        with archive.open(info) as member:
+            what = f"its array '{info.filename.removesuffix('.npy'):.80}'"
+            check_unpacked(what, info.file_size, info.compress_size)
+            if info.filename.endswith(".npy"):
+                check_array(what, cast(BinaryIO, member), info.file_size)
+
+
 def take_arrays(file: Any, keys: Sequence[str], rows: np.ndarray | None = None) -> list[np.ndarray]:
     """Reads arrays of a file, or some of their rows."""
     missing = [key for key in keys if key not in file]
     if missing:
-        raise ValueError(f"it has no array {missing}, only {sorted(file.files)}")
+        raise ValueError(f"it has no array {missing}, only {sorted(file.files)[:20]}")
     return [file[key] if rows is None else _rows(file[key], rows) for key in keys]
 
 
@@ -156,5 +173,5 @@ def of_split(splits: np.ndarray, split: str) -> np.ndarray:
         splits = np.array(names)
     chosen = splits.astype(str) == split
     if not chosen.any():
-        raise ValueError(f"it has no split '{split}', only {np.unique(splits).tolist()}")
+        raise ValueError(f"it has no split '{split}', only {np.unique(splits)[:20].tolist()}")
     return np.asarray(chosen)

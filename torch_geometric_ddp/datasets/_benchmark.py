@@ -1,25 +1,27 @@
-"""What the readers of the published data sets share: files in, one checked cache out."""
+"""The base class of readers: files of a published data set in, one checked cache out."""
 
 from __future__ import annotations
 
 import http.client
-import json
+import inspect
 import os
+import re
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch_geometric.data import Data, InMemoryDataset, download_url, extract_zip
 from tqdm import tqdm
 
-from torch_geometric_ddp.datasets._columns import write_clouds
-from torch_geometric_ddp.datasets._formats import DamagedFileError
+from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
+from torch_geometric_ddp.datasets._formats import DamagedFileError, check_names
+from torch_geometric_ddp.datasets._options import complete_arguments, complete_signature
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 from torch_geometric_ddp.datasets._scan import Scan
 from torch_geometric_ddp.transforms._single import take_points
@@ -33,7 +35,24 @@ class Benchmark(InMemoryDataset):
     A reader says what its files are (:obj:`raw_file_names`), where they come from
     (:attr:`source`), what the classes are called and how to read a split. All splits are
     processed at once, as in PyG, to a folder of :obj:`root/processed` that names whatever changes
-    the result: to temporary files which take their places when all is read and checked.
+    the result: to temporary files which take their places when all is read and checked. These
+    files have a checksum, and nothing in them is unpickled.
+
+    A reader with arguments of its own takes :class:`ReaderOptions` beside them and hands these on.
+    It describes its own; those below come into its signature and its docstring by themselves.
+
+    Args:
+        root (str or path): The folder of the data set.
+        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
+        num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all.
+            (default: :obj:`1024`)
+        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
+            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
+        transform (callable, optional): Applied to a :obj:`Data` at every access.
+        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
+        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
+        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
+        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
     """
 
     #: The splits there are.
@@ -44,6 +63,13 @@ class Benchmark(InMemoryDataset):
     url: str | None = None
     #: Whether clouds with too few points repeat theirs instead of raising.
     repeats: ClassVar[bool] = False
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = complete_signature(cls, Benchmark)
+        if cls.__doc__ and Benchmark.__doc__:  # Python leaves them out under -OO.
+            cls.__doc__ = complete_arguments(cls.__doc__, cls.__signature__, Benchmark.__doc__)
 
     def __init__(
         self,
@@ -64,11 +90,39 @@ class Benchmark(InMemoryDataset):
         self.num_points, self.sampling = num_points, sampling
         root = os.fspath(root)
         super().__init__(root, transform, pre_transform, pre_filter, force_reload=force_reload)
-        path = self.processed_paths[self.splits.index(split)]
-        with _reading_cache(path):
-            self.load(path)
-        with _reading_cache(self.processed_paths[-1]):
-            self.class_names = json.loads(Path(self.processed_paths[-1]).read_text("utf-8"))
+        self._read_cache()
+
+    def _read_cache(self) -> None:
+        path = Path(self.processed_paths[self.splits.index(self.split)])
+        try:
+            self.data, self.slices, header = read_clouds(path)
+            self.class_names = check_names("class_names", header["class_names"])
+            self._check_values()
+        except Exception as error:  # Any file may lie there.
+            raise ValueError(
+                f"'{path}' is damaged: delete the folder '{path.parent}', or pass "
+                f"force_reload=True, to process the data set again ({error})"
+            ) from error
+        for name in ("pre_transform", "pre_filter"):
+            if header.get(name) != _describe(getattr(self, name)):
+                warnings.warn(
+                    f"'{path}' was made with another '{name}' ({header.get(name)}): pass "
+                    "force_reload=True to process the data set again",
+                    stacklevel=4,
+                )
+
+    def _check_values(self) -> None:
+        """Raises if a position or a label is none, as only :obj:`pre_transform` can make them."""
+        pos = self._data.pos
+        # Least and largest are NaN if any is.
+        if not bool(torch.isfinite(torch.stack(torch.aminmax(pos))).all()):
+            raise ValueError("its 'pos' must be finite, it has NaN or infinite values")
+        for key, bound in (("y", self.num_classes), ("category", len(self.class_names))):
+            labels = self._data.get(key)
+            if labels is not None and labels.dtype == torch.int64 and labels.numel():
+                low, high = (int(end) for end in torch.aminmax(labels))
+                if low < 0 or high >= bound:
+                    raise ValueError(f"its '{key}' must lie in 0..{bound - 1}, got {low}..{high}")
 
     @property
     def variant_name(self) -> str:
@@ -102,21 +156,21 @@ class Benchmark(InMemoryDataset):
 
     @property
     def processed_file_names(self) -> list[str]:
-        """One file for each split, and the names of the classes."""
-        return [*(f"{split}.pt" for split in self.splits), "class_names.json"]
+        """One file for each split."""
+        return [f"{split}.safetensors" for split in self.splits]
+
+    def _is_processed(self) -> bool:
+        return not self.force_reload and all(map(os.path.exists, self.processed_paths))
 
     def _download(self) -> None:
-        # What is processed does not need the files any more.
-        if self.force_reload or not all(map(os.path.exists, self.processed_paths)):
+        if not self._is_processed():  # What is processed does not need the files any more.
             super()._download()
 
     def _process(self) -> None:
-        for name in ("pre_transform.pt", "pre_filter.pt"):  # PyG reads them, if there are any.
-            path = os.path.join(self.processed_dir, name)
-            if os.path.exists(path) and not self.force_reload:
-                with _reading_cache(path):
-                    torch.load(path)
-        super()._process()
+        # In place of PyG's, which unpickles whatever lies in the folder.
+        if not self._is_processed():
+            os.makedirs(self.processed_dir, exist_ok=True)
+            self.process()
 
     def download(self) -> None:
         """Downloads the archive where that is allowed, and otherwise says where to get it."""
@@ -139,15 +193,18 @@ class Benchmark(InMemoryDataset):
         with tempfile.TemporaryDirectory(dir=self.processed_dir) as folder:
             made = [Path(folder, os.path.basename(path)) for path in self.processed_paths]
             try:
-                names = self.read_class_names()
+                header = {
+                    "class_names": self.read_class_names(),
+                    "pre_transform": _describe(self.pre_transform),
+                    "pre_filter": _describe(self.pre_filter),
+                }
                 # All that can be wrong at a glance comes before the long work.
                 scans = [self._checked(split, self.scan(split)) for split in self.splits]
-                for split, scan, path in zip(self.splits, scans, made, strict=False):
-                    if not write_clouds(path, self._prepare(split, scan)):
+                for split, scan, path in zip(self.splits, scans, made, strict=True):
+                    if not write_clouds(path, self._prepare(split, scan), header):
                         raise ValueError(f"the files and 'pre_filter' leave no cloud for '{split}'")
             except (DamagedFileError, FileNotFoundError) as error:
                 raise type(error)(f"{error}; {self._remedy()}") from error
-            made[-1].write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
             # Without its last file a cache is none: no two of them are ever mixed.
             Path(self.processed_paths[-1]).unlink(missing_ok=True)
             for path, final in zip(made, self.processed_paths, strict=True):
@@ -175,9 +232,8 @@ class Benchmark(InMemoryDataset):
         # One iterator: every iteration over the bar itself would begin again.
         clouds = iter(tqdm(scan.clouds, f"Read {split}", scan.size, unit="cloud", disable=None))
         while block := list(islice(clouds, _BLOCK)):
-            for data in self._sample(block, generator):
-                if self.pre_filter is None or self.pre_filter(data):
-                    yield data if self.pre_transform is None else self.pre_transform(data)
+            sampled = self._sample(block, generator)
+            yield from prepared(sampled, self.pre_filter, self.pre_transform)
 
     def _sample(self, block: list[tuple[Path, Data]], generator: torch.Generator) -> Iterator[Data]:
         for size, group in groupby(block, lambda item: item[1].num_nodes):
@@ -195,11 +251,6 @@ class Benchmark(InMemoryDataset):
                 yield take_points(data, index)
 
 
-@contextmanager
-def _reading_cache(path: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # Any file may lie there, and unpickling it raise anything.
-        raise ValueError(
-            f"'{path}' is damaged: pass force_reload=True to process the data set again ({error})"
-        ) from error
+def _describe(function: Callable[[Data], Any] | None) -> str:
+    """The name of a transform, without the address of the object."""
+    return re.sub(r" at 0x\w+", "", str(function))

@@ -1,31 +1,53 @@
-"""Writing a data set of any size with the memory of a few clouds."""
+"""Files of processed clouds, written with the memory of a few of them and read with a checksum."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.collate import collate
 
+from torch_geometric_ddp._files import read_tensors, write_tensors
+
+_KIND, _VERSION = "set of processed clouds", 1
 _BLOCK = 128
 
 
-def write_clouds(path: Path, clouds: Iterable[Data]) -> int:
-    """Writes clouds to a file that PyG's :obj:`InMemoryDataset.load` reads; returns their number.
+def prepared(
+    clouds: Iterable[Data],
+    pre_filter: Callable[[Data], bool] | None,
+    pre_transform: Callable[[Data], Data] | None,
+) -> Iterator[Data]:
+    """The clouds that a filter keeps, transformed; what is no cloud afterwards is refused."""
+    for data in clouds:
+        if pre_filter is not None and not pre_filter(data):
+            continue
+        if pre_transform is not None:
+            data = pre_transform(data)
+            if not isinstance(data, Data) or not isinstance(data.pos, Tensor):
+                raise TypeError(f"'pre_transform' must return a Data with 'pos', got {data!r:.80}")
+            if not bool(torch.isfinite(data.pos).all()):
+                raise ValueError("'pre_transform' must give finite 'pos', got NaN or infinity")
+        yield data
 
-    PyG's own :obj:`InMemoryDataset.save` wants all clouds at once and then holds them three
-    times: as a list, joined, and as the bytes of the file. Here every attribute grows in a file
-    of its own, and these files are mapped into memory when the whole is written.
+
+def write_clouds(path: Path, clouds: Iterable[Data], header: Mapping[str, Any]) -> int:
+    """Writes clouds and a header to a file for :meth:`read_clouds`; returns their number.
+
+    PyG's :obj:`InMemoryDataset.save` wants all clouds at once and then holds them three times: as
+    a list, joined, and as the bytes of the file; what it writes is unpickled. Here every attribute
+    grows in a file of its own, and these files are mapped into memory when the whole is written.
 
     Raises:
-        TypeError, ValueError: If the clouds differ in their attributes or have others than
-            tensors and numbers.
+        TypeError: If an attribute of the clouds is neither tensor nor number.
+        ValueError: If the clouds differ in the names, types or widths of their attributes.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         columns: dict[str, _Column] = {}
@@ -44,10 +66,26 @@ def write_clouds(path: Path, clouds: Iterable[Data]) -> int:
                     columns[key] = _Column(Path(folder, str(len(columns))), key, rows, dim)
                 columns[key].append(rows, slices[key])
             count += len(block)
-        tensors = {key: column.values() for key, column in columns.items()}
-        torch.save((tensors, {key: column.slices() for key, column in columns.items()}, Data), path)
+        tensors = {f"data/{key}": column.values() for key, column in columns.items()}
+        tensors |= {f"slices/{key}": column.slices() for key, column in columns.items()}
+        write_tensors(path, tensors, header, _KIND, _VERSION)
         del tensors  # A mapped file cannot be deleted everywhere.
     return count
+
+
+def read_clouds(path: Path) -> tuple[Data, dict[str, Tensor], dict[str, Any]]:
+    """The joined clouds of a file, where each begins and ends, and the header.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If it is not as it was written.
+    """
+    tensors, header = read_tensors(path, _KIND, _VERSION)
+    data, slices = (
+        {key.removeprefix(part): x for key, x in tensors.items() if key.startswith(part)}
+        for part in ("data/", "slices/")
+    )
+    return Data.from_dict(data), slices, header
 
 
 def _rows(data: Data, key: str, value: Any) -> tuple[Tensor, int]:
@@ -82,11 +120,10 @@ class _Column:
 
     def values(self) -> Tensor:
         """The values of all clouds, mapped into memory."""
-        length = self.path.stat().st_size // self.dtype.itemsize
-        # An empty file cannot be mapped.
         flat = torch.empty(0, dtype=self.dtype)
-        if length:
-            flat = torch.from_file(str(self.path), size=length, dtype=self.dtype)
+        if self.path.stat().st_size:  # An empty file cannot be mapped.
+            # torch.from_file takes no path beyond ASCII where the system knows no other.
+            flat = torch.from_numpy(np.memmap(self.path, np.uint8, "c")).view(self.dtype)
         rows = sum(int(sizes.sum()) for sizes in self.sizes)
         return flat.view(rows, *self.shape).movedim(0, self.dim)
 

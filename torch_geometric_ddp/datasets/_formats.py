@@ -1,15 +1,17 @@
-"""Reading single files of clouds, so that every error names the file and what is wrong with it."""
+"""Checked reading of single files: every error names the file and what is wrong with it."""
 
 from __future__ import annotations
 
+import math
+import re
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from torch import Tensor
 # What the libraries raise on files that are cut, damaged or something else altogether.
 UNREADABLE = (
     ValueError,
+    OverflowError,
     OSError,
     EOFError,
     tokenize.TokenError,
@@ -60,9 +63,30 @@ def visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.name[0] != ".")
 
 
+def with_suffix(folder: Path, suffix: str) -> list[Path]:
+    """The files in a folder whose names end so, in capitals or not."""
+    return [path for path in visible(folder) if path.suffix.lower() == suffix]
+
+
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, by name."""
     return [path for path in visible(folder) if path.is_dir()]
+
+
+def check_names(name: str, names: object) -> list[str]:
+    """The names of classes or parts, which NumPy may hold as bytes, as a list of text."""
+    if isinstance(names, np.ndarray):
+        names = names.tolist()
+    if isinstance(names, str | bytes) or not isinstance(names, Sequence):
+        raise TypeError(f"'{name}' must be a list of strings, got {type(names).__name__}")
+    for text in names:
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"'{name}' must be a list of strings, got {text!r:.80} in it")
+    texts = [text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in names]
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise ValueError(f"'{name}' must differ, got '{twice:.80}' twice")
+    return texts
 
 
 def read_lines(path: Path) -> list[str]:
@@ -87,10 +111,53 @@ def read_text(path: Path, columns: int, delimiter: str | None = None, dtype: Any
     return rows
 
 
+def read_names(path: Path) -> list[str]:
+    """The lines of a list of names, which differ."""
+    with reading(path):
+        return check_names("names", read_lines(path))
+
+
+def plain_path(where: Path, folder: Path, *names: str) -> Path:
+    """The path of a file that a list names, which must lie in the folder of the list's files."""
+    for name in names:
+        if name in ("", ".", "..") or re.search(r"[/\\:]", name):
+            raise damaged(where, f"it lists '{name}', which is not the name of a file alone")
+    return folder.joinpath(*names)
+
+
+def check_unpacked(what: str, size: int, stored: int) -> None:
+    """Raises if a small file stands for numbers without end.
+
+    Arrays of more than 1 GiB may take a hundred times the room that they have in their file: what
+    is compressed further is hardly a cloud. One that is can be saved without compression.
+    """
+    if size > 2**30 and size > 100 * stored:
+        raise ValueError(
+            f"{what} takes {size:,} bytes, but has only {stored:,} in the file: where this is "
+            "right, save it without compression"
+        )
+
+
+def check_array(what: str, file: BinaryIO, size: int) -> None:
+    """Raises if the header of an :obj:`.npy` file promises more than its :obj:`size` in bytes."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"{what} has version {version} of the format, not (1, 0) or (2, 0)")
+    promised, rest = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or (promised > rest and not dtype.hasobject):
+        raise ValueError(f"{what} has {rest:,} bytes, too few for {dtype} {list(shape)}")
+
+
 def read_npy(path: Path) -> Any:
     """The array of an :obj:`.npy` file; nothing is unpickled."""
     # Numpy leaves a file that it opened itself open where it raises.
     with reading(path), open(path, "rb") as file:
+        check_array("it", file, path.stat().st_size)
+        file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)
 
 

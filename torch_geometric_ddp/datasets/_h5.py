@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp.datasets._formats import (
     as_clouds,
     as_labels,
+    check_unpacked,
     damaged,
     reading,
 )
@@ -35,8 +36,7 @@ def count_clouds(path: Path, num_classes: int, size: int | None) -> int:
     h5py = require_h5py()
     with reading(path), h5py.File(path, "r") as file:
         for key in ("data", "label"):
-            if not isinstance(file.get(key), h5py.Dataset):
-                raise damaged(path, f"it has no array '{key}', only {sorted(file)}")
+            _check_array(path, file, key)
         shape: tuple[int, ...] = file["data"].shape or ()  # None where nothing was written.
         if len(shape) != 3 or shape[-1] != 3:
             raise damaged(path, f"its 'data' has shape {list(shape)}, not [n, N, 3]")
@@ -46,6 +46,21 @@ def count_clouds(path: Path, num_classes: int, size: int | None) -> int:
             raise damaged(path, f"it has {file['label'].size} labels for {shape[0]} clouds")
         as_labels(path, file["label"][()], 0, num_classes - 1)
     return int(shape[0])
+
+
+def _check_array(path: Path, file: Any, key: str) -> None:
+    """Raises if a file has no array of that name, or not in itself."""
+    h5py = require_h5py()
+    # Before it is followed: a link may lead to any file of the reader's.
+    if isinstance(file.get(key, getlink=True), h5py.ExternalLink):
+        raise damaged(path, f"its '{key}' is a link to another file")
+    array = file.get(key)
+    if not isinstance(array, h5py.Dataset):
+        raise damaged(path, f"it has no array '{key}', only {sorted(file)[:20]}")
+    if array.external or array.is_virtual or array.file.filename != file.filename:
+        raise damaged(path, f"its '{key}' lies in another file")
+    if array.shape is not None:
+        check_unpacked(f"its '{key}'", array.nbytes, array.id.get_storage_size())
 
 
 def read_clouds(path: Path, num_classes: int) -> Iterator[tuple[Path, Data]]:

@@ -1,4 +1,4 @@
-"""Which points of a cloud a data set keeps."""
+"""Sampling: which points of a cloud a data set keeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Sampling = Literal["first", "fps", "random"]
 
 
 def check_sampling(num_points: int | None, sampling: Sampling) -> None:
-    """Raises if the arguments of that name do not fit."""
+    """Raises unless the number is positive or :obj:`None`, and the sampling one there is."""
     if num_points is not None:
         check_int("num_points", num_points)
     if sampling not in get_args(Sampling):

@@ -1,4 +1,4 @@
-"""What the files of a split promise, before the clouds are read."""
+"""Scans: the clouds that the files of a split should have, before these are read."""
 
 from __future__ import annotations
 

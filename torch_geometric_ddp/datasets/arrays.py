@@ -1,4 +1,4 @@
-"""Point clouds from arrays of the user's own."""
+"""Labelled clouds from arrays, ``.npz`` files and folders of the user's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch_geometric_ddp.datasets._arrays import (
     sample,
     take_arrays,
 )
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, visible
+from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, with_suffix
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 
 __all__ = ["PointCloudArrays"]
@@ -47,7 +47,11 @@ class PointCloudArrays(InMemoryDataset):
             (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
 
     Raises:
-        TypeError, ValueError: If a shape, type or value does not fit.
+        TypeError: If the points are no floating point numbers, the labels no integers, or the
+            names no strings.
+        ValueError: If the shapes of the arrays do not fit each other, a point is NaN or infinite,
+            a label has no name (where none are given, if it is 65,536 or more), or two classes
+            have the same name.
     """
 
     def __init__(
@@ -90,7 +94,8 @@ class PointCloudArrays(InMemoryDataset):
 
         Raises:
             FileNotFoundError: If there is no file.
-            ValueError: If it is damaged, lacks an array or has no cloud of the split.
+            ValueError: If it is damaged, lacks an array or has no cloud of the split, or if an
+                array unpacks to more than 1 GiB and a hundred times its room in the file.
         """
         with open_npz(path) as file:
             if "split" in file and f"{split}_points" not in file:
@@ -98,7 +103,7 @@ class PointCloudArrays(InMemoryDataset):
                 points, labels = take_arrays(file, ("points", "labels"), rows)
             else:
                 points, labels = take_arrays(file, (f"{split}_points", f"{split}_labels"))
-            names = file["class_names"].tolist() if "class_names" in file else None
+            names = file.get("class_names")
             # Here, so that what is wrong with them names the file.
             pos = check_clouds(points, copy=False)
             y, names = check_labels("labels", labels, pos.shape[:1], names, copy=False)
@@ -142,7 +147,7 @@ class PointCloudArrays(InMemoryDataset):
         unknown = [folder.name for folder in classes if folder.name not in names]
         if unknown:
             raise ValueError(f"'class_names' must name all folders of '{root}', lacks {unknown}")
-        files = [[path for path in visible(folder) if path.suffix == ".npy"] for folder in classes]
+        files = [with_suffix(folder, ".npy") for folder in classes]
         for folder, found in zip(classes, files, strict=True):
             if not found:
                 raise FileNotFoundError(f"'{folder}' must have the clouds of a class, got none")

@@ -1,4 +1,4 @@
-"""ModelNet40 as the HDF5 files of PointNet."""
+"""The reader of ModelNet40's HDF5 files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import read_lines
+from torch_geometric_ddp.datasets._formats import plain_path, read_lines, read_names
 from torch_geometric_ddp.datasets._h5 import count_clouds, read_clouds
 from torch_geometric_ddp.datasets._scan import Scan
 
@@ -30,17 +30,8 @@ class ModelNetHDF5(Benchmark):
     The literature takes the first 1,024 points, which is the default here.
 
     Args:
-        root (str or path): The folder of the data set.
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all
             2,048. (default: :obj:`1024`)
-        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
-            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -69,14 +60,15 @@ class ModelNetHDF5(Benchmark):
 
     def read_class_names(self) -> list[str]:
         """The names of the classes, in the order of their labels."""
-        return read_lines(Path(self.raw_paths[0]))
+        return read_names(Path(self.raw_paths[0]))
 
     def scan(self, split: str) -> Scan:
         """Checks that the files of a split are there."""
         where = Path(self.raw_paths[1 + self.splits.index(split)])
         num_classes = len(self.read_class_names())
         # The lists name the folder in which the authors worked.
-        files = [where.parent / PurePosixPath(line).name for line in read_lines(where)]
+        names = [PurePosixPath(line).name for line in read_lines(where)]
+        files = [plain_path(where, where.parent, name) for name in names]
         size = 2048 if self.strict else None
         count = sum(count_clouds(path, num_classes, size) for path in files)
         clouds = chain.from_iterable(read_clouds(path, num_classes) for path in files)

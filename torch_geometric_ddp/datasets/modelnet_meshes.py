@@ -1,24 +1,23 @@
-"""ModelNet as its meshes, from which points are drawn."""
+"""The reader of ModelNet's meshes, from which it draws points."""
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
-import torch
 from torch_geometric.data import Data
 from torch_geometric.datasets import ModelNet
-from torch_geometric.io.off import parse_off
-from torch_geometric.transforms import SamplePoints
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, reading, visible
+from torch_geometric_ddp.datasets._formats import as_clouds, visible, with_suffix
+from torch_geometric_ddp.datasets._meshes import read_off, sample_surface
+from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
-from torch_geometric_ddp.datasets.modelnet_resampled import MODELNET_SIZES
+from torch_geometric_ddp.datasets.modelnet_resampled import MODELNET_SIZES, check_modelnet
 
 __all__ = ["ModelNetMeshes"]
 
@@ -29,8 +28,8 @@ class ModelNetMeshes(Benchmark):
     The shapes are those of `"3D ShapeNets: A Deep Representation for Volumetric Shapes"
     <https://arxiv.org/abs/1406.5670>`_ with the official splits (3,991/908 and 9,843/2,468). Items
     are :obj:`Data(pos=[N, 3], y=[1])`. From every mesh :obj:`num_points` points are drawn evenly
-    over its surface by :class:`torch_geometric.transforms.SamplePoints`, once, with a seed that is
-    the name of the shape.
+    over its surface, as by :class:`torch_geometric.transforms.SamplePoints`, once, with a seed that
+    is the name of the shape. Polygons are triangulated; colours and normals are left out.
 
     These are the files of :class:`torch_geometric.datasets.ModelNet`, in whose place this class
     samples as it reads, caches what it sampled by :obj:`name` and :obj:`num_points`, checks every
@@ -43,15 +42,8 @@ class ModelNetMeshes(Benchmark):
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
 
     Args:
-        root (str or path): The folder of the data set.
         name (str): :obj:`"10"` or :obj:`"40"`. (default: :obj:`"10"`)
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int): The points to draw from each mesh. (default: :obj:`1024`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -65,18 +57,12 @@ class ModelNetMeshes(Benchmark):
         name: str = "10",
         split: str = "train",
         num_points: int = 1024,
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-        strict: bool = True,
+        **options: Unpack[ReaderOptions],
     ) -> None:
-        if name not in MODELNET_SIZES:
-            raise ValueError(f"'name' must be '10' or '40', got {name!r}")
-        self.name = name
+        self.name = check_modelnet(name)
         self.url = self.source = ModelNet.urls[name]
-        options = (transform, pre_transform, pre_filter, force_reload, strict)
-        super().__init__(root, split, check_int("num_points", num_points), "first", *options)
+        self._num_drawn = check_int("num_points", num_points)
+        super().__init__(root, split, num_points, "first", **options)
 
     @property
     def variant_name(self) -> str:
@@ -110,24 +96,13 @@ class ModelNetMeshes(Benchmark):
         files = [
             (path, label)
             for label, folder in enumerate(self._classes())
-            for path in visible(folder / split)
-            if path.suffix == ".off"
+            for path in with_suffix(folder / split, ".off")
         ]
-        read = partial(_read, draw=SamplePoints(self.num_points))
+        read = partial(_read, num_points=self._num_drawn)
         return scan_files(Path(self.raw_paths[0]), files, read, None)
 
 
-def _read(path: Path, label: int, draw: SamplePoints) -> Data:
-    with reading(path):
-        lines = path.read_text("utf-8").rstrip().split("\n")
-        # Some files have no line break after the word.
-        header = lines[0].removeprefix("OFF").split() or lines[1].split()
-        num_nodes, num_faces = int(header[0]), int(header[1])
-        mesh = parse_off(lines)
-        found = mesh.num_nodes, mesh.face.size(1)
-        if found[0] < num_nodes or found[1] < num_faces:
-            raise damaged(path, f"it has {found} of its {num_nodes, num_faces} nodes and triangles")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(zlib.crc32(path.stem.encode()))
-            pos = draw(mesh).pos
-    return labelled(as_clouds(path, pos.numpy()), label)
+def _read(path: Path, label: int, num_points: int) -> Data:
+    pos, face = read_off(path)
+    drawn = sample_surface(path, pos, face, num_points, zlib.crc32(path.stem.encode()))
+    return labelled(as_clouds(path, drawn.numpy()), label)

@@ -1,15 +1,23 @@
-"""ModelNet as the widely used text files of 10,000 points a shape."""
+"""The reader of ModelNet's text files of 10,000 points a shape."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 from torch_geometric.data import Data
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_lines, read_text
+from torch_geometric_ddp.datasets._formats import (
+    as_clouds,
+    damaged,
+    plain_path,
+    read_lines,
+    read_names,
+    read_text,
+)
+from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
 
@@ -17,6 +25,13 @@ __all__ = ["ModelNetResampled"]
 
 _FOLDER = "modelnet40_normal_resampled"
 MODELNET_SIZES = {"10": {"train": 3991, "test": 908}, "40": {"train": 9843, "test": 2468}}
+
+
+def check_modelnet(name: str) -> str:
+    """Returns the name of a ModelNet."""
+    if name not in MODELNET_SIZES:
+        raise ValueError(f"'name' must be '10' or '40', got {name!r}")
+    return name
 
 
 class ModelNetResampled(Benchmark):
@@ -37,18 +52,9 @@ class ModelNetResampled(Benchmark):
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
 
     Args:
-        root (str or path): The folder of the data set.
         name (str): :obj:`"10"` or :obj:`"40"`. (default: :obj:`"10"`)
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all
             10,000. (default: :obj:`1024`)
-        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
-            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -66,17 +72,10 @@ class ModelNetResampled(Benchmark):
         split: str = "train",
         num_points: int | None = 1024,
         sampling: Sampling = "first",
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-        strict: bool = True,
+        **options: Unpack[ReaderOptions],
     ) -> None:
-        if name not in MODELNET_SIZES:
-            raise ValueError(f"'name' must be '10' or '40', got {name!r}")
-        self.name = name
-        options = (transform, pre_transform, pre_filter, force_reload, strict)
-        super().__init__(root, split, num_points, sampling, *options)
+        self.name = check_modelnet(name)
+        super().__init__(root, split, num_points, sampling, **options)
 
     @property
     def variant_name(self) -> str:
@@ -96,7 +95,7 @@ class ModelNetResampled(Benchmark):
 
     def read_class_names(self) -> list[str]:
         """The names of the classes, in the order of their labels."""
-        return read_lines(Path(self.raw_paths[0]))
+        return read_names(Path(self.raw_paths[0]))
 
     def scan(self, split: str) -> Scan:
         """Checks that the files of a split are there."""
@@ -107,7 +106,8 @@ class ModelNetResampled(Benchmark):
             name = shape.rpartition("_")[0]
             if name not in labels:
                 raise damaged(where, f"it lists '{shape}', whose class has no name")
-            files.append((where.parent / name / f"{shape}.txt", labels[name]))
+            path = plain_path(where, where.parent, name, f"{shape}.txt")
+            files.append((path, labels[name]))
         return scan_files(where, files, _read, 10_000 if self.strict else None)
 
 

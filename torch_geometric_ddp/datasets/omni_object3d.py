@@ -1,19 +1,20 @@
-"""OmniObject3D: scans of everyday objects."""
+"""The reader of OmniObject3D, scans of everyday objects."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, visible
-from torch_geometric_ddp.datasets._ply import read_ply
+from torch_geometric_ddp.datasets._meshes import read_ply
+from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
 
@@ -49,16 +50,8 @@ class OmniObject3D(Benchmark):
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
 
     Args:
-        root (str or path): The folder of the data set.
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all.
             (default: :obj:`1024`)
-        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
-            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
         strict (bool): Whether every cloud must have :obj:`resolution` points, every category an
             object, and the cache the categories of the folder. (default: :obj:`True`)
         resolution (int): Which of the published samples to read: 1,024, 4,096 or 16,384 points.
@@ -83,23 +76,18 @@ class OmniObject3D(Benchmark):
         split: str = "train",
         num_points: int | None = 1024,
         sampling: Sampling = "first",
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-        strict: bool = True,
         resolution: int = 1024,
         test_share: float = 0.2,
         seed: int = 0,
+        **options: Unpack[ReaderOptions],
     ) -> None:
         self.resolution = check_int("resolution", resolution)
         self.test_share = check_float("test_share", test_share, exclusive=True)
         if self.test_share >= 1:
             raise ValueError(f"'test_share' must be below 1, got {test_share}")
         self.seed = check_int("seed", seed, minimum=0)
-        options = (transform, pre_transform, pre_filter, force_reload, strict)
-        super().__init__(root, split, num_points, sampling, *options)
-        if strict and os.path.isdir(self.raw_paths[0]):
+        super().__init__(root, split, num_points, sampling, **options)
+        if self.strict and os.path.isdir(self.raw_paths[0]):
             now = {path.name for path in folders(Path(self.raw_paths[0]))}
             if now != set(self.class_names):
                 raise ValueError(

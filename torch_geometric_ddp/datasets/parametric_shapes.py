@@ -1,11 +1,11 @@
-"""Ten classes of CAD-like objects, generated in memory instead of downloaded.
+"""Generated shapes: ten classes of CAD-like objects, made in memory instead of downloaded.
 
 An object is a list of pieces, a piece is a part name with a triangle mesh, and every mesh comes
 from one idea: :func:`loft` joins successive rings of points. Boxes, tubes and solids of revolution
 only differ in the rings that they hand to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.random import Generator, SeedSequence, default_rng
 from torch_geometric.data import Data, InMemoryDataset
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.datasets._columns import prepared
 
 Array = npt.NDArray[np.float64]
 Piece = tuple[str, Array]  # A part name and the triangles [T, 3, 3] of its surface.
@@ -513,17 +514,17 @@ class ParametricShapes(InMemoryDataset):
             for name in CLASSES
         }
 
-        data_list: list[Data] = []
-        for label, name in enumerate(self.class_names):
-            for i in range(num_per_class):
-                stream = SeedSequence(seed, spawn_key=(int(train), label, i))
-                pos, owner = generate(name, num_points, default_rng(stream))
-                data = Data(pos=torch.from_numpy(pos).float())
-                data[cloud_key] = torch.tensor([label])
-                data[point_key] = torch.from_numpy(owner + self.category_parts[name][0])
-                if pre_filter is not None and not pre_filter(data):
-                    continue
-                data_list.append(data if pre_transform is None else pre_transform(data))
+        def objects() -> Iterator[Data]:
+            for label, name in enumerate(self.class_names):
+                for i in range(num_per_class):
+                    stream = SeedSequence(seed, spawn_key=(int(train), label, i))
+                    pos, owner = generate(name, num_points, default_rng(stream))
+                    data = Data(pos=torch.from_numpy(pos).float())
+                    data[cloud_key] = torch.tensor([label])
+                    data[point_key] = torch.from_numpy(owner + self.category_parts[name][0])
+                    yield data
+
+        data_list = list(prepared(objects(), pre_filter, pre_transform))
         if not data_list:
             raise ValueError("'pre_filter' must keep at least one object, got none")
         self.data, self.slices = self.collate(data_list)

@@ -1,4 +1,4 @@
-"""Point clouds with labels of their parts, from arrays of the user's own."""
+"""Clouds with part labels, from arrays and ``.npz`` files of the user's own."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from torch_geometric_ddp.datasets._arrays import (
     sample,
     take_arrays,
 )
+from torch_geometric_ddp.datasets._formats import check_names
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling
 
 __all__ = ["PartArrays"]
@@ -62,8 +63,11 @@ class PartArrays(InMemoryDataset):
         category_parts (dict[str, list[int]]): The part labels of each category.
 
     Raises:
-        TypeError, ValueError: If a shape, type or value does not fit, or a point has a part that
-            its category lacks.
+        TypeError: If the points are no floating point numbers, the labels no integers, or the
+            names no strings.
+        ValueError: If the shapes of the arrays do not fit each other, a point is NaN or infinite,
+            a label has no name, two names are the same, or a point has a part that its category
+            lacks.
     """
 
     def __init__(
@@ -131,13 +135,15 @@ class PartArrays(InMemoryDataset):
 
         Raises:
             FileNotFoundError: If there is no file.
-            ValueError: If it is damaged, lacks an array or has no cloud of the split.
+            ValueError: If it is damaged, lacks an array or has no cloud of the split, or if an
+                array unpacks to more than 1 GiB and a hundred times its room in the file.
         """
         if resplit is not None:
             check_int("resplit", resplit, minimum=0)
         with open_npz(path) as file:
             texts = take_arrays(file, ("class_names", "part_names", "category_parts"))
-            names, parts, has_part = texts[0].tolist(), texts[1].tolist(), texts[2]
+            names = check_names("class_names", texts[0])
+            parts, has_part = check_names("part_names", texts[1]), texts[2]
             if has_part.shape != (len(names), len(parts)) or has_part.dtype != np.bool_:
                 raise ValueError(
                     f"its category_parts must be bool [{len(names)}, {len(parts)}], got "
@@ -149,12 +155,17 @@ class PartArrays(InMemoryDataset):
                 rows = rows[redrawn(as_tensor("labels", labels), resplit).numpy()]
             keys = ("points", "part_labels", "labels")
             points, part_labels, labels = take_arrays(file, keys, rows)
+            # Here, so that what is wrong with them names the file.
+            pos = check_clouds(points, copy=False)
+            category, _ = check_labels("labels", labels, pos.shape[:1], names, copy=False)
+            y, _ = check_labels("part_labels", part_labels, pos.shape[:2], parts, copy=False)
             if categories == "recommended":
-                categories = take_arrays(file, ("recommended_categories",))[0].tolist()
+                (chosen,) = take_arrays(file, ("recommended_categories",))
+                categories = check_names("recommended_categories", chosen)
         category_parts = {
             name: np.flatnonzero(row).tolist() for name, row in zip(names, has_part, strict=True)
         }
-        arrays = (points, part_labels, labels, names, parts, category_parts)
+        arrays = (pos, y, category, names, parts, category_parts)
         return cls(*arrays, categories=categories, copy=False, **kwargs)
 
     def _restrict(

@@ -1,15 +1,14 @@
-"""ScanObjectNN: objects cut out of scans of rooms."""
+"""The reader of ScanObjectNN, objects cut out of scans of rooms."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-
-from torch_geometric.data import Data
+from typing import Unpack
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._h5 import count_clouds, read_clouds
+from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan
 
@@ -49,19 +48,10 @@ class ScanObjectNN(Benchmark):
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
 
     Args:
-        root (str or path): The folder of the data set.
         variant (str): :obj:`"OBJ_BG"`, :obj:`"OBJ_ONLY"` or :obj:`"PB_T50_RS"`.
             (default: :obj:`"PB_T50_RS"`)
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all
             2,048. (default: :obj:`1024`)
-        sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
-            (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"first"`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
 
     Raises:
         FileNotFoundError: If a file is missing, with where to get it.
@@ -78,17 +68,12 @@ class ScanObjectNN(Benchmark):
         split: str = "train",
         num_points: int | None = 1024,
         sampling: Sampling = "first",
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-        strict: bool = True,
+        **options: Unpack[ReaderOptions],
     ) -> None:
         if variant not in _VARIANTS:
             raise ValueError(f"'variant' must be one of {tuple(_VARIANTS)}, got {variant!r}")
         self.variant = variant
-        options = (transform, pre_transform, pre_filter, force_reload, strict)
-        super().__init__(root, split, num_points, sampling, *options)
+        super().__init__(root, split, num_points, sampling, **options)
 
     @property
     def variant_name(self) -> str:

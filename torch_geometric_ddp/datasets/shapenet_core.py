@@ -1,15 +1,22 @@
-"""ShapeNetCore as the point clouds of the ShapeNet-55 benchmark."""
+"""The reader of ShapeNetCore, as the point clouds of the ShapeNet-55 benchmark."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 from torch_geometric.data import Data
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._formats import as_clouds, damaged, read_lines, read_npy
+from torch_geometric_ddp.datasets._formats import (
+    as_clouds,
+    damaged,
+    plain_path,
+    read_lines,
+    read_npy,
+)
+from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
 
@@ -93,17 +100,10 @@ class ShapeNetCore(Benchmark):
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
 
     Args:
-        root (str or path): The folder of the data set.
-        split (str): :obj:`"train"` or :obj:`"test"`. (default: :obj:`"train"`)
         num_points (int, optional): The points to keep of each cloud, or :obj:`None` for all
             8,192, which take 5 GB. (default: :obj:`1024`)
         sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
             (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"random"`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
-        strict (bool): Whether the set must have the published size. (default: :obj:`True`)
 
     Raises:
         FileNotFoundError: If a file is missing, with where to get it.
@@ -124,14 +124,9 @@ class ShapeNetCore(Benchmark):
         split: str = "train",
         num_points: int | None = 1024,
         sampling: Sampling = "random",
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-        strict: bool = True,
+        **options: Unpack[ReaderOptions],
     ) -> None:
-        options = (transform, pre_transform, pre_filter, force_reload, strict)
-        super().__init__(root, split, num_points, sampling, *options)
+        super().__init__(root, split, num_points, sampling, **options)
 
     @property
     def variant_name(self) -> str:
@@ -160,7 +155,8 @@ class ShapeNetCore(Benchmark):
             synset = name.partition("-")[0]
             if synset not in _CLASSES:
                 raise damaged(where, f"it lists '{name}', which is of none of the 55 classes")
-            files.append((Path(self.raw_paths[-1], name), self.synset_ids.index(synset)))
+            path = plain_path(where, Path(self.raw_paths[-1]), name)
+            files.append((path, self.synset_ids.index(synset)))
         return scan_files(where, files, _read, 8192 if self.strict else None)
 
 

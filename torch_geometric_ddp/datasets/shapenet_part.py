@@ -1,12 +1,12 @@
-"""ShapeNetPart in the layout of its authors."""
+"""The reader of ShapeNetPart, in the layout of its authors."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch_geometric.data import Data
@@ -18,10 +18,12 @@ from torch_geometric_ddp.datasets._formats import (
     as_clouds,
     as_labels,
     damaged,
+    plain_path,
     read_lines,
     read_text,
     reading,
 )
+from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan, check_files, scan_files
 
@@ -55,7 +57,6 @@ class ShapeNetPart(Benchmark):
     :class:`~torch_geometric_ddp.transforms.NormalizeSphere` as :obj:`pre_transform`.
 
     Args:
-        root (str or path): The folder of the data set.
         categories (str or sequence of str, optional): The categories to read; :obj:`category`
             counts them in this order. (default: all)
         split (str): :obj:`"train"`, :obj:`"val"`, :obj:`"trainval"` or :obj:`"test"`.
@@ -64,10 +65,6 @@ class ShapeNetPart(Benchmark):
             PyG's data set has them. (default: :obj:`2048`)
         sampling (str): Which: the :obj:`"first"`, those of farthest point sampling
             (:obj:`"fps"`), or a :obj:`"random"` subset drawn once. (default: :obj:`"random"`)
-        transform (callable, optional): Applied to a :obj:`Data` at every access.
-        pre_transform (callable, optional): Applied to every :obj:`Data` once, after sampling.
-        pre_filter (callable, optional): Decides which :obj:`Data` to keep.
-        force_reload (bool): Whether to process the files again. (default: :obj:`False`)
         strict (bool): Whether the set must have the published size, if :obj:`categories` are
             all. (default: :obj:`True`)
 
@@ -98,11 +95,7 @@ class ShapeNetPart(Benchmark):
         split: str = "train",
         num_points: int | None = 2048,
         sampling: Sampling = "random",
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-        strict: bool = True,
+        **options: Unpack[ReaderOptions],
     ) -> None:
         chosen = [categories] if isinstance(categories, str) else categories
         self.categories = list(self.category_ids if chosen is None else chosen)
@@ -118,8 +111,7 @@ class ShapeNetPart(Benchmark):
         for row, parts in zip(self.y_mask, self.seg_classes.values(), strict=True):
             row[parts] = True
         self._whole = self.categories == list(self.category_ids)
-        options = (transform, pre_transform, pre_filter, force_reload, strict)
-        super().__init__(root, split, num_points, sampling, *options)
+        super().__init__(root, split, num_points, sampling, **options)
 
     @property
     def num_classes(self) -> int:
@@ -162,7 +154,8 @@ class ShapeNetPart(Benchmark):
         for where in used:
             for synset, model in _read_list(where):
                 if synset in labels:
-                    path = Path(self.raw_dir, _FOLDER, synset, "points", f"{model}.pts")
+                    folder = Path(self.raw_dir, _FOLDER, synset, "points")
+                    path = plain_path(where, folder, f"{model}.pts")
                     files.append((path, labels[synset]))
         check_files(used[0], [_labels_of(path) for path, _ in files])
         return scan_files(used[0], files, self._read, None)

@@ -1,7 +1,7 @@
 """Protocols, training, and what networks learn from a set."""
 
 from torch_geometric_ddp.evaluation.augment import RandomRotation
-from torch_geometric_ddp.evaluation.evaluating import Evaluation, evaluate, percent
+from torch_geometric_ddp.evaluation.evaluating import Evaluation, evaluate, percent, seed_list
 from torch_geometric_ddp.evaluation.protocol import CPU, PAPER, QUICK, SMOKE, Protocol
 from torch_geometric_ddp.evaluation.training import Trainer, fit
 
@@ -17,4 +17,5 @@ __all__ = [
     "evaluate",
     "fit",
     "percent",
+    "seed_list",
 ]

@@ -4,6 +4,7 @@ from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.matching.discrepancy import mmd
 from torch_geometric_ddp.matching.distribution import DistributionMatching
 from torch_geometric_ddp.matching.gradient import GradientMatching
+from torch_geometric_ddp.matching.kernel_regression import KernelRegression
 from torch_geometric_ddp.matching.sadm import SADM
 from torch_geometric_ddp.matching.sorting import sorted_features
 from torch_geometric_ddp.matching.uniformity_aware import UniformityAwareSADM
@@ -12,6 +13,7 @@ __all__ = [
     "SADM",
     "DistributionMatching",
     "GradientMatching",
+    "KernelRegression",
     "Matching",
     "UniformityAwareSADM",
     "mmd",

@@ -1,14 +1,15 @@
-"""What a matching loss is given, and what it gives back."""
+"""The base class of the matching losses."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from torch_geometric_ddp._identity import settings_of
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.nn import Backbone
 
@@ -18,14 +19,24 @@ class Matching(nn.Module, ABC):
 
     A matching knows which views of the real clouds it needs (:meth:`prepare`, called once before
     the loop), and compares a draw of them with the synthetic clouds of the same classes
-    (:meth:`forward`, called in every step). Classes never see each other, so that they may be
-    computed in chunks or in several processes.
+    (:meth:`forward`, called in every step). Classes do not see each other, unless
+    :attr:`per_class` says so, so that they may be computed in chunks or in several processes.
+
+    A matching of one's own writes :meth:`forward`, and :meth:`prepare` if it compares more than the
+    points. Its attributes are its settings: they tell its runs from those with others.
     """
+
+    #: Whether the loss of a class depends on the clouds of that class only, so that classes may be
+    #: computed in chunks. A matching that compares all at once says no.
+    per_class: ClassVar[bool] = True
 
     def prepare(
         self, bank: PointCloudBank, num_points: int, progress: bool = False
     ) -> dict[str, Tensor]:
-        """Computes, once, what this matching compares of the real clouds.
+        """Computes, once for a run, what this matching compares of the real clouds.
+
+        What takes long and depends on few settings is asked of :meth:`PointCloudBank.cached`, so
+        that runs that differ in other settings share it. (default: the points)
 
         Args:
             bank (PointCloudBank): The real clouds, all of one size.
@@ -34,12 +45,11 @@ class Matching(nn.Module, ABC):
 
         Returns:
             Tensors with a first dimension of :obj:`n`, of which every step draws rows.
+
+        Raises:
+            ValueError: If the clouds of :obj:`bank` have different sizes.
         """
         return {"pos": bank.dense()}
-
-    def view_key(self, num_points: int) -> Hashable:
-        """What :meth:`prepare` depends on beside the clouds, so that its work can be shared."""
-        return "pos"
 
     @abstractmethod
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
@@ -53,5 +63,9 @@ class Matching(nn.Module, ABC):
         """
 
     def config(self) -> dict[str, Any]:
-        """What a reader of a distilled set needs to know to repeat it."""
-        return {}
+        """All that this object holds, by name, as JSON: what runs must share to be the same.
+
+        Nobody has to list the settings: they are the attributes, parameters, buffers and modules
+        that the object has before the first step.
+        """
+        return settings_of(self)

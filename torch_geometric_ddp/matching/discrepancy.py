@@ -23,7 +23,7 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.
     runs over :obj:`multipliers`. The means include the diagonals (SADM and DDP, ICLR 2026).
 
     Several sets :obj:`x` may be compared with the same :obj:`y` at the cost of one: give
-    :obj:`x` a dimension of parts before its rows.
+    :obj:`x` a dimension of sets before its rows.
 
     Args:
         x (torch.Tensor): The first set :obj:`[*, n, D]`, or :obj:`[*, P, n, D]` for
@@ -36,11 +36,12 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.
         The discrepancies :obj:`[*]`, or :obj:`[*, P]`.
 
     Raises:
-        ValueError: If the shapes do not fit or there are fewer than two rows altogether.
+        ValueError: If :obj:`y` has not the shape :obj:`[*, m, D]` for that of :obj:`x`, or one of
+            them has no row.
     """
     single = x.dim() == y.dim()
     x = x.unsqueeze(-3) if single else x
-    batch, (parts, n, channels) = x.shape[:-3], x.shape[-3:]
+    batch, (sets, n, channels) = x.shape[:-3], x.shape[-3:]
     if y.dim() < 2 or y.shape[:-2] != batch or y.size(-1) != channels:
         raise ValueError(
             "'x' and 'y' must have shapes [*, n, D] or [*, P, n, D] and [*, m, D], got "
@@ -50,9 +51,9 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.
     if n < 1 or m < 1 or n + m < 2:
         raise ValueError(f"'x' and 'y' must each have a row, got {n} and {m}")
 
-    x, y = x.reshape(-1, parts, n, channels), y.reshape(-1, m, channels)
+    x, y = x.reshape(-1, sets, n, channels), y.reshape(-1, m, channels)
     g_xx, g_yy, g_yx = _Products.apply(x, y)
-    g_yx = g_yx.view(-1, m, parts, n).transpose(1, 2)  # [B, P, m, n]
+    g_yx = g_yx.view(-1, m, sets, n).transpose(1, 2)  # [B, P, m, n]
 
     s_x, s_y = g_xx.diagonal(dim1=-2, dim2=-1), g_yy.diagonal(dim1=-2, dim2=-1)
     d_xx = (s_x[..., :, None] + s_x[..., None, :] - 2 * g_xx).clamp_min(0)
@@ -72,11 +73,11 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.
         return (dist * rate).exp().sum(0).mean((-2, -1))
 
     out = kernel(d_xx) - 2 * kernel(d_yx) + kernel(d_yy[:, None])
-    return out.view(batch) if single else out.view(*batch, parts)
+    return out.view(batch) if single else out.view(*batch, sets)
 
 
 class _Products(torch.autograd.Function):
-    """The inner products between the rows of each part of x, of y, and of y with all of x.
+    """The inner products between the rows of each set of x, of y, and of y with all of x.
 
     By hand because rows are few and very long: two large products give a gradient, where autograd
     would take three and add up copies.

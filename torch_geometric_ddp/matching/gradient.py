@@ -41,9 +41,10 @@ class GradientMatching(Matching):
         """The real clouds as they are.
 
         Raises:
-            ValueError: If their points are labelled: only whole clouds are classified here.
+            ValueError: If the points of :obj:`bank` are labelled (only whole clouds are classified
+                here), or its clouds have different sizes.
         """
-        if bank.space is not None:
+        if bank.has_parts:
             raise ValueError("gradients are matched for classification only, not for segmentation")
         return super().prepare(bank, num_points, progress)
 
@@ -68,6 +69,10 @@ class GradientMatching(Matching):
 
         Returns:
             Gradients :obj:`[C, *]` of the parameters with more than one dimension, by name.
+
+        Raises:
+            TypeError: If :obj:`network` has an operation that :obj:`torch.func.vmap` does not
+                support.
         """
         weights: dict[str, Tensor] = {}
         fixed: dict[str, Tensor] = dict(network.named_buffers())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch_geometric.data import Batch
 from torch_geometric_ddp._checks import check_float
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.views import subsets_of
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.matching.discrepancy import mmd
 from torch_geometric_ddp.matching.sorting import sorted_features
@@ -41,6 +41,10 @@ class SADM(Matching):
         grouped (bool): Whether the features of labelled points are sorted within the parts of a
             cloud, so that parts are compared with their like; clouds without part labels have one
             part. (default: :obj:`True`)
+
+    Raises:
+        TypeError: If :obj:`weight` or :obj:`top_weight` is no number.
+        ValueError: If one of them is negative or not finite.
     """
 
     def __init__(
@@ -55,26 +59,21 @@ class SADM(Matching):
         self.weight = check_float("weight", weight)
         self.top_weight = check_float("top_weight", top_weight)
 
-    def config(self) -> dict[str, Any]:
-        """What a reader of a distilled set needs to know to repeat it."""
-        keys = ("absolute", "weight", "top_weight", "grouped")
-        return {key: getattr(self, key) for key in keys}
-
     def prepare(
         self, bank: PointCloudBank, num_points: int, progress: bool = False
     ) -> dict[str, Tensor]:
         """The real clouds, sampled down to :obj:`num_points` where synthetic ones are smaller.
 
         Of clouds with labelled points, those of every part of the class's layout.
-        """
-        self.sorts_within_parts(bank.space is not None)
-        if bank.space is None and bank.dense().size(1) <= num_points:
-            return {"pos": bank.dense()}
-        return {"pos": bank.pos[bank.partition(1, num_points, progress).squeeze(1)]}
 
-    def view_key(self, num_points: int) -> Hashable:
-        """What :meth:`prepare` depends on beside the clouds."""
-        return "sampled", num_points
+        Raises:
+            ValueError: If the clouds of :obj:`bank` have different sizes, or their points are
+                labelled, :obj:`grouped` is set and :obj:`top_weight` is above 0.
+        """
+        self.sorts_within_parts(bank.has_parts)
+        if not bank.has_parts and bank.dense().size(1) <= num_points:
+            return {"pos": bank.dense()}
+        return {"pos": bank.cached(subsets_of, 1, num_points, progress=progress).squeeze(1)}
 
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`."""
@@ -85,7 +84,7 @@ class SADM(Matching):
         """Whether features are sorted within parts, which labelled points have.
 
         Raises:
-            ValueError: If they are, and the largest of all is to be matched.
+            ValueError: If they are, and :obj:`top_weight` is above 0.
         """
         if not (labelled and self.grouped):
             return False
@@ -119,6 +118,10 @@ class SADM(Matching):
         Returns:
             The rows :obj:`[C, ..., F * R]` and :obj:`[C, S, F * R]`, where the network gives
             :obj:`R` features of each cloud: one per point, or one per centre.
+
+        Raises:
+            ValueError: If :obj:`real` and :obj:`synthetic` have clouds of different sizes, or
+                features are sorted within parts and :obj:`network` gives those of fewer centres.
         """
         size = synthetic.num_points
         if real.size(-2) != size:
@@ -129,8 +132,9 @@ class SADM(Matching):
         theirs = ours = None
         if self.sorts_within_parts("category" in synthetic):
             ours = synthetic.y.view(-1, size)
-            layout = ours.view(real.size(0), -1, size)[:, 0]
-            theirs = layout.view(len(layout), *[1] * (real.dim() - 3), size)
+            # All clouds of a class have the same part at the same place.
+            part = ours.view(real.size(0), -1, size)[:, 0]
+            theirs = part.view(len(part), *[1] * (real.dim() - 3), size)
             theirs = theirs.expand(real.shape[:-1]).reshape(-1, size)
         with torch.no_grad():
             features = network.cloud_features(from_dense(real.flatten(0, -3)))

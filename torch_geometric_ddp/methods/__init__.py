@@ -1,7 +1,32 @@
 """Methods: a parameterization and a matching, by themselves and as they were published."""
 
+from torch_geometric_ddp.methods.choosing import chosen_by_regression
+from torch_geometric_ddp.methods.distilling import distill
+from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
-from torch_geometric_ddp.methods.published import dc, ddp, dm, pcc, sadm
+from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.optimizers import SGD, cosine
+from torch_geometric_ddp.methods.published import METHODS, dc, ddp, dm, find_method, pcc, sadm
 from torch_geometric_ddp.methods.storing import Storing, full_resolution, morphing
+from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 
-__all__ = ["Method", "Storing", "dc", "ddp", "dm", "full_resolution", "morphing", "pcc", "sadm"]
+__all__ = [
+    "METHODS",
+    "SGD",
+    "Distillation",
+    "Method",
+    "NetworkSource",
+    "Storing",
+    "TrainedNetworks",
+    "chosen_by_regression",
+    "cosine",
+    "dc",
+    "ddp",
+    "distill",
+    "dm",
+    "find_method",
+    "full_resolution",
+    "morphing",
+    "pcc",
+    "sadm",
+]

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import psutil  # PyG depends on it.
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_float, check_int
-from torch_geometric_ddp._files import read_tensors, write_tensors
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._seeding import seeded
-from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.evaluation import Protocol, fit
 from torch_geometric_ddp.matching import Matching
-from torch_geometric_ddp.memory import saved_bytes
+from torch_geometric_ddp.methods.checkpoint import read_checkpoint, write_checkpoint
+from torch_geometric_ddp.methods.memory_plan import MemoryPlan
+from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["Distillation"]
 
-_KIND = "distillation checkpoint"
-_VERSION = 1
-# How gradient matching trains its networks between two updates (DC, ICLR 2021, published code).
-_INNER = Protocol("inner", epochs=1, momentum=0.5, weight_decay=0.0, normalize=False)
-
 
 class Distillation:
     r"""The loop that fits a parameterization to a real set, and the owner of all its state.
 
     Every step draws real clouds of every class and a randomly initialised network, whose
-    parameters are frozen, unfolds the parameterization, and takes an SGD step on the sum of the
-    class losses of the matching. A network with BatchNorm first sees a batch of real clouds in
-    training mode and then keeps its statistics (DDP, ICLR 2026, and its published code).
+    parameters are frozen (:class:`~torch_geometric_ddp.methods.networks.NetworkSource`), unfolds
+    the parameterization, and takes a step of the optimiser on the sum of the class losses of the
+    matching (DDP, ICLR 2026, and its published code).
 
     Args:
         bank (PointCloudBank): The real clouds.
@@ -48,7 +42,9 @@ class Distillation:
         network (callable, optional): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the
             number of classes, or from those of parts and categories. (default: that of the task)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
-        momentum (float): The momentum of SGD. (default: :obj:`0.5`, as in the published code)
+        optimizer (callable): Makes any :class:`torch.optim.Optimizer` whose step needs no closure
+            from groups of parameters with their learning rates. (default: :obj:`SGD`, with a
+            momentum of 0.5 as in the published code)
         generator (torch.Generator, optional): The source of all randomness, on the CPU.
             (default: one seeded with 0)
         outer_loops (int): Updates of the synthetic set with every network, which one step counts
@@ -56,11 +52,20 @@ class Distillation:
         inner_epochs (int): Epochs of training on the synthetic set that the network receives
             between two updates. (default: :obj:`1`)
         classes_per_chunk (int, optional): How many classes are computed at a time; fewer need
-            less memory and give the same gradient. (default: as many as the memory allows)
+            less memory and give the same gradient up to rounding. (default: as many as the free
+            memory allows)
+        task (Task or str): What the networks learn. (default: :obj:`"classification"`)
+        networks (NetworkSource, optional): Where the network of a step comes from, with the same
+            :obj:`generator`. (default: a fresh one in every step)
+        schedule (callable, optional): The factor of all learning rates in a step, from the number
+            of steps before it. (default: one)
 
     Raises:
-        TypeError, ValueError: If an argument does not fit, or the parameterization labels points
-            otherwise than the real set.
+        TypeError: If :obj:`batch_size`, :obj:`outer_loops`, :obj:`inner_epochs` or
+            :obj:`classes_per_chunk` is no integer, or :obj:`optimizer` not callable.
+        ValueError: If one of these numbers is below one, :obj:`task` is no known name, a class of
+            :obj:`bank` has no clouds, :obj:`parameterization` has another number of classes, or it
+            labels points otherwise than the real set.
     """
 
     def __init__(
@@ -70,12 +75,14 @@ class Distillation:
         matching: Matching,
         network: Callable[..., Backbone] | None = None,
         batch_size: int = 8,
-        momentum: float = 0.5,
+        optimizer: MakeOptimizer = SGD,
         generator: torch.Generator | None = None,
         outer_loops: int = 1,
         inner_epochs: int = 1,
         classes_per_chunk: int | None = None,
         task: Task | str = "classification",
+        networks: NetworkSource | None = None,
+        schedule: Callable[[int], float] | None = None,
     ) -> None:
         self.task = find_task(task)
         bank.check_every_class()
@@ -85,23 +92,36 @@ class Distillation:
                 f"has {bank.num_classes}"
             )
         self.bank, self.parameterization, self.matching = bank, parameterization, matching
-        self.network = self.task.network if network is None else network
         self.batch_size = check_int("batch_size", batch_size)
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
-        if classes_per_chunk is not None:
-            check_int("classes_per_chunk", classes_per_chunk)
-        self.classes_per_chunk = classes_per_chunk
-        groups = [{**g, "initial_lr": g["lr"]} for g in parameterization.parameter_groups()]
-        self.optimizer = torch.optim.SGD(groups, momentum=check_float("momentum", momentum))
+        if classes_per_chunk is not None and not matching.per_class:
+            raise ValueError(
+                f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
+                f"classes at once, got {classes_per_chunk}"
+            )
+        whole = None if matching.per_class else bank.num_classes
+        self.memory = MemoryPlan(whole if classes_per_chunk is None else classes_per_chunk)
+        make = self.task.network if network is None else network
+        self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
+        self.schedule = schedule
+        self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
         self.task.check(bank, parameterization.labels, self._num_points)
+        # Described before the first step, as what an object holds may change while it is used.
+        self._settings = matching.config()
+        self._made_by = {
+            "matching": describe(type(matching)),
+            "network": describe(make),
+            "optimizer": describe(optimizer),
+            **self.networks.config(),
+            **({} if schedule is None else {"schedule": describe(schedule)}),
+        }
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self.losses: list[float] = []
-        self._saved_per_point: float | None = None
 
     @property
     def num_steps(self) -> int:
@@ -111,11 +131,7 @@ class Distillation:
     def prepare(self, progress: bool = False) -> None:
         """Computes :attr:`views`, if they are not there yet; the first step does it otherwise."""
         if not self.views:
-            num = self._num_points
-            self.views = self.bank.view(
-                self.matching.view_key(num),
-                lambda: self.matching.prepare(self.bank, num, progress),
-            )
+            self.views = self.matching.prepare(self.bank, self._num_points, progress)
 
     def step(self) -> float:
         """Takes one step and returns the loss, the sum over all classes.
@@ -124,17 +140,14 @@ class Distillation:
             FloatingPointError: If the loss is not finite; the parameters are as before its update.
         """
         self.prepare()
-        for group in self.optimizer.param_groups:
-            if "halve_every" in group:
-                halvings = self.num_steps // group["halve_every"]
-                group["lr"] = group["initial_lr"] * 0.5**halvings
+        set_rates(self.optimizer, self.num_steps, self.schedule)
         # A network may draw before the features: dropout, or a random first point.
         seed = (self.generator.initial_seed() + self.num_steps) % 2**63
         with seeded(seed, self.bank.device):
-            network = self._new_network()
+            network = self.networks.fresh()
             value = self._update(network)
             for _ in range(1, self.outer_loops):
-                self._train(network)
+                self.networks.train(network, self._synthetic(), self.inner_epochs)
                 value = self._update(network)
         self.losses.append(value)
         return value
@@ -143,29 +156,25 @@ class Distillation:
         index = self.bank.draw(self.batch_size, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.bank.device, dtype=self.bank.pos.dtype)
-        for classes in self._chunks(network):
-            real = self.take(index[classes])
+        chunks = self.memory.chunks(network, self.parameterization, self.views, self.batch_size)
+        known = self.networks.known(network)
+        for classes in chunks:
+            real = self.take(index[classes]) | {key: value[classes] for key, value in known.items()}
             loss = self.matching(network, real, self.parameterization(classes)).sum()
             loss.backward()
             total += loss.detach()
         value = float(total)
-        if not torch.isfinite(total):
+        if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss of step {self.num_steps + 1} is {value}: lower the learning rates"
             )
         self.optimizer.step()
         return value
 
-    def _train(self, network: Backbone) -> None:
-        """Trains the network of the step on the synthetic set as it is (DC, algorithm 1)."""
+    def _synthetic(self) -> PointCloudBank:
+        """The synthetic clouds as they are."""
         with torch.no_grad():
-            batch = self.parameterization()
-        synthetic = self.task.bank_of(batch, self.bank)
-        seed = int(torch.randint(2**62, (), generator=self.generator))
-        network.requires_grad_(True)
-        with seeded(seed, self.bank.device):  # Dropout reads the global generators.
-            fit(network, synthetic, replace(_INNER, epochs=self.inner_epochs), seed)
-        self._freeze(network)
+            return self.task.bank_of(self.parameterization(), self.bank)
 
     def take(self, index: Tensor) -> dict[str, Tensor]:
         """The views of the real clouds :obj:`index [...]`, each :obj:`[..., *]`."""
@@ -188,6 +197,12 @@ class Distillation:
                 end.
             checkpoint_every (int): Steps between two checkpoints. (default: :obj:`50`)
             callback (callable, optional): Called with this object after every step.
+
+        Raises:
+            TypeError: If :obj:`steps` or :obj:`checkpoint_every` is no integer.
+            ValueError: If :obj:`steps` is below the number that were taken before, or
+                :obj:`checkpoint_every` below one.
+            FloatingPointError: If a loss is not finite.
         """
         steps = check_int("steps", steps, minimum=0)
         check_int("checkpoint_every", checkpoint_every)
@@ -212,32 +227,27 @@ class Distillation:
 
     def config(self) -> dict[str, Any]:
         """What a run must share with a checkpoint to go on from it, as JSON."""
-        return {
+        groups, chunk = self.optimizer.param_groups, self.memory.classes_per_chunk
+        own = {
+            **self._made_by,
             "parameterization": self.parameterization.describe(),
-            "matching": type(self.matching).__name__,
-            **self.matching.config(),
-            "network": _name(self.network),
             "batch_size": self.batch_size,
             "seed": self.generator.initial_seed(),
-            "momentum": self.optimizer.defaults["momentum"],
-            "learning_rates": [group["initial_lr"] for group in self.optimizer.param_groups],
+            "learning_rates": [describe(g.get("initial_lr", g["lr"])) for g in groups],
             "outer_loops": self.outer_loops,
             "inner_epochs": self.inner_epochs,
             "num_real_clouds": len(self.bank),
             "real_sha256": self.bank.sha256(),
+            **({"classes_per_chunk": chunk} if chunk and self.matching.per_class else {}),
         }
+        # A matching may call a setting of its own like one of the loop.
+        settings = {f"matching.{k}" if k in own else k: v for k, v in self._settings.items()}
+        return {**settings, **own}
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Writes all state of the loop: parameters, momentum, generator and losses."""
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in self.parameterization.named_parameters():
-            tensors[f"parameter.{name}"] = parameter
-            buffer = self.optimizer.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
-        tensors["generator"] = self.generator.get_state()
-        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        write_tensors(path, tensors, {"config": self.config()}, _KIND, _VERSION)
+        """Writes all state of the loop: parameters, optimiser, generator and losses."""
+        state = self.parameterization, self.optimizer, self.generator
+        write_checkpoint(path, self.config(), *state, self.losses)
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Goes back to a checkpoint; what follows is bit for bit what would have followed.
@@ -246,75 +256,5 @@ class Distillation:
             FileNotFoundError: If there is no file.
             ValueError: If it is damaged or of a run with other settings or other data.
         """
-        tensors, header = read_tensors(path, _KIND, _VERSION)
-        mine, theirs = self.config(), header["config"]
-        keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
-        if keys:
-            listed = ", ".join(f"{k} ({theirs.get(k)!r}, now {mine.get(k)!r})" for k in keys)
-            raise ValueError(
-                f"the checkpoint '{path}' is of another run: it differs in {listed}; remove it or "
-                "choose another place"
-            )
-        with torch.no_grad():
-            for name, parameter in self.parameterization.named_parameters():
-                parameter.copy_(tensors[f"parameter.{name}"])
-                if f"momentum.{name}" in tensors:
-                    buffer = tensors[f"momentum.{name}"].to(parameter)
-                    self.optimizer.state[parameter]["momentum_buffer"] = buffer
-        self.generator.set_state(tensors["generator"])
-        self.losses = tensors["losses"].tolist()
-
-    def _new_network(self) -> Backbone:
-        seed = int(torch.randint(2**62, (), generator=self.generator))
-        device, dtype = self.bank.device, self.bank.pos.dtype
-        with seeded(seed, device):
-            network = self.network(*self.bank.network_sizes).to(device=device, dtype=dtype)
-        self._freeze(network)
-        return network
-
-    def _freeze(self, network: Backbone) -> None:
-        """No gradient for the parameters, and the statistics of real clouds for BatchNorm."""
-        network.requires_grad_(False).train()
-        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-        if norms:
-            index = self.bank.draw(self.batch_size, self.generator).flatten()
-            with torch.no_grad():
-                network.global_features(from_dense(self.bank.dense()[index]))
-            for module in norms:
-                module.eval()
-
-    def _chunks(self, network: Backbone) -> list[slice]:
-        """Whole classes that fit the memory together; all of them where they do."""
-        num_classes, size = self.bank.num_classes, self.classes_per_chunk
-        if size is None:
-            ours = self.parameterization.num_clouds / num_classes * self._num_points
-            real = self.batch_size * sum(v[0].numel() for v in self.views.values() if v.dim() > 2)
-            # The features of the real clouds are held twice, those of the synthetic ones, with
-            # their order and gradients, about eight times.
-            floats = (real + 8 * ours) * network.point_channels
-            # And what the layers keep; without a gradient, some of it is there for a moment.
-            layers = (real / 9 + ours) * self._layer_bytes(network)
-            bytes_per_class = floats * self.bank.pos.element_size() + layers
-            size = max(1, int(_free_bytes(self.bank.device) / 2 / bytes_per_class))
-        return [slice(i, i + size) for i in range(0, num_classes, size)]
-
-    def _layer_bytes(self, network: Backbone) -> float:
-        """What the network keeps for the gradient of a point, measured once on a class."""
-        if self._saved_per_point is None:
-            batch, shared = self.parameterization(slice(0, 1)), [*network.parameters()]
-            with seeded(0, self.bank.device):
-                size = saved_bytes(lambda: network.point_features(batch), shared)
-            self._saved_per_point = size / len(batch.pos)
-        return self._saved_per_point
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
-
-
-def _name(network: Any) -> str:
-    while hasattr(network, "func"):
-        network = network.func
-    return getattr(network, "__name__", type(network).__name__)
+        state = self.parameterization, self.optimizer, self.generator
+        self.losses = read_checkpoint(path, self.config(), *state)

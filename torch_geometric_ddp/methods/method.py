@@ -1,22 +1,24 @@
-"""A method: a parameterization, a matching and a start."""
+"""Methods: a parameterization, a matching and a start with a name."""
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.loop import Distillation
+from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
@@ -46,10 +48,20 @@ class Method:
         steps (int): The published number of steps.
         start (callable): Where the stored clouds start from. (default: :func:`real_clouds`)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
-        momentum (float): The momentum of SGD. (default: :obj:`0.5`)
+        optimizer (callable): Makes the optimiser from groups of parameters with their learning
+            rates, see :class:`Distillation`. (default: SGD with a momentum of 0.5)
         loops (callable): The updates with every network and the epochs of its training between
             them, from the number of clouds per class. (default: always one, so that no network is
             trained)
+        networks (callable): Makes the :class:`NetworkSource` of a run. (default: fresh networks)
+        choose (callable, optional): Makes the start of a run from its networks, in the place of
+            :obj:`start`. (default: none)
+        schedule (callable, optional): The factor of the learning rates from the steps taken and
+            :obj:`steps`, those of the whole run. (default: always one)
+
+    Raises:
+        TypeError: If :obj:`steps` or :obj:`batch_size` is no integer.
+        ValueError: If :obj:`steps` is negative or :obj:`batch_size` below one.
     """
 
     name: str
@@ -58,13 +70,15 @@ class Method:
     steps: int
     start: Start = real_clouds
     batch_size: int = 8
-    momentum: float = 0.5
+    optimizer: MakeOptimizer = SGD
     loops: Callable[[int], tuple[int, int]] = lambda ppc: (1, 1)
+    networks: Callable[..., Any] = NetworkSource
+    choose: Callable[[Any], Start] | None = None
+    schedule: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
         check_int("steps", self.steps, minimum=0)
         check_int("batch_size", self.batch_size)
-        check_float("momentum", self.momentum)
 
     def begin(
         self,
@@ -73,18 +87,37 @@ class Method:
         seed: int = 0,
         network: Callable[..., Backbone] | None = None,
         task: Task | str = "classification",
+        classes_per_chunk: int | None = None,
+        steps: int | None = None,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
+        Args:
+            bank (PointCloudBank): The real clouds, as they shall be matched.
+            ppc (int): The storage, in full-resolution clouds per class. (default: :obj:`1`)
+            seed (int): Makes the run repeatable. (default: :obj:`0`)
+            network (callable, optional): Makes a backbone. (default: that of the task)
+            task (Task or str): What networks learn. (default: :obj:`"classification"`)
+            classes_per_chunk (int, optional): How many classes are computed at a time. (default:
+                as many as the free memory allows)
+            steps (int, optional): The steps of the whole run, for a schedule. (default: as
+                published)
+
         Raises:
-            ValueError: If what would be stored exceeds the budget.
+            TypeError: If :obj:`ppc`, :obj:`seed` or :obj:`classes_per_chunk` is no integer.
+            ValueError: If one of them is too small, :obj:`task` is no known name, a class of
+                :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
+                the task needs them, or what would be stored exceeds the budget.
         """
         task = find_task(task)
         bank.check_every_class()
         budget = bank.budget(ppc)
         generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
-        parameterization = self.storing(bank, budget, self.start, generator, task)
-        budget.check(parameterization)
+        make = task.network if network is None else network
+        networks = self.networks(make, bank, self.batch_size, generator)
+        start = self.start if self.choose is None else self.choose(networks)
+        parameterization = self.storing(bank, budget, start, generator, task)
+        parameterization.check_budget(budget)
         outer, inner = self.loops(ppc)
         return Distillation(
             bank,
@@ -92,12 +125,18 @@ class Method:
             self.matching(),
             network,
             self.batch_size,
-            self.momentum,
+            self.optimizer,
             generator,
             outer_loops=outer,
             inner_epochs=inner,
+            classes_per_chunk=classes_per_chunk,
             task=task,
+            networks=networks,
+            schedule=self._scheduled(self.steps if steps is None else steps),
         )
+
+    def _scheduled(self, steps: int) -> Callable[[int], float] | None:
+        return None if self.schedule is None else partial(self.schedule, steps=steps)
 
     def distill(
         self,
@@ -112,10 +151,11 @@ class Method:
         device: torch.device | str | None = None,
         source: str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        classes_per_chunk: int | None = None,
         progress: bool = True,
         callback: Callable[[Distillation], None] | None = None,
     ) -> SyntheticPointCloudDataset:
-        """Distils a data set; see :func:`~torch_geometric_ddp.distill`.
+        """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
         Args:
             dataset (Dataset): The real set.
@@ -131,9 +171,19 @@ class Method:
             seed (int): Makes the run repeatable. (default: :obj:`0`)
             device (torch.device, optional): Where to compute. (default: where the clouds lie)
             source (str, optional): What to call the real set. (default: its name or class)
-            checkpoint (str or path, optional): A file for the state of the run.
+            checkpoint (str or path, optional): A file for the state of the run. If it exists, the
+                run goes on from there.
+            classes_per_chunk (int, optional): How many classes are computed at a time. (default:
+                as many as the free memory allows)
             progress (bool): Whether to show progress bars. (default: :obj:`True`)
             callback (callable, optional): Called with the loop after every step.
+
+        Returns:
+            The distilled set, on the CPU.
+
+        Raises:
+            TypeError, ValueError: As :func:`~torch_geometric_ddp.distill`.
+            FloatingPointError: If a loss is not finite.
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
         check_int("ppc", ppc)
@@ -141,7 +191,7 @@ class Method:
         task = find_task(task)
         bank = task.read(dataset, device, progress=progress)
         bank = bank.normalize() if normalize else bank
-        loop = self.begin(bank, ppc, seed, network, task)
+        loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps)
         if checkpoint is not None and Path(checkpoint).exists():
             loop.load_checkpoint(checkpoint)
         loop.run(steps, progress, checkpoint, callback=callback)
@@ -153,19 +203,19 @@ class Method:
         bank, parameterization = loop.bank, loop.parameterization
         budget = bank.budget(parameterization.ppc)
         provenance = {
+            **loop.config(),
+            **parameterization.config(),
             "method": self.name,
             "task": loop.task.name,
             "num_points": budget.num_points,
             "ppc": budget.ppc,
-            "bits": budget.check(parameterization),
+            "bits": parameterization.check_budget(budget),
             "budget_bits": budget.bits,
             "steps": loop.num_steps,
             **provenance,
-            **loop.config(),
-            **parameterization.config(),
             "versions": versions(),
         }
-        stored = copy.deepcopy(parameterization).cpu()  # The loop may go on with its own.
+        # What is evaluated is what is stored, and the loop may go on with its own.
         return SyntheticPointCloudDataset(
-            stored, class_names=bank.class_names, provenance=provenance
+            parameterization.stored(), class_names=bank.class_names, provenance=provenance
         )

@@ -1,4 +1,4 @@
-"""The published methods, with their defaults."""
+"""The published methods by name, with their defaults."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from torch_geometric_ddp.matching import (
     UniformityAwareSADM,
 )
 from torch_geometric_ddp.methods.method import Method
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.starts import Start, chosen_clouds, real_clouds, tanh_noise
 from torch_geometric_ddp.methods.storing import full_resolution, morphing
+from torch_geometric_ddp.parameterization import ANCHOR_LR
 
-__all__ = ["dc", "ddp", "dm", "pcc", "sadm"]
+__all__ = ["METHODS", "dc", "ddp", "dm", "find_method", "pcc", "sadm"]
 
 
 def dm(lr: float = 0.1, start: Start = real_clouds) -> Method:
@@ -83,35 +85,91 @@ def sadm(lr: float = 0.01, rotation_lr: float = 1e-5, start: Start = real_clouds
 
 
 def ddp(
+    num_anchors: int = 4,
+    anchor_points: int | None = None,
+    num_morphs: int = 16,
     uniformity_lambda: float = 1000.0,
-    lr: float = 2.5,
+    adaptive: bool = True,
+    anchor_lr: float = ANCHOR_LR,
+    weight_lr: float | None = None,
+    *,
     start: Start = real_clouds,
     name: str | None = None,
     steps: int = 2000,
     batch_size: int = 8,
-    momentum: float = 0.5,
+    optimizer: MakeOptimizer = SGD,
     **kwargs: Any,
 ) -> Method:
-    r"""Learnable shape morphing with uniformity-aware matching (DDP, ICLR 2026).
+    r"""Learnable shape morphing with uniformity-aware matching.
+
+    *Parameterization-Based Dataset Distillation of 3D Point Clouds through Learnable Shape
+    Morphing* (DDP, ICLR 2026): anchors start from real clouds of every class, and they and the
+    convex weights of their morphs (:class:`~torch_geometric_ddp.parameterization.ShapeMorphing`)
+    are optimised together to look like the real clouds to random networks
+    (:class:`~torch_geometric_ddp.matching.UniformityAwareSADM`).
 
     Args:
+        num_anchors (int): Anchors per group :math:`M`. (default: :obj:`4`)
+        anchor_points (int, optional): Points per anchor :math:`N_2`. (default: as many as fit)
+        num_morphs (int): Morphs per group :math:`L`. (default: :obj:`16`)
         uniformity_lambda (float): The sharpness :math:`\lambda` of the uniformity penalty; 0 is the
             ablation without :math:`\eta`. (default: :obj:`1000.0`)
-        lr (float): The learning rate of the anchors; the weights have a tenth unless
-            :obj:`weight_lr` says otherwise. (default: :obj:`2.5`, between the paper's 10 and the
-            published code's 100, both on a loss scaled by 0.08: 0.8 and 8 here)
+        adaptive (bool): Whether the weights are learned. (default: :obj:`True`)
+        anchor_lr (float): The learning rate of the anchors. (default: that of
+            :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`)
+        weight_lr (float, optional): The learning rate of the weights. (default: a tenth of that of
+            the anchors)
         start (callable): Where the anchors start from. (default: :func:`real_clouds`)
         name (str, optional): What its results are called. (default: :obj:`"DDP"`, or
             :obj:`"DDP-static"`)
         steps (int): The number of steps. (default: :obj:`2000`)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
-        momentum (float): The momentum of SGD. (default: :obj:`0.5`)
-        **kwargs: Arguments of :func:`morphing`, such as :obj:`num_anchors` or :obj:`adaptive`.
+        optimizer (callable): Makes the optimiser. (default: SGD with a momentum of 0.5)
+        **kwargs: Further arguments of :func:`morphing`.
+
+    Raises:
+        TypeError: If :obj:`uniformity_lambda` is no number, or :obj:`steps` or :obj:`batch_size` no
+            integer.
+        ValueError: If :obj:`uniformity_lambda` or :obj:`steps` is negative or :obj:`batch_size`
+            below one. What is wrong with the other arguments shows when a run begins, with the
+            budget at hand.
     """
     check_float("uniformity_lambda", uniformity_lambda)
-    rates = {"anchor_lr": lr, "weight_lr": lr / 10}
-    name = name or ("DDP" if kwargs.get("adaptive", True) else "DDP-static")
-    matching = partial(UniformityAwareSADM, uniformity_lambda)
-    return Method(
-        name, morphing(**{**rates, **kwargs}), matching, steps, start, batch_size, momentum
+    storing = morphing(
+        num_anchors,
+        anchor_points,
+        num_morphs,
+        adaptive,
+        anchor_lr=anchor_lr,
+        weight_lr=weight_lr,
+        **kwargs,
     )
+    name = name or ("DDP" if adaptive else "DDP-static")
+    matching = partial(UniformityAwareSADM, uniformity_lambda)
+    return Method(name, storing, matching, steps, start, batch_size, optimizer)
+
+
+#: Every method that needs no more than a data set, by name. PCC is not among them: its start needs
+#: the features of a trained network, see :func:`pcc`.
+METHODS: dict[str, Callable[[], Method]] = {"ddp": ddp, "sadm": sadm, "dm": dm, "dc": dc}
+
+
+def find_method(method: Method | str) -> Method:
+    """A method, or the one of that name with its defaults.
+
+    Args:
+        method (Method or str): The method, or one of :obj:`METHODS`.
+
+    Raises:
+        ValueError: If :obj:`method` is no method and no such name.
+    """
+    if isinstance(method, Method):
+        return method
+    if method == "pcc":
+        raise ValueError(
+            "'method' must not be 'pcc' by name, as PCC starts from the features of a trained "
+            "network: pass the method that methods.pcc makes from them"
+        )
+    if method not in METHODS:
+        raise ValueError(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")
+    return METHODS[method]()

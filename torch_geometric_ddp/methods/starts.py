@@ -1,4 +1,4 @@
-"""Where stored clouds start from before the first step."""
+"""Starts: the clouds that are stored before the first step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ def tanh_noise(bank: PointCloudBank, num: int, generator: torch.Generator) -> Te
 
 
 def chosen_clouds(choose: Callable[[PointCloudBank, int], Tensor]) -> Start:
-    """Real clouds that :obj:`choose` gives as indices :obj:`[C, num]`."""
+    """The real clouds that a function chooses.
+
+    Args:
+        choose (callable): Gives, for a bank and a number of clouds per class, their indices
+            :obj:`[C, num]`.
+    """
 
     def start(bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:
         return bank.dense()[choose(bank, num)]

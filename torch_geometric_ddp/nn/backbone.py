@@ -66,6 +66,14 @@ class Backbone(nn.Module, ABC):
             return self.cloud_features(data).amax(dim=1)
         return layout.dense(self.point_features(data)).amax(dim=1)
 
+    def cloud_layers(self, data: Data) -> list[Tensor]:
+        """What the layers from the global pool on make of every cloud, each :obj:`[B, F]`.
+
+        The global feature, and of networks that say more also the hidden layers of their head,
+        without dropout.
+        """
+        return [self.global_features(data)]
+
     @abstractmethod
     def forward(self, data: Data) -> Tensor:
         """The logits :obj:`[B, num_classes]`."""

@@ -54,6 +54,13 @@ class PointNet(Backbone):
         """The feature of every cloud, the largest over its points, :obj:`[B, 1024]`."""
         return linear_max_pool(self._points(data, Layout.of(data)), self.lift)
 
+    def cloud_layers(self, data: Data) -> list[Tensor]:
+        """The global feature and the hidden layers of the head, without dropout."""
+        layers = [self.global_features(data)]
+        for linear in self.head.lins[:-1]:
+            layers.append(linear(layers[-1]).relu())
+        return layers
+
     def forward(self, data: Data) -> Tensor:
         """The logits :obj:`[B, num_classes]`."""
         return self.head(self.global_features(data))

@@ -1,9 +1,31 @@
 """How a synthetic set is stored."""
 
-from torch_geometric_ddp.parameterization.base import Parameterization
+from torch_geometric_ddp.parameterization.base import Form, Parameterization
+from torch_geometric_ddp.parameterization.codecs import (
+    FLOAT32,
+    Codec,
+    Float16,
+    Float32,
+    Float64,
+    straight_through,
+)
 from torch_geometric_ddp.parameterization.full_resolution import FullResolution
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
 from torch_geometric_ddp.parameterization.rotation import Rotation
-from torch_geometric_ddp.parameterization.shape_morphing import ShapeMorphing
+from torch_geometric_ddp.parameterization.shape_morphing import ANCHOR_LR, ShapeMorphing
 
-__all__ = ["FullResolution", "Parameterization", "PartLabels", "Rotation", "ShapeMorphing"]
+__all__ = [
+    "ANCHOR_LR",
+    "FLOAT32",
+    "Codec",
+    "Float16",
+    "Float32",
+    "Float64",
+    "Form",
+    "FullResolution",
+    "Parameterization",
+    "PartLabels",
+    "Rotation",
+    "ShapeMorphing",
+    "straight_through",
+]

@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.batching import from_dense
-from torch_geometric_ddp.budget import tensor_bits
+from torch_geometric_ddp.budget import StorageBudget, tensor_bits
+from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
+from torch_geometric_ddp.parameterization.reading import decoded
+from torch_geometric_ddp.parameterization.registry import register
 from torch_geometric_ddp.parameterization.rotation import Rotation
+
+__all__ = ["Form", "Parameterization"]
+
+# What a header holds beside the sizes of a parameterization.
+_OWN_KEYS = ("codecs", "shapes", "parts")
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the stored form of a tensor differs from the one that is optimised.
+
+    Args:
+        pack (callable): Gives what is stored, :obj:`[G, *]`, of what is optimised, :obj:`[G, *]`,
+            group by group. (default: the same)
+        unpack (callable): Gives what is optimised of what is stored. (default: the same)
+        in_order (callable, optional): Puts the points of a tensor that a codec gave back in an
+            order of its own into one that :meth:`Parameterization.clouds` can do with.
+            (default: there is none, and codecs that do not keep the order are refused)
+    """
+
+    pack: Callable[[Tensor], Tensor] = _same
+    unpack: Callable[[Tensor], Tensor] = _same
+    in_order: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass
+class _Kept:
+    """A tensor of a parameterization: its learning rate and how it is stored."""
+
+    lr: float
+    codec: Codec
+    learned: bool
+    turned: bool
 
 
 class Parameterization(nn.Module, ABC):
@@ -22,59 +65,164 @@ class Parameterization(nn.Module, ABC):
 
     Three things are kept apart: the *parameters* that are optimised, the *storage* that is
     written to disk and that the budget counts (:meth:`storage`), and the *clouds* that are
-    trained on (:meth:`clouds`, or :meth:`forward` for a PyG batch).
+    trained on (:meth:`unfold`, or :meth:`forward` for a PyG batch).
 
     The clouds are ordered class by class, each class with :obj:`ppc` groups of
     :obj:`clouds_per_group` clouds, so that labels need no storage.
 
+    A parameterization of one's own writes its constructor, which hands its tensors to :meth:`keep`,
+    its :meth:`sizes` and :meth:`clouds`. Slices of classes, learnable turns, codecs, part labels,
+    the file and the name by which it is found there are seen to here:
+
+    .. code-block:: python
+
+        class Mirrored(Parameterization):
+            clouds_per_group = 2
+
+            def __init__(self, halves: Tensor, num_classes: int, axis: int = 0,
+                         codec: Codec = FLOAT32) -> None:
+                super().__init__(num_classes, len(halves) // num_classes, halves.size(1))
+                self.axis = axis
+                self.keep("halves", halves, lr=1.0, codec=codec)
+
+            def sizes(self) -> dict[str, Any]:
+                return {"axis": self.axis}
+
+            def clouds(self, halves: Tensor) -> Tensor:
+                flip = halves.new_ones(3)
+                flip[self.axis] = -1
+                return torch.stack([halves, flip * halves], dim=1).flatten(0, 1)
+
+    The constructor has an argument :obj:`num_classes`, one for each tensor and one for each size
+    that it needs, by these names, and keeps the tensors as they come.
+
     Args:
         num_classes (int): The number of classes :math:`C`.
         ppc (int): The number of groups per class :math:`K`.
+        num_points (int): The number of points :math:`N` of a cloud.
+        labels (PartLabels, optional): The parts of the points. (default: none)
+        label_rows (tuple of int): How many rows of labels a class may have. More than one only if
+            clouds are stored as they are, in which case they may have a row each.
+            (default: :obj:`(1,)`)
+
+    Raises:
+        TypeError, ValueError: If a number or the labels do not fit.
     """
 
     #: The number of clouds that one group unfolds to.
     clouds_per_group: int = 1
 
-    def __init__(self, num_classes: int, ppc: int) -> None:
+    #: Tensors whose stored form is another than the one that is optimised.
+    forms: ClassVar[Mapping[str, Form]] = {}
+
+    #: The letters by which :meth:`describe` calls numbers; :obj:`None` leaves one out.
+    letters: ClassVar[Mapping[str, str | None]] = {"num_points": "N"}
+
+    #: All parameterizations by name.
+    registry: ClassVar[dict[str, type[Parameterization]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        register(Parameterization.registry, cls)
+
+    def __init__(
+        self,
+        num_classes: int,
+        ppc: int,
+        num_points: int,
+        labels: PartLabels | None = None,
+        label_rows: tuple[int, ...] = (1,),
+    ) -> None:
         super().__init__()
         self.num_classes = check_int("num_classes", num_classes)
         self.ppc = check_int("ppc", ppc)
+        self.num_points = check_int("num_points", num_points)
         #: Learnable turns of the stored clouds, where a method has them. They cost no storage, for
         #: what is stored are the turned clouds.
         self.rotation: Rotation | None = None
         #: The parts of the points, where they are labelled.
         self.labels: PartLabels | None = None
+        self._label_rows = label_rows
+        self._kept: dict[str, _Kept] = {}
+        self.label_with(labels)
+
+    # What a parameterization of one's own writes #################################################
 
     @abstractmethod
-    def clouds(self, groups: slice = slice(None)) -> Tensor:
-        """Unfolds groups to clouds, :obj:`[G * clouds_per_group, N, 3]`."""
+    def clouds(self, *args: Any, **tensors: Any) -> Tensor:
+        """Unfolds some groups to their clouds.
 
-    @abstractmethod
-    def storage(self) -> dict[str, Tensor]:
-        """The tensors that are written to disk, in the precision in which they are."""
+        It has an argument for each tensor, by the name that it is kept by, and is given those of
+        the groups :obj:`[G, *]`, turned and rounded as they are stored.
 
-    @abstractmethod
-    def config(self) -> dict[str, Any]:
-        """The few numbers beside the tensors that :meth:`from_storage` needs, as JSON."""
-
-    @classmethod
-    @abstractmethod
-    def from_storage(
-        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_classes: int, ppc: int
-    ) -> Self:
-        """Restores what :meth:`storage` and :meth:`config` describe.
-
-        Raises:
-            ValueError: If a tensor is missing or a shape or a value does not fit.
+        Returns:
+            The clouds :obj:`[G * clouds_per_group, N, 3]`, group by group.
         """
 
-    @abstractmethod
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The groups of parameters for an optimiser, with their default learning rates."""
+    def sizes(self) -> dict[str, Any]:
+        """The few numbers and flags beside the tensors, as JSON.
 
-    @abstractmethod
-    def describe(self) -> str:
-        """What is stored, in a few words for a person."""
+        There are none by default. Those that the constructor has an argument for are handed to it
+        when a file is read.
+        """
+        return {}
+
+    def keep(
+        self,
+        name: str,
+        tensor: Tensor,
+        lr: float,
+        codec: Codec = FLOAT32,
+        rotation_lr: float | None = None,
+        learned: bool = True,
+    ) -> None:
+        """Makes a tensor a parameter of that name, which is optimised, stored and unfolded.
+
+        Args:
+            name (str): Its name: that of the parameter, in the file, of the argument of
+                :meth:`clouds` and of that of the constructor.
+            tensor (torch.Tensor): Its start :obj:`[C * K, *]`, which is copied.
+            lr (float): Its default learning rate.
+            codec (Codec): How it is stored. (default: :class:`Float32`)
+            rotation_lr (float, optional): The default learning rate of a turn of every cloud about
+                the up axis (:class:`Rotation`), where the tensor is clouds :obj:`[C * K, *, N, 3]`.
+                (default: no turns)
+            learned (bool): Whether it is optimised and stored. Otherwise it stays as the
+                constructor makes it. (default: :obj:`True`)
+
+        Raises:
+            TypeError, ValueError: If the name is none of :meth:`clouds`, the tensor does not have
+                a row for every group, a rate is no rate, or the codec loses an order that matters.
+        """
+        if name not in self._tensor_names():
+            raise ValueError(
+                f"'name' must be that of an argument of '{type(self).__name__}.clouds', one of "
+                f"{self._tensor_names()}, got {name!r}"
+            )
+        groups = self.num_classes * self.ppc
+        if tensor.dim() == 0 or len(tensor) != groups or not tensor.is_floating_point():
+            raise ValueError(
+                f"'{name}' must be floating point with a row for each of {groups} groups, got "
+                f"{tensor.dtype} of shape {list(tensor.shape)}"
+            )
+        self._kept[name] = _Kept(check_float("lr", lr), FLOAT32, learned, rotation_lr is not None)
+        self._store_by(name, codec)
+        parameter = nn.Parameter(tensor.detach().clone(), requires_grad=learned)
+        self.register_parameter(name, parameter)
+        if rotation_lr is not None:
+            if self.rotation is not None:
+                raise ValueError(f"'rotation_lr' must be given for one tensor, got it for '{name}'")
+            self.rotation = Rotation(parameter, rotation_lr)
+
+    # What is seen #################################################################################
+
+    def unfold(self, groups: slice = slice(None)) -> Tensor:
+        """The clouds :obj:`[G * clouds_per_group, N, 3]` of some groups, as optimisation sees them.
+
+        Args:
+            groups (slice): Which of the :math:`C K` groups. (default: all)
+        """
+        return self.clouds(**{name: self._seen(name, groups) for name in self._kept})
 
     def forward(self, classes: slice = slice(None)) -> Batch:
         """Unfolds the clouds of some classes to a batch with :obj:`pos` and :obj:`y`.
@@ -82,43 +230,12 @@ class Parameterization(nn.Module, ABC):
         Labelled points have their part as :obj:`y [ΣN]`, and the clouds a :obj:`category [B]`.
         """
         start, stop, _ = classes.indices(self.num_classes)
-        clouds = self.clouds(slice(start * self.ppc, stop * self.ppc))
+        clouds = self.unfold(slice(start * self.ppc, stop * self.ppc))
         each = self.ppc * self.clouds_per_group
         y = torch.arange(start, stop, device=clouds.device).repeat_interleave(each)
         if self.labels is None:
             return from_dense(clouds, y=y)
         return from_dense(clouds, y=self.labels(start, stop, each).flatten(), category=y)
-
-    def turned(self, pos: Tensor, groups: slice = slice(None)) -> Tensor:
-        """Stored clouds of some groups, turned by :attr:`rotation` if there is one."""
-        return pos if self.rotation is None else self.rotation(pos, groups)
-
-    def label_with(
-        self, labels: PartLabels | None, num_points: int, rows: tuple[int, ...] = (1,)
-    ) -> None:
-        """Labels the points of all clouds; see :attr:`labels`.
-
-        Args:
-            labels (PartLabels, optional): Their parts, or :obj:`None` for points without.
-            num_points (int): The number of points of a cloud.
-            rows (tuple of int): How many rows a category may have. (default: one)
-        """
-        if labels is not None:
-            mine = (self.num_classes, num_points)
-            theirs = (labels.space.num_categories, labels.num_points)
-            if mine != theirs or labels.rows_per_class not in rows:
-                raise ValueError(
-                    f"'labels' must be {' or '.join(map(str, rows))} rows of {num_points} points "
-                    f"for each of {self.num_classes} categories, got {labels.rows_per_class} of "
-                    f"{labels.num_points} for {labels.space.num_categories}"
-                )
-        self.labels = labels
-
-    def _label_storage(self) -> dict[str, Tensor]:
-        return {} if self.labels is None else self.labels.storage()
-
-    def _label_config(self) -> dict[str, Any]:
-        return {} if self.labels is None else self.labels.config()
 
     def is_morph(self) -> Tensor:
         """Which clouds are computed from others rather than stored, a mask :obj:`[B]`."""
@@ -129,27 +246,233 @@ class Parameterization(nn.Module, ABC):
         """The number of clouds of all classes."""
         return self.num_classes * self.ppc * self.clouds_per_group
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The groups of parameters for an optimiser, with their default learning rates."""
+        learned = [(name, kept) for name, kept in self._kept.items() if kept.learned]
+        groups = [{"params": [getattr(self, name)], "lr": kept.lr} for name, kept in learned]
+        return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
+
+    def _turned(self, name: str, groups: slice) -> Tensor:
+        tensor = getattr(self, name)[groups]
+        if self.rotation is None or not self._kept[name].turned:
+            return tensor
+        return self.rotation(tensor, groups)
+
+    def _seen(self, name: str, groups: slice) -> Tensor:
+        tensor, codec = self._turned(name, groups), self._kept[name].codec
+        if not self._kept[name].learned or codec.exact(tensor.dtype):
+            return tensor  # Not packed and unpacked either, which would round.
+        form = self._form(name)
+        return form.unpack(codec.seen(form.pack(tensor)))
+
+    # What is stored ###############################################################################
+
+    def storage(self) -> dict[str, Tensor]:
+        """The tensors that are written to disk, as their codecs give them, and any part labels.
+
+        A codec that writes one tensor writes it by the name that it is kept by, one that writes
+        several appends their names after a dot.
+        """
+        out = {} if self.labels is None else self.labels.storage()
+        for name, packed in self._packed().items():
+            for key, tensor in self._kept[name].codec.encode(packed).items():
+                out[f"{name}.{key}" if key else name] = tensor
+        return out
+
+    def config(self) -> dict[str, Any]:
+        """What :meth:`from_storage` needs beside the tensors, as JSON.
+
+        The :meth:`sizes`, the part labels if there are any, and the codecs and shapes of what is
+        not in single precision.
+        """
+        out = {**self.sizes(), **({} if self.labels is None else self.labels.config())}
+        special = self._special()
+        if special:
+            packed = self._packed()
+            out["codecs"] = {name: codec.config() for name, codec in special.items()}
+            out["shapes"] = {name: list(packed[name].shape[1:]) for name in special}
+        return out
+
     def storage_bits(self) -> int:
         """The bits of everything in :meth:`storage`."""
         return tensor_bits(self.storage())
 
+    def check_budget(self, budget: StorageBudget) -> int:
+        """Returns the bits of everything in :meth:`storage`.
 
-def stored_tensor(
-    storage: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...]
-) -> Tensor:
-    """A tensor of a file, with its shape (:obj:`None` for any size) and its values checked."""
-    if name not in storage:
-        raise ValueError(f"the tensor '{name}' is missing, there is {sorted(storage)}")
-    tensor = storage[name]
-    fits = tensor.dim() == len(shape) and all(
-        want in (None, size) for want, size in zip(shape, tensor.shape, strict=True)
-    )
-    if not fits or not tensor.is_floating_point():
-        want = ", ".join("any" if size is None else str(size) for size in shape)
+        Raises:
+            ValueError: If they exceed a budget, or it is for another number of classes.
+        """
+        return budget.check(self.num_classes, self.storage_bits(), self.describe())
+
+    def stored(self) -> Self:
+        """The same as a file of it would give, on the CPU.
+
+        What is optimised may differ from that: it is rounded, or packed into fewer numbers.
+        """
+        storage = {key: tensor.cpu() for key, tensor in self.storage().items()}
+        return self.from_storage(storage, self.config(), self.num_classes, self.ppc)
+
+    def describe(self) -> str:
+        """What is stored and how, in a few words for a person."""
+        sizes = {"num_points": self.num_points, **self.sizes()}
+        named = {self.letters.get(name, name): value for name, value in sizes.items()}
+        parts = [("C", self.num_classes), ("K", self.ppc), *named.items(), *self._special().items()]
+        listed = ", ".join(f"{name}={value}" for name, value in parts if name is not None)
+        return f"{type(self).__name__}({listed})"
+
+    @classmethod
+    def from_storage(
+        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_classes: int, ppc: int
+    ) -> Self:
+        """Restores what :meth:`storage` and :meth:`config` describe.
+
+        Args:
+            storage (dict of torch.Tensor): The tensors of a file.
+            config (dict): The numbers of its header.
+            num_classes (int): The number of classes :math:`C`.
+            ppc (int): The number of groups per class :math:`K`.
+
+        Raises:
+            TypeError, ValueError: If a tensor or a size is missing, or a name, shape, type or value
+                does not fit.
+        """
+        groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
+        if not isinstance(config, Mapping):
+            raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
+        labels = PartLabels.from_storage(storage, config)
+        codecs: dict[str, Codec] = {}
+        tensors: dict[str, Tensor] = {}
+        for name in cls._tensor_names():
+            stored = {
+                key[len(name) + 1 :]: tensor
+                for key, tensor in storage.items()
+                if key.partition(".")[0] == name
+            }
+            if stored:
+                codec, tensor = decoded(name, stored, config, groups)
+                form = cls._form(name)
+                tensor = form.unpack(tensor)
+                if not codec.keeps_order and form.in_order is not None:
+                    tensor = form.in_order(tensor)
+                codecs[name], tensors[name] = codec, tensor
+        arguments = cls._arguments(num_classes, tensors, storage, config)
+        restored = cls(**arguments)
+        restored.label_with(labels)
+        learned = [name for name, kept in restored._kept.items() if kept.learned]
+        for name in learned:
+            if name not in tensors:
+                raise ValueError(_missing(name, storage))
+            restored._store_by(name, codecs[name])
+        known = {*learned, *([] if labels is None else ["part_counts"])}
+        unknown = sorted(key for key in storage if key.partition(".")[0] not in known)
+        if unknown:
+            raise ValueError(
+                f"the tensors {unknown} are none of the {sorted(known)} of a {cls.__name__}"
+            )
+        now = restored.config()
+        wrong = [key for key in config if _text(config[key]) != _text(now.get(key))]
+        if wrong:
+            listed = ", ".join(f"'{k}'={config[k]!r} (not {now.get(k)!r})" for k in wrong)
+            raise ValueError(f"the header must agree with the tensors, but it says {listed}")
+        return restored
+
+    def label_with(self, labels: PartLabels | None) -> None:
+        """Labels the points of all clouds; see :attr:`labels`.
+
+        Args:
+            labels (PartLabels, optional): Their parts, or :obj:`None` for points without.
+
+        Raises:
+            ValueError: If they are for other sizes, or a codec does not keep the points in order.
+        """
+        if labels is not None:
+            mine = (self.num_classes, self.num_points)
+            theirs = (labels.space.num_categories, labels.num_points)
+            if mine != theirs or labels.rows_per_class not in self._label_rows:
+                raise ValueError(
+                    f"'labels' must be {' or '.join(map(str, self._label_rows))} rows of "
+                    f"{self.num_points} points for each of {self.num_classes} categories, got "
+                    f"{labels.rows_per_class} of {labels.num_points} for "
+                    f"{labels.space.num_categories}"
+                )
+        self.labels = labels
+        for name, kept in self._kept.items():
+            self._store_by(name, kept.codec)
+
+    def _special(self) -> dict[str, Codec]:
+        """The codecs of all that is not stored in single precision."""
+        kept = self._kept.items()
+        return {name: k.codec for name, k in kept if k.learned and k.codec != FLOAT32}
+
+    def _packed(self) -> dict[str, Tensor]:
+        """What the codecs are given of all groups."""
+        learned = [name for name, kept in self._kept.items() if kept.learned]
+        with torch.no_grad():
+            return {n: self._form(n).pack(self._turned(n, slice(None)).detach()) for n in learned}
+
+    def _store_by(self, name: str, codec: Codec) -> None:
+        """Sets a codec, if the order of the points may be lost where it loses it."""
+        labelled = self.labels is not None
+        if not codec.keeps_order and (labelled or self._form(name).in_order is None):
+            why = "points have part labels" if labelled else "clouds are made point by point"
+            raise ValueError(
+                f"the codec of '{name}' must keep the order of what it stores, as {why}, got "
+                f"{codec}"
+            )
+        codec.config()  # Raises if it could not be written; not after hours of optimisation.
+        self._kept[name].codec = codec
+
+    @classmethod
+    def _form(cls, name: str) -> Form:
+        return cls.forms.get(name, Form())
+
+    @classmethod
+    def _tensor_names(cls) -> list[str]:
+        """The arguments of :meth:`clouds`."""
+        return [*inspect.signature(cls.clouds).parameters][1:]
+
+    @classmethod
+    def _arguments(
+        cls,
+        num_classes: int,
+        tensors: Mapping[str, Tensor],
+        storage: Mapping[str, Tensor],
+        config: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """What the constructor is given for a file."""
+        sizes = {key: value for key, value in config.items() if key not in _OWN_KEYS}
+        found = {**sizes, **tensors, "num_classes": num_classes}
+        out = {}
+        for name, parameter in inspect.signature(cls).parameters.items():
+            if name in found:
+                out[name] = found[name]
+            elif parameter.default is parameter.empty and name in cls._tensor_names():
+                raise ValueError(_missing(name, storage))
+            elif parameter.default is parameter.empty:
+                raise ValueError(f"the size '{name}' is missing, there is {sorted(sizes)}")
+        return out
+
+
+def groups_per_class(name: str, groups: Tensor, num_classes: int, what: str = "groups") -> int:
+    """The number of rows of a tensor for each class.
+
+    Raises:
+        TypeError, ValueError: If there is none, or not as many for every class.
+    """
+    num_classes = check_int("num_classes", num_classes)
+    if len(groups) == 0 or len(groups) % num_classes != 0:
         raise ValueError(
-            f"the tensor '{name}' must be floating point of shape [{want}], got {tensor.dtype} of "
-            f"shape {list(tensor.shape)}"
+            f"'{name}' must hold as many {what} for each of {num_classes} classes, got "
+            f"{len(groups)} {what}"
         )
-    if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"the tensor '{name}' must be finite, but holds NaN or infinite values")
-    return tensor
+    return len(groups) // num_classes
+
+
+def _missing(name: str, storage: Mapping[str, Tensor]) -> str:
+    return f"the tensor '{name}' is missing, there is {sorted(storage)}"
+
+
+def _text(value: Any) -> str:
+    """A value as a file has it, in which a tuple is a list."""
+    return json.dumps(value, sort_keys=True)

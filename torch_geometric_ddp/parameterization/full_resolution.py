@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from torch_geometric_ddp._checks import check_float, check_int, check_points
-from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.parameterization.base import Form, Parameterization, groups_per_class
+from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
-from torch_geometric_ddp.parameterization.rotation import Rotation
+
+__all__ = ["FullResolution"]
 
 
 class FullResolution(Parameterization):
@@ -24,7 +27,16 @@ class FullResolution(Parameterization):
             up axis (:class:`Rotation`). (default: no turns)
         labels (PartLabels, optional): The parts of the points, a row for each cloud or one for
             each class. (default: none)
+        codec (Codec): How the clouds are stored. (default: :class:`Float32`)
+
+    Raises:
+        TypeError, ValueError: If a shape, a type or a number does not fit.
     """
+
+    # A cloud is a set: any order of its points will do.
+    forms: ClassVar[Mapping[str, Form]] = {"pos": Form(in_order=lambda pos: pos)}
+
+    pos: nn.Parameter
 
     def __init__(
         self,
@@ -33,45 +45,63 @@ class FullResolution(Parameterization):
         lr: float = 1.0,
         rotation_lr: float | None = None,
         labels: PartLabels | None = None,
+        codec: Codec = FLOAT32,
     ) -> None:
         pos = check_points("pos", pos)
-        num_classes = check_int("num_classes", num_classes)
-        if len(pos) == 0 or len(pos) % num_classes != 0:
-            raise ValueError(
-                f"'pos' must hold as many clouds for each of {num_classes} classes, got {len(pos)}"
-            )
-        super().__init__(num_classes, len(pos) // num_classes)
-        self.pos = nn.Parameter(pos.detach().clone())
-        self.lr = check_float("lr", lr)
-        if rotation_lr is not None:
-            self.rotation = Rotation(self.pos, rotation_lr)
-        self.label_with(labels, pos.size(1), (1, self.ppc))
+        ppc = groups_per_class("pos", pos, num_classes, "clouds")
+        super().__init__(num_classes, ppc, pos.size(1), labels, (1, ppc))
+        self.keep("pos", pos, check_float("lr", lr), codec, rotation_lr)
 
-    def clouds(self, groups: slice = slice(None)) -> Tensor:
-        """The clouds :obj:`[G, N, 3]` of the groups."""
-        return self.turned(self.pos[groups], groups)
-
-    def storage(self) -> dict[str, Tensor]:
-        """The clouds :obj:`pos [C * K, N, 3]`, and their part labels if they have any."""
-        return {"pos": self.turned(self.pos).detach(), **self._label_storage()}
-
-    def config(self) -> dict[str, Any]:
-        """Nothing beside the tensors, unless points are labelled."""
-        return self._label_config()
+    def clouds(self, pos: Tensor) -> Tensor:
+        """The clouds :obj:`[G, N, 3]` as they are."""
+        return pos
 
     @classmethod
-    def from_storage(
-        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_classes: int, ppc: int
-    ) -> Self:
-        """Restores what :meth:`storage` describes."""
-        pos = stored_tensor(storage, "pos", (num_classes * ppc, None, 3))
-        return cls(pos, num_classes, labels=PartLabels.from_storage(storage, config))
+    def most_clouds(
+        cls, budget: StorageBudget, num_points: int | None = None, codec: Codec = FLOAT32
+    ) -> int:
+        """The largest number of clouds per class that fits, with their labels if there are any.
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The clouds, and their turns if they have any."""
-        groups = [{"params": [self.pos], "lr": self.lr}]
-        return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
+        Args:
+            budget (StorageBudget): What may be stored.
+            num_points (int, optional): The points of a cloud. (default: as many as the originals)
+            codec (Codec): How they are stored. (default: :class:`Float32`)
 
-    def describe(self) -> str:
-        """What is stored, in a few words for a person."""
-        return f"FullResolution(C={self.num_classes}, K={self.ppc}, N={self.pos.size(1)})"
+        Returns:
+            The number, 0 if not even one fits.
+
+        Raises:
+            TypeError, ValueError: If :obj:`num_points` is no number of points, or the size of what
+                :obj:`codec` stores depends on the values.
+        """
+        num = budget.num_points if num_points is None else check_int("num_points", num_points)
+        return budget.largest(
+            lambda ppc: (
+                codec.sure_bits((budget.num_classes * ppc, num, 3)) + ppc * budget.label_bits
+            )
+        )
+
+    @classmethod
+    def largest_points(
+        cls, budget: StorageBudget, ppc: int | None = None, codec: Codec = FLOAT32
+    ) -> int:
+        """The largest number of points of a cloud that fits, beside labels if there are any.
+
+        Args:
+            budget (StorageBudget): What may be stored.
+            ppc (int, optional): The number of clouds per class. (default: that of the budget)
+            codec (Codec): How they are stored. (default: :class:`Float32`)
+
+        Returns:
+            The number, 0 if not even one fits.
+
+        Raises:
+            TypeError, ValueError: If :obj:`ppc` is no number of clouds, or the size of what
+                :obj:`codec` stores depends on the values.
+        """
+        ppc = budget.ppc if ppc is None else check_int("ppc", ppc)
+        return budget.largest(
+            lambda num: (
+                codec.sure_bits((budget.num_classes * ppc, num, 3)) + ppc * budget.label_bits
+            )
+        )

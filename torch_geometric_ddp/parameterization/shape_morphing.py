@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int, check_points
-from torch_geometric_ddp.parameterization.base import Parameterization, stored_tensor
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.parameterization.base import Form, Parameterization, groups_per_class
+from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
-from torch_geometric_ddp.parameterization.rotation import Rotation
+
+__all__ = ["ANCHOR_LR", "ShapeMorphing"]
+
+#: The learning rate of anchors, chosen on a validation split of ModelNet10. The paper has 10 and
+#: its code 100, both on a loss scaled by 0.08: 0.8 and 8 here.
+ANCHOR_LR = 2.5
+
+
+def _differences(logits: Tensor) -> Tensor:
+    return logits[..., 1:] - logits[..., :1]
+
+
+def _logits(differences: Tensor) -> Tensor:
+    return nn.functional.pad(differences, (1, 0))
+
+
+def _aligned(anchors: Tensor) -> Tensor:
+    return torch.stack([ops.align_points(group) for group in anchors])
 
 
 class ShapeMorphing(Parameterization):
@@ -36,14 +55,38 @@ class ShapeMorphing(Parameterization):
             (default: all zero, equal weights)
         adaptive (bool): Whether the weights are learned and stored. Otherwise they stay equal and
             cost nothing (*static* morphing, the paper's ablation). (default: :obj:`True`)
-        anchor_lr (float): Default learning rate of the anchors. (default: :obj:`2.5`)
-        weight_lr (float): Default learning rate of the weights. (default: :obj:`0.25`)
+        anchor_lr (float): Default learning rate of the anchors. (default: :obj:`ANCHOR_LR`)
+        weight_lr (float, optional): Default learning rate of the weights. (default: a tenth of
+            that of the anchors)
         rotation_lr (float, optional): The default learning rate of a turn of every anchor about
             the up axis (:class:`Rotation`). (default: no turns)
         labels (PartLabels, optional): The parts of the points, one row for each class, so that
             the labels of a morph's point are those of the anchors' points that it mixes.
             (default: none)
+        codec (Codec): How the anchors are stored. (default: :class:`Float32`)
+        weight_codec (Codec): How the weights are stored: that of :obj:`[C * K, L, M - 1]`
+            differences to the first logit. (default: :class:`Float32`)
+
+    Raises:
+        TypeError, ValueError: If a shape, a type or a number does not fit.
     """
+
+    # A codec that gives anchors back in another order leaves it to us which points correspond.
+    forms: ClassVar[Mapping[str, Form]] = {
+        "anchors": Form(in_order=_aligned),
+        "weights": Form(pack=_differences, unpack=_logits),
+    }
+    # Whether weights are learned shows in the learning rates.
+    letters: ClassVar[Mapping[str, str | None]] = {
+        "num_anchors": "M",
+        "anchor_points": "N2",
+        "num_morphs": "L",
+        "adaptive": None,
+        "num_points": None,
+    }
+
+    anchors: nn.Parameter
+    weights: nn.Parameter
 
     def __init__(
         self,
@@ -52,19 +95,16 @@ class ShapeMorphing(Parameterization):
         num_morphs: int,
         weights: Tensor | None = None,
         adaptive: bool = True,
-        anchor_lr: float = 2.5,
-        weight_lr: float = 0.25,
+        anchor_lr: float = ANCHOR_LR,
+        weight_lr: float | None = None,
         rotation_lr: float | None = None,
         labels: PartLabels | None = None,
+        codec: Codec = FLOAT32,
+        weight_codec: Codec = FLOAT32,
     ) -> None:
         anchors = check_points("anchors", anchors, "G M N2 3")
-        num_classes = check_int("num_classes", num_classes)
-        if anchors.size(0) == 0 or anchors.size(0) % num_classes != 0:
-            raise ValueError(
-                f"'anchors' must hold as many groups for each of {num_classes} classes, got "
-                f"{anchors.size(0)} groups"
-            )
-        super().__init__(num_classes, anchors.size(0) // num_classes)
+        ppc = groups_per_class("anchors", anchors, num_classes)
+        super().__init__(num_classes, ppc, anchors.size(2), labels)
         self.num_anchors, self.anchor_points = anchors.shape[1:3]
         self.num_morphs = check_int("num_morphs", num_morphs, minimum=0)
         self.clouds_per_group = self.num_anchors + self.num_morphs
@@ -74,13 +114,10 @@ class ShapeMorphing(Parameterization):
         if weights.shape != shape:
             raise ValueError(f"'weights' must have shape {list(shape)}, got {list(weights.shape)}")
         self.adaptive = adaptive
-        self.anchor_lr = check_float("anchor_lr", anchor_lr)
-        self.weight_lr = check_float("weight_lr", weight_lr)
-        self.anchors = nn.Parameter(anchors.detach().clone())
-        self.weights = nn.Parameter(weights.detach().clone(), requires_grad=adaptive)
-        if rotation_lr is not None:
-            self.rotation = Rotation(self.anchors, rotation_lr)
-        self.label_with(labels, self.anchor_points)
+        anchor_lr = check_float("anchor_lr", anchor_lr)
+        weight_lr = anchor_lr / 10 if weight_lr is None else check_float("weight_lr", weight_lr)
+        self.keep("anchors", anchors, anchor_lr, codec, rotation_lr)
+        self.keep("weights", weights, weight_lr, weight_codec, learned=adaptive)
 
     @classmethod
     def from_clouds(
@@ -135,63 +172,96 @@ class ShapeMorphing(Parameterization):
         weights = weights.to(anchors)
         return cls(anchors, num_classes, num_morphs, weights, adaptive, labels=labels, **kwargs)
 
-    def clouds(self, groups: slice = slice(None)) -> Tensor:
+    def clouds(self, anchors: Tensor, weights: Tensor) -> Tensor:
         """Anchors and morphs :obj:`[G * (M + L), N2, 3]` of the groups, anchors first."""
-        anchors = self.turned(self.anchors[groups], groups)
-        morphs = ops.morph(anchors, self.weights[groups].softmax(dim=-1))
+        morphs = ops.morph(anchors, weights.softmax(dim=-1))
         return torch.cat([anchors, morphs], dim=1).flatten(0, 1)
+
+    def sizes(self) -> dict[str, Any]:
+        """:obj:`num_anchors`, :obj:`anchor_points`, :obj:`num_morphs` and :obj:`adaptive`."""
+        return {
+            "num_anchors": self.num_anchors,
+            "anchor_points": self.anchor_points,
+            "num_morphs": self.num_morphs,
+            "adaptive": self.adaptive,
+        }
 
     def is_morph(self) -> Tensor:
         """The mask :obj:`[C * K * (M + L)]` of the morphs."""
         group = torch.arange(self.clouds_per_group) >= self.num_anchors
         return group.repeat(self.num_classes * self.ppc)
 
-    def storage(self) -> dict[str, Tensor]:
-        """:obj:`anchors [C * K, M, N2, 3]` and, if adaptive, :obj:`weights [C * K, L, M - 1]`.
+    @classmethod
+    def largest_anchor_points(
+        cls,
+        budget: StorageBudget,
+        num_anchors: int,
+        num_morphs: int,
+        codec: Codec = FLOAT32,
+        weight_codec: Codec = FLOAT32,
+    ) -> int:
+        r"""The largest :math:`N_2` that fits with :math:`M` anchors and :math:`L` morphs.
 
-        Where points are labelled, also the layout of every class.
+        .. code-block:: python
+
+            >>> ShapeMorphing.largest_anchor_points(StorageBudget(1024, 10), 4, 16)
+            252
+
+        Args:
+            budget (StorageBudget): What may be stored.
+            num_anchors (int): The number of anchors :math:`M` of a group.
+            num_morphs (int): The number of morphs :math:`L` of a group whose weights are stored.
+            codec (Codec): How the anchors are stored. (default: :class:`Float32`)
+            weight_codec (Codec): How the weights are stored. (default: the same)
+
+        Raises:
+            TypeError, ValueError: If a number is none, not even anchors of one point fit, or the
+                size of what a codec stores depends on the values.
         """
-        out = {"anchors": self.turned(self.anchors).detach(), **self._label_storage()}
-        if self.adaptive:
-            logits = self.weights.detach()
-            out["weights"] = logits[..., 1:] - logits[..., :1]
-        return out
-
-    def config(self) -> dict[str, Any]:
-        """The sizes :obj:`num_anchors`, :obj:`anchor_points` and :obj:`num_morphs`."""
-        return {
-            "num_anchors": self.num_anchors,
-            "anchor_points": self.anchor_points,
-            "num_morphs": self.num_morphs,
-            "adaptive": self.adaptive,
-            **self._label_config(),
-        }
+        num_anchors = check_int("num_anchors", num_anchors)
+        num_morphs = check_int("num_morphs", num_morphs, minimum=0)
+        groups = budget.num_classes * budget.ppc
+        weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
+        taken = weights + budget.ppc * budget.label_bits
+        largest = budget.largest(lambda num: taken + codec.sure_bits((groups, num_anchors, num, 3)))
+        if largest < 1:
+            raise ValueError(
+                f"'num_anchors'={num_anchors} and 'num_morphs'={num_morphs} do not fit: their "
+                f"weights take {-(-weights // groups)} of the {budget.bits_per_group} bits of a "
+                f"cloud of {budget.num_points} points, which leaves no room for {num_anchors} "
+                "anchors of even one point"
+            )
+        return largest
 
     @classmethod
-    def from_storage(
-        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_classes: int, ppc: int
-    ) -> Self:
-        """Restores what :meth:`storage` and :meth:`config` describe."""
-        groups, anchors = num_classes * ppc, config["num_anchors"]
-        pos = stored_tensor(storage, "anchors", (groups, anchors, config["anchor_points"], 3))
-        weights = None
-        if config["adaptive"]:
-            stored = stored_tensor(storage, "weights", (groups, config["num_morphs"], anchors - 1))
-            weights = nn.functional.pad(stored, (1, 0))
-        labels = PartLabels.from_storage(storage, config)
-        adaptive, num = config["adaptive"], config["num_morphs"]
-        return cls(pos, num_classes, num, weights, adaptive, labels=labels)
+    def most_morphs(
+        cls,
+        budget: StorageBudget,
+        num_anchors: int,
+        codec: Codec = FLOAT32,
+        weight_codec: Codec = FLOAT32,
+    ) -> int | None:
+        r"""The largest :math:`L` that leaves :math:`M` anchors of a point each.
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The anchors, the weights if they are learned, and the turns if there are any."""
-        groups = [{"params": [self.anchors], "lr": self.anchor_lr}]
-        if self.adaptive:
-            groups.append({"params": [self.weights], "lr": self.weight_lr})
-        return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
+        Args:
+            budget (StorageBudget): What may be stored.
+            num_anchors (int): The number of anchors :math:`M` of a group.
+            codec (Codec): How the anchors are stored. (default: :class:`Float32`)
+            weight_codec (Codec): How the weights are stored. (default: the same)
 
-    def describe(self) -> str:
-        """What is stored, in a few words for a person."""
-        return (
-            f"ShapeMorphing(C={self.num_classes}, K={self.ppc}, M={self.num_anchors}, "
-            f"N2={self.anchor_points}, L={self.num_morphs})"
+        Returns:
+            The number, or :obj:`None` for one anchor, whose morphs cost nothing.
+
+        Raises:
+            TypeError, ValueError: If not even anchors of one point fit, or the size of what a codec
+                stores depends on the values.
+        """
+        cls.largest_anchor_points(budget, num_anchors, 0, codec, weight_codec)
+        if num_anchors == 1:
+            return None
+        groups = budget.num_classes * budget.ppc
+        anchors = codec.sure_bits((groups, num_anchors, 1, 3))
+        taken = anchors + budget.ppc * budget.label_bits
+        return budget.largest(
+            lambda num: taken + weight_codec.sure_bits((groups, num, num_anchors - 1))
         )

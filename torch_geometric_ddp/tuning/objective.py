@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 
+from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import Protocol, evaluate
 from torch_geometric_ddp.methods import Method
@@ -19,7 +21,7 @@ from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 from torch_geometric_ddp.tuning.space import Settings
 
-__all__ = ["DIRECTIONS", "Objective"]
+__all__ = ["DIRECTIONS", "Objective", "check_objective"]
 
 #: What can be optimised, and whether more or less of it is better.
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
@@ -36,7 +38,7 @@ class Objective:
     """Distils with the settings of a trial and tests the result on clouds that are held out.
 
     One object serves all trials of a process: they share the clouds on the device and what the
-    matching computes of them (:meth:`~torch_geometric_ddp.clouds.bank.PointCloudBank.view`).
+    matching computes of them (:meth:`~torch_geometric_ddp.clouds.bank.PointCloudBank.cached`).
 
     Args:
         real (PointCloudBank): The clouds that are distilled.
@@ -67,6 +69,21 @@ class Objective:
     network: Callable[..., Backbone] | None
     task: Task
 
+    def identity(self) -> dict[str, Any]:
+        """What all processes of a study must share, as JSON."""
+        network = self.task.network if self.network is None else self.network
+        return {
+            "ppc": self.ppc,
+            "steps": self.steps,
+            "seeds": list(self.seeds),
+            "protocol": self.protocol.to_dict(),
+            "looks": list(self.looks),
+            "objectives": list(self.objectives),
+            "method": describe(self.method),
+            "network": describe(network),
+            "task": self.task.name,
+        }
+
     def __call__(self, trial: optuna.Trial, settings: Settings) -> list[float]:
         """The values of the objectives, in their order.
 
@@ -83,7 +100,9 @@ class Objective:
         try:
             for seed in self.seeds:
                 with _timed(seconds, "prepare"):
-                    loop = method.begin(self.real, self.ppc, seed, self.network, self.task)
+                    loop = method.begin(
+                        self.real, self.ppc, seed, self.network, self.task, steps=self.steps
+                    )
                     loop.prepare()
                 for stop in self._stops() if seed == self.seeds[0] else []:
                     with _timed(seconds, "distill"):
@@ -129,6 +148,31 @@ class Objective:
             progress=False,
             task=self.task,
         ).mean
+
+
+def check_objective(
+    steps: int, seeds: Sequence[int], looks: Sequence[float], objectives: Sequence[str]
+) -> None:
+    """Holds the arguments of an :class:`Objective` against what they may be.
+
+    Raises:
+        TypeError: If a number is none.
+        ValueError: If :obj:`steps` or a seed is too small, one of :obj:`looks` does not lie between
+            0 and 1, or :obj:`objectives` are not the score, alone or followed by others.
+    """
+    check_int("steps", steps)
+    for seed in seeds:
+        check_int("seeds", seed, minimum=0)
+    for look in looks:
+        if not check_float("looks", look, exclusive=True) < 1:
+            raise ValueError(f"'looks' must lie between 0 and 1, got {look}")
+    names = tuple(objectives)
+    unknown = [name for name in names if name not in DIRECTIONS]
+    if unknown or names[:1] != ("score",) or len(set(names)) < len(names):
+        raise ValueError(
+            f"'objectives' must be 'score', alone or followed by others of "
+            f"{sorted(DIRECTIONS)}, got {list(names)}"
+        )
 
 
 @contextmanager

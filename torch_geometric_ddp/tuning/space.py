@@ -9,6 +9,7 @@ from optuna.trial import BaseTrial, FixedTrial
 
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.parameterization import ANCHOR_LR, ShapeMorphing
 
 __all__ = ["SearchSpace", "Settings"]
 
@@ -17,7 +18,7 @@ Settings = dict[str, Any]
 
 # DDP, ICLR 2026: M, L and λ; the learning rates are those of distill.
 _PUBLISHED = {"num_anchors": 4, "num_morphs": 16, "uniformity_lambda": 1000.0}
-_RATES = {"anchor_lr": 2.5, "weight_lr": 0.25}
+_RATES = {"anchor_lr": ANCHOR_LR, "weight_lr": ANCHOR_LR / 10}
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class SearchSpace:
 
     :math:`M` and then :math:`L` are drawn up to what leaves room for anchors of one point, and
     :math:`N_2` as a share of the largest that fits both
-    (:meth:`~torch_geometric_ddp.budget.StorageBudget.largest_anchor_points`), so that the ranges
-    are the same in every trial and no trial is wasted. A range whose ends are equal fixes its
-    value.
+    (:meth:`~torch_geometric_ddp.parameterization.ShapeMorphing.largest_anchor_points`), so that the
+    ranges are the same in every trial and no trial is wasted. A range whose ends are equal fixes
+    its value.
 
     Args:
         num_anchors (tuple of int): Anchors per group :math:`M`. (default: :obj:`(2, 8)`)
@@ -137,7 +138,7 @@ class SearchSpace:
     def _most_anchors(self, budget: StorageBudget) -> int:
         (low, high), fewest = self.num_anchors, self.num_morphs[0]
         try:
-            budget.largest_anchor_points(low, fewest)
+            ShapeMorphing.largest_anchor_points(budget, low, fewest)
         except ValueError as error:
             raise ValueError(
                 f"nothing in the search space fits the storage of ppc={budget.ppc} clouds of "
@@ -147,11 +148,11 @@ class SearchSpace:
         return max(m for m in range(low, high + 1) if _fits(budget, m, fewest))
 
     def _most_morphs(self, budget: StorageBudget, num_anchors: int) -> int:
-        most = budget.most_morphs(num_anchors)
+        most = ShapeMorphing.most_morphs(budget, num_anchors)
         return self.num_morphs[1] if most is None else min(self.num_morphs[1], most)
 
     def _points(self, budget: StorageBudget, anchors: int, morphs: int, share: float) -> int:
-        largest = budget.largest_anchor_points(anchors, morphs)
+        largest = ShapeMorphing.largest_anchor_points(budget, anchors, morphs)
         points = max(1, int(share * largest))
         if share == 1 or points < self.anchor_step:
             return points
@@ -160,6 +161,6 @@ class SearchSpace:
 
 def _fits(budget: StorageBudget, num_anchors: int, num_morphs: int) -> bool:
     try:
-        return budget.largest_anchor_points(num_anchors, num_morphs) > 0
+        return ShapeMorphing.largest_anchor_points(budget, num_anchors, num_morphs) > 0
     except ValueError:
         return False

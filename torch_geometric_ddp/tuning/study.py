@@ -19,17 +19,16 @@ from optuna.trial import TrialState
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_float, check_int
-from torch_geometric_ddp._identity import describe
+from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import stratified
-from torch_geometric_ddp.evaluation import CPU, Protocol
+from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
 from torch_geometric_ddp.methods import Method, ddp
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tuning import workers
-from torch_geometric_ddp.tuning.objective import DIRECTIONS, Objective
+from torch_geometric_ddp.tuning.objective import Objective, check_objective
 from torch_geometric_ddp.tuning.report import TuningResult
 from torch_geometric_ddp.tuning.space import SearchSpace, Settings
 from torch_geometric_ddp.tuning.storage import find_storage, open_study
@@ -141,24 +140,9 @@ def tune(
     """
     space = SearchSpace() if space is None else space
     check_int("n_trials", n_trials)
-    check_int("steps", steps)
     check_int("seed", seed, minimum=0)
-    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
-    if not seeds:
-        raise ValueError("'seeds' must hold at least one seed, got none")
-    for one in seeds:
-        check_int("seeds", one, minimum=0)
-    for look in looks:
-        if not check_float("looks", look, exclusive=True) < 1:
-            raise ValueError(f"'looks' must lie between 0 and 1, got {look}")
-    objectives = tuple(objectives)
-    unknown = [name for name in objectives if name not in DIRECTIONS]
-    if unknown or objectives[:1] != ("score",) or len(set(objectives)) < len(objectives):
-        raise ValueError(
-            f"'objectives' must be 'score', alone or followed by others of "
-            f"{sorted(DIRECTIONS)}, got {list(objectives)}"
-        )
-    task = find_task(task)
+    task, seeds = find_task(task), seed_list(seeds)
+    check_objective(steps, seeds, looks, objectives)
     bank = task.read(dataset, device)
     bank.check_every_class()
     budget = _budget(bank, budget)
@@ -168,46 +152,60 @@ def tune(
     # What cannot begin at all shall not fail trial by trial.
     method(**space.published_settings(budget)).begin(kept, budget.ppc, seeds[0], network, task)
     objective = Objective(
-        kept, held, budget.ppc, steps, seeds, protocol, looks, objectives, method, network, task
+        kept,
+        held,
+        budget.ppc,
+        steps,
+        seeds,
+        protocol,
+        tuple(looks),
+        tuple(objectives),
+        method,
+        network,
+        task,
     )
-    identity = {
-        "data": bank.sha256(),
-        "ppc": budget.ppc,
-        "space": asdict(space),
-        "objectives": objectives,
-        "steps": steps,
-        "seeds": seeds,
-        "protocol": protocol.to_dict(),
-        "share": share,
-        "looks": list(looks),
-        "method": describe(method),
-        "network": describe(task.network if network is None else network),
-        "task": task.name,
-        "seed": seed,
-    }
+    own = {"data": bank.sha256(), "space": asdict(space), "share": share, "seed": seed}
     open_storage, lock = find_storage(storage)
     with workers.turn(lock):
-        study = open_study(open_storage(), study_name, objectives, pruner, identity)
+        study = open_study(
+            open_storage(), study_name, objective.objectives, pruner, own | objective.identity()
+        )
         if not any("published" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
             study.enqueue_trial(space.published(budget), {"published": True})
-    result = TuningResult(study, budget, objectives, task.metric)
+    result = TuningResult(study, budget, tuple(objectives), task.metric)
+
+    def take(worker: dict[str, Any]) -> tuple[optuna.Trial | None, Settings]:
+        with workers.turn(lock):
+            workers.recover(study, lost_after)
+            trial = workers.take(study, n_trials, worker, sampler, seed)
+            return trial, {} if trial is None else space.sample(trial, budget)
+
+    _work_off(result, objective, take, n_trials, progress)
+    return result
+
+
+def _work_off(
+    result: TuningResult,
+    objective: Objective,
+    take: Callable[[dict[str, Any]], tuple[optuna.Trial | None, Settings]],
+    n_trials: int,
+    progress: bool,
+) -> None:
+    """Runs trials until the study has enough of them, its own and those of other processes."""
     with (
         workers.present() as worker,
         tqdm(total=n_trials, desc="Tune", unit="trial", disable=not progress) as bar,
     ):
         while True:
-            with workers.turn(lock):
-                workers.recover(study, lost_after)
-                trial = workers.take(study, n_trials, worker, sampler, seed)
-                settings = {} if trial is None else space.sample(trial, budget)
+            trial, settings = take(worker)
             _show(bar, result)
             if trial is not None:
-                _work(study, trial, settings, objective)
+                _work(result.study, trial, settings, objective)
                 _show(bar, result)
-            elif len(result.finished) < n_trials and workers.is_waited_for(study):
+            elif len(result.finished) < n_trials and workers.is_waited_for(result.study):
                 time.sleep(_POLL)
             else:
-                return result
+                return
 
 
 def _work(

@@ -1,0 +1,365 @@
+"""The results behind the documentation, and the script that renders them."""
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import TinyNet, toy_set
+
+from torch_geometric_ddp import SMOKE
+from torch_geometric_ddp.comparison import ENTRIES, Distilled, Lab, Preset, summarize
+from torch_geometric_ddp.methods import ddp
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(DOCS))
+render = importlib.import_module("render_results")
+
+NAMES = sorted(path.stem for path in render.RESULTS.glob("*.json"))
+MEAN = r"\d+\.\d+ ± \d+\.\d+"
+
+# What stood on the page when its tables were typed: the columns whose figures are now computed.
+PRINTED = {
+    "modelnet10-sets": ("accuracy", ["12.5 ± 6.6", "71.8 ± 3.7", "82.1 ± 1.3"]),
+    "modelnet10-methods": (
+        "accuracy above_random below_whole",
+        [
+            *("41.0 ± 7.9 +0.0 46.9", "19.8 ± 3.2 -21.3 68.1", "55.2 ± 2.5 +14.2 32.7"),
+            *("55.2 ± 2.5 +14.2 32.7", "48.1 ± 7.6 +7.0 39.8", "34.0 ± 10.9 -7.0 53.9"),
+            *("59.5 ± 5.0 +18.5 28.4", "53.8 ± 11.7 +12.8 34.1", "63.3 ± 1.3 +22.3 24.6"),
+            *("71.5 ± 4.6 +30.5 16.4", "73.3 ± 2.0 +32.3 14.5", "82.9 ± 0.7 +41.9 5.0"),
+            *("82.6 ± 0.4 +41.6 5.3", "87.9 ± 1.3 - 0.0"),
+        ],
+    ),
+    "modelnet10-methods-ppc3": (
+        "accuracy above_random below_whole",
+        [
+            "58.5 ± 6.7 +0.0 29.4",
+            "65.3 ± 4.5 +6.9 22.5",
+            "87.4 ± 1.4 +28.9 0.5",
+            "87.9 ± 1.3 - 0.0",
+        ],
+    ),
+    "modelnet10-learning-rates": (
+        "below_whole",
+        ["34.0", "31.2", "37.1", "45.2", "44.1", "30.8", "38.8", "34.2", "44.6", "0.0"],
+    ),
+    "relics-methods": (
+        "above_random below_whole",
+        ["+0.0 29.7", "+0.0 29.7", "+25.1 4.6", "- 0.0"],
+    ),
+    "princeton-parts": ("miou", ["38.2 ± 1.3", "46.6 ± 2.0", "51.5 ± 0.4", "51.5 ± 2.2"]),
+    "princeton-parts-ppc3": ("miou", ["48.9 ± 2.4", "51.5 ± 2.1", "52.9 ± 1.0"]),
+    "tuning": ("accuracy", ["68.6 ± 2.1", "67.8 ± 4.5"]),
+}
+
+
+def result(**changes):
+    """A small results file as JSON."""
+    values = {
+        "title": "A title",
+        "data": "toy",
+        "commands": ["python program.py"],
+        "hardware": "a machine",
+        "versions": {"torch": "1"},
+        "seeds": [0, 1],
+        "protocol": "smoke",
+        "columns": [
+            {"key": "method", "head": "method"},
+            {"key": "accuracy", "head": "accuracy %", "as": "mean"},
+            {"key": "every", "head": "every seed", "as": "each"},
+            {"key": "lead", "head": "lead", "as": "above", "row": {"method": "random"}},
+        ],
+        "rows": [
+            {"method": "random", "accuracy": [10.0, 12.0]},
+            {"method": "DDP", "accuracy": [30.0, 31.0]},
+            {"method": "old", "accuracy": {"mean": 20.0, "std": 1.0, "count": 2}, "lead": 9.1},
+            {"method": "never", "accuracy": None},
+        ],
+    }
+    return {**values, **changes}
+
+
+def write(folder, name="toy", **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result(**changes)))
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_results_file_says_how_it_was_made(name, tmp_path):
+    results = render.find(name)
+    assert any(not command.startswith("#") for command in results.commands)
+    assert results.hardware
+    assert results.seeds
+    if any("±" in cell for line in results.lines() for cell in line):
+        assert results.spread
+    # As the script writes it, so that a change of one figure is a change of one line.
+    assert results.save(tmp_path).read_text() == (render.RESULTS / f"{name}.json").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_results_file_renders(name):
+    results = render.find(name)
+    lines = results.lines()
+    assert len({len(line) for line in lines}) == 1
+    assert all(cell for line in lines for cell in line)
+    assert render.rst(results).count("\n    * - ") == len(lines)
+    assert render.markdown(results).count("\n") == len(lines) + 1
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_computed_figures_are_those_that_were_printed(name):
+    columns, printed = PRINTED[name]
+    lines = render.find(name).lines(columns.split())[1:]
+    assert [" ".join(line) for line in lines] == printed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_that_are_stated_are_the_computed_ones_but_for_rounding(name):
+    results = render.find(name)
+    for row in results.rows:
+        for value in row.values():
+            if isinstance(value, dict) and "each" in value:
+                assert value["mean"] == pytest.approx(render._mean(value["each"]), abs=0.1001)
+                assert value["std"] == pytest.approx(render._std(value["each"]), abs=0.1001)
+        for column in results.shown():
+            if column.kind in render.COMPUTED and row.get(column.key) is not None:
+                computed = render._computed(column, row, results.rows, render.RESULTS)
+                assert row[column.key] == pytest.approx(computed, abs=0.1001)
+
+
+def test_the_pages_show_every_table_once():
+    pages = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.rst"))
+    shown = re.findall(r"^\.\. include:: _tables/(.+)\.rst$", pages, re.MULTILINE)
+    assert sorted(shown) == NAMES
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.rst"])
+def test_every_figure_with_a_spread_is_a_result(page):
+    known = {
+        figure
+        for results in render.load_all()
+        for line in results.lines()
+        for cell in line
+        for figure in re.findall(MEAN, cell)
+    }
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert set(re.findall(MEAN, text)) <= known
+
+
+def test_the_tables_of_the_readme_are_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert render.fill(text) == text
+    known = {cell for results in render.load_all() for line in results.lines() for cell in line}
+    known |= {figure for cell in known for figure in cell.split(", ")}
+    # A table with a spread is one of results; others hold options.
+    tables = [table for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE) if "±" in table]
+    assert tables
+    for figure in re.findall(rf"{MEAN}|\d+\.\d+", "".join(tables)):
+        assert figure in known
+
+
+def test_rendering_leaves_what_is_unchanged_and_removes_what_is_gone(tmp_path):
+    folder, out = write(tmp_path / "results"), tmp_path / "tables"
+    write(folder, "gone")
+    assert len(render.render_all(folder, out)) == 2
+    (folder / "gone.json").unlink()
+    before = (out / "toy.rst").stat().st_mtime_ns
+    assert render.render_all(folder, out) == [out / "toy.rst"]
+    assert [path.name for path in out.iterdir()] == ["toy.rst"]
+    assert (out / "toy.rst").stat().st_mtime_ns == before
+
+
+def test_cells(tmp_path):
+    results = render.find("toy", write(tmp_path))
+    assert results.lines(folder=tmp_path) == [
+        ["method", "accuracy %", "every seed", "lead"],
+        ["random", "11.0 ± 1.4", "10.0, 12.0", "+0.0"],
+        ["DDP", "30.5 ± 0.7", "30.0, 31.0", "+19.5"],
+        ["old", "20.0 ± 1.0", "-", "+9.1"],
+        ["never", "-", "-", "-"],
+    ]
+    # The row that another one is compared with need not be shown.
+    assert results.lines(["lead"], {"method": "DDP"}, tmp_path)[1:] == [["+19.5"]]
+    assert "* - never\n      - \\-\n" in render.rst(results, tmp_path)
+
+
+def test_values_of_another_file(tmp_path):
+    write(tmp_path)
+    there = {"from": "toy", "where": {"method": "DDP"}, "key": "accuracy"}
+    columns = result()["columns"][:2]
+    write(tmp_path, "view", columns=columns, rows=[{"method": "ours", "accuracy": there}])
+    assert render.find("view", tmp_path).lines(folder=tmp_path)[1] == ["ours", "30.5 ± 0.7"]
+    there["where"] = {"method": "nobody"}
+    write(tmp_path, "view", columns=columns, rows=[{"method": "ours", "accuracy": there}])
+    with pytest.raises(ValueError, match="expected one"):
+        render.find("view", tmp_path).lines(folder=tmp_path)
+
+
+def test_a_column_spread_across_a_key(tmp_path):
+    columns = [
+        {"key": "method", "head": "set"},
+        {"key": "wide", "head": "", "as": "mean", "of": "accuracy", "across": "backbone"},
+    ]
+    rows = [
+        {"method": "random", "backbone": "A", "accuracy": [1.0, 2.0, 3.0]},
+        {"method": "random", "backbone": "B", "accuracy": [1.0, 2.0]},
+        {"method": "DDP", "backbone": "B", "accuracy": 5.0},
+    ]
+    write(tmp_path, columns=columns, rows=rows)
+    assert render.find("toy", tmp_path).lines(folder=tmp_path) == [
+        ["set", "A", "B"],
+        ["random", "2.0 ± 1.0", "1.5 ± 0.7 (2)"],
+        ["DDP", "-", "5.0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hardware": ""}, "missing or empty .*hardware"),
+        ({"sedes": [0]}, "unknown .*sedes"),
+        ({"columns": [{"key": "acc", "head": "accuracy"}]}, "no row has a value 'acc'"),
+        ({"columns": [{"key": "accuracy", "head": "a", "as": "median "}]}, "shown as one of"),
+        ({"columns": [{"key": "accuracy", "head": "a", "digit": 2}]}, "digit"),
+        ({"columns": [{"key": "lead", "head": "lead", "as": "above"}]}, "must name the row"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        render.find("toy", write(tmp_path, **changes))
+
+
+def test_columns_and_rows_that_are_not_there(tmp_path):
+    results = render.find("toy", write(tmp_path))
+    with pytest.raises(ValueError, match="no columns"):
+        results.lines(["speed"])
+    with pytest.raises(ValueError, match="no row"):
+        results.lines(where={"method": "nobody"})
+
+
+def test_a_long_command_is_wrapped_between_options(tmp_path):
+    command = f"python program.py {'--number 1 ' * 12}--names a b"
+    text = render.rst(render.find("toy", write(tmp_path, commands=[command])), tmp_path)
+    block = text.split(".. list-table")[0].split("$ ")[1]
+    assert " ".join(block.replace("\\\n", " ").split()) == command
+    assert "--number \\" not in block
+    assert max(map(len, block.splitlines())) <= 108
+
+
+def test_filling_the_tables_of_a_readme(tmp_path, capsys):
+    folder, readme = write(tmp_path / "results"), tmp_path / "README.md"
+    options = "toy --columns method accuracy --where method=DDP"
+    text = f"Above\n\n<!-- results: {options} -->\n{{}}<!-- end of results -->\n\nBelow\n"
+    readme.write_text(text.format("Stale\n"))
+    render.main(["--results", str(folder), "fill", str(readme)])
+    render.main(["--results", str(folder), "markdown", *options.split()])
+    table = capsys.readouterr().out
+    assert table == "| method | accuracy % |\n|---|---|\n| DDP | 30.5 ± 0.7 |\n"
+    assert readme.read_text() == text.format(f"\n{table}\n")
+    assert render.fill(readme.read_text(), folder) == readme.read_text()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Genuine runs of a comparison, and the file that they lie in."""
+    out = tmp_path_factory.mktemp("runs")
+    preset = Preset("tiny", SMOKE, SMOKE, 2, 2)
+    lab = Lab(toy_set(), toy_set(seed=1), out, preset, {"Tiny": TinyNet}, source="toy")
+    small = Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)
+    entries = [ENTRIES["random"], small, ENTRIES["whole"]]
+    return lab.run(lab.cells(entries, (1, 3), (0, 1))), out / "runs.jsonl"
+
+
+DESCRIBED = {
+    "title": "A title",
+    "data": "toy clouds",
+    "hardware": "a machine",
+    "commands": ["python examples/compare.py"],
+}
+
+
+def test_runs_become_a_results_file(runs, tmp_path):
+    lines, path = runs
+    described = [f"--{key}={value}" for key, value in DESCRIBED.items() if key != "commands"]
+    columns = [column["key"] for column in render.RUN_COLUMNS]
+    start = ["--results", str(tmp_path), "import", str(path), "toy", *described]
+    render.main([*start, "--command", *DESCRIBED["commands"], "--columns", *columns])
+    results = render.find("toy", tmp_path)
+    assert results.seeds == [0, 1]
+    small, whole = results.protocol.split("; ")
+    assert small.startswith("smoke (")
+    assert "epochs 2, " in small
+    assert whole == f"whole set: {small}"
+    assert results.versions == lines[0]["versions"]
+    rows = summarize(lines)
+    assert len(results.rows) == len(rows) == 5
+    shown = results.lines(["method", "ppc", "accuracy", "num_seeds", "bits"], folder=tmp_path)[1:]
+    assert shown == [
+        [row.method, str(row.ppc or "-"), str(row), "2", f"{row.runs[0]['bits']:,}"] for row in rows
+    ]
+    for row in results.rows:
+        assert len(row["accuracy"]) == len(row["mean_class_accuracy"]) == 2
+        assert (row["step_seconds"] is not None) == (row["method"] == "DDP")
+        assert row["distilled_with"] == ("Tiny" if row["method"] == "DDP" else None)
+
+
+def test_later_runs_are_added(runs, tmp_path):
+    lines, path = runs
+    first = [line for line in lines if line["ppc"] == 1 and line["seed"] == 0]
+    first = [line for line in first if line["method"] != "whole"]
+    render.import_runs(first, "toy", tmp_path, **DESCRIBED)
+    assert render.find("toy", tmp_path).seeds == [0]
+    # The whole set takes part in every PPC.
+    start = ["--results", str(tmp_path), "import", str(path), "toy"]
+    render.main([*start, "--where", "ppc=3", "--command", "python again.py"])
+    results = render.find("toy", tmp_path)
+    assert results.title == "A title"
+    assert results.commands == ["python examples/compare.py", "python again.py"]
+    assert results.seeds == [0, 1]
+    assert "; whole set: " in results.protocol
+    found = {(row["method"], row["ppc"]): row["seeds"] for row in results.rows}
+    assert list(found)[:2] == [("random", 1), ("DDP", 1)]
+    both = [0, 1]
+    assert found == {
+        **{("random", 1): [0], ("DDP", 1): [0], ("whole", None): both},
+        **{("random", 3): both, ("DDP", 3): both},
+    }
+    render.main(start)
+    results = render.find("toy", tmp_path)
+    assert [row["seeds"] for row in results.rows] == [both] * 5
+    assert results.fingerprint == lines[0]["data"]
+    with pytest.raises(ValueError, match=r"would lose the seeds \[1\]"):
+        render.import_runs(first, "toy", tmp_path)
+
+
+def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
+    lines, _ = runs
+    with pytest.raises(ValueError, match="no runs"):
+        render.import_runs([], "toy", tmp_path, **DESCRIBED)
+    with pytest.raises(ValueError, match="needs hardware"):
+        render.import_runs(lines, "toy", tmp_path, **{**DESCRIBED, "hardware": ""})
+    with pytest.raises(ValueError, match="no columns"):
+        render.import_runs(lines, "toy", tmp_path, ["speed"], **DESCRIBED)
+    small = next(line for line in lines if line["method"] == "DDP")
+    for key, value in (("protocol", {"name": "other"}), ("data", {"train": "other"})):
+        with pytest.raises(ValueError, match=f"differ in their {key}"):
+            render.import_runs([small, {**small, key: value}], "toy", tmp_path, **DESCRIBED)
+    with pytest.raises(ValueError, match="different settings"):
+        render.rows_of_runs([small, {**small, "settings": {}}])
+    render.import_runs(lines, "toy", tmp_path, **DESCRIBED)
+    with pytest.raises(ValueError, match="other hardware"):
+        render.import_runs(lines, "toy", tmp_path, hardware="another")
+    other = [{**line, "whole": {"name": "other"}} for line in lines if line["method"] == "whole"]
+    with pytest.raises(ValueError, match="another protocol"):
+        render.import_runs(other, "toy", tmp_path)
+    moved = [{**line, "data": {"train": "other"}} for line in lines]
+    with pytest.raises(ValueError, match="other fingerprint"):
+        render.import_runs(moved, "toy", tmp_path)
+    newer = [{**line, "versions": {"torch": "9"}} for line in lines]
+    with pytest.raises(ValueError, match="other versions"):
+        render.import_runs(newer, "toy", tmp_path)

@@ -1,0 +1,92 @@
+"""Five sets of before: their files are read as they are, and the runs come out as they did."""
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from torch_geometric_ddp import ParametricShapes, SyntheticPointCloudDataset, ops
+from torch_geometric_ddp.methods import dc, ddp, sadm
+from torch_geometric_ddp.nn import PointNetSegmentation
+
+FOLDER = Path(__file__).parent / "golden"
+SMALL = functools.partial(PointNetSegmentation, width=0.25)
+
+RUNS = {
+    "ddp": (ddp(num_anchors=4, num_morphs=4, anchor_lr=0.5), {}),
+    "static": (ddp(num_anchors=3, num_morphs=2, adaptive=False, anchor_lr=0.5), {}),
+    "sadm": (sadm(), {}),
+    "dc": (dc(), {"ppc": 2}),
+    "segmentation": (
+        ddp(num_anchors=4, num_morphs=2, anchor_lr=0.5),
+        {"task": "segmentation", "network": SMALL},
+    ),
+}
+
+
+@pytest.fixture(params=RUNS)
+def name(request):
+    return request.param
+
+
+def raw(path):
+    """The tensors and the header of a file, read without this package."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header = json.loads(file.metadata()["torch_geometric_ddp"].split(" ", 1)[1])
+    return tensors, header
+
+
+def clouds_of(tensors, config):
+    """The clouds of a file, from its numbers alone."""
+    if "pos" in tensors:
+        return tensors["pos"]
+    anchors = tensors["anchors"]
+    shape = (len(anchors), config["num_morphs"], config["num_anchors"])
+    logits = torch.zeros(shape)
+    if config["adaptive"]:
+        logits[..., 1:] = tensors["weights"]
+    morphs = ops.morph(anchors, logits.softmax(dim=-1))
+    return torch.cat([anchors, morphs], dim=1).flatten(0, 1)
+
+
+def test_files_of_before_are_read(name, tmp_path):
+    path = FOLDER / f"{name}.safetensors"
+    tensors, header = raw(path)
+    dataset = SyntheticPointCloudDataset(path)
+    assert type(dataset.parameterization).__name__ == header["parameterization"]
+    assert dataset.storage_bits == header["bits"]
+    assert dataset.parameterization.config() == header["config"]
+    stored = torch.stack([data.pos for data in dataset])
+    assert torch.equal(stored, clouds_of(tensors, header["config"]))
+    if "part_counts" in tensors:
+        counts = tensors["part_counts"].split([len(p) for p in dataset.category_parts.values()])
+        parts = [torch.tensor(parts) for parts in dataset.category_parts.values()]
+        for data in dataset:
+            c = data.category.item()
+            assert torch.equal(data.y, parts[c].repeat_interleave(counts[c]))
+    # And written again as they were, to the bit.
+    dataset.save(tmp_path / "set")
+    again, header_again = raw(tmp_path / "set")
+    assert header_again == header
+    assert {key: tensor.dtype for key, tensor in again.items()} == {
+        key: tensor.dtype for key, tensor in tensors.items()
+    }
+    assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items())
+
+
+def test_runs_come_out_as_before(name, tmp_path):
+    method, options = RUNS[name]
+    shapes = ParametricShapes(True, 6, 64, segmentation=name == "segmentation")
+    settings = {"ppc": 1, "steps": 4, "seed": 3, "progress": False, "source": "shapes", **options}
+    method.distill(shapes, **settings).save(tmp_path / "set")
+    (ours, header), (theirs, before) = raw(tmp_path / "set"), raw(FOLDER / f"{name}.safetensors")
+    for key in ("parameterization", "config", "num_classes", "ppc", "bits", "class_names"):
+        assert header[key] == before[key], key
+    assert set(ours) == set(theirs)
+    for key, tensor in theirs.items():
+        # Bit for bit on the machine that wrote the files; others round otherwise.
+        torch.testing.assert_close(ours[key], tensor, rtol=0, atol=1e-5)

@@ -1,0 +1,232 @@
+"""Kernel ridge regression: its loss, the networks that it is seen by, and what it chooses."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from helpers import TinyNet, toy_set
+
+from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds import PointCloudBank
+from torch_geometric_ddp.matching import KernelRegression
+from torch_geometric_ddp.matching.kernel_regression import joint_features, regression_loss
+from torch_geometric_ddp.methods import Method, TrainedNetworks, chosen_by_regression, cosine
+from torch_geometric_ddp.methods.choosing import _Search
+from torch_geometric_ddp.methods.storing import full_resolution
+from torch_geometric_ddp.parameterization import Float16
+from torch_geometric_ddp.transforms import NormalizeSphere
+
+FEW = partial(TrainedNetworks, num_points=8, ages=(0, 2, 5), num_trained=2, real_per_class=4)
+ADAM = partial(torch.optim.Adam)
+
+
+def bank_of(num_points=32):
+    return PointCloudBank.from_dataset(toy_set(num_points=num_points)).normalize()
+
+
+def method(**kwargs):
+    settings = {"optimizer": ADAM, "networks": FEW, "schedule": cosine} | kwargs
+    return Method("regression", full_resolution(lr=0.01), KernelRegression, 6, **settings)
+
+
+def loss_loop(x, labels, s, y, num_classes, ridge):
+    """The squared errors cloud by cloud, by NumPy."""
+    x, s, y = x.numpy(), s.numpy(), y.numpy()
+    kernel = np.array([[a @ b for b in s] for a in s])
+    kernel += ridge * np.mean(np.diag(kernel)) * np.eye(len(s))
+    known = np.eye(num_classes)[y] - 1 / num_classes
+    errors = []
+    for row, label in zip(x, labels, strict=True):
+        guess = np.array([row @ b for b in s]) @ np.linalg.inv(kernel) @ known
+        errors.append(np.sum((guess - np.eye(num_classes)[label] + 1 / num_classes) ** 2))
+    return np.array(errors)
+
+
+def test_loss_is_that_of_a_loop():
+    g = torch.Generator().manual_seed(0)
+    x, s = (torch.randn(n, 7, generator=g, dtype=torch.double) for n in (9, 5))
+    labels, y = torch.arange(9) % 3, torch.tensor([0, 1, 2, 0, 1])
+    ours = regression_loss(x, labels, s, y, 3, 0.01)
+    np.testing.assert_allclose(ours.numpy(), loss_loop(x, labels, s, y, 3, 0.01), rtol=1e-9)
+
+
+def test_real_clouds_that_are_stored_are_predicted():
+    """With hardly any ridge the stored clouds know their own labels."""
+    s = torch.randn(6, 20, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    y = torch.arange(6) % 3
+    assert float(regression_loss(s, y, s, y, 3, 1e-9).max()) < 1e-12
+    # And with much of it they say nothing: the error is that of one label less the mean.
+    far = regression_loss(s, y, s, y, 3, 1e9)
+    assert far.tolist() == pytest.approx([2 / 3] * 6, abs=1e-6)
+
+
+def test_layers_count_alike_and_are_centred():
+    g = torch.Generator().manual_seed(2)
+    real = [
+        torch.randn(30, f, generator=g, dtype=torch.double) * scale + 5
+        for f, scale in ((4, 100.0), (9, 0.01))
+    ]
+    x, s = joint_features(real, real)
+    assert torch.equal(x, s)
+    assert x.shape == (30, 13)
+    assert x.mean(dim=0).abs().max() < 1e-12
+    for part in (x[:, :4], x[:, 4:]):
+        assert float(part.square().sum(dim=1).mean()) == pytest.approx(0.5)
+
+
+def test_gradient():
+    net = TinyNet(3).double().eval().requires_grad_(False)
+    g = torch.Generator().manual_seed(3)
+    real = torch.randn(3, 4, 10, 3, generator=g, dtype=torch.double)
+    y = torch.arange(3).repeat_interleave(2)
+
+    def loss(pos):
+        return KernelRegression()(net, {"pos": real}, from_dense(pos, y=y)).sum()
+
+    pos = torch.randn(6, 5, 3, generator=g, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, pos)
+
+
+def test_synthetic_clouds_are_seen_as_in_evaluation():
+    net, real = TinyNet(3).eval(), torch.randn(3, 4, 10, 3)
+    pos, y = torch.randn(6, 5, 3), torch.arange(3).repeat_interleave(2)
+    moved = 7 * pos + 3
+    sizes = torch.full((6,), 5)
+    unit = NormalizeSphere.apply(pos.flatten(0, 1), sizes).view_as(pos)
+    losses = [
+        KernelRegression()(net, {"pos": real}, from_dense(p, y=y)) for p in (pos, moved, unit)
+    ]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(losses[2], losses[0])
+    raw = KernelRegression(normalize=False)
+    torch.testing.assert_close(raw(net, {"pos": real}, from_dense(unit, y=y)), losses[0])
+    assert not torch.allclose(raw(net, {"pos": real}, from_dense(moved, y=y)), losses[0], rtol=0.1)
+
+
+def test_known_features_take_the_place_of_the_clouds():
+    bank = bank_of()
+    networks = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(0))
+    network = networks.fresh()
+    known = networks.known(network)
+    assert sorted(known) == ["layer0"]
+    assert known["layer0"].shape == (3, 4, 16)
+    y = torch.arange(3).repeat_interleave(2)
+    synthetic = from_dense(torch.randn(6, 5, 3), y=y)
+    # A known cloud is a real one of the class.
+    every = network.cloud_layers(from_dense(bank.dense()))[0]
+    for c in range(3):
+        mine = every[bank.y == c]
+        gaps = (known["layer0"][c][:, None] - mine).norm(dim=-1).amin(dim=1)
+        assert float(gaps.max()) < 1e-5
+    ours = KernelRegression()(network, {"pos": torch.zeros(3, 8, 32, 3), **known}, synthetic)
+    assert ours.shape == (3,)
+
+
+def test_networks_are_trained_once_and_repeatable():
+    bank = bank_of()
+    first = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(4)).members()
+    assert FEW(TinyNet, bank, 8, torch.Generator().manual_seed(4)).members() is first
+    again = FEW(TinyNet, bank_of(), 8, torch.Generator().manual_seed(4)).members()
+    other = FEW(TinyNet, bank_of(), 8, torch.Generator().manual_seed(5)).members()
+    assert len(first) == 2 * 3
+    for a, b, c in zip(first, again, other, strict=True):
+        assert torch.equal(a.layers[0], b.layers[0])
+        assert not torch.equal(a.layers[0], c.layers[0])
+        assert not any(p.requires_grad for p in a.network.parameters())
+        assert not a.network.training
+    # Later ages know more than the first.
+    weights = [member.network.head.weight for member in first]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[3])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"ages": ()}, ValueError, "'ages' must be ascending"),
+        ({"ages": (5, 2)}, ValueError, "'ages' must be ascending"),
+        ({"ages": (-1,)}, ValueError, "'ages' must be at least 0"),
+        ({"num_trained": 0}, ValueError, "'num_trained' must be at least 1"),
+        ({"real_per_class": 1.5}, TypeError, "'real_per_class' must be an integer"),
+    ],
+)
+def test_wrong_networks(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        TrainedNetworks(TinyNet, bank_of(), 8, torch.Generator(), **kwargs)
+
+
+@pytest.mark.parametrize("ridge", [0.0, -1.0, float("nan")])
+def test_wrong_ridge(ridge):
+    with pytest.raises(ValueError, match="'ridge' must be finite and above 0"):
+        KernelRegression(ridge)
+
+
+def test_all_classes_at_once():
+    with pytest.raises(ValueError, match="compares all classes at once, got 1"):
+        method().begin(bank_of(), network=TinyNet, classes_per_chunk=1)
+
+
+def test_learning_lowers_the_loss():
+    loop = method().begin(bank_of(), 2, network=TinyNet, steps=60)
+    loop.run(60, progress=False)
+    assert np.mean(loop.losses[-10:]) < 0.9 * np.mean(loop.losses[:10])
+
+
+def test_resumes_to_the_bit(tmp_path):
+    def begin():
+        return method().begin(bank_of(), 1, 3, TinyNet, steps=6)
+
+    whole = begin()
+    whole.run(6, progress=False)
+    half = begin()
+    half.run(3, progress=False, checkpoint=tmp_path / "c.safetensors")
+    rest = begin()
+    rest.load_checkpoint(tmp_path / "c.safetensors")
+    rest.run(6, progress=False)
+    assert rest.losses == whole.losses
+    assert torch.equal(rest.parameterization.pos, whole.parameterization.pos)
+    ages = partial(FEW, ages=(0, 1))
+    other = method(networks=ages).begin(bank_of(), 1, 3, TinyNet, steps=6)
+    with pytest.raises(ValueError, match=r"it differs in .*ages"):
+        other.load_checkpoint(tmp_path / "c.safetensors")
+
+
+def test_rates_fall_by_a_cosine():
+    loop = method().begin(bank_of(), network=TinyNet, steps=4)
+    rates = []
+    loop.run(4, False, callback=lambda now: rates.append(now.optimizer.param_groups[0]["lr"]))
+    assert rates == pytest.approx([0.01 * f for f in (1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5)])
+
+
+def search_of(bank, seed=0):
+    members = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(seed)).members()
+    index = bank.draw(2, torch.Generator().manual_seed(seed))
+    return _Search(bank, members, 8, Float16(), 0.01, index)
+
+
+def test_exchanges_lower_the_loss_and_keep_the_kernels_true():
+    search, g = search_of(bank_of()), torch.Generator().manual_seed(6)
+    losses = [search.loss]
+    for _ in range(60):
+        search.propose(g)
+        losses.append(search.loss)
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
+    chosen = search.features[:, search.index]
+    torch.testing.assert_close(search.kernel, chosen @ chosen.mT)
+    assert torch.equal(search.cross, search.crosses[:, search.index])
+    assert len(set(search.index.tolist())) == len(search.index)
+    assert torch.equal(search.bank.y[search.index], search.y)
+
+
+def test_chosen_clouds_start_a_run():
+    bank = bank_of()
+    choose = chosen_by_regression(8, Float16(), proposals=30)
+    loop = method(choose=choose).begin(bank, 2, 1, TinyNet)
+    stored = loop.parameterization.pos.detach()
+    assert stored.shape == (6, 32, 3)
+    for c, cloud in enumerate(stored):
+        assert any(torch.equal(cloud, real) for real in bank.dense()[bank.y == c // 2])
+    plain = method().begin(bank, 2, 1, TinyNet).parameterization.pos
+    assert not torch.equal(plain, stored)

@@ -1,0 +1,72 @@
+"""What matchings compare of real clouds: their subsets, and how uniform both are.
+
+These are functions for :meth:`PointCloudBank.cached`: they depend on the clouds and on their
+arguments alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from torch_geometric_ddp import ops
+from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
+
+__all__ = ["subset_uniformity", "subsets_of", "uniformity_of"]
+
+
+def subsets_of(
+    bank: PointCloudBank, num_subsets: int, num_points: int, progress: bool = False
+) -> Tensor:
+    """The points of disjoint subsets of every cloud, see :meth:`PointCloudBank.partition`.
+
+    Args:
+        bank (PointCloudBank): The clouds.
+        num_subsets (int): The number of subsets :math:`P` of a cloud.
+        num_points (int): The number of points :math:`N_2` of a subset.
+        progress (bool): Whether to show the progress. (default: :obj:`False`)
+
+    Returns:
+        The points :obj:`[n, P, N2, 3]`.
+
+    Raises:
+        ValueError: If a cloud has fewer than :math:`P N_2` points.
+    """
+    return bank.pos[bank.partition(num_subsets, num_points, progress)]
+
+
+def uniformity_of(bank: PointCloudBank, k: int, progress: bool = False) -> Tensor:
+    """The :meth:`~torch_geometric_ddp.ops.uniformity_score` of every cloud, :obj:`[n]`.
+
+    Args:
+        bank (PointCloudBank): The clouds, all of one size.
+        k (int): The number of neighbours.
+        progress (bool): Whether to show the progress. (default: :obj:`False`)
+
+    Raises:
+        ValueError: If the clouds have different sizes, or :obj:`k` is below two.
+    """
+    blocks = tqdm(bank.dense().split(BLOCK), "Uniformity", disable=not progress)
+    return torch.cat([ops.uniformity_score(block, k) for block in blocks])
+
+
+def subset_uniformity(
+    bank: PointCloudBank, num_subsets: int, num_points: int, k: int, progress: bool = False
+) -> Tensor:
+    """The :meth:`~torch_geometric_ddp.ops.uniformity_score` of every subset, :obj:`[n, P]`.
+
+    Args:
+        bank (PointCloudBank): The clouds.
+        num_subsets (int): The number of subsets :math:`P` of a cloud.
+        num_points (int): The number of points of a subset.
+        k (int): The number of neighbours.
+        progress (bool): Whether to show the progress. (default: :obj:`False`)
+
+    Raises:
+        ValueError: If a cloud has too few points, or :obj:`k` is below two.
+    """
+    subsets = bank.cached(subsets_of, num_subsets, num_points, progress=progress)
+    blocks = tqdm(subsets.split(BLOCK), "Uniformity of subsets", disable=not progress)
+    scores = [ops.uniformity_score(block.flatten(0, 1), k) for block in blocks]
+    return torch.cat(scores).view(-1, num_subsets)

@@ -1,0 +1,139 @@
+"""Kernel ridge regression from the synthetic clouds to the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch_geometric.data import Batch
+
+from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.matching.base import Matching
+from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.transforms import NormalizeSphere
+
+__all__ = ["KernelRegression", "joint_features", "regression_loss"]
+
+
+class KernelRegression(Matching):
+    r"""How badly the labels of real clouds are predicted from the synthetic ones.
+
+    With the features :math:`\phi` of a network that is kept as it is, the synthetic set
+    :math:`(S, Y_S)` predicts the labels of the real clouds :math:`X` by kernel ridge regression,
+
+    .. math::
+        \hat Y = \phi(X) \phi(S)^\top
+        \left(\phi(S) \phi(S)^\top + \rho \, \bar k \, I\right)^{-1} Y_S ,
+        \qquad \mathcal{L}_c = \frac{1}{C} \operatorname{mean}_{x \in c}
+        \left\| \hat y(x) - y(x) \right\|^2 ,
+
+    with one-hot labels less :math:`1/C` and the mean :math:`\bar k` of the diagonal of the kernel.
+    *Dataset Meta-Learning from Kernel Ridge-Regression* (KIP, arXiv 2011.00050) and *Dataset
+    Distillation using Neural Feature Regression* (FRePo, arXiv 2206.00719) do so for images. The
+    features are what the network knows of a cloud from its global pool on
+    (:meth:`~torch_geometric_ddp.nn.Backbone.cloud_layers`), every layer less its mean over the real
+    clouds and scaled to a mean squared length of one.
+
+    It learns most from networks that were trained on the real clouds
+    (:class:`~torch_geometric_ddp.methods.TrainedNetworks`). All classes are compared at once, as
+    every synthetic cloud speaks about every class. Real and synthetic clouds may differ in size.
+
+    Args:
+        ridge (float): The share :math:`\rho` of the mean of the diagonal that is added to it.
+            (default: :obj:`0.01`)
+        normalize (bool): Whether synthetic clouds are centred and scaled to the unit ball before
+            they are seen, as in evaluation. (default: :obj:`True`)
+
+    Raises:
+        TypeError: If :obj:`ridge` is no number.
+        ValueError: If :obj:`ridge` is not above zero.
+    """
+
+    per_class = False
+
+    def __init__(self, ridge: float = 0.01, normalize: bool = True) -> None:
+        super().__init__()
+        self.ridge = check_float("ridge", ridge, exclusive=True)
+        self.normalize = normalize
+
+    def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
+        """The loss of every class, :obj:`[C]`.
+
+        Args:
+            network (Backbone): The network of the step.
+            real (dict): The real clouds :obj:`pos [C, B, N, 3]`, or what the network knows of them,
+                :obj:`layer0 [C, B, F]` and so on, where that was computed before.
+            synthetic (Batch): The synthetic clouds of all classes.
+        """
+        theirs = [real[key] for key in sorted(real) if key.startswith("layer")]
+        if not theirs:
+            pos = real["pos"]
+            with torch.no_grad():
+                layers = network.cloud_layers(from_dense(pos.flatten(0, 1)))
+            theirs = [layer.view(*pos.shape[:2], -1) for layer in layers]
+        num_classes, num_real = theirs[0].shape[:2]
+        if self.normalize:
+            sizes = synthetic.ptr.diff()
+            synthetic = synthetic.clone()
+            synthetic.pos = NormalizeSphere.apply(synthetic.pos, sizes)
+        y = synthetic.category if "category" in synthetic else synthetic.y
+        ours = network.cloud_layers(synthetic)
+        x, s = joint_features([layer.flatten(0, 1) for layer in theirs], ours)
+        labels = torch.arange(num_classes, device=y.device).repeat_interleave(num_real)
+        loss = regression_loss(x, labels, s, y.flatten(), num_classes, self.ridge)
+        return loss.view(num_classes, num_real).mean(dim=1) / num_classes
+
+
+def joint_features(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The layers of both sides as one feature each, centred and scaled by the real side.
+
+    Args:
+        real (sequence of torch.Tensor): The layers of the real clouds, each :obj:`[*, n, F]`.
+        synthetic (sequence of torch.Tensor): Those of the synthetic clouds, :obj:`[*, m, F]`.
+
+    Returns:
+        The features :obj:`[*, n, ΣF]` and :obj:`[*, m, ΣF]`.
+    """
+    rows: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for x, s in zip(real, synthetic, strict=True):
+        mean = x.mean(dim=-2, keepdim=True)
+        length = (x - mean).square().sum(dim=-1).mean(dim=-1)[..., None, None]
+        scale = (length * len(real)).clamp_min(torch.finfo(x.dtype).tiny).rsqrt()
+        rows[0].append((x - mean) * scale)
+        rows[1].append((s - mean) * scale)
+    return torch.cat(rows[0], dim=-1), torch.cat(rows[1], dim=-1)
+
+
+def regression_loss(
+    x: Tensor, labels: Tensor, s: Tensor, y: Tensor, num_classes: int, ridge: float
+) -> Tensor:
+    """The squared error of the predicted labels of every real cloud.
+
+    Args:
+        x (torch.Tensor): The features of the real clouds, :obj:`[*, n, F]`.
+        labels (torch.Tensor): Their classes, :obj:`[n]`.
+        s (torch.Tensor): The features of the synthetic clouds, :obj:`[*, m, F]`.
+        y (torch.Tensor): Their classes, :obj:`[m]`.
+        num_classes (int): The number of classes :math:`C`.
+        ridge (float): The share of the mean of the diagonal that is added to it.
+
+    Returns:
+        The errors :obj:`[*, n]`.
+    """
+    return errors_of(s @ s.mT, x @ s.mT, labels, y, num_classes, ridge)
+
+
+def errors_of(
+    kernel: Tensor, cross: Tensor, labels: Tensor, y: Tensor, num_classes: int, ridge: float
+) -> Tensor:
+    """The same from the kernels :obj:`[*, m, m]` among synthetic and :obj:`[*, n, m]` to real."""
+    diagonal = kernel.diagonal(dim1=-2, dim2=-1)
+    added = ridge * diagonal.mean(dim=-1, keepdim=True).expand_as(diagonal)
+    known, wanted = (
+        F.one_hot(values, num_classes).to(kernel) - 1 / num_classes for values in (y, labels)
+    )
+    weights = torch.linalg.solve(kernel + torch.diag_embed(added), known)
+    return (cross @ weights - wanted).square().sum(dim=-1)

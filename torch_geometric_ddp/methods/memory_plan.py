@@ -1,0 +1,85 @@
+"""How many classes of a step are computed at a time, so that they fit the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psutil  # PyG depends on it.
+import torch
+from torch import Tensor
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.memory import saved_bytes
+from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.parameterization import Parameterization
+
+__all__ = ["MemoryPlan"]
+
+
+class MemoryPlan:
+    """Splits the classes into chunks, by a number that is given or by the memory that is free.
+
+    Args:
+        classes_per_chunk (int, optional): The number of classes of a chunk. (default: as many as
+            half of the free memory holds)
+
+    Raises:
+        TypeError: If :obj:`classes_per_chunk` is no integer.
+        ValueError: If it is below one.
+    """
+
+    def __init__(self, classes_per_chunk: int | None = None) -> None:
+        if classes_per_chunk is not None:
+            check_int("classes_per_chunk", classes_per_chunk)
+        self.classes_per_chunk = classes_per_chunk
+        self._bytes_per_class: float | None = None
+
+    def chunks(
+        self,
+        network: Backbone,
+        parameterization: Parameterization,
+        views: Mapping[str, Tensor],
+        batch_size: int,
+    ) -> list[slice]:
+        """Whole classes that are computed together; all of them where they fit.
+
+        Args:
+            network (Backbone): The network of the step; all have layers of the same sizes.
+            parameterization (Parameterization): The synthetic clouds.
+            views (dict): What is compared of the real clouds, with a row for each.
+            batch_size (int): Real clouds per class and step.
+        """
+        num_classes, size = parameterization.num_classes, self.classes_per_chunk
+        if size is None:
+            if self._bytes_per_class is None:
+                self._bytes_per_class = _measure(network, parameterization, views, batch_size)
+            device = next(parameterization.parameters()).device
+            size = max(1, int(_free_bytes(device) / 2 / self._bytes_per_class))
+        return [slice(i, i + size) for i in range(0, num_classes, size)]
+
+
+def _measure(
+    network: Backbone,
+    parameterization: Parameterization,
+    views: Mapping[str, Tensor],
+    batch_size: int,
+) -> float:
+    """The bytes that a class takes in a step, from what the network keeps of one class."""
+    batch, shared = parameterization(slice(0, 1)), [*network.parameters()]
+    ours = len(batch.pos)
+    real = batch_size * sum(view[0].numel() for view in views.values() if view.dim() > 2)
+    with seeded(0, batch.pos.device):
+        kept = saved_bytes(lambda: network.point_features(batch), shared)
+    # The features of the real clouds are held twice, those of the synthetic ones, with their order
+    # and gradients, about eight times.
+    floats = (real + 8 * ours) * network.point_channels
+    # And what the layers keep; without a gradient, some of it is there for a moment.
+    layers = (real / 9 + ours) * kept / ours
+    return floats * batch.pos.element_size() + layers
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -1,0 +1,94 @@
+"""The networks of a distillation: a fresh one for every step, and its training between updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.evaluation import Protocol, fit
+from torch_geometric_ddp.nn import Backbone
+
+__all__ = ["NetworkSource"]
+
+# How gradient matching trains its networks between two updates (DC, ICLR 2021, published code).
+_INNER = Protocol("inner", epochs=1, momentum=0.5, weight_decay=0.0, normalize=False)
+
+
+class NetworkSource:
+    r"""Makes networks without gradients of their own, ready to look at clouds.
+
+    A network with BatchNorm first sees a batch of real clouds in training mode and then keeps its
+    statistics (DDP, ICLR 2026, and its published code).
+
+    Args:
+        make (callable): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the sizes that
+            :attr:`PointCloudBank.network_sizes` tells.
+        bank (PointCloudBank): The real clouds, whose device and type the networks have.
+        batch_size (int): Real clouds per class that BatchNorm sees.
+        generator (torch.Generator): The source of all randomness, on the CPU.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Backbone],
+        bank: PointCloudBank,
+        batch_size: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.make, self.bank = make, bank
+        self.batch_size, self.generator = batch_size, generator
+
+    def fresh(self) -> Backbone:
+        """A randomly initialised network, frozen."""
+        device, dtype = self.bank.device, self.bank.pos.dtype
+        with seeded(self._seed(), device):
+            network = self.make(*self.bank.network_sizes).to(device=device, dtype=dtype)
+        self._freeze(network)
+        return network
+
+    def known(self, network: Backbone) -> dict[str, Tensor]:
+        """What is known of real clouds as a network sees them, :obj:`[C, B, *]`, beside the views.
+
+        (default: nothing)
+        """
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        """The settings beside the network, as JSON; a fresh network has none."""
+        return {}
+
+    def train(self, network: Backbone, clouds: PointCloudBank, epochs: int) -> None:
+        """Trains a network in place on clouds and freezes it again (DC, ICLR 2021, algorithm 1).
+
+        Args:
+            network (Backbone): The network.
+            clouds (PointCloudBank): The synthetic clouds as they are.
+            epochs (int): How often it sees them all.
+        """
+        seed = self._seed()
+        network.requires_grad_(True)
+        with seeded(seed, self.bank.device):  # Dropout reads the global generators.
+            fit(network, clouds, replace(_INNER, epochs=epochs), seed)
+        self._freeze(network)
+
+    def _freeze(self, network: Backbone) -> None:
+        """No gradient for the parameters, and the statistics of real clouds for BatchNorm."""
+        network.requires_grad_(False).train()
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        if norms:
+            index = self.bank.draw(self.batch_size, self.generator).flatten()
+            with torch.no_grad():
+                network.global_features(from_dense(self.bank.dense()[index]))
+            for module in norms:
+                module.eval()
+
+    def _seed(self) -> int:
+        return int(torch.randint(2**62, (), generator=self.generator))

@@ -1,0 +1,178 @@
+"""Networks that were trained on the real clouds, each to another age."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.nn import Backbone
+
+__all__ = ["Member", "TrainedNetworks"]
+
+# How the networks are trained; that of the evaluation, without decay.
+_SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained network and what it knows of some real clouds of every class.
+
+    Args:
+        network (Backbone): The network, frozen, in evaluation mode.
+        layers (list of torch.Tensor): What its layers from the global pool on make of the real
+            clouds, each :obj:`[C, B, F]`.
+    """
+
+    network: Backbone
+    layers: list[Tensor]
+
+
+class TrainedNetworks(NetworkSource):
+    r"""Hands out networks that were trained on the real clouds, a random one in every step.
+
+    A few networks are trained as the evaluation trains, and kept as they are at several *ages*,
+    numbers of training steps. Of every one, what it makes of some real clouds of each class, with
+    all their points as in a test, is computed once. Half of the batches hold clouds of the size of
+    synthetic ones by farthest point sampling, the others random points of larger ones.
+
+    Networks of one bank, seed and setting are trained once and shared by all runs of a process.
+
+    Args:
+        make (callable): Makes a backbone.
+        bank (PointCloudBank): The real clouds.
+        batch_size (int): Not used; the clouds that networks know are :obj:`real_per_class`.
+        generator (torch.Generator): Chooses the network of a step; its seed is that of the
+            training.
+        num_points (int): The number of points of a synthetic cloud. (default: :obj:`64`)
+        ages (sequence of int): The steps of training after which a network is kept, ascending.
+            (default: :obj:`(0, 50, 100, 200, 400, 800, 1600)`)
+        num_trained (int): How many networks are trained. (default: :obj:`4`)
+        real_per_class (int): The real clouds of each class that a network knows.
+            (default: :obj:`100`)
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If a number is too small or :obj:`ages` do not ascend.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Backbone],
+        bank: PointCloudBank,
+        batch_size: int,
+        generator: torch.Generator,
+        *,
+        num_points: int = 64,
+        ages: Sequence[int] = (0, 50, 100, 200, 400, 800, 1600),
+        num_trained: int = 4,
+        real_per_class: int = 100,
+    ) -> None:
+        super().__init__(make, bank, batch_size, generator)
+        ages = tuple(check_int("ages", age, minimum=0) for age in ages)
+        if not ages or sorted(set(ages)) != [*ages]:
+            raise ValueError(f"'ages' must be ascending numbers of steps, got {ages}")
+        self._settings = (
+            ages,
+            check_int("num_trained", num_trained),
+            min(check_int("num_points", num_points), bank.dense().size(1)),
+            check_int("real_per_class", real_per_class),
+        )
+
+    def members(self, progress: bool = False) -> list[Member]:
+        """All networks, trained when they are first asked for."""
+        seed = self.generator.initial_seed()
+        settings = (self.make, seed, *self._settings)
+        return self.bank.cached(trained_members, *settings, progress=progress)
+
+    def fresh(self) -> Backbone:
+        """A random one of the trained networks."""
+        members = self.members()
+        return members[int(torch.randint(len(members), (), generator=self.generator))].network
+
+    def known(self, network: Backbone) -> dict[str, Tensor]:
+        """What a network makes of real clouds: :obj:`layer0 [C, B, F]` and so on."""
+        (member,) = (m for m in self.members() if m.network is network)
+        return {f"layer{i}": layer for i, layer in enumerate(member.layers)}
+
+    def config(self) -> dict[str, Any]:
+        """The settings of the training, as JSON."""
+        ages, num_trained, num_points, real_per_class = self._settings
+        return {
+            "ages": list(ages),
+            "num_trained": num_trained,
+            "num_points": num_points,
+            "real_per_class": real_per_class,
+        }
+
+
+def trained_members(
+    bank: PointCloudBank,
+    make: Callable[..., Backbone],
+    seed: int,
+    ages: tuple[int, ...],
+    num_trained: int,
+    num_points: int,
+    real_per_class: int,
+    progress: bool = False,
+) -> list[Member]:
+    """Trains networks on a bank; see :class:`TrainedNetworks`."""
+    small = bank.partition(1, num_points, progress).squeeze(1)
+    total = num_trained * max(ages)
+    members = []
+    with tqdm(total=total, desc="Train networks", unit="step", disable=not progress) as bar:
+        for i in range(num_trained):
+            generator = torch.Generator().manual_seed((seed * num_trained + i) % 2**63)
+            with seeded(generator.initial_seed(), bank.device):
+                network = make(*bank.network_sizes).to(bank.device, bank.pos.dtype)
+                optimizer = _SGD(network.parameters())
+                for step in range(max(ages) + 1):
+                    if step in ages:
+                        members.append(_kept(network, make, bank, real_per_class, generator))
+                    network.train()
+                    batch = _batch(bank, small, generator)
+                    optimizer.zero_grad(set_to_none=True)
+                    nn.functional.cross_entropy(network(batch), batch.y).backward()
+                    optimizer.step()
+                    bar.update(step < max(ages))
+    return members
+
+
+def _batch(bank: PointCloudBank, small: Tensor, generator: torch.Generator) -> Batch:
+    """Eight random clouds, as small as synthetic ones or two or four times as large."""
+    index = torch.randint(len(bank), (8,), generator=generator)
+    size = small.size(1) * (1, 1, 2, 4)[int(torch.randint(4, (), generator=generator))]
+    if size == small.size(1):
+        return from_dense(bank.pos[small[index]], y=bank.y[index])
+    points = torch.randperm(bank.dense().size(1), generator=generator)[:size]
+    return from_dense(bank.dense()[index][:, points], y=bank.y[index])
+
+
+def _kept(
+    network: Backbone,
+    make: Callable[..., Backbone],
+    bank: PointCloudBank,
+    num: int,
+    generator: torch.Generator,
+) -> Member:
+    """A frozen copy of a network, and what it makes of real clouds."""
+    copy = make(*bank.network_sizes).to(bank.device, bank.pos.dtype)
+    copy.load_state_dict(network.state_dict())
+    copy.eval().requires_grad_(False)
+    index = bank.draw(num, generator)
+    pos = bank.dense()[index.flatten()]
+    with torch.no_grad():
+        parts = [copy.cloud_layers(from_dense(some)) for some in pos.split(32)]
+    layers = [torch.cat(layer).view(*index.shape, -1) for layer in zip(*parts, strict=True)]
+    return Member(copy, layers)
