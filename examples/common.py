@@ -46,7 +46,7 @@ def one_line() -> Iterator[None]:
     """Ends the program with one line where options or data do not fit, before any long work."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise SystemExit(str(error)) from None
 
 
@@ -84,6 +84,11 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--uniformity-lambda", type=float, default=1e3, help="sharpness λ (1000)")
     method.add_argument("--anchor-lr", type=float, help="learning rate (2.5, shapes 0.5)")
     method.add_argument("--weight-lr", type=float, help="of the weights (a tenth of the anchors')")
+    method.add_argument(
+        "--ungrouped",
+        action="store_true",
+        help="of labelled clouds: match without regard to parts, as PointNet2Segmentation needs",
+    )
 
 
 def add_work_arguments(
@@ -183,9 +188,7 @@ def ddp_settings(args: argparse.Namespace) -> dict[str, Any]:
     names = ("num_anchors", "anchor_points", "num_morphs", "uniformity_lambda")
     given = {name: getattr(args, name) for name in (*names, "anchor_lr", "weight_lr")}
     settings = small | {name: value for name, value in given.items() if value is not None}
-    if "anchor_lr" in settings:
-        settings.setdefault("weight_lr", settings["anchor_lr"] / 10)
-    return settings
+    return settings | ({"grouped": False} if args.ungrouped else {})
 
 
 def heading(args: argparse.Namespace, lab: Lab) -> str:

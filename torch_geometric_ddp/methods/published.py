@@ -98,6 +98,7 @@ def ddp(
     steps: int = 2000,
     batch_size: int = 8,
     optimizer: MakeOptimizer = SGD,
+    grouped: bool = True,
     **kwargs: Any,
 ) -> Method:
     r"""Learnable shape morphing with uniformity-aware matching.
@@ -125,6 +126,8 @@ def ddp(
         steps (int): The number of steps. (default: :obj:`2000`)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
         optimizer (callable): Makes the optimiser. (default: SGD with a momentum of 0.5)
+        grouped (bool): Whether the features of labelled points are sorted within their parts.
+            (default: :obj:`True`)
         **kwargs: Further arguments of :func:`morphing`.
 
     Raises:
@@ -145,7 +148,7 @@ def ddp(
         **kwargs,
     )
     name = name or ("DDP" if adaptive else "DDP-static")
-    matching = partial(UniformityAwareSADM, uniformity_lambda)
+    matching = partial(UniformityAwareSADM, uniformity_lambda, grouped=grouped)
     return Method(name, storing, matching, steps, start, batch_size, optimizer)
 
 
