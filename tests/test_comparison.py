@@ -77,7 +77,7 @@ def test_every_entry(every):
         assert run["class_mean"] == pytest.approx(run["value"])
         assert run["class_mean"] == pytest.approx(sum(run["per_class"]) / 3)
         assert run["class_names"] == ["class0", "class1", "class2"]
-        assert (run["task"], run["network"]) == ("classification", "TinyNet")
+        assert (run["task"], run["network"]) == ("classification", "helpers.TinyNet")
         assert run["backbone"] == "Tiny"
         if run["method"] == "whole":
             assert (run["num_clouds"], run["budget_bits"]) == (18, None)
@@ -174,8 +174,8 @@ def test_killed_run_goes_on(tmp_path, monkeypatch):
 
     begin = type(ddp()).begin
 
-    def fragile(self, *args):
-        loop = begin(self, *args)
+    def fragile(self, *args, **kwargs):
+        loop = begin(self, *args, **kwargs)
         step = loop.step
 
         def failing():
@@ -292,7 +292,7 @@ def test_identity_of_ordinary_runs_stays(tmp_path):
     smoke |= {"batch_size": 8, "decay_after": 0.5, "decay": 0.1, "normalize": True, "min_steps": 0}
     whole = smoke | {"name": "whole", "epochs": 3}
     key = {"source": "toy", "task": "classification", "data": lab._data, "method": "herding"}
-    key |= {"settings": {}, "backbone": "Tiny", "network": "TinyNet"}
+    key |= {"settings": {}, "backbone": "Tiny", "network": "helpers.TinyNet"}
     key |= {"ppc": 1, "seed": 0, "steps": 0, "protocol": smoke, "whole": whole}
 
     def build(num_anchors=4, num_morphs=16, lr=0.5, start=tanh_noise):
@@ -310,17 +310,17 @@ def test_identity_of_ordinary_runs_stays(tmp_path):
         "whole": None,
     }
     assert [lab._identity(cell) for cell in (herding, distilled, upper)] == [
-        "f13b003a7605c78b",
-        "cc767388e4d8c2e5",
-        "2cb1e10172b9bdd8",
+        "1e212f620aa5f0ff",
+        "ed546ab0cdfffded",
+        "bff3149b3529ceec",
     ]
     # A set of the very backbone that is trained is an ordinary run.
     (same,) = lab.cells([DDP], (1,), (0,), ["Tiny"], ["Tiny"])
     assert same == own
     other = replace(own, backbone="Norm", distilled_with="Tiny")
     assert other.source == own
-    trained = {"backbone": "Norm", "network": "NormNet"}
-    maker = {"distilled_with": "Tiny", "distilling_network": "TinyNet"}
+    trained = {"backbone": "Norm", "network": "helpers.NormNet"}
+    maker = {"distilled_with": "Tiny", "distilling_network": "helpers.TinyNet"}
     assert lab._key(other) == lab._key(own) | trained | maker
 
 
@@ -479,6 +479,12 @@ def test_cells_of_a_matrix(tmp_path):
     for wrong in ({"backbones": ["Huge"]}, {"distill_with": ["Huge"]}):
         with pytest.raises(ValueError, match="one of Tiny, Norm, got 'Huge'"):
             next(lab.cells(entries, (1,), (0,), **wrong))
+    for wrong, message in (
+        ({"ppcs": (1, 0)}, "'ppc' must be at least 1"),
+        ({"seeds": (-1,)}, "'seed'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            next(lab.cells(entries, **{"ppcs": (1,), "seeds": (0,), **wrong}))
     cells = [*lab.cells([ENTRIES["random"]], (1,), (0,))]
     assert len(lab.run(cells + cells)) == 2  # A run that is asked for twice counts once.
 
@@ -550,7 +556,7 @@ def test_entries_of_segmentation(segmented):
         assert run["class_mean"] == pytest.approx(run["value"], abs=1e-6)
         assert run["per_class"][2] == 1  # It has one part.
         assert run["class_names"] == list(TOY_PARTS)
-        assert (run["task"], run["network"]) == ("segmentation", "TinySegmenter")
+        assert (run["task"], run["network"]) == ("segmentation", "helpers.TinySegmenter")
         if run["method"] == "whole":
             continue
         assert run["bits"] <= run["budget_bits"] == lab.bank.budget(run["ppc"]).bits
@@ -819,6 +825,22 @@ def test_heat_map(tmp_path):
     assert (tmp_path / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="rows and columns, got 0 and 1"):
         plot_transfer([], ["A"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"steps": -1}, "'steps' must be at least 0"), ({"num_seeds": 0}, "'num_seeds' must be at l")],
+)
+def test_bad_presets(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(PRESET, **change)
+
+
+@pytest.mark.parametrize("name", ["cpu", "quick"])
+def test_presets_by_their_protocols(name):
+    """The same words mean the same protocol everywhere."""
+    assert PRESETS[name].protocol.name == name
+    assert PRESETS[name].protocol.min_steps >= 1000
 
 
 def test_whole_sets_are_trained_as_long_as_distilled_ones():

@@ -99,6 +99,7 @@ def ddp(
     batch_size: int = 8,
     optimizer: MakeOptimizer = SGD,
     sees_stored: bool = True,
+    grouped: bool = True,
     **kwargs: Any,
 ) -> Method:
     r"""Learnable shape morphing with uniformity-aware matching.
@@ -128,6 +129,8 @@ def ddp(
         optimizer (callable): Makes the optimiser. (default: SGD with a momentum of 0.5)
         sees_stored (bool): Whether optimisation sees what codecs store; otherwise they round
             afterwards. (default: :obj:`True`)
+        grouped (bool): Whether the features of labelled points are sorted within their parts.
+            (default: :obj:`True`)
         **kwargs: Further arguments of :func:`morphing`.
 
     Raises:
@@ -148,7 +151,7 @@ def ddp(
         **kwargs,
     )
     name = name or ("DDP" if adaptive else "DDP-static")
-    matching = partial(UniformityAwareSADM, uniformity_lambda)
+    matching = partial(UniformityAwareSADM, uniformity_lambda, grouped=grouped)
     return Method(
         name, storing, matching, steps, start, batch_size, optimizer, sees_stored=sees_stored
     )
