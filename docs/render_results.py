@@ -505,7 +505,7 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
         row = {
             **dict(zip(_ROW_KEY, key, strict=True)),
             "seeds": [run["seed"] for run in group],
-            "accuracy": each(lambda run: 100 * run["accuracy"]),
+            "accuracy": each(lambda run: 100 * run["value"]),
             "mean_class_accuracy": each(_mean_class_accuracy),
             "device": group[0].get("device"),
             "threads": group[0].get("threads"),
@@ -537,9 +537,8 @@ def _times(value: float | None, factor: float) -> float | None:
 
 
 def _mean_class_accuracy(run: Mapping[str, Any]) -> float | None:
-    """In percent, over the classes that are tested on."""
-    known = [value for value in run.get("class_accuracy") or () if value is not None]
-    return 100 * statistics.fmean(known) if known else None
+    """The mean over the classes that have test clouds, in percent."""
+    return _times(run.get("class_mean"), 100)
 
 
 def import_runs(

@@ -28,7 +28,7 @@ from torch_geometric_ddp.comparison import (
     transfer_matrix,
 )
 from torch_geometric_ddp.coreset import herding_coreset, observe, random_coreset
-from torch_geometric_ddp.methods import ddp, dm
+from torch_geometric_ddp.methods import ddp, dm, pkr
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
 from torch_geometric_ddp.tasks import Classification, Segmentation
@@ -37,6 +37,7 @@ from torch_geometric_ddp.transforms import FarthestPointSample
 WHOLE = replace(SMOKE, name="whole", epochs=3)
 PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
 SMALL = {"num_anchors": 2, "num_morphs": 3}
+TINY = {"num_points": 8, "proposals": 3, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
 DDP = Distilled("DDP", SMALL, build=ddp)
 
 
@@ -58,8 +59,9 @@ def lines(out):
 def every(tmp_path_factory):
     """All entries that there are, with anchors that fit the small clouds."""
     out = tmp_path_factory.mktemp("every")
+    small = {ddp: SMALL, pkr: TINY}
     entries = [
-        replace(e, settings={**SMALL, **e.settings}) if getattr(e, "build", None) is ddp else e
+        replace(e, settings={**small.get(getattr(e, "build", None), {}), **e.settings})
         for e in ENTRIES.values()
     ]
     return out, run(out, entries, (1, 3), (0, 1))
@@ -95,7 +97,8 @@ def test_every_entry(every):
 def test_steps_and_their_time(every):
     _, runs = every
     for run in runs:
-        optimised = run["method"] in ("DM", "DC", "PCC", "SADM", "DDP") or "DDP-" in run["method"]
+        named = ("DM", "DC", "PCC", "SADM", "DDP", "PKR")
+        optimised = run["method"] in named or "DDP-" in run["method"]
         steps = 2 if optimised and run["method"] != "DDP-initial" else 0
         assert run["steps"] == steps
         assert (run.get("step_seconds") or 0) >= 0
@@ -629,7 +632,7 @@ def test_rows_that_do_not_serve_the_task_are_refused_before_any_work(tmp_path, n
 
 def test_rows_that_serve_a_task():
     serving = {name for name, entry in ENTRIES.items() if entry.serves(Segmentation())}
-    assert set(ENTRIES) - serving == {"forgetting", "DC", "PCC", "SADM"}
+    assert set(ENTRIES) - serving == {"forgetting", "DC", "PCC", "PKR", "SADM"}
     assert all(entry.serves(Classification()) for entry in ENTRIES.values())
 
 

@@ -78,7 +78,7 @@ class Parameterization(nn.Module, ABC):
 
     .. code-block:: python
 
-        class Mirrored(Parameterization):
+        class Doubled(Parameterization):
             clouds_per_group = 2
 
             def __init__(self, halves: Tensor, num_classes: int, axis: int = 0,
