@@ -575,9 +575,11 @@ def import_runs(
         "rows": rows_of_runs(runs),
         **{key: value for key, value in described.items() if value},
     }
-    if columns:
-        made["columns"] = _columns(columns)
     path = folder / f"{name}.json"
+    if columns or not path.exists():
+        # The key is that of accuracy for every task, the head says which figure it is.
+        heads = {key: f"{_one(runs, key)} %" for key in ("metric", "class_metric")}
+        made["columns"] = _columns(columns or _DEFAULT_COLUMNS, **heads)
     results = _added(Results.load(path), made) if path.exists() else _begun(name, made)
     seeds = sorted({seed for row in results.rows for seed in row.get("seeds", ())})
     return replace(results, seeds=seeds).save(folder)
@@ -590,7 +592,7 @@ def _begun(name: str, made: Mapping[str, Any]) -> Results:
     spread = "sample standard deviation over the seeds"
     return Results(
         name,
-        **{"columns": _columns(_DEFAULT_COLUMNS), "seeds": [], "spread": spread, **made},
+        **{"seeds": [], "spread": spread, **made},
     )
 
 
@@ -635,8 +637,12 @@ def _joined(old: str, new: str) -> str:
     return "; ".join(parts[whole] for whole in sorted(parts))
 
 
-def _columns(keys: Sequence[str]) -> list[dict[str, Any]]:
-    known = {column["key"]: column for column in RUN_COLUMNS}
+def _columns(keys: Sequence[str], metric: str, class_metric: str) -> list[dict[str, Any]]:
+    """The columns of these keys, with the heads of the two figures of the task."""
+    heads = {"accuracy %": metric, "mean class accuracy %": class_metric}
+    known = {
+        one["key"]: {**one, "head": heads.get(one["head"], one["head"])} for one in RUN_COLUMNS
+    }
     if unknown := [key for key in keys if key not in known]:
         raise ValueError(f"no columns {unknown}, the columns of runs are {', '.join(known)}")
     return [known[key] for key in keys]
