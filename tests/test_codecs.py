@@ -599,7 +599,7 @@ def test_cost_without_an_end():
 # Distilled ########################################################################################
 
 
-def mirrored_storing(bank, budget, start, generator):
+def mirrored_storing(bank, budget, start, generator, task):
     clouds = start(bank, budget.ppc, generator).flatten(0, 1)
     return ToyMirrored(clouds, bank.num_classes, axis=2, codec=ToyBytes())
 
