@@ -1,28 +1,98 @@
 """Configuration of Sphinx."""
 
+import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+from docutils.nodes import Element
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 import torch_geometric_ddp
 
-# The pages show tables that are rendered from the results, so that none goes stale.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from render_results import render_all
+HERE = Path(__file__).resolve().parent
 
-render_all()
+# The pages show tables that are rendered from the results and options of the programs, so that
+# none goes stale.
+sys.path.insert(0, str(HERE))
+import_module("render_results").render_all()
+# Otherwise the page of an object that is gone would stay.
+shutil.rmtree(HERE / "api", ignore_errors=True)
 
 project = "torch_geometric_ddp"
 author = "The torch_geometric_ddp authors"
 copyright = f"2026, {author}"
 version = release = torch_geometric_ddp.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinxarg.ext",
+]
 exclude_patterns = ["_build", "_tables"]
+templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"{project} {release}"
 
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
+autosummary_imported_members = True
 maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
+
+
+def find_import_name(
+    app: Sphinx, env: BuildEnvironment, node: Element, contnode: Element
+) -> Element | None:
+    """Links an object that a docstring calls by another name to its page.
+
+    A page has the name by which an object is imported; docstrings also use that of the module which
+    defines it, or one that is short for it.
+    """
+    domain, target = env.get_domain("py"), node.get("reftarget", "")
+    if node.get("refdomain") != "py":
+        return None
+    owner, _, member = target.rpartition(".")
+    for name, rest in ((target, ""), (owner, f".{member}")):
+        found = _locate(name, node.get("py:module"))
+        if found is None:
+            continue
+        for known in domain.objects:
+            if known.rpartition(".")[2] == found.__name__ and locate(known) is found:
+                return _link(app, env, node, contnode, known + rest)
+    kinds = ("method", "attribute") if owner else ("class", "function")
+    ends = [
+        name
+        for name, entry in domain.objects.items()
+        if name.endswith(f".{target}") and entry.objtype in kinds
+    ]
+    return _link(app, env, node, contnode, ends[0]) if len(ends) == 1 else None
+
+
+def _link(
+    app: Sphinx, env: BuildEnvironment, node: Element, contnode: Element, name: str
+) -> Element | None:
+    domain, page = env.get_domain("py"), node["refdoc"]
+    return domain.resolve_xref(env, page, app.builder, "obj", name, node, contnode)
+
+
+def _locate(name: str, module: str | None) -> Any:
+    """The class or function of a full name, or of a short one that stands in a module."""
+    for full in (name, f"{module}.{name}", f"{project}.{name}"):
+        if full.startswith(f"{project}."):
+            found = locate(full)
+            if hasattr(found, "__name__"):
+                return found
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    """Registers what stands above."""
+    app.connect("missing-reference", find_import_name)

@@ -505,7 +505,7 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
         row = {
             **dict(zip(_ROW_KEY, key, strict=True)),
             "seeds": [run["seed"] for run in group],
-            "accuracy": each(lambda run: 100 * run["accuracy"]),
+            "accuracy": each(lambda run: 100 * run["value"]),
             "mean_class_accuracy": each(_mean_class_accuracy),
             "device": group[0].get("device"),
             "threads": group[0].get("threads"),
@@ -537,9 +537,8 @@ def _times(value: float | None, factor: float) -> float | None:
 
 
 def _mean_class_accuracy(run: Mapping[str, Any]) -> float | None:
-    """In percent, over the classes that are tested on."""
-    known = [value for value in run.get("class_accuracy") or () if value is not None]
-    return 100 * statistics.fmean(known) if known else None
+    """The mean over the classes that have test clouds, in percent."""
+    return _times(run.get("class_mean"), 100)
 
 
 def import_runs(
@@ -576,9 +575,11 @@ def import_runs(
         "rows": rows_of_runs(runs),
         **{key: value for key, value in described.items() if value},
     }
-    if columns:
-        made["columns"] = _columns(columns)
     path = folder / f"{name}.json"
+    if columns or not path.exists():
+        # The key is that of accuracy for every task, the head says which figure it is.
+        heads = {key: f"{_one(runs, key)} %" for key in ("metric", "class_metric")}
+        made["columns"] = _columns(columns or _DEFAULT_COLUMNS, **heads)
     results = _added(Results.load(path), made) if path.exists() else _begun(name, made)
     seeds = sorted({seed for row in results.rows for seed in row.get("seeds", ())})
     return replace(results, seeds=seeds).save(folder)
@@ -591,7 +592,7 @@ def _begun(name: str, made: Mapping[str, Any]) -> Results:
     spread = "sample standard deviation over the seeds"
     return Results(
         name,
-        **{"columns": _columns(_DEFAULT_COLUMNS), "seeds": [], "spread": spread, **made},
+        **{"seeds": [], "spread": spread, **made},
     )
 
 
@@ -636,8 +637,12 @@ def _joined(old: str, new: str) -> str:
     return "; ".join(parts[whole] for whole in sorted(parts))
 
 
-def _columns(keys: Sequence[str]) -> list[dict[str, Any]]:
-    known = {column["key"]: column for column in RUN_COLUMNS}
+def _columns(keys: Sequence[str], metric: str, class_metric: str) -> list[dict[str, Any]]:
+    """The columns of these keys, with the heads of the two figures of the task."""
+    heads = {"accuracy %": metric, "mean class accuracy %": class_metric}
+    known = {
+        one["key"]: {**one, "head": heads.get(one["head"], one["head"])} for one in RUN_COLUMNS
+    }
     if unknown := [key for key in keys if key not in known]:
         raise ValueError(f"no columns {unknown}, the columns of runs are {', '.join(known)}")
     return [known[key] for key in keys]

@@ -23,7 +23,7 @@ from common import (
     open_lab,
     preset_and_seeds,
     print_table,
-    room,
+    share,
 )
 
 from torch_geometric_ddp.comparison import ENTRIES, markdown, plot_comparison, summarize
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
         "--methods", nargs="+", choices=ROWS, metavar="M", help="the rows (all of the task)"
     )
     what.add_argument(
-        "--ppc", type=room, nargs="+", default=[1], help="storage in clouds per class (1)"
+        "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"
     )
     what.add_argument("--backbones", nargs="+", metavar="B", help="the networks (PointNet's)")
     what.add_argument("--lr", type=float, nargs="+", help="learning rates, a row for each")

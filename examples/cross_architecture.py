@@ -11,7 +11,6 @@ folder of `compare.py` the sets that it has made are taken over.
 """
 
 import argparse
-from functools import partial
 
 from common import (
     NETWORKS,
@@ -25,7 +24,7 @@ from common import (
     positive,
     preset_and_seeds,
     print_table,
-    room,
+    share,
 )
 
 from torch_geometric_ddp.comparison import (
@@ -34,7 +33,6 @@ from torch_geometric_ddp.comparison import (
     transfer_matrix,
 )
 from torch_geometric_ddp.memory import keep_freed_memory
-from torch_geometric_ddp.nn import PointMamba
 from torch_geometric_ddp.tasks import TASKS
 
 METHODS = ("random", "SADM", "DDP", "whole")
@@ -56,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         help=f"the rows ({', '.join(METHODS)}, as far as the task has them)",
     )
     what.add_argument(
-        "--ppc", type=room, nargs="+", default=[1], help="storage in clouds per class (1)"
+        "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"
     )
     what.add_argument("--backbones", nargs="+", metavar="B", help="what is trained (all)")
     what.add_argument(
@@ -69,13 +67,6 @@ def parse_args() -> argparse.Namespace:
         help="train on the whole set with N points of every cloud, for slow backbones: a row that "
         "says so; test clouds keep all points",
     )
-    what.add_argument(
-        "--mamba-centers",
-        type=positive,
-        metavar="N",
-        help="PointMamba with N centres instead of 64, a column that says so: the paper takes one "
-        "for 16 points, and its time is that of its centres",
-    )
     add_work_arguments(parser, "out/cross")
     return parser.parse_args()
 
@@ -85,13 +76,6 @@ def main() -> None:
     keep_freed_memory()
     columns = networks(args, args.backbones or list(TASKS[args.task].backbones))
     makers = networks(args, args.distill_with)
-    if args.mamba_centers is not None:
-        few = f"PointMamba, {args.mamba_centers} centres"
-        mamba = partial(PointMamba, num_centers=args.mamba_centers)
-        columns, makers = (
-            dict((few, mamba) if name == "PointMamba" else (name, make) for name, make in given)
-            for given in (columns.items(), makers.items())
-        )
     lab = open_lab(args, {**columns, **makers})
     _, seeds = preset_and_seeds(args)
     names = args.methods or [name for name in METHODS if ROWS[name].serves(lab.task)]

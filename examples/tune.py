@@ -32,7 +32,7 @@ from common import (
     one_line,
     positive,
     preset_and_seeds,
-    room,
+    share,
     source,
 )
 
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("search")
-    what.add_argument("--ppc", type=room, default=1, help="storage in clouds per class (1)")
+    what.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
     what.add_argument("--trials", type=positive, help="trials of the study (30, shapes 6)")
     what.add_argument("--trial-seeds", type=positive, default=1, help="runs of a trial (1)")
     what.add_argument(

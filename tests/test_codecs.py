@@ -600,7 +600,7 @@ def test_cost_without_an_end():
 
 
 def mirrored_storing(bank, budget, start, generator, task):
-    clouds = start(bank, budget.ppc, generator).flatten(0, 1)
+    clouds = start(bank, budget.num_groups, generator).flatten(0, 1)
     return ToyMirrored(clouds, bank.num_classes, axis=2, codec=ToyBytes())
 
 

@@ -28,7 +28,7 @@ from torch_geometric_ddp.comparison import (
     transfer_matrix,
 )
 from torch_geometric_ddp.coreset import herding_coreset, observe, random_coreset
-from torch_geometric_ddp.methods import ddp, dm
+from torch_geometric_ddp.methods import ddp, dm, pkr
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
 from torch_geometric_ddp.tasks import Classification, Segmentation
@@ -37,6 +37,7 @@ from torch_geometric_ddp.transforms import FarthestPointSample
 WHOLE = replace(SMOKE, name="whole", epochs=3)
 PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
 SMALL = {"num_anchors": 2, "num_morphs": 3}
+TINY = {"num_points": 8, "proposals": 3, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
 DDP = Distilled("DDP", SMALL, build=ddp)
 
 
@@ -58,8 +59,9 @@ def lines(out):
 def every(tmp_path_factory):
     """All entries that there are, with anchors that fit the small clouds."""
     out = tmp_path_factory.mktemp("every")
+    small = {ddp: SMALL, pkr: TINY}
     entries = [
-        replace(e, settings={**SMALL, **e.settings}) if getattr(e, "build", None) is ddp else e
+        replace(e, settings={**small.get(getattr(e, "build", None), {}), **e.settings})
         for e in ENTRIES.values()
     ]
     return out, run(out, entries, (1, 3), (0, 1))
@@ -77,7 +79,7 @@ def test_every_entry(every):
         assert run["class_mean"] == pytest.approx(run["value"])
         assert run["class_mean"] == pytest.approx(sum(run["per_class"]) / 3)
         assert run["class_names"] == ["class0", "class1", "class2"]
-        assert (run["task"], run["network"]) == ("classification", "TinyNet")
+        assert (run["task"], run["network"]) == ("classification", "helpers.TinyNet")
         assert run["backbone"] == "Tiny"
         if run["method"] == "whole":
             assert (run["num_clouds"], run["budget_bits"]) == (18, None)
@@ -95,7 +97,8 @@ def test_every_entry(every):
 def test_steps_and_their_time(every):
     _, runs = every
     for run in runs:
-        optimised = run["method"] in ("DM", "DC", "PCC", "SADM", "DDP") or "DDP-" in run["method"]
+        named = ("DM", "DC", "PCC", "SADM", "DDP", "PKR")
+        optimised = run["method"] in named or "DDP-" in run["method"]
         steps = 2 if optimised and run["method"] != "DDP-initial" else 0
         assert run["steps"] == steps
         assert (run.get("step_seconds") or 0) >= 0
@@ -174,8 +177,8 @@ def test_killed_run_goes_on(tmp_path, monkeypatch):
 
     begin = type(ddp()).begin
 
-    def fragile(self, *args):
-        loop = begin(self, *args)
+    def fragile(self, *args, **kwargs):
+        loop = begin(self, *args, **kwargs)
         step = loop.step
 
         def failing():
@@ -292,7 +295,7 @@ def test_identity_of_ordinary_runs_stays(tmp_path):
     smoke |= {"batch_size": 8, "decay_after": 0.5, "decay": 0.1, "normalize": True, "min_steps": 0}
     whole = smoke | {"name": "whole", "epochs": 3}
     key = {"source": "toy", "task": "classification", "data": lab._data, "method": "herding"}
-    key |= {"settings": {}, "backbone": "Tiny", "network": "TinyNet"}
+    key |= {"settings": {}, "backbone": "Tiny", "network": "helpers.TinyNet"}
     key |= {"ppc": 1, "seed": 0, "steps": 0, "protocol": smoke, "whole": whole}
 
     def build(num_anchors=4, num_morphs=16, lr=0.5, start=tanh_noise):
@@ -310,17 +313,17 @@ def test_identity_of_ordinary_runs_stays(tmp_path):
         "whole": None,
     }
     assert [lab._identity(cell) for cell in (herding, distilled, upper)] == [
-        "f13b003a7605c78b",
-        "cc767388e4d8c2e5",
-        "2cb1e10172b9bdd8",
+        "1e212f620aa5f0ff",
+        "ed546ab0cdfffded",
+        "bff3149b3529ceec",
     ]
     # A set of the very backbone that is trained is an ordinary run.
     (same,) = lab.cells([DDP], (1,), (0,), ["Tiny"], ["Tiny"])
     assert same == own
     other = replace(own, backbone="Norm", distilled_with="Tiny")
     assert other.source == own
-    trained = {"backbone": "Norm", "network": "NormNet"}
-    maker = {"distilled_with": "Tiny", "distilling_network": "TinyNet"}
+    trained = {"backbone": "Norm", "network": "helpers.NormNet"}
+    maker = {"distilled_with": "Tiny", "distilling_network": "helpers.TinyNet"}
     assert lab._key(other) == lab._key(own) | trained | maker
 
 
@@ -479,6 +482,12 @@ def test_cells_of_a_matrix(tmp_path):
     for wrong in ({"backbones": ["Huge"]}, {"distill_with": ["Huge"]}):
         with pytest.raises(ValueError, match="one of Tiny, Norm, got 'Huge'"):
             next(lab.cells(entries, (1,), (0,), **wrong))
+    for wrong, message in (
+        ({"ppcs": (1, 0)}, "'ppc' must be at least 1"),
+        ({"seeds": (-1,)}, "'seed'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            next(lab.cells(entries, **{"ppcs": (1,), "seeds": (0,), **wrong}))
     cells = [*lab.cells([ENTRIES["random"]], (1,), (0,))]
     assert len(lab.run(cells + cells)) == 2  # A run that is asked for twice counts once.
 
@@ -550,7 +559,7 @@ def test_entries_of_segmentation(segmented):
         assert run["class_mean"] == pytest.approx(run["value"], abs=1e-6)
         assert run["per_class"][2] == 1  # It has one part.
         assert run["class_names"] == list(TOY_PARTS)
-        assert (run["task"], run["network"]) == ("segmentation", "TinySegmenter")
+        assert (run["task"], run["network"]) == ("segmentation", "helpers.TinySegmenter")
         if run["method"] == "whole":
             continue
         assert run["bits"] <= run["budget_bits"] == lab.bank.budget(run["ppc"]).bits
@@ -623,7 +632,7 @@ def test_rows_that_do_not_serve_the_task_are_refused_before_any_work(tmp_path, n
 
 def test_rows_that_serve_a_task():
     serving = {name for name, entry in ENTRIES.items() if entry.serves(Segmentation())}
-    assert set(ENTRIES) - serving == {"forgetting", "DC", "PCC", "SADM"}
+    assert set(ENTRIES) - serving == {"forgetting", "DC", "PCC", "PKR", "SADM"}
     assert all(entry.serves(Classification()) for entry in ENTRIES.values())
 
 
@@ -819,6 +828,22 @@ def test_heat_map(tmp_path):
     assert (tmp_path / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="rows and columns, got 0 and 1"):
         plot_transfer([], ["A"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"steps": -1}, "'steps' must be at least 0"), ({"num_seeds": 0}, "'num_seeds' must be at l")],
+)
+def test_bad_presets(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(PRESET, **change)
+
+
+@pytest.mark.parametrize("name", ["cpu", "quick"])
+def test_presets_by_their_protocols(name):
+    """The same words mean the same protocol everywhere."""
+    assert PRESETS[name].protocol.name == name
+    assert PRESETS[name].protocol.min_steps >= 1000
 
 
 def test_whole_sets_are_trained_as_long_as_distilled_ones():

@@ -122,6 +122,7 @@ def test_class_accuracy():
     scores = evaluation([[3, 1], [2, 2]], [[4, 0], [1, 3]]).scores
     assert scores.per_class.tolist() == [[0.75, 0.5], [1.0, 0.75]]
     assert scores.class_means.tolist() == [0.625, 0.875]
+    assert scores.values.dtype == scores.per_class.dtype == torch.float64
 
 
 def test_class_accuracy_of_a_class_without_test_clouds():

@@ -15,6 +15,7 @@ import pytest
 from helpers import toy_arrays
 
 from torch_geometric_ddp import PointCloudArrays, SyntheticPointCloudDataset
+from torch_geometric_ddp.methods import ddp
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("distill", "segment", "compare", "cross_architecture", "tune", "train_on_synthetic")
@@ -241,22 +242,24 @@ def test_other_settings_in_the_same_folder(own):
 
 
 @pytest.mark.parametrize(
-    ("args", "rates"),
+    ("args", "expected"),
     [
-        ([], (0.5, 0.05)),
-        (["--anchor-lr", "2"], (2.0, 0.2)),
-        (["--weight-lr", "2"], (0.5, 2.0)),
-        (["--data", "mine.npz"], (None, None)),
-        (["--data", "mine.npz", "--anchor-lr", "2"], (2.0, 0.2)),
+        ([], {"num_morphs": 4, "anchor_lr": 0.5}),
+        (["--num-morphs", "0", "--anchor-lr", "2"], {"num_morphs": 0, "anchor_lr": 2.0}),
+        (["--data", "mine.npz"], {}),
+        (["--data", "mine.npz", "--weight-lr", "1"], {"weight_lr": 1.0}),
+        (["--data", "mine.npz", "--ungrouped"], {"grouped": False}),
     ],
+    ids=["shapes", "shapes with options", "file", "file with a rate", "ungrouped"],
 )
-def test_weights_learn_at_a_tenth_of_the_rate_of_the_anchors(args, rates, monkeypatch):
+def test_settings_of_the_method(args, expected, monkeypatch):
+    """Only the generated shapes have others than the method itself."""
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     monkeypatch.setattr(sys, "argv", ["distill.py", *args])
     options = importlib.import_module("distill").parse_args()
     settings = importlib.import_module("common").ddp_settings(options)
-    assert (settings.get("anchor_lr"), settings.get("weight_lr")) == rates
-    assert settings["num_anchors"] == 4
+    assert settings == {"num_anchors": 4, "uniformity_lambda": 1000.0, **expected}
+    ddp(**settings)
 
 
 def test_missing_file(tmp_path, refused):
@@ -289,7 +292,7 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         ("compare.py", ["--backbones", "PointNet", "A"], "must be one of PointNet, "),
         ("cross_architecture.py", ["--distill-with", "A"], "must be one of PointNet, "),
         ("tune.py", ["--backbone", "A"], "must be one of PointNet, "),
-        ("distill.py", ["--ppc", "0"], "argument --ppc: must be at least 1, got 0"),
+        ("distill.py", ["--ppc", "0"], "argument --ppc: must be above 0, got 0"),
         ("distill.py", ["--num-points", "many"], "argument --num-points: invalid positive value"),
         ("distill.py", ["--seeds", "-1"], "argument --seeds: must be at least 0, got -1"),
         ("distill.py", ["--task", "parts"], "argument --task: invalid choice: 'parts'"),
@@ -300,6 +303,16 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
             "compare.py",
             ["--task", "segmentation", "--methods", "random", "SADM"],
             "the row 'SADM' needs clouds with one label each, which the task 'segmentation' has",
+        ),
+        (
+            "distill.py",
+            ["--categories", "bed"],
+            "'categories' must be one of ('num_per_class',): this data set has none",
+        ),
+        (
+            "distill.py",
+            ["--dataset", "modelnet10", "--task", "segmentation"],
+            "'task' must be one of ('classification',) for this data set, got 'segmentation'",
         ),
         ("tune.py", ["--num-anchors", "60", "70"], "nothing in the search space fits the storage"),
         ("tune.py", ["--objectives", "bits"], "'objectives' must be 'score', alone or followed"),
@@ -387,7 +400,7 @@ def test_compare_segmentation(tmp_path):
     assert sorted(run["method"] for run in runs) == sorted(rows)
     for run in runs:
         assert run["task"] == run.get("provenance", {"task": "segmentation"})["task"]
-        assert run["network"] == ["PointNetSegmentation", [], {"width": "0.1"}]
+        assert run["network"] == {"partial": "PointNetSegmentation", "keywords": {"width": 0.1}}
         assert rows[run["method"]][1:4] == [
             "PointNetSegmentation, width 0.1",
             f"{100 * run['value']:.1f}",
@@ -465,7 +478,10 @@ def test_cross_architecture_of_segmentation(tmp_path):
     ]
     (other,) = (run for run in runs if "distilled_with" in run)
     assert (other["method"], other["distilled_with"]) == ("DDP", wide)
-    assert other["distilling_network"] == ["PointNetSegmentation", [], {"width": "0.1"}]
+    assert other["distilling_network"] == {
+        "partial": "PointNetSegmentation",
+        "keywords": {"width": 0.1},
+    }
     assert all(0 <= float(value) <= 100 for row in rows.values() for value in row[2:])
 
 
@@ -632,7 +648,7 @@ def parts(tmp_path_factory):
 
 
 def test_segment_own_file_turned_at_random(parts, tmp_path):
-    args = ["--data", parts, "--rotate", "--resplit", "3", "--skip-whole"]
+    args = ["--data", parts, "--rotate", "--resplit", "3", "--skip-whole", "--ungrouped"]
     done = segment(tmp_path, *args)
     assert done.returncode == 0, done.stderr
     found = check_tables(done.stdout, tmp_path, ROWS[:3])
@@ -640,7 +656,7 @@ def test_segment_own_file_turned_at_random(parts, tmp_path):
         assert run["class_names"] == ["ball", "cube"]
         assert run["protocol"]["augment"] == {"axis": None}
         assert run["provenance"]["method"] == "DDP"
-        assert run["provenance"]["grouped"] is True
+        assert run["provenance"]["grouped"] is run["settings"]["grouped"] is False
         assert run["provenance"]["num_points"] == 32
     # Splits that are drawn anew are other data.
     again = segment(tmp_path, "--data", parts, "--rotate", "--skip-whole", "--seeds", "0")

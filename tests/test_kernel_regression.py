@@ -13,7 +13,7 @@ from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.matching.kernel_regression import joint_features, regression_loss
 from torch_geometric_ddp.methods import Method, TrainedNetworks, chosen_by_regression, cosine
 from torch_geometric_ddp.methods.choosing import _Search
-from torch_geometric_ddp.methods.storing import full_resolution
+from torch_geometric_ddp.methods.storing import full_resolution, packed_form
 from torch_geometric_ddp.parameterization import Float16
 from torch_geometric_ddp.transforms import NormalizeSphere
 
@@ -202,7 +202,7 @@ def test_rates_fall_by_a_cosine():
 def search_of(bank, seed=0):
     members = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(seed)).members()
     index = bank.draw(2, torch.Generator().manual_seed(seed))
-    return _Search(bank, members, 8, Float16(), 0.01, index)
+    return _Search(bank, members, packed_form(8, Float16()), 0.01, index)
 
 
 def test_exchanges_lower_the_loss_and_keep_the_kernels_true():
@@ -222,7 +222,7 @@ def test_exchanges_lower_the_loss_and_keep_the_kernels_true():
 
 def test_chosen_clouds_start_a_run():
     bank = bank_of()
-    choose = chosen_by_regression(8, Float16(), proposals=30)
+    choose = chosen_by_regression(packed_form(8, Float16()), proposals=30)
     loop = method(choose=choose).begin(bank, 2, 1, TinyNet)
     stored = loop.parameterization.pos.detach()
     assert stored.shape == (6, 32, 3)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch_geometric_ddp.comparison.cells import Entry
-from torch_geometric_ddp.comparison.entries import Coreset, Distilled, ObservedCoreset
+from torch_geometric_ddp.comparison.entries import (
+    ChosenStart,
+    Coreset,
+    Distilled,
+    Initial,
+    ObservedCoreset,
+)
 from torch_geometric_ddp.coreset import herding_coreset
-from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.methods import ddp, pkr
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, PointSet, Uniform
 
 __all__ = ["CONTROLS"]
@@ -46,11 +52,22 @@ def _rows() -> Iterator[Entry]:
         for depth in _DEPTHS:
             row = {**settings, "codec": PointSet(depth)}
             yield Distilled(f"DDP {num_points}x{depth}", row, one_label=True, build=ddp)
+    for num_points in _SIZES:
+        size = {"num_points": num_points}
+        random, plain = {**size, "proposals": 0}, {**size, "mirror": False}
+        yield Initial(f"mirrored {num_points}x6", random, one_label=True, build=pkr)
+        yield ChosenStart(f"PKR {num_points}-chosen", size, one_label=True, build=pkr)
+        yield Distilled(f"PKR {num_points}-moved", random, one_label=True, build=pkr)
+        yield Distilled(f"PKR {num_points}-unmirrored", plain, one_label=True, build=pkr)
+        yield Distilled(f"PKR {num_points}", size, one_label=True, build=pkr)
 
 
 #: Rows beside :obj:`ENTRIES`, by name. ``random 64x6`` are real clouds of 64 points on a grid of 6
 #: bits a coordinate, stored as sets, as many as fit; those ``in order`` are stored point by point,
 #: and ``32`` bits are single precision. ``DDP-8bit`` is DDP with anchors and weights of 8 bits, and
 #: ``DDP-8bit-after`` the same but rounded only after it was distilled (post-training quantisation);
-#: ``DDP 64x6`` has as many groups as fit of anchors of 64 points, stored as sets.
+#: ``DDP 64x6`` has as many groups as fit of anchors of 64 points, stored as sets. ``PKR 64`` is PKR
+#: with clouds of 64 points, ``mirrored 64x6`` random real clouds as it stores them, ``-chosen``
+#: those that it chooses, untouched, ``-moved`` random ones whose points are moved, and
+#: ``-unmirrored`` the method without mirror images.
 CONTROLS: dict[str, Entry] = {row.name: row for row in _rows()}

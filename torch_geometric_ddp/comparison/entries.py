@@ -20,12 +20,13 @@ from torch_geometric_ddp.coreset import (
     random_coreset,
 )
 from torch_geometric_ddp.memory import PeakMemory
-from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, sadm
+from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, pkr, sadm
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = [
     "ENTRIES",
+    "ChosenStart",
     "Coreset",
     "Distilled",
     "DistilledFromMean",
@@ -157,6 +158,13 @@ class Initial(Distilled):
 
 
 @dataclass(frozen=True)
+class ChosenStart(Initial):
+    """What a method starts from where networks choose it."""
+
+    uses_network: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class Whole(Entry):
     """The whole real set, the upper bound, without a budget."""
 
@@ -200,6 +208,7 @@ ENTRIES: dict[str, Entry] = {
         Distilled("DDP-no-eta", {"uniformity_lambda": 0.0}, build=ddp),
         Distilled("DDP-noise", {"start": tanh_noise}, build=ddp),
         Distilled("DDP", build=ddp),
+        Distilled("PKR", one_label=True, build=pkr),
         Whole("whole"),
     )
 }

@@ -15,7 +15,7 @@ from torch import nn
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_ppc
+from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -101,8 +101,9 @@ class Lab:
                 one that is trained)
 
         Raises:
-            ValueError: If a backbone is unknown, a row cannot be made for the task, or a PPC is
-                not above 0.
+            TypeError: If a PPC is no number or a seed no integer.
+            ValueError: If a backbone is unknown, a row cannot be made for the task, a PPC is not
+                above 0 or a seed below zero.
         """
         for entry in entries:
             if not entry.serves(self.task):
@@ -114,6 +115,10 @@ class Lab:
             if name not in self.backbones:
                 known = ", ".join(self.backbones)
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
+        for ppc in ppcs:
+            check_ppc(ppc)
+        for seed in seeds:
+            check_int("seed", seed, minimum=0)
         for seed in seeds:
             for backbone in backbones or self.backbones:
                 for ppc in ppcs:
@@ -126,7 +131,7 @@ class Lab:
                         names = distill_with if distill_with and entry.uses_network else [backbone]
                         for name in names:
                             other = None if name == backbone else name
-                            yield Cell(entry, backbone, check_ppc(ppc), seed, steps, other)
+                            yield Cell(entry, backbone, ppc, seed, steps, other)
 
     def run(self, cells: Iterable[Cell]) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.

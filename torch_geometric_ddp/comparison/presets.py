@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.evaluation import CPU, PAPER, QUICK, SMOKE, Protocol
 
 __all__ = ["PRESETS", "Preset"]
@@ -26,6 +27,11 @@ class Preset:
     whole: Protocol
     steps: int | None
     num_seeds: int
+
+    def __post_init__(self) -> None:
+        check_int("num_seeds", self.num_seeds)
+        if self.steps is not None:
+            check_int("steps", self.steps, minimum=0)
 
 
 # 200 clouds get 5,000 steps of training instead of the paper's 12,500, and so does the whole of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -204,7 +204,7 @@ _HDF5 = "needs h5py"
 _PARTS = ("categories", "resplit")
 
 #: The sources of labelled clouds, by name.
-READERS: Mapping[str, Reader] = {
+READERS: dict[str, Reader] = {
     "shapes": Reader(
         "ten classes of generated CAD-like objects",
         _shapes,

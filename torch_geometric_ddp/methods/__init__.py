@@ -6,8 +6,16 @@ from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.networks import NetworkSource
 from torch_geometric_ddp.methods.optimizers import SGD, cosine
-from torch_geometric_ddp.methods.published import METHODS, dc, ddp, dm, find_method, pcc, sadm
-from torch_geometric_ddp.methods.storing import Storing, full_resolution, morphing, packed
+from torch_geometric_ddp.methods.packed_regression import pkr
+from torch_geometric_ddp.methods.published import dc, ddp, dm, pcc, sadm
+from torch_geometric_ddp.methods.registry import METHODS, find_method
+from torch_geometric_ddp.methods.storing import (
+    Storing,
+    full_resolution,
+    mirrored,
+    morphing,
+    packed,
+)
 from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 
 __all__ = [
@@ -26,8 +34,10 @@ __all__ = [
     "dm",
     "find_method",
     "full_resolution",
+    "mirrored",
     "morphing",
     "packed",
     "pcc",
+    "pkr",
     "sadm",
 ]

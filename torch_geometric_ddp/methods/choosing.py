@@ -10,29 +10,28 @@ from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.batching import from_dense
-from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
 from torch_geometric_ddp.matching.kernel_regression import errors_of, joint_features
 from torch_geometric_ddp.methods.starts import Start
+from torch_geometric_ddp.methods.storing import StoredForm
 from torch_geometric_ddp.methods.trained_networks import Member, TrainedNetworks
-from torch_geometric_ddp.parameterization import Codec
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["chosen_by_regression"]
 
 
 def chosen_by_regression(
-    num_points: int, codec: Codec, proposals: int = 1500, ridge: float = 0.01
+    form: StoredForm, proposals: int = 1500, ridge: float = 0.01
 ) -> Callable[[TrainedNetworks], Start]:
     r"""Chooses real clouds whose stored form predicts the labels of the others best.
 
     From a random draw on, a cloud of the set is exchanged for another of its class where that
     lowers the loss of :class:`~torch_geometric_ddp.matching.KernelRegression`, averaged over all
-    trained networks. Clouds are judged as they will be stored: by farthest point sampling, rounded
-    by their codec.
+    trained networks. Clouds are judged as they will be stored.
 
     Args:
-        num_points (int): The number of points of a stored cloud.
-        codec (Codec): How clouds are stored.
+        form (callable): Gives what is stored of real clouds, see
+            :func:`~torch_geometric_ddp.methods.storing.packed_form`.
         proposals (int): How many exchanges are tried. (default: :obj:`1500`)
         ridge (float): That of the regression. (default: :obj:`0.01`)
 
@@ -40,15 +39,17 @@ def chosen_by_regression(
         Makes the start of a run from its networks.
 
     Raises:
-        TypeError, ValueError: If :obj:`num_points` or :obj:`proposals` is no integer or too small.
+        TypeError: If :obj:`proposals` is no integer.
+        ValueError: If :obj:`proposals` is negative.
     """
-    check_int("num_points", num_points)
     check_int("proposals", proposals, minimum=0)
 
     def of(networks: TrainedNetworks) -> Start:
         def start(bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:
             index = bank.draw(num, generator)
-            search = _Search(bank, networks.members(progress=True), num_points, codec, ridge, index)
+            if proposals == 0:  # Then no networks are needed either.
+                return bank.dense()[index]
+            search = _Search(bank, networks.members(progress=True), form, ridge, index)
             for _ in tqdm(range(proposals), "Choose", unit="exchange"):
                 search.propose(generator)
             return bank.dense()[search.index.view(bank.num_classes, num)]
@@ -64,8 +65,7 @@ class _Search:
     Args:
         bank (PointCloudBank): The real clouds.
         members (list of Member): The trained networks.
-        num_points (int): The number of points of a stored cloud.
-        codec (Codec): How clouds are stored.
+        form (callable): Gives what is stored of real clouds.
         ridge (float): That of the regression.
         index (torch.Tensor): The first set, :obj:`[C, K]`.
     """
@@ -74,16 +74,15 @@ class _Search:
         self,
         bank: PointCloudBank,
         members: list[Member],
-        num_points: int,
-        codec: Codec,
+        form: StoredForm,
         ridge: float,
         index: Tensor,
     ) -> None:
         self.bank, self.ridge = bank, ridge
         self.index, self.y = index.flatten().clone(), bank.y[index.flatten()]
         self.members = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
-        stored = codec.rounded(_sampled(bank, num_points)).to(bank.pos)
-        sizes = torch.full((len(stored),), num_points, device=stored.device)
+        stored = torch.cat([form(some) for some in bank.dense().split(BLOCK)])
+        sizes = torch.full((len(stored),), stored.size(1), device=stored.device)
         pos = NormalizeSphere.apply(stored.flatten(0, 1), sizes).view_as(stored)
         num_classes, num = members[0].layers[0].shape[:2]
         self.labels = torch.arange(num_classes, device=pos.device).repeat_interleave(num)
@@ -127,9 +126,3 @@ class _Search:
     def _loss(self) -> float:
         args = self.labels, self.y, self.bank.num_classes, self.ridge
         return float(errors_of(self.kernel, self.cross.mT, *args).mean())
-
-
-def _sampled(bank: PointCloudBank, num_points: int) -> Tensor:
-    """All clouds reduced by farthest point sampling, :obj:`[n, N, 3]`."""
-    rows = bank.partition(1, num_points).squeeze(1)
-    return bank.pos[rows]

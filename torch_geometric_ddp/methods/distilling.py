@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
-from torch_geometric_ddp.methods.published import find_method
+from torch_geometric_ddp.methods.registry import find_method
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task

@@ -22,7 +22,7 @@ from torch_geometric_ddp.methods.starts import Start, chosen_clouds, real_clouds
 from torch_geometric_ddp.methods.storing import full_resolution, morphing
 from torch_geometric_ddp.parameterization import ANCHOR_LR
 
-__all__ = ["METHODS", "dc", "ddp", "dm", "find_method", "pcc", "sadm"]
+__all__ = ["dc", "ddp", "dm", "pcc", "sadm"]
 
 
 def dm(lr: float = 0.1, start: Start = real_clouds) -> Method:
@@ -99,6 +99,7 @@ def ddp(
     batch_size: int = 8,
     optimizer: MakeOptimizer = SGD,
     sees_stored: bool = True,
+    grouped: bool = True,
     **kwargs: Any,
 ) -> Method:
     r"""Learnable shape morphing with uniformity-aware matching.
@@ -128,6 +129,8 @@ def ddp(
         optimizer (callable): Makes the optimiser. (default: SGD with a momentum of 0.5)
         sees_stored (bool): Whether optimisation sees what codecs store; otherwise they round
             afterwards. (default: :obj:`True`)
+        grouped (bool): Whether the features of labelled points are sorted within their parts.
+            (default: :obj:`True`)
         **kwargs: Further arguments of :func:`morphing`.
 
     Raises:
@@ -148,33 +151,7 @@ def ddp(
         **kwargs,
     )
     name = name or ("DDP" if adaptive else "DDP-static")
-    matching = partial(UniformityAwareSADM, uniformity_lambda)
+    matching = partial(UniformityAwareSADM, uniformity_lambda, grouped=grouped)
     return Method(
         name, storing, matching, steps, start, batch_size, optimizer, sees_stored=sees_stored
     )
-
-
-#: Every method that needs no more than a data set, by name. PCC is not among them: its start needs
-#: the features of a trained network, see :func:`pcc`.
-METHODS: dict[str, Callable[[], Method]] = {"ddp": ddp, "sadm": sadm, "dm": dm, "dc": dc}
-
-
-def find_method(method: Method | str) -> Method:
-    """A method, or the one of that name with its defaults.
-
-    Args:
-        method (Method or str): The method, or one of :obj:`METHODS`.
-
-    Raises:
-        ValueError: If :obj:`method` is no method and no such name.
-    """
-    if isinstance(method, Method):
-        return method
-    if method == "pcc":
-        raise ValueError(
-            "'method' must not be 'pcc' by name, as PCC starts from the features of a trained "
-            "network: pass the method that methods.pcc makes from them"
-        )
-    if method not in METHODS:
-        raise ValueError(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")
-    return METHODS[method]()

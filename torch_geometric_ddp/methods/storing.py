@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int
@@ -16,15 +17,29 @@ from torch_geometric_ddp.parameterization import (
     FLOAT32,
     Codec,
     FullResolution,
+    Mirrored,
     Parameterization,
     PointSet,
     ShapeMorphing,
 )
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["Storing", "full_resolution", "morphing", "packed"]
+__all__ = [
+    "StoredForm",
+    "Storing",
+    "full_resolution",
+    "mirrored",
+    "mirrored_form",
+    "morphing",
+    "packed",
+    "packed_form",
+]
 
 _SIX_BITS = PointSet(6)
+_HALF_OF_SIX_BITS = PointSet(6, half=True)
+
+#: Gives the clouds [n, N, 3] that are stored of real clouds [n, N1, 3], each as it is unfolded.
+StoredForm = Callable[[Tensor], Tensor]
 
 #: Makes the parameterization of a budget for a task, given where its clouds start from.
 Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator, Task], Parameterization]
@@ -109,6 +124,58 @@ def packed(
     return store
 
 
+def packed_form(num_points: int, codec: Codec) -> StoredForm:
+    """What :func:`packed` makes of real clouds: reduced, and rounded by a codec."""
+
+    def form(pos: Tensor) -> Tensor:
+        sampled = ops.gather_points(pos, ops.farthest_point_sample(pos, num_points))
+        return FullResolution(sampled, 1, codec=codec).unfold().detach()
+
+    return form
+
+
+def mirrored(num_points: int = 64, codec: Codec = _HALF_OF_SIX_BITS, lr: float = 0.01) -> Storing:
+    """Stores as many halves of clouds as fit, which unfold with their mirror images.
+
+    With the defaults, the storage of one full cloud of 1,024 points holds 246 clouds per class.
+
+    Args:
+        num_points (int): The points of an unfolded cloud, even. (default: :obj:`64`)
+        codec (Codec): How the halves are stored. (default: as sets of points on a grid of 6 bits a
+            coordinate in half of the ball)
+        lr (float): The learning rate of the points. (default: :obj:`0.01`)
+
+    Raises:
+        ValueError: When it is called, if not even one cloud per class fits, or points are labelled
+            with parts.
+    """
+
+    def store(
+        bank: PointCloudBank,
+        budget: StorageBudget,
+        start: Start,
+        generator: torch.Generator,
+        task: Task,
+    ) -> Parameterization:
+        num = Mirrored.clouds_that_fit(budget, num_points, codec)
+        bank, labels = task.lay_out(bank, num_points)
+        if labels is not None:
+            raise ValueError("clouds whose points are labelled with parts cannot be mirrored")
+        clouds = start(bank, num, generator).flatten(0, 1)
+        return Mirrored.from_clouds(clouds, bank.num_classes, num_points, lr, codec)
+
+    return store
+
+
+def mirrored_form(num_points: int, codec: Codec) -> StoredForm:
+    """What :func:`mirrored` makes of real clouds: folded, rounded by a codec and unfolded."""
+
+    def form(pos: Tensor) -> Tensor:
+        return Mirrored.from_clouds(pos, 1, num_points, codec=codec).unfold().detach()
+
+    return form
+
+
 def morphing(
     num_anchors: int = 4,
     anchor_points: int | None = None,
@@ -137,8 +204,8 @@ def morphing(
             :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
 
     Raises:
-        ValueError: If :obj:`fill` is without :obj:`anchor_points`; when it is called, if anchors
-            and weights do not fit.
+        ValueError: If :obj:`fill` is without :obj:`anchor_points`; when it is called, if the
+            anchors and weights do not fit.
     """
     if fill and anchor_points is None:
         raise ValueError("'fill' must be with 'anchor_points', of which as many groups are made")

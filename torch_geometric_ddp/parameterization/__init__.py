@@ -12,6 +12,7 @@ from torch_geometric_ddp.parameterization.codecs import (
     straight_through,
 )
 from torch_geometric_ddp.parameterization.full_resolution import FullResolution
+from torch_geometric_ddp.parameterization.mirrored import Mirrored
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
 from torch_geometric_ddp.parameterization.rotation import Rotation
 from torch_geometric_ddp.parameterization.shape_morphing import ANCHOR_LR, ShapeMorphing
@@ -25,6 +26,7 @@ __all__ = [
     "Float64",
     "Form",
     "FullResolution",
+    "Mirrored",
     "Parameterization",
     "PartLabels",
     "PointSet",

@@ -78,7 +78,7 @@ class Parameterization(nn.Module, ABC):
 
     .. code-block:: python
 
-        class Mirrored(Parameterization):
+        class Doubled(Parameterization):
             clouds_per_group = 2
 
             def __init__(self, halves: Tensor, num_classes: int, axis: int = 0,
@@ -143,7 +143,7 @@ class Parameterization(nn.Module, ABC):
         #: what is stored are the turned clouds.
         self.rotation: Rotation | None = None
         #: Whether optimisation sees what is stored. Otherwise it sees the parameters themselves,
-        #: which are rounded when they are stored (post-training quantisation).
+        #: which are rounded afterwards, when they are stored (post-training quantisation).
         self.sees_stored = True
         #: The parts of the points, where they are labelled.
         self.labels: PartLabels | None = None

@@ -30,10 +30,12 @@ def find_task(task: Task | str) -> Task:
         task (Task or str): The task, or one of :obj:`TASKS`.
 
     Raises:
+        TypeError: If it is neither a task nor a name.
         ValueError: If no task has that name.
     """
     if isinstance(task, Task):
         return task
-    if task not in TASKS:
-        raise ValueError(f"'task' must be a Task or one of {list(TASKS)}, got {task!r}")
-    return TASKS[task]
+    if isinstance(task, str) and task in TASKS:
+        return TASKS[task]
+    error = ValueError if isinstance(task, str) else TypeError
+    raise error(f"'task' must be a Task or one of {list(TASKS)}, got {task!r}")

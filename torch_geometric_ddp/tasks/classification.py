@@ -38,8 +38,8 @@ class Accuracy(Scores):
 
     @property
     def per_class(self) -> Tensor:
-        """The accuracy of every class, :obj:`[S, C]`; NaN without test clouds."""
-        return self.confusions.diagonal(dim1=1, dim2=2) / self.confusions.sum(dim=2)
+        """The accuracy of every class, :obj:`[S, C]` (:obj:`float64`); NaN without test clouds."""
+        return self.confusions.diagonal(dim1=1, dim2=2).double() / self.confusions.sum(dim=2)
 
     @property
     def confusion(self) -> Tensor:

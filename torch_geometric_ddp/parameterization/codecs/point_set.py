@@ -42,13 +42,17 @@ class PointSet(Codec):
 
     Args:
         depth (int): The bits :math:`b` of a coordinate, 1 to 10. (default: :obj:`6`)
+        half (bool): Whether only the half of the ball with a positive first coordinate is stored,
+            in which there are half as many cells; a point outside is drawn to its border.
+            (default: :obj:`False`)
 
     Raises:
-        TypeError: If :obj:`depth` is no integer.
+        TypeError: If :obj:`depth` is no integer or :obj:`half` no truth value.
         ValueError: If :obj:`depth` is not from 1 to 10.
     """
 
     depth: int = 6
+    half: bool = False
     keeps_order: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -56,10 +60,22 @@ class PointSet(Codec):
         object.__setattr__(self, "depth", check_int("depth", self.depth))
         if self.depth > 10:
             raise ValueError(f"'depth' must be from 1 to 10 bits, got {self.depth}")
+        if not isinstance(self.half, bool):
+            raise TypeError(f"'half' must be a truth value, got {self.half!r}")
 
     def cloud_bits(self, num_points: int) -> int:
         """The bits of one cloud of so many points."""
-        return (_count(_ball(self.depth).size, num_points) - 1).bit_length()
+        return (_count(self._num_cells, num_points) - 1).bit_length()
+
+    @property
+    def _num_cells(self) -> int:
+        size = _ball(self.depth).size
+        return size // 2 if self.half else size
+
+    @property
+    def _first_cell(self) -> int:
+        """The number of the first cell: those with a positive first coordinate come last."""
+        return _ball(self.depth).size // 2 if self.half else 0
 
     def bits(self, shape: Sequence[int]) -> int:
         """Those of all clouds :obj:`[G, *, N, 3]`, one after the other, in whole bytes.
@@ -80,7 +96,7 @@ class PointSet(Codec):
         check_finite("tensor", tensor)
         size, ball = tensor.size(-2), _ball(self.depth)
         steps = self._steps(tensor).long().cpu().view(math.prod(tensor.shape[:-2]), size, 3)
-        clouds = ball.number(steps).sort(dim=1).values.tolist()
+        clouds = (ball.number(steps) - self._first_cell).sort(dim=1).values.tolist()
         width = self.cloud_bits(size)
         digits = "".join(f"{_rank(cloud):0{width}b}" for cloud in clouds) if width > 0 else ""
         return {"sets": torch.from_numpy(np.packbits(_ascii(digits)))}
@@ -92,7 +108,7 @@ class PointSet(Codec):
             ValueError: If :obj:`stored` has too many or too few bytes, or the number of no set.
         """
         count, size, ball = math.prod(shape[:-2]), shape[-2], _ball(self.depth)
-        width, limit = self.cloud_bits(size), _count(ball.size, size)
+        width, limit = self.cloud_bits(size), _count(self._num_cells, size)
         digits = unpack_digits(stored["sets"], count * width).reshape(count, width) + ord("0")
         clouds = []
         for row in digits:
@@ -103,7 +119,7 @@ class PointSet(Codec):
                 )
             clouds.append(_unrank(rank, size))
         numbers = torch.tensor(clouds, dtype=torch.long).view(count, size)
-        return _middle(ball.steps(numbers), self.depth).view(*shape)
+        return _middle(ball.steps(numbers + self._first_cell), self.depth).view(*shape)
 
     def rounded(self, tensor: Tensor) -> Tensor:
         """The middles of the cells, in the order of the argument; NaN for what is not finite."""
@@ -116,6 +132,8 @@ class PointSet(Codec):
         is stored on another.
         """
         pos = at_least_single(tensor)
+        if self.half:
+            pos = torch.cat([pos[..., :1].clamp_min(0), pos[..., 1:]], dim=-1)
         # Twice, for the square of a large number would be infinite.
         pos = pos / pos.abs().amax(dim=-1, keepdim=True).clamp_min(1)
         x, y, z = pos.unbind(dim=-1)

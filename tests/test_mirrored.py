@@ -1,0 +1,173 @@
+"""Halves of clouds that unfold with their mirror images, and the method that stores them."""
+
+from functools import partial
+
+import pytest
+import torch
+from helpers import TinyNet, toy_set
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset, distill
+from torch_geometric_ddp.clouds import PointCloudBank
+from torch_geometric_ddp.methods import METHODS, pkr
+from torch_geometric_ddp.methods.storing import mirrored_form, packed_form
+from torch_geometric_ddp.parameterization import FLOAT32, Mirrored, PointSet
+
+HALF = PointSet(6, half=True)
+X, Y = -1.0, 1.0
+
+
+def halves_of(num=6, points=5, seed=0):
+    pos = 0.5 * torch.randn(num, points, 3, generator=torch.Generator().manual_seed(seed))
+    return pos.abs()
+
+
+def planes_of(num=6):
+    return torch.tensor([X, Y]).repeat(num // 2)[:, None]
+
+
+def sorted_points(cloud):
+    return sorted(map(tuple, cloud.tolist()))
+
+
+def test_a_cloud_is_its_mirror_image():
+    halves, planes = halves_of(), planes_of()
+    clouds = Mirrored(halves, planes, 3).unfold()
+    assert clouds.shape == (6, 10, 3)
+    for i, (cloud, plane) in enumerate(zip(clouds.detach(), planes, strict=True)):
+        sign = torch.tensor([-1.0, 1, 1] if plane == X else [1.0, -1, 1])
+        assert sorted_points(cloud) == sorted_points(cloud * sign)
+        first = halves[i] if plane == X else halves[i][:, [1, 0, 2]]
+        assert torch.equal(cloud[:5], first)
+
+
+def test_gradient_reaches_the_halves_from_both_sides():
+    halves = halves_of().double()
+    stored = Mirrored(halves, planes_of().double(), 3, codec=FLOAT32)
+    stored.unfold().square().sum().backward()
+    torch.testing.assert_close(stored.halves.grad, 4 * halves)
+    assert stored.planes.grad is None or not bool(stored.planes.grad.any())
+
+
+def symmetric_cloud(axis, num=200, seed=0):
+    """A random cloud and its image, whose longest side lies elsewhere."""
+    g = torch.Generator().manual_seed(seed)
+    half = torch.rand(num, 3, generator=g) * torch.tensor([0.4, 0.4, 0.3])
+    half[:, 1 - axis] += half[:, axis]  # Not symmetric along the other axis.
+    half[:, axis] += 0.02
+    sign = torch.ones(3)
+    sign[axis] = -1
+    return torch.cat([half, half * sign])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_symmetric_clouds_keep_their_points(axis):
+    pos = torch.stack([symmetric_cloud(axis, seed=seed) for seed in range(3)])
+    stored = Mirrored.from_clouds(pos, 3, 16)
+    assert stored.planes.flatten().tolist() == [X if axis == 0 else Y] * 3
+    low, high = pos.aminmax(dim=1, keepdim=True)
+    unit = pos - (low + high) / 2
+    unit = unit / unit.norm(dim=-1).amax(dim=1)[:, None, None]
+    clouds = stored.unfold().detach()
+    gaps = (clouds[:, :, None] - unit[:, None]).norm(dim=-1).amin(dim=2)
+    assert float(gaps.max()) < 1e-5
+    assert float(stored.halves.detach()[..., 0].min()) >= 0
+    # As far from each other as may be: no two points coincide.
+    own = (clouds[:, :, None] - clouds[:, None]).norm(dim=-1) + 9 * torch.eye(16)
+    assert float(own.min()) > 0.05
+
+
+def test_bits_of_a_half():
+    assert PointSet(6).cloud_bits(64) == 797
+    assert HALF.cloud_bits(32) == 397
+    budget = StorageBudget(1024, 10, 1 / 16)
+    num = Mirrored.clouds_that_fit(budget, 64, HALF)
+    assert num == 15
+    halves = torch.rand(10 * num, 32, 3) / 2
+    stored = Mirrored(halves, torch.ones(10 * num, 1), 10, codec=HALF)
+    assert stored.storage_bits() <= budget.bits
+    more = Mirrored(torch.rand(160, 32, 3) / 2, torch.ones(160, 1), 10, codec=HALF)
+    assert more.storage_bits() > budget.bits
+    with pytest.raises(ValueError, match="'num_points'=64 does not fit"):
+        Mirrored.clouds_that_fit(StorageBudget(4, 10), 64, HALF)
+
+
+@given(st.integers(1, 8), st.integers(1, 20), st.integers(0, 2**31))
+def test_half_codec_round_trip(depth, num, seed):
+    codec = PointSet(depth, half=True)
+    pos = 2 * torch.randn(3, num, 3, generator=torch.Generator().manual_seed(seed))
+    stored = codec.encode(pos)
+    assert 8 * stored["sets"].numel() == codec.bits(pos.shape)
+    back = codec.decode(stored, pos.shape)
+    assert torch.equal(codec.encode(back)["sets"], stored["sets"])
+    assert bool((back[..., 0] > 0).all())
+    assert float(back.norm(dim=-1).max()) <= 1
+    for seen, read in zip(codec.rounded(pos), back, strict=True):
+        assert sorted_points(seen) == sorted_points(read)
+
+
+def test_file(tmp_path):
+    stored = Mirrored(halves_of() / 2, planes_of(), 3, codec=HALF).stored()
+    SyntheticPointCloudDataset(stored).save(tmp_path / "m.safetensors")
+    read = SyntheticPointCloudDataset(tmp_path / "m.safetensors")
+    assert read.storage_bits == stored.storage_bits()
+    assert torch.equal(read.parameterization.unfold(), stored.unfold())
+    assert torch.equal(read.parameterization.planes.flatten(), planes_of().flatten())
+    SyntheticPointCloudDataset(read.parameterization).save(tmp_path / "again.safetensors")
+    assert (tmp_path / "m.safetensors").read_bytes() == (
+        tmp_path / "again.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Mirrored(halves_of(), torch.zeros(6, 1), 3), ValueError, "'planes' must hold -1"),
+        (lambda: Mirrored(halves_of(), torch.ones(6), 3), ValueError, "'planes' must hold -1"),
+        (lambda: Mirrored(halves_of(), planes_of(), 4), ValueError, "'halves' must hold"),
+        (lambda: Mirrored.from_clouds(halves_of(), 3, 5), ValueError, "'num_points' must be even"),
+        (lambda: Mirrored.from_clouds(halves_of(), 3, 0), ValueError, "'num_points' must be at"),
+        (lambda: PointSet(6, half=1), TypeError, "'half' must be a truth value"),
+    ],
+)
+def test_wrong_arguments(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_forms_are_what_is_stored():
+    pos = PointCloudBank.from_dataset(toy_set()).normalize().dense()
+    packed = packed_form(8, PointSet(5))(pos)
+    assert packed.shape == (18, 8, 3)
+    assert torch.equal(PointSet(5).rounded(packed), packed)
+    folded = mirrored_form(8, PointSet(5, half=True))(pos)
+    assert folded.shape == (18, 8, 3)
+    assert float(folded.norm(dim=-1).max()) <= 1
+
+
+TINY = {"num_points": 8, "steps": 3, "proposals": 5, "ages": (0, 2), "num_trained": 1}
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_pkr(mirror, tmp_path):
+    method = pkr(**TINY, real_per_class=4, mirror=mirror)
+    kwargs = {"network": TinyNet, "progress": False}
+    synthetic = distill(toy_set(), 0.5, method, seed=2, **kwargs)
+    assert synthetic.provenance["method"] == "PKR"
+    assert synthetic.storage_bits <= StorageBudget(32, 3, 0.5).bits
+    assert synthetic.provenance["bits"] == synthetic.storage_bits
+    assert synthetic[0].pos.shape == (8, 3)
+    again = distill(toy_set(), 0.5, method, seed=2, **kwargs)
+    assert torch.equal(again._data.pos, synthetic._data.pos)
+    other = distill(toy_set(), 0.5, method, seed=3, **kwargs)
+    assert not torch.equal(other._data.pos, synthetic._data.pos)
+    start = distill(toy_set(), 0.5, method, seed=2, steps=0, **kwargs)
+    assert not torch.equal(start._data.pos, synthetic._data.pos)
+
+
+def test_pkr_by_name():
+    assert METHODS["pkr"]().name == "PKR"
+    few = partial(pkr, **TINY)
+    with pytest.raises(ValueError, match="'depth' must be from 1 to 10"):
+        few(depth=11)
