@@ -27,8 +27,8 @@ from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["Distillation"]
 
-# Steps between two times that points are put in the order of a file: a correspondence takes about
-# an eighth of a step of 40 anchors of 252 points, and the points move little in so many.
+# Steps between two times that points are put in the order of a file: a correspondence of 40 anchors
+# of 252 points takes about a tenth of their step, and the points move little in so many.
 _REORDER_EVERY = 10
 
 
