@@ -23,7 +23,7 @@ from torch_geometric_ddp.coreset import (
     random_coreset,
 )
 from torch_geometric_ddp.matching import SADM
-from torch_geometric_ddp.methods import ddp, full_resolution, morphing, packed
+from torch_geometric_ddp.methods import ddp, full_resolution, morphing, packed, pkr
 from torch_geometric_ddp.parameterization import (
     FLOAT32,
     Codec,
@@ -541,12 +541,16 @@ def test_groups_that_fill_the_budget():
         ddp(fill=True)
 
 
+FEW = {"proposals": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
+
+
 @pytest.mark.parametrize("entry", CONTROLS.values(), ids=CONTROLS)
 def test_every_control_within_the_same_bits(entry, tmp_path):
     train, test = toy_set(num_points=128), toy_set(num_points=128, seed=1)
     lab = Lab(train, test, tmp_path, Preset("tiny", SMOKE, SMOKE, 1, 1), {"Tiny": TinyNet})
     if isinstance(entry, Distilled):
-        entry = replace(entry, settings={"num_anchors": 2, "num_morphs": 3, **entry.settings})
+        small = {ddp: {"num_anchors": 2, "num_morphs": 3}, pkr: FEW}[entry.build]
+        entry = replace(entry, settings={**small, **entry.settings})
     (run,) = lab.run(lab.cells([entry], [1.5], [0]))
     assert (run["ppc"], run["budget_bits"]) == (1.5, 3 * 3 * 64 * 96)
     assert run["bits"] <= run["budget_bits"]

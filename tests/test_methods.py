@@ -30,11 +30,13 @@ from torch_geometric_ddp.methods import (
     full_resolution,
     morphing,
     pcc,
+    pkr,
     sadm,
 )
 from torch_geometric_ddp.methods.starts import chosen_clouds, real_clouds, tanh_noise
 
 SMALL = {"num_anchors": 2, "num_morphs": 3}
+TINY = {"num_points": 8, "proposals": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
 METHODS = {
     "DM": dm(),
     "DC": dc(),
@@ -42,6 +44,7 @@ METHODS = {
     "SADM": sadm(),
     "DDP": ddp(**SMALL),
     "DDP-static": ddp(**SMALL, adaptive=False),
+    "PKR": pkr(**TINY),
 }
 STORED = {
     "full": full_resolution(0.1),
@@ -134,7 +137,10 @@ def test_every_name_is_the_method_with_its_defaults(name):
     ("method", "message"),
     [
         ("pcc", "'method' must not be 'pcc' by name, as PCC starts from the features"),
-        ("DDP", r"'method' must be a Method or one of \['ddp', 'sadm', 'dm', 'dc'\], got 'DDP'"),
+        (
+            "DDP",
+            r"'method' must be a Method or one of \['ddp', 'sadm', 'dm', 'dc', 'pkr'\], got 'DDP'",
+        ),
         (ddp, "'method' must be a Method or one of .*, got <function ddp"),
     ],
 )
