@@ -13,8 +13,8 @@ from scipy import stats
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from torch_geometric_ddp.datasets import ParametricShapes
-from torch_geometric_ddp.datasets import parametric_shapes as shapes
+from torch_geometric_ddp.datasets import ParametricShapes, _objects
+from torch_geometric_ddp.datasets import _surfaces as shapes
 
 SEEDS = st.integers(0, 2**32)
 
@@ -359,9 +359,9 @@ def test_blade_lies_between_its_ends() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=SEEDS, name=st.sampled_from(list(shapes.CLASSES)))
+@given(seed=SEEDS, name=st.sampled_from(list(_objects.CLASSES)))
 def test_builders_return_finite_surfaces_of_declared_parts(seed: int, name: str) -> None:
-    builder, part_names = shapes.CLASSES[name]
+    builder, part_names = _objects.CLASSES[name]
     for part, mesh in builder(rng(seed)):
         assert part in part_names
         assert mesh.shape[1:] == (3, 3)
@@ -370,9 +370,9 @@ def test_builders_return_finite_surfaces_of_declared_parts(seed: int, name: str)
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=SEEDS, num_points=st.integers(1, 300), name=st.sampled_from(list(shapes.CLASSES)))
+@given(seed=SEEDS, num_points=st.integers(1, 300), name=st.sampled_from(list(_objects.CLASSES)))
 def test_sampler_allots_points_in_proportion_to_area(seed: int, num_points: int, name: str) -> None:
-    pieces = shapes.CLASSES[name][0](rng(seed))
+    pieces = _objects.CLASSES[name][0](rng(seed))
     areas = np.array([area(mesh) for _, mesh in pieces])
     mesh = np.concatenate([triangles for _, triangles in pieces])
     points, index = shapes.sample_surface(mesh, num_points, rng(seed))
