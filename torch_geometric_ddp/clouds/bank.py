@@ -1,4 +1,4 @@
-"""All clouds of a data set as tensors, read and checked once, indexed by class."""
+"""The bank: all clouds of a data set as tensors, read and checked once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clouds each class has, and the ways to take as many of every class."""
+"""The class index: which clouds each class has, and draws of as many from every class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was computed of an object by functions, kept for the next one who asks."""
+"""A cache of what functions computed of a bank."""
 
 from __future__ import annotations
 

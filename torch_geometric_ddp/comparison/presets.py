@@ -1,4 +1,4 @@
-"""How much work a comparison takes."""
+"""Presets: how much work a comparison takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that remembers the runs of a comparison."""
+"""The log of the runs of a comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coreset of the clouds that a network forgets most often."""
+"""The forgetting coreset: the clouds that a network forgets most often."""
 
 from __future__ import annotations
 
@@ -82,8 +82,11 @@ def forgetting_coreset(
         The chosen clouds, as many per class as fit.
 
     Raises:
-        TypeError, ValueError: If the data or an argument do not fit, or the observation holds no
-            forgetting events.
+        TypeError: If :obj:`ppc` is no number, :obj:`seed` no integer or :obj:`observation` no
+            :class:`Observation`.
+        ValueError: If :obj:`ppc` is not above 0, :obj:`seed` is negative, the clouds of
+            :obj:`dataset` differ in size or are not labelled as :obj:`task` needs them, or
+            :obj:`observation` is of other clouds or holds no forgetting events.
     """
     check_int("seed", seed, minimum=0)
     task = find_task(task)

@@ -1,4 +1,4 @@
-"""The coreset whose mean feature is that of its class."""
+"""The herding coreset, whose mean feature is that of its class."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def herding_coreset(
         The chosen clouds, as many per class as fit.
 
     Raises:
-        TypeError, ValueError: If the data or an argument do not fit.
+        TypeError: If :obj:`ppc` is no number or :obj:`observation` no :class:`Observation`.
+        ValueError: If :obj:`ppc` is not above 0, the clouds of :obj:`dataset` differ in size or are
+            not labelled as :obj:`task` needs them, :obj:`observation` is of other clouds, or
+            nothing fits.
     """
     task = find_task(task)
     bank, features = observed_bank(dataset, ppc, observation, task)

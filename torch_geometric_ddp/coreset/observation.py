@@ -1,4 +1,4 @@
-"""What the coresets know of the real clouds, as values that can be saved."""
+"""Observations: what a trained network says of the real clouds, in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coreset that every other method has to beat."""
+"""The random coreset, which every other method has to beat."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def random_coreset(
         The chosen clouds, as many per class as fit.
 
     Raises:
-        TypeError, ValueError: If the data or an argument do not fit.
+        TypeError: If :obj:`ppc` is no number or :obj:`seed` no integer.
+        ValueError: If :obj:`ppc` is not above 0, :obj:`seed` is negative, the clouds of
+            :obj:`dataset` differ in size or are not labelled as :obj:`task` needs them, or nothing
+            fits.
     """
     check_ppc(ppc)
     check_int("seed", seed, minimum=0)

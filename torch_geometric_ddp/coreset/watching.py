@@ -1,4 +1,4 @@
-"""What one network trained on the whole real set says of its clouds."""
+"""Training a network on the whole real set to observe its clouds."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def observe(
         The :class:`Observation`, on the CPU.
 
     Raises:
-        TypeError, ValueError: If the data or an argument do not fit, before any long work.
+        TypeError: If :obj:`seed` is no integer, or :obj:`network` makes no backbone.
+        ValueError: If :obj:`seed` is negative, a class has no clouds, or the items of
+            :obj:`dataset` are not labelled as :obj:`task` needs them; all before any long work.
     """
     check_int("seed", seed, minimum=0)
     task = find_task(task)

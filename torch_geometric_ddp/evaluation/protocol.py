@@ -1,4 +1,4 @@
-"""How networks are trained before they are tested: the protocols."""
+"""Protocols: how networks are trained before they are tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared between the real and the synthetic set."""
+"""Matching losses: what is compared between the real and the synthetic set."""
 
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.matching.discrepancy import mmd

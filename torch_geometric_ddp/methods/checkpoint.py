@@ -1,4 +1,4 @@
-"""The state of a distillation in a file, from which it goes on bit for bit."""
+"""Checkpoints: the state of a distillation in a file, from which it goes on bit for bit."""
 
 from __future__ import annotations
 

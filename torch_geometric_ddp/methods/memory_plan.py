@@ -1,4 +1,4 @@
-"""How many classes of a step are computed at a time, so that they fit the memory."""
+"""The memory plan: how many classes of a step are computed at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimisers of a distillation, and learning rates that halve."""
+"""Optimisers of a distillation, and the schedules of their learning rates."""
 
 from __future__ import annotations
 

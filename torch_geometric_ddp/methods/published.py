@@ -1,4 +1,4 @@
-"""The published methods by name, with their defaults."""
+"""The published methods with their defaults."""
 
 from __future__ import annotations
 

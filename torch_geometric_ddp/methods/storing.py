@@ -1,4 +1,4 @@
-"""How a method stores what it distils, within a budget."""
+"""Storings: what makes the parameterization of a method within a budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a synthetic set is stored."""
+"""Parameterizations and codecs: how a synthetic set is stored."""
 
 from torch_geometric_ddp.parameterization.base import Form, Parameterization
 from torch_geometric_ddp.parameterization.codecs import (

@@ -1,4 +1,4 @@
-"""What every way of storing a synthetic set has in common."""
+"""The base class of parameterizations: how a synthetic set is stored and unfolded."""
 
 from __future__ import annotations
 

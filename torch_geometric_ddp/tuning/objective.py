@@ -1,4 +1,4 @@
-"""What one trial does: distil, look, and train networks on the result."""
+"""The objective of a search: a trial distils, is looked at, and trains networks on the result."""
 
 from __future__ import annotations
 

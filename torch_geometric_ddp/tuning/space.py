@@ -1,4 +1,4 @@
-"""What is searched: only what fits the budget."""
+"""The search space: settings that fit a storage budget."""
 
 from __future__ import annotations
 

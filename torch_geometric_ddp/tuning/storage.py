@@ -1,4 +1,4 @@
-"""Where a study is kept, and how it is opened."""
+"""Storages of a study, and how they are opened."""
 
 from __future__ import annotations
 

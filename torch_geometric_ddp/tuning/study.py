@@ -135,8 +135,12 @@ def tune(
         The :class:`TuningResult`.
 
     Raises:
-        TypeError, ValueError: If the data or an argument do not fit, nothing in the space fits the
-            budget, or the study was begun with other data or settings, before the first trial.
+        TypeError: If :obj:`n_trials`, :obj:`steps`, :obj:`seed` or one of :obj:`seeds` is no
+            integer, or a range of :obj:`space` no tuple.
+        ValueError: If one of these is too small, :obj:`share` or one of :obj:`looks` does not lie
+            between 0 and 1, :obj:`objectives` are unknown, the items of :obj:`dataset` are not
+            labelled as :obj:`task` needs them, nothing in :obj:`space` fits :obj:`budget`, or the
+            study was begun with other data or settings; all before the first trial.
     """
     space = SearchSpace() if space is None else space
     check_int("n_trials", n_trials)

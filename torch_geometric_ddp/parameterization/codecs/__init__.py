@@ -1,4 +1,4 @@
-"""How a tensor is stored in bits."""
+"""Codecs: how a tensor is stored in bits."""
 
 from torch_geometric_ddp.parameterization.codecs.base import Codec, straight_through
 from torch_geometric_ddp.parameterization.codecs.floats import (

@@ -1,4 +1,4 @@
-"""What every way of storing a tensor has in common."""
+"""The base class of codecs: how a tensor is stored."""
 
 from __future__ import annotations
 
