@@ -19,12 +19,27 @@ RUNS = {
     "ddp": (ddp(num_anchors=4, num_morphs=4, anchor_lr=0.5), {}),
     "static": (ddp(num_anchors=3, num_morphs=2, adaptive=False, anchor_lr=0.5), {}),
     "sadm": (sadm(), {}),
-    "dc": (dc(), {"ppc": 2}),
+    # At PPC 1, since networks that are trained between updates multiply what rounding differs by.
+    "dc": (dc(), {}),
     "segmentation": (
         ddp(num_anchors=4, num_morphs=2, anchor_lr=0.5),
         {"task": "segmentation", "network": SMALL},
     ),
 }
+
+
+# What other processors and numbers of threads may round otherwise, far less than the points move.
+# BatchNorm multiplies it.
+ROUNDING = {"segmentation": 2e-3}
+
+
+@pytest.fixture
+def one_thread():
+    """That of the machine that wrote the files."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=RUNS)
@@ -78,15 +93,21 @@ def test_files_of_before_are_read(name, tmp_path):
     assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items())
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_runs_come_out_as_before(name, tmp_path):
     method, options = RUNS[name]
     shapes = ParametricShapes(True, 6, 64, segmentation=name == "segmentation")
-    settings = {"ppc": 1, "steps": 4, "seed": 3, "progress": False, "source": "shapes", **options}
-    method.distill(shapes, **settings).save(tmp_path / "set")
+    settings = {"ppc": 1, "seed": 3, "progress": False, "source": "shapes", **options}
+    for steps, file in ((0, "start"), (4, "set")):
+        method.distill(shapes, steps=steps, **settings).save(tmp_path / file)
     (ours, header), (theirs, before) = raw(tmp_path / "set"), raw(FOLDER / f"{name}.safetensors")
     for key in ("parameterization", "config", "num_classes", "ppc", "bits", "class_names"):
         assert header[key] == before[key], key
     assert set(ours) == set(theirs)
+    rounding = ROUNDING.get(name, 1e-4)
     for key, tensor in theirs.items():
         # Bit for bit on the machine that wrote the files; others round otherwise.
-        torch.testing.assert_close(ours[key], tensor, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours[key], tensor, rtol=0, atol=rounding)
+    points = "pos" if "pos" in theirs else "anchors"
+    start, _ = raw(tmp_path / "start")
+    assert float((theirs[points] - start[points]).abs().max()) > 10 * rounding
