@@ -115,6 +115,9 @@ def add_work_arguments(
     )
     work.add_argument("--steps", type=natural, help=f"optimisation steps ({steps})")
     work.add_argument("--seeds", type=natural, nargs="+", help="the seeds (as the preset says)")
+    work.add_argument(
+        "--num-networks", type=positive, help="networks trained on the set of every seed (1)"
+    )
     work.add_argument("--epochs", type=positive, help="epochs of training (as the preset says)")
     work.add_argument("--min-steps", type=natural, help="the least steps of training (likewise)")
     work.add_argument("--train-lr", type=float, help="learning rate of training (likewise)")
@@ -150,6 +153,9 @@ def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
     preset = PRESETS[args.preset or ("quick" if generated(args) else args.usual_preset)]
     if args.steps is not None:
         preset = replace(preset, name=f"{preset.name}, {args.steps} steps", steps=args.steps)
+    if args.num_networks is not None and args.num_networks > 1:
+        name = f"{preset.name}, {args.num_networks} networks"
+        preset = replace(preset, name=name, num_networks=args.num_networks)
     both = {"lr": args.train_lr, "augment": RandomRotation() if args.rotate else None}
     protocol = changed(preset.protocol, epochs=args.epochs, min_steps=args.min_steps, **both)
     # Epochs of the whole set that are asked for are not prolonged.

@@ -11,6 +11,7 @@ from helpers import TOY_PARTS, NormNet, TinyNet, TinySegmenter, check_labelled, 
 
 from torch_geometric_ddp import SMOKE, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
+    CONTROLS,
     ENTRIES,
     PRESETS,
     Coreset,
@@ -236,9 +237,41 @@ def test_a_set_beyond_the_budget_is_refused(tmp_path):
         def run(self, lab, cell):
             return lab.judge(cell, random_coreset(lab.train_set, cell.ppc + 1))
 
-    with pytest.raises(ValueError, match="more than the budget of 9216 bits"):
-        run(tmp_path, [Greedy("greedy")])
-    assert not (tmp_path / "runs.jsonl").exists()
+    lab = lab_of(tmp_path)
+    found = lab.run(lab.cells([Greedy("greedy"), ENTRIES["random"]], (1,), (0,)))
+    assert [run["method"] for run in found] == ["random"]
+    assert [run["method"] for run in lines(tmp_path)] == ["random"]
+    ((_, reason),) = lab.failures.items()
+    assert reason.startswith("BudgetError: ")
+    assert "more than the budget of 9216 bits" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "ppc"),
+    [("random 64x32", 1 / 24), ("mirrored 64x6", 1 / 128), ("DDP 64x4", 1 / 24), ("DDP", 1 / 16)],
+)
+def test_a_row_without_room_leaves_the_others(tmp_path, name, ppc):
+    rows = [{**ENTRIES, **CONTROLS}[name], CONTROLS["random 64x4"]]
+    train, test = (toy_set(num_points=128, per_class=8, seed=seed) for seed in (0, 1))
+    lab = Lab(train, test, tmp_path, PRESET, {"Tiny": TinyNet})
+    found = lab.run(lab.cells(rows, (ppc, 1 / 4, 1), (0,)))
+    assert all("BudgetError" in reason for reason in lab.failures.values())
+    assert f"{name}, PPC {ppc}, Tiny, seed 0" in lab.failures
+    assert 1 in [run["ppc"] for run in found if run["method"] == name]
+    assert [run["ppc"] for run in found if run["method"] == "random 64x4"][-1] == 1
+
+
+def test_several_networks_on_one_set(tmp_path):
+    """Seed 1 trains networks 2 and 3, and its figure is their mean."""
+    preset = replace(PRESET, num_networks=2)
+    (made,) = run(tmp_path, [ENTRIES["random"]], seeds=(1,), preset=preset)
+    own = random_coreset(toy_set(), 1, 1)
+    result = evaluate(own, toy_set(seed=1), TinyNet, SMOKE, [2, 3], progress=False)
+    assert made["values"] == result.values.tolist()
+    assert made["value"] == result.mean
+    assert made["class_mean"] == pytest.approx(float(result.scores.class_means.mean()))
+    assert made["per_class"] == pytest.approx(result.scores.per_class.mean(dim=0).tolist())
+    assert made["num_networks"] == 2
 
 
 def test_test_clouds_choose_nothing(tmp_path):
@@ -356,11 +389,22 @@ class WideNet(TinyNet):
         ({"backbones": {**BOTH, "Norm": partial(WideNet)}}, [False, False, False, True]),
         ({"preset": replace(PRESET, name="other", num_seeds=9)}, [False, False, False, False]),
         ({"preset": replace(PRESET, steps=3)}, [True, False, False, True]),
+        ({"preset": replace(PRESET, num_networks=2)}, [True, True, True, True]),
         # Only what the whole set is trained for hangs on its protocol.
         ({"preset": replace(PRESET, whole=SMOKE)}, [False, True, True, False]),
         ({"preset": replace(PRESET, protocol=WHOLE)}, [True, True, False, True]),
     ],
-    ids=["nothing", "task", "width", "other network", "name", "steps", "whole", "protocol"],
+    ids=[
+        "nothing",
+        "task",
+        "width",
+        "other network",
+        "name",
+        "steps",
+        "networks",
+        "whole",
+        "protocol",
+    ],
 )
 def test_what_makes_a_run_another_one(tmp_path, changes, differs):
     first, other = identities(tmp_path), identities(tmp_path, **changes)
@@ -832,7 +876,11 @@ def test_heat_map(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"steps": -1}, "'steps' must be at least 0"), ({"num_seeds": 0}, "'num_seeds' must be at l")],
+    [
+        ({"steps": -1}, "'steps' must be at least 0"),
+        ({"num_seeds": 0}, "'num_seeds' must be at least 1"),
+        ({"num_networks": 0}, "'num_networks' must be at least 1"),
+    ],
 )
 def test_bad_presets(change, message):
     with pytest.raises(ValueError, match=message):

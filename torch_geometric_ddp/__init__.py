@@ -1,7 +1,7 @@
 """Data set distillation of 3D point clouds for PyTorch Geometric."""
 
 from torch_geometric_ddp._version import __version__
-from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.datasets import (
     ParametricShapes,
     PointCloudArrays,
@@ -23,6 +23,7 @@ __all__ = [
     "PAPER",
     "QUICK",
     "SMOKE",
+    "BudgetError",
     "Distillation",
     "Evaluation",
     "Method",

@@ -12,9 +12,13 @@ from torch import Tensor
 
 from torch_geometric_ddp._checks import check_int, check_ppc
 
-__all__ = ["StorageBudget", "tensor_bits"]
+__all__ = ["BudgetError", "StorageBudget", "tensor_bits"]
 
 FLOAT_BITS = 32
+
+
+class BudgetError(ValueError):
+    """What would be stored does not fit a budget."""
 
 
 def tensor_bits(tensors: Mapping[str, Tensor]) -> int:
@@ -109,14 +113,15 @@ class StorageBudget:
             what (str): What to call the set where it does not fit.
 
         Raises:
-            ValueError: If they exceed the budget, or it is for another number of classes.
+            BudgetError: If they exceed the budget.
+            ValueError: If it is for another number of classes.
         """
         if num_classes != self.num_classes:
             raise ValueError(
                 f"the budget is for {self.num_classes} classes, but {what} has {num_classes}"
             )
         if bits > self.bits:
-            raise ValueError(
+            raise BudgetError(
                 f"{what} stores {bits} bits, which is {bits - self.bits} more than the budget of "
                 f"{self.bits} bits (ppc={self.ppc} clouds of {self.num_points} points for each of "
                 f"{self.num_classes} classes)"

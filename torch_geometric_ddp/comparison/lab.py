@@ -18,6 +18,7 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
+from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures
 from torch_geometric_ddp.comparison.entries import Whole
@@ -33,7 +34,7 @@ from torch_geometric_ddp.tasks.base import json_numbers
 __all__ = ["Lab"]
 
 # Why a run may fail and leave the others alone.
-_FAILURES = (FloatingPointError, MemoryError, torch.OutOfMemoryError)
+_FAILURES = (BudgetError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
 
 
 class Lab:
@@ -136,11 +137,9 @@ class Lab:
     def run(self, cells: Iterable[Cell]) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
-        A run that fails for want of memory or of a finite loss is noted in :attr:`failures` and
-        left out, and so is what needs its set; it is tried again the next time.
-
-        Raises:
-            ValueError: If a set exceeds the storage of its PPC.
+        A run that does not fit its storage, or fails for want of memory or of a finite loss, is
+        noted in :attr:`failures` and left out, and so is what needs its set; it is tried again the
+        next time.
         """
         cells = list(cells)
         self._failed.clear()
@@ -175,7 +174,7 @@ class Lab:
         """Checks what a set stores, keeps it if it is new, and trains a network on it.
 
         Raises:
-            ValueError: If it stores more than the budget.
+            BudgetError: If it stores more than the budget.
         """
         budget = self.bank.budget(cell.ppc)
         bits = synthetic.parameterization.check_budget(budget)
@@ -219,20 +218,22 @@ class Lab:
             self.test_set,
             self.backbones[cell.backbone],
             protocol,
-            [cell.seed],
+            self.preset.network_seeds(cell.seed),
             self.bank.device,
             name=cell.entry.name,
             trainer=trainer,
             task=self.task,
         )
         scores = result.scores
+        several = {"values": json_numbers(result.values)} if len(result.seeds) > 1 else {}
         return {
             "metric": self.task.metric,
             "value": result.mean,
+            **several,
             "class_metric": self.task.class_metric,
-            "class_mean": float(scores.class_means),
+            "class_mean": float(scores.class_means.mean()),
             "class_names": scores.class_names,
-            "per_class": json_numbers(scores.per_class[0]),
+            "per_class": json_numbers(scores.per_class.mean(dim=0)),
             "num_clouds": result.num_clouds,
             "num_points": result.num_points,
             "evaluate_seconds": time.perf_counter() - began,
@@ -262,10 +263,12 @@ class Lab:
         """What makes a run the same run; it is written into its line."""
         whole = not cell.entry.has_budget
         # Only where it is another backbone, so that the runs of any comparison are found again.
-        made = {}
+        made: dict[str, Any] = {}
         if cell.distilled_with is not None:
             maker = describe(self.backbones[cell.distilled_with])
             made = {"distilled_with": cell.distilled_with, "distilling_network": maker}
+        if self.preset.num_networks > 1:
+            made["num_networks"] = self.preset.num_networks
         return {
             "source": self.source,
             "task": self.task.name,

@@ -20,6 +20,8 @@ class Preset:
         whole (Protocol): How they are trained on the whole set.
         steps (int, optional): Steps of every optimised method. (default: as published for each)
         num_seeds (int): Runs of every method.
+        num_networks (int): How many networks are trained on the set of a run, whose mean is its
+            figure. (default: :obj:`1`)
     """
 
     name: str
@@ -27,11 +29,17 @@ class Preset:
     whole: Protocol
     steps: int | None
     num_seeds: int
+    num_networks: int = 1
 
     def __post_init__(self) -> None:
         check_int("num_seeds", self.num_seeds)
+        check_int("num_networks", self.num_networks)
         if self.steps is not None:
             check_int("steps", self.steps, minimum=0)
+
+    def network_seeds(self, seed: int) -> list[int]:
+        """The seeds of the networks that are trained on the set of a run, others for every run."""
+        return [self.num_networks * seed + i for i in range(self.num_networks)]
 
 
 # 200 clouds get 5,000 steps of training instead of the paper's 12,500, and so does the whole of

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.methods.starts import Start
 from torch_geometric_ddp.parameterization import (
@@ -265,7 +265,7 @@ def _anchor_points(
         # What is cheaper than the originals leaves room for more points than they have.
         return min(largest, budget.num_points)
     if wanted > largest:
-        raise ValueError(
+        raise BudgetError(
             f"'anchor_points'={wanted} does not fit the storage of ppc={budget.ppc} clouds of "
             f"{budget.num_points} points per class: with num_anchors={num_anchors} and "
             f"num_morphs={num_morphs} it is at most {largest}"

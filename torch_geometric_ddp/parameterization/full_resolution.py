@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from torch_geometric_ddp._checks import check_float, check_int, check_points
-from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Form, Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
@@ -89,8 +89,9 @@ class FullResolution(Parameterization):
 
         Raises:
             TypeError: If :obj:`num_points` is no integer.
-            ValueError: If not even one cloud of :obj:`num_points` points fits, they are more than
-                those of an original, or the size of what :obj:`codec` stores depends on the values.
+            BudgetError: If not even one cloud of :obj:`num_points` points fits.
+            ValueError: If they are more than those of an original, or the size of what
+                :obj:`codec` stores depends on the values.
         """
         num = budget.num_points if num_points is None else check_int("num_points", num_points)
         if num > budget.num_points:
@@ -99,7 +100,7 @@ class FullResolution(Parameterization):
             )
         most = cls.most_clouds(budget, num, codec)
         if most < 1:
-            raise ValueError(
+            raise BudgetError(
                 f"'num_points'={num} does not fit the storage of ppc={budget.ppc} clouds of "
                 f"{budget.num_points} points per class: as {codec} one cloud per class fits if it "
                 f"has at most {cls.largest_points(budget, 1, codec)} points"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp._checks import check_float, check_int, check_points
-from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Form, Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
 
@@ -122,8 +122,8 @@ class Mirrored(Parameterization):
 
         Raises:
             TypeError: If :obj:`num_points` is no integer.
-            ValueError: If not even one cloud fits, or the size of what :obj:`codec` stores depends
-                on the values.
+            BudgetError: If not even one cloud fits.
+            ValueError: If the size of what :obj:`codec` stores depends on the values.
         """
         size = check_int("num_points", num_points, minimum=2) // 2
 
@@ -133,7 +133,7 @@ class Mirrored(Parameterization):
 
         most = budget.largest(bits)
         if most < 1:
-            raise ValueError(
+            raise BudgetError(
                 f"'num_points'={num_points} does not fit the storage of ppc={budget.ppc} clouds of "
                 f"{budget.num_points} points per class: as {codec} a mirrored cloud of every class "
                 f"takes {bits(1)} of {budget.bits} bits"

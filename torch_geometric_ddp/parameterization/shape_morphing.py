@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int, check_points
-from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Form, Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
@@ -216,8 +216,9 @@ class ShapeMorphing(Parameterization):
             weight_codec (Codec): How the weights are stored. (default: the same)
 
         Raises:
-            TypeError, ValueError: If a number is none, not even anchors of one point fit, or the
-                size of what a codec stores depends on the values.
+            BudgetError: If not even anchors of one point fit.
+            TypeError, ValueError: If a number is none, or the size of what a codec stores depends
+                on the values.
         """
         num_anchors = check_int("num_anchors", num_anchors)
         num_morphs = check_int("num_morphs", num_morphs, minimum=0)
@@ -226,7 +227,7 @@ class ShapeMorphing(Parameterization):
         taken = weights + budget.num_groups * budget.label_bits
         largest = budget.largest(lambda num: taken + codec.sure_bits((groups, num_anchors, num, 3)))
         if largest < 1:
-            raise ValueError(
+            raise BudgetError(
                 f"'num_anchors'={num_anchors} and 'num_morphs'={num_morphs} do not fit: their "
                 f"weights take {-(-weights // groups)} of the {budget.bits // groups} bits of a "
                 f"group (ppc={budget.ppc} clouds of {budget.num_points} points), which leaves no "
@@ -256,8 +257,9 @@ class ShapeMorphing(Parameterization):
 
         Raises:
             TypeError: If a number is no integer.
-            ValueError: If a number is too small, not even one group fits, or the size of what a
-                codec stores depends on the values.
+            BudgetError: If not even one group fits.
+            ValueError: If a number is too small, or the size of what a codec stores depends on the
+                values.
         """
         num_anchors = check_int("num_anchors", num_anchors)
         anchor_points = check_int("anchor_points", anchor_points)
@@ -271,7 +273,7 @@ class ShapeMorphing(Parameterization):
 
         most = budget.largest(cost)
         if most < 1:
-            raise ValueError(
+            raise BudgetError(
                 f"'num_anchors'={num_anchors}, 'anchor_points'={anchor_points} and "
                 f"'num_morphs'={num_morphs} do not fit: a group of every class takes {cost(1)} of "
                 f"the {budget.bits} bits of ppc={budget.ppc} clouds of {budget.num_points} points"
