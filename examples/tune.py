@@ -1,10 +1,11 @@
-"""Lets Optuna choose M, N2, L and λ for a data set under a storage budget.
+"""Lets Optuna choose the settings of DDP or PKR for a data set under a storage budget.
 
     python examples/tune.py                                   # generated shapes, some minutes
     python examples/tune.py --data clouds.npz --trials 50 --preset cpu --out out/mine
     python examples/tune.py --dataset modelnet10 --gpus 4 --trials 200 --trial-seeds 3
     python examples/tune.py --objectives score,bits --storage sqlite:///study.db
     python examples/tune.py --task segmentation
+    python examples/tune.py --method pkr --ppc 0.25
 
 Every trial distils a part of the training set and is judged on the other part. The test set is
 seen once, at the end: by the winner and by the published settings. A search that was interrupted
@@ -38,8 +39,25 @@ from common import (
 
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.memory import keep_freed_memory
-from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.tuning import SearchSpace, TuningResult, plot_tuning, tune, write_html
+from torch_geometric_ddp.methods import ddp, pkr
+from torch_geometric_ddp.tuning import (
+    LETTERS,
+    PackedSpace,
+    SearchSpace,
+    TuningResult,
+    plot_tuning,
+    tune,
+    write_html,
+)
+
+# What can be tuned, and the options that are ranges of its settings.
+DDP_RANGES = ("num_anchors", "num_morphs", "anchor_share", "uniformity_lambda")
+DDP_RATES = ("anchor_lr", "weight_lr")
+PKR_RANGES = ("cloud_points", "depth", "lr", "ridge")
+# For a first look PKR asks few networks, and hardly trained ones.
+FEW_NETWORKS = {"ages": (0, 20, 40), "num_trained": 2, "proposals": 100, "real_per_class": 30}
+MIRROR = {"both": (True, False), "always": (True,), "never": (False,)}
+METHODS = {"ddp": ddp, "pkr": pkr}
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,14 +77,20 @@ def parse_args() -> argparse.Namespace:
         default=("score",),
         help="score, or with a second one: score,bits or score,seconds (score)",
     )
+    what.add_argument("--method", choices=METHODS, default="ddp", help="what is tuned (ddp)")
     ends = {"nargs": 2, "metavar": ("LOW", "HIGH")}
-    what.add_argument("--num-anchors", type=int, **ends, help="M (2 8)")
-    what.add_argument("--num-morphs", type=int, **ends, help="L (0 32, shapes 0 4)")
-    what.add_argument("--anchor-share", type=float, **ends, help="N2, of the largest (0.25 1)")
-    what.add_argument("--uniformity-lambda", type=float, **ends, help="λ (10 100000)")
-    what.add_argument("--no-penalty", action="store_true", help="also try λ = 0")
-    what.add_argument("--anchor-lr", type=float, **ends, help="search it (2.5, shapes 0.5)")
-    what.add_argument("--weight-lr", type=float, **ends, help="search it (0.25, shapes 0.05)")
+    what.add_argument("--num-anchors", type=int, **ends, help="ddp: M (2 8)")
+    what.add_argument("--num-morphs", type=int, **ends, help="ddp: L (0 32, shapes 0 4)")
+    what.add_argument("--anchor-share", type=float, **ends, help="ddp: N2, of the largest (0.25 1)")
+    what.add_argument("--uniformity-lambda", type=float, **ends, help="ddp: λ (10 100000)")
+    what.add_argument("--no-penalty", action="store_true", help="ddp: also try λ = 0")
+    what.add_argument("--anchor-lr", type=float, **ends, help="ddp: search it (2.5, shapes 0.5)")
+    what.add_argument("--weight-lr", type=float, **ends, help="ddp: search it (0.25, shapes 0.05)")
+    what.add_argument("--cloud-points", type=int, **ends, help="pkr: points of a cloud (16 256)")
+    what.add_argument("--depth", type=int, **ends, help="pkr: bits of a coordinate (4 8)")
+    what.add_argument("--mirror", choices=MIRROR, help="pkr: whether halves are stored (both)")
+    what.add_argument("--lr", type=float, **ends, help="pkr: search it (0.01)")
+    what.add_argument("--ridge", type=float, **ends, help="pkr: search it (0.01)")
     looks = "when the pruner sees a trial, in shares of its steps (0.5, shapes never)"
     what.add_argument("--looks", type=float, nargs="*", metavar="SHARE", help=looks)
     held = "share of the training clouds that trials are judged on (0.2)"
@@ -81,23 +105,38 @@ def parse_args() -> argparse.Namespace:
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # Of the processes, which.
     add_work_arguments(parser, "out/tune", preset="cpu", steps="200, shapes 10")
     args = parser.parse_args()
+    of_ddp, of_pkr = (*DDP_RANGES, *DDP_RATES, "no_penalty"), (*PKR_RANGES, "mirror")
+    for name in of_pkr if args.method == "ddp" else of_ddp:
+        if getattr(args, name):
+            parser.error(f"--{name.replace('_', '-')} is no option of --method {args.method}")
     # The generated shapes are for a first look at a CPU: few trials, steps and morphs.
     small = {"trials": 6, "steps": 10, "num_morphs": (0, 4), "looks": ()}
+    if args.method == "pkr":
+        del small["num_morphs"]
     usual = {"trials": 30, "steps": 200, "looks": (0.5,)}
     for name, value in (small if generated(args) else usual).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     shapes = generated(args)
-    args.rates = {"anchor_lr": 0.5 if shapes else 2.5, "weight_lr": 0.05 if shapes else 0.25}
+    rates = {"anchor_lr": 0.5 if shapes else 2.5, "weight_lr": 0.05 if shapes else 0.25}
+    args.fixed = rates if args.method == "ddp" else FEW_NETWORKS if shapes else {}
     args.storage = args.storage or str(args.out / "study.journal")
     args.device = "cuda" if args.gpus else args.device
     return args
 
 
-def space(args: argparse.Namespace) -> SearchSpace:
-    names = ("num_anchors", "num_morphs", "anchor_share", "uniformity_lambda", *args.rates)
+def space(args: argparse.Namespace) -> SearchSpace | PackedSpace:
+    names = (*DDP_RANGES, *DDP_RATES) if args.method == "ddp" else PKR_RANGES
     given = {name: tuple(getattr(args, name)) for name in names if getattr(args, name)}
-    return SearchSpace(**given, no_penalty=args.no_penalty)
+    if args.method == "ddp":
+        return SearchSpace(**given, no_penalty=args.no_penalty)
+    if "cloud_points" in given:
+        given["num_points"] = given.pop("cloud_points")
+    return PackedSpace(**given, mirror=MIRROR[args.mirror or "both"])
+
+
+def method(args: argparse.Namespace):
+    return partial(METHODS[args.method], **args.fixed)
 
 
 def search(args: argparse.Namespace, train_set, progress: bool) -> TuningResult:
@@ -116,7 +155,7 @@ def search(args: argparse.Namespace, train_set, progress: bool) -> TuningResult:
         protocol=preset.protocol,
         looks=args.looks,
         share=args.hold_out,
-        method=partial(ddp, **args.rates),
+        method=method(args),
         network=network,
         task=args.task,
         seed=args.seed,
@@ -152,12 +191,15 @@ def spawn(args: argparse.Namespace) -> None:
 
 
 def command(args: argparse.Namespace, settings, seeds) -> str:
-    """The command line that distils with these settings."""
+    """What distils with these settings: a command line, or a line of Python."""
+    if args.method == "pkr":
+        given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"distill(dataset, {args.ppc}, pkr({given}), seed={seeds[0]})"
     names = ["data"] if args.data else ["dataset"] if generated(args) else ["dataset", "root"]
     names += ["num_points", "num_per_class", "task", "categories", "resplit", "validate", "ppc"]
     names += ["preset", "steps", "epochs", "min_steps", "train_lr", "rotate", "width", "device"]
     options = {name: getattr(args, name) for name in (*names, "backbone")}
-    options |= {**args.rates, **settings, "seeds": list(seeds), "out": args.out / "distill"}
+    options |= {**args.fixed, **settings, "seeds": list(seeds), "out": args.out / "distill"}
     # The preset that this program takes is not that of the other.
     options["preset"] = args.preset or ("quick" if generated(args) else args.usual_preset)
     words = ["python", "examples/distill.py"]
@@ -194,7 +236,11 @@ def main() -> None:
     published = space(args).published_settings(result.budget)
     if published != best:
         chosen["published"] = published
-    entries = [Distilled(name, {**args.rates, **settings}) for name, settings in chosen.items()]
+    build = METHODS[args.method]
+    entries = [
+        Distilled(name, {**args.fixed, **settings}, build=build)
+        for name, settings in chosen.items()
+    ]
     sets = (train_set, test_set)
     lab = Lab(*sets, args.out, preset, backbones, args.device, source(args), args.task)
     cells = list(lab.cells(entries, [args.ppc], seeds))
@@ -236,8 +282,8 @@ def main() -> None:
 
 def print_front(result: TuningResult) -> None:
     names = [f"{result.metric} %", *result.objectives[1:]]
-    print("\n| trial | " + " | ".join(names) + " | M | N2 | L | λ |")
-    print("|" + "---|" * (len(result.objectives) + 5))
+    head = ["trial", *names, *(LETTERS.get(name, name) for name in result.settings)]
+    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for trial in result.front:
         score, *others = trial.values
         values = " | ".join([f"{100 * score:.1f}", *(f"{value:,.6g}" for value in others)])
@@ -245,17 +291,18 @@ def print_front(result: TuningResult) -> None:
 
 
 def print_table(chosen, rows: dict[str, Row], metric: str) -> None:
-    print(f"\n| {'settings':10} | {'M':>2} | {'N2':>4} | {'L':>3} | {'λ':>8} | test {metric} % |")
-    print(f"|{'-' * 12}|{'-' * 4}|{'-' * 6}|{'-' * 5}|{'-' * 10}|{'-' * (9 + len(metric))}|")
+    names = list(chosen["best found"])
+    head = ["settings", *(LETTERS.get(name, name) for name in names), f"test {metric} %"]
+    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for name, settings in chosen.items():
         same = settings == chosen["best found"] and name != "best found"
         value = "the same settings" if same else rows.get(name, "failed")
-        print(f"| {name:10} | {show(settings)} | {value} |")
+        print(f"| {name} | {show(settings)} | {value} |")
 
 
 def show(settings) -> str:
-    sizes = f"{settings['num_anchors']:2} | {settings['anchor_points']:4}"
-    return f"{sizes} | {settings['num_morphs']:3} | {settings['uniformity_lambda']:8.4g}"
+    values = settings.values()
+    return " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
 
 
 if __name__ == "__main__":

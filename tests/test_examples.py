@@ -554,6 +554,37 @@ def test_tune(tmp_path):
     assert (tmp_path / "pareto.png").exists()
 
 
+def test_tune_packed_clouds(tmp_path):
+    """Points, bits and mirroring are searched, and the line of Python makes the same set."""
+    small = ["--num-per-class", "6", "--num-points", "48", "--steps", "1", "--epochs", "1"]
+    small += ["--preset", "smoke", "--min-steps", "3", "--seeds", "1", "--hold-out", "0.34"]
+    search = ["--method", "pkr", "--ppc", "0.5", "--cloud-points", "4", "16", "--trials", "3"]
+    done = start(*small, *search, "--lr", "1e-3", "1e-2", "--out", tmp_path, program="tune.py")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["failed"] == {}
+    assert found["published"] == {"num_points": 16, "depth": 6, "mirror": True, "lr": 0.01}
+    rows = tables(done.stdout)[-1]
+    names = ("num_points", "depth", "mirror")
+    assert rows["best found"][:3] == [str(found["best"][name]) for name in names]
+    (run,) = found["test"]["best found"]
+    own = SyntheticPointCloudDataset(tmp_path / "distilled.safetensors")
+    assert own.provenance["method"] == "PKR"
+    assert own[0].num_nodes == found["best"]["num_points"]
+    assert (
+        own.storage_bits == run["bits"] <= run["budget_bits"] == 48 * 96 * len(own.class_names) / 2
+    )
+    assert f"pkr(num_points={found['best']['num_points']}, " in found["command"]
+
+
+def test_tune_refuses_options_of_another_method(tmp_path):
+    for method, option in (("pkr", "--num-morphs"), ("ddp", "--depth")):
+        args = ["--method", method, option, "2", "4", "--out", tmp_path]
+        done = start(*args, program="tune.py")
+        assert done.returncode == 2
+        assert f"{option} is no option of --method {method}" in done.stderr
+
+
 def test_tune_segmentation(tmp_path):
     args = ["--task", "segmentation", "--trials", "2", "--width", "0.1", "--rotate"]
     done = tune(tmp_path, *args)

@@ -23,10 +23,11 @@ from torch_geometric_ddp import QUICK, SMOKE, StorageBudget, evaluate
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.clouds.splits import hold_out, stratified
-from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.parameterization import ShapeMorphing
+from torch_geometric_ddp.methods import ddp, pkr
+from torch_geometric_ddp.parameterization import PointSet, ShapeMorphing
 from torch_geometric_ddp.tuning import (
     Objective,
+    PackedSpace,
     SearchSpace,
     plot_tuning,
     tune,
@@ -147,6 +148,68 @@ def test_fixed_and_optional_parameters():
 def test_bad_spaces(arguments, error, message):
     with pytest.raises(error, match=message):
         SearchSpace(**arguments)
+
+
+@given(
+    st.tuples(st.integers(1, 20), st.integers(0, 60)).map(lambda p: (2 * p[0], 2 * sum(p))),
+    st.tuples(st.integers(1, 8), st.integers(0, 2)).map(lambda p: (p[0], sum(p))),
+    st.sampled_from([(True,), (False,), (True, False)]),
+    st.floats(0.01, 2),
+)
+def test_only_packed_clouds_that_fit_are_sampled(num_points, depth, mirror, ppc):
+    space = PackedSpace(num_points, depth, mirror, lr=(1e-3, 1e-1))
+    budget = StorageBudget(64, 3, ppc)
+
+    def bits(settings):
+        codec = PointSet(settings["depth"], half=settings["mirror"])
+        size = settings["num_points"] // (1 + settings["mirror"])
+        return codec.sure_bits((3, size, 3)) + 8 * settings["mirror"]
+
+    dearest = {"num_points": num_points[0], "depth": depth[1], "mirror": all(mirror)}
+    if num_points[0] > 64 or bits(dearest) > budget.bits:
+        with pytest.raises(ValueError, match="nothing in the search space fits"):
+            space.check(budget)
+        return
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for trial in (FixedTrial(space.published(budget)), *(study.ask() for _ in range(10))):
+        found = space.sample(trial, budget)
+        assert num_points[0] <= found["num_points"] <= min(64, num_points[1])
+        assert found["num_points"] % 2 == 0
+        assert depth[0] <= found["depth"] <= depth[1]
+        assert found["mirror"] in mirror
+        assert 1e-3 <= found["lr"] <= 1e-1
+        assert bits(found) <= budget.bits
+
+
+def test_search_of_packed_clouds():
+    """The count follows from points and bits, and the first trial has the usual settings."""
+    small = {"ages": (0, 2), "num_trained": 1, "real_per_class": 4, "proposals": 2}
+    method = functools.partial(pkr, **small)
+    result = search(n_trials=4, budget=0.5, space=PackedSpace((4, 16)), method=method, steps=1)
+    assert result.reasons == {}
+    first, *others = (trial.user_attrs for trial in result.completed)
+    assert first["settings"] == {"num_points": 16, "depth": 6, "mirror": True}
+    assert len({tuple(trial["settings"].values()) for trial in others}) == 3
+    assert all(0 < trial["bits"] <= StorageBudget(32, 3, 0.5).bits for trial in (first, *others))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"num_points": (3, 8)}, ValueError, "'num_points' must be even"),
+        ({"num_points": (8, 4)}, ValueError, "'num_points' must not end below its start"),
+        ({"num_points": 8}, TypeError, "'num_points' must be a tuple of the two ends"),
+        ({"depth": (0, 4)}, ValueError, "'depth' must be at least 1"),
+        ({"depth": (4, 11)}, ValueError, "'depth' must be from 1 to 10 bits"),
+        ({"mirror": True}, TypeError, "'mirror' must be a tuple of truth values"),
+        ({"mirror": ()}, TypeError, "'mirror' must be a tuple of truth values"),
+        ({"lr": (0.0, 1.0)}, ValueError, "'lr' must be finite and above 0"),
+        ({"ridge": 0.1}, TypeError, "'ridge' must be a tuple"),
+    ],
+)
+def test_bad_packed_spaces(arguments, error, message):
+    with pytest.raises(error, match=message):
+        PackedSpace(**arguments)
 
 
 def test_small_lambda_is_no_penalty():

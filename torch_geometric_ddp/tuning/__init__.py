@@ -1,13 +1,16 @@
-"""Search for the settings of shape morphing that a storage budget allows, by Optuna."""
+"""Search for the settings of a method that a storage budget allows, by Optuna."""
 
 from torch_geometric_ddp.tuning.objective import Objective
-from torch_geometric_ddp.tuning.pictures import plot_tuning, write_html
+from torch_geometric_ddp.tuning.packed_space import PackedSpace
+from torch_geometric_ddp.tuning.pictures import LETTERS, plot_tuning, write_html
 from torch_geometric_ddp.tuning.report import TuningResult
 from torch_geometric_ddp.tuning.space import SearchSpace
 from torch_geometric_ddp.tuning.study import tpe, tune
 
 __all__ = [
+    "LETTERS",
     "Objective",
+    "PackedSpace",
     "SearchSpace",
     "TuningResult",
     "plot_tuning",

@@ -17,9 +17,10 @@ from matplotlib.ticker import MaxNLocator
 
 from torch_geometric_ddp.tuning.report import FEWEST, TuningResult
 
-__all__ = ["plot_tuning", "write_html"]
+__all__ = ["LETTERS", "plot_tuning", "write_html"]
 
-_LETTERS = {"num_anchors": "M", "anchor_points": "N2", "num_morphs": "L", "uniformity_lambda": "λ"}
+#: What settings are called in tables and pictures, where it is not their name.
+LETTERS = {"num_anchors": "M", "anchor_points": "N2", "num_morphs": "L", "uniformity_lambda": "λ"}
 _SHARES = {"anchor_share": "N2 (share)", "penalty": "η"}
 
 
@@ -106,7 +107,7 @@ def _history(axes: Axes, result: TuningResult) -> None:
 
 def _importances(axes: Axes, result: TuningResult) -> None:
     found = dict(reversed(result.importances().items()))
-    names = [{**_LETTERS, **_SHARES}.get(name, name) for name in found]
+    names = [{**LETTERS, **_SHARES}.get(name, name) for name in found]
     axes.bar_label(axes.barh(names, list(found.values())), fmt="%.2f", padding=3)
     axes.set(xlabel="importance")
 
@@ -131,7 +132,7 @@ def _parallel(axes: Axes, result: TuningResult) -> None:
     for row in rows:
         line = [row[f"_{name}"] for name in names]
         axes.plot(range(len(names)), line, color=colormaps["viridis"](line[-1]), alpha=0.8)
-    axes.set_xticks(range(len(names)), [_LETTERS.get(name, name) for name in names])
+    axes.set_xticks(range(len(names)), [LETTERS.get(name, name) for name in names])
     axes.set(yticks=[], ylim=(-0.1, 1.1))
     axes.spines[:].set_visible(False)
 

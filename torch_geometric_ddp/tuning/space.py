@@ -1,9 +1,9 @@
-"""The search space: settings that fit a storage budget."""
+"""Search spaces: settings that fit a storage budget, and those of shape morphing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from optuna.trial import BaseTrial, FixedTrial
 
@@ -11,10 +11,29 @@ from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.parameterization import ANCHOR_LR, ShapeMorphing
 
-__all__ = ["SearchSpace", "Settings"]
+__all__ = ["SearchSpace", "Settings", "Space"]
 
-#: Arguments of :func:`~torch_geometric_ddp.methods.ddp`, as JSON.
+#: Arguments of a method, as JSON.
 Settings = dict[str, Any]
+
+
+class Space(Protocol):
+    """What a search draws settings from; a dataclass, whose fields identify a study."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def check(self, budget: StorageBudget) -> None:
+        """Raises if nothing in the space fits a budget."""
+
+    def sample(self, trial: BaseTrial, budget: StorageBudget) -> Settings:
+        """Draws settings that fit a budget, by the sampler of a trial."""
+
+    def published(self, budget: StorageBudget) -> dict[str, Any]:
+        """The usual settings, or what is nearest in the space, as parameters of a trial."""
+
+    def published_settings(self, budget: StorageBudget) -> Settings:
+        """The same as arguments of the method."""
+
 
 # DDP, ICLR 2026: M, L and λ; the learning rates are those of distill.
 _PUBLISHED = {"num_anchors": 4, "num_morphs": 16, "uniformity_lambda": 1000.0}

@@ -30,7 +30,7 @@ from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tuning import workers
 from torch_geometric_ddp.tuning.objective import Objective, check_objective
 from torch_geometric_ddp.tuning.report import TuningResult
-from torch_geometric_ddp.tuning.space import SearchSpace, Settings
+from torch_geometric_ddp.tuning.space import SearchSpace, Settings, Space
 from torch_geometric_ddp.tuning.storage import find_storage, open_study
 
 __all__ = ["tpe", "tune"]
@@ -49,7 +49,7 @@ def tune(
     dataset: Iterable[Data],
     budget: StorageBudget | float = 1,
     *,
-    space: SearchSpace | None = None,
+    space: Space | None = None,
     n_trials: int = 20,
     storage: str | os.PathLike[str] | BaseStorage | None = "tune.journal",
     study_name: str = "tune",
@@ -70,7 +70,7 @@ def tune(
     lost_after: float | None = None,
     progress: bool = True,
 ) -> TuningResult:
-    r"""Searches for the M, N2, L and λ that suit a data set best under a storage budget.
+    r"""Searches for the settings of a method that suit a data set best under a storage budget.
 
     Every trial distils a share of the training set and is judged by what networks trained on the
     result reach on the rest; no test set is seen. The published settings, or what
@@ -93,7 +93,8 @@ def tune(
             It is read once.
         budget (StorageBudget or float): The storage, or its full-resolution clouds per class (PPC).
             (default: :obj:`1`)
-        space (SearchSpace, optional): What is searched. (default: :class:`SearchSpace`)
+        space (Space, optional): What is searched, such as a :class:`PackedSpace` for
+            :func:`~torch_geometric_ddp.methods.pkr`. (default: :class:`SearchSpace`)
         n_trials (int): How many finished trials the study shall have altogether, completed, pruned
             or failed; what was repeated counts once. (default: :obj:`20`)
         storage (str, path or optuna.storages.BaseStorage, optional): Where the study is kept: the
