@@ -26,7 +26,7 @@ from common import (
     share,
 )
 
-from torch_geometric_ddp.comparison import ENTRIES, markdown, plot_comparison, summarize
+from torch_geometric_ddp.comparison import ENTRIES, markdown, plot_bits, plot_comparison, summarize
 from torch_geometric_ddp.memory import keep_freed_memory
 
 
@@ -66,6 +66,8 @@ def main() -> None:
     print_table(args, lab, title, markdown(rows), "table.md")
     if rows:
         plot_comparison(rows, args.out / "table.png", title)
+    if len({row.ppc for row in rows if row.ppc is not None}) > 1:
+        plot_bits(rows, args.out / "bits.png", title)
     print(f"The runs, the distilled sets, the table and its picture are in {args.out}/.")
 
 

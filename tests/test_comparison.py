@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from helpers import TOY_PARTS, NormNet, TinyNet, TinySegmenter, check_labelled, toy_parts, toy_set
+from matplotlib.figure import Figure
 
 from torch_geometric_ddp import SMOKE, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
@@ -22,6 +23,7 @@ from torch_geometric_ddp.comparison import (
     Whole,
     class_markdown,
     markdown,
+    plot_bits,
     plot_comparison,
     plot_transfer,
     summarize,
@@ -718,7 +720,7 @@ def line_of(method, value, ppc=1, seed=0, **kwargs):
         "class_mean": value / 2,
         "class_names": ["a", "b", "c"],
         "per_class": [value, 0.0, None],
-        "budget_bits": 100,
+        "budget_bits": 300 * ppc,
         "bits": 90,
         "num_clouds": 3,
         "steps": 0,
@@ -783,6 +785,22 @@ def test_row():
 def test_picture(tmp_path):
     plot_comparison(summarize(RUNS), tmp_path / "new" / "table.png", "toy")
     assert (tmp_path / "new" / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curve_over_bits(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: kept.append(figure))
+    plot_bits(summarize(RUNS), tmp_path / "bits.png", "toy")
+    (axes,) = kept[0].axes
+    assert axes.get_title() == "toy, Tiny"
+    assert axes.get_xscale() == "log"
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["whole"].get_ydata() == pytest.approx([90, 90])
+    curves = {c.get_label(): c.lines[0].get_xydata().tolist() for c in axes.containers}
+    assert curves["random"] == [[100, pytest.approx(30)], [300, pytest.approx(50)]]
+    assert curves["DDP"] == [[100, pytest.approx(70)]]
+    with pytest.raises(ValueError, match="at least one row with a budget"):
+        plot_bits(summarize(RUNS[-1:]), tmp_path / "bits.png")
 
 
 def test_entry_of_ones_own(tmp_path):

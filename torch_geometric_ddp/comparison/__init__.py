@@ -2,6 +2,7 @@
 
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
 from torch_geometric_ddp.comparison.controls import CONTROLS
+from torch_geometric_ddp.comparison.curve import plot_bits
 from torch_geometric_ddp.comparison.entries import (
     ENTRIES,
     Coreset,
@@ -46,6 +47,7 @@ __all__ = [
     "Whole",
     "class_markdown",
     "markdown",
+    "plot_bits",
     "plot_comparison",
     "plot_transfer",
     "summarize",

@@ -1,0 +1,68 @@
+"""The curve of a comparison: what methods reach over the bits that they may store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from torch_geometric_ddp.comparison.report import Row
+
+__all__ = ["plot_bits"]
+
+
+def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
+    """Draws means and standard deviations over the bits per class, a line for every method.
+
+    The bits are those of the budget, on a logarithmic scale. The whole set is a dashed line. There
+    is a panel for every backbone.
+
+    Args:
+        rows (sequence of Row): The rows of the table.
+        path (str or path): The picture, usually :obj:`*.png`.
+        title (str): What stands above it. (default: nothing)
+
+    Raises:
+        ValueError: If no row has a budget.
+    """
+    within = [row for row in rows if row.ppc is not None]
+    if not within:
+        raise ValueError("'rows' must hold at least one row with a budget, got none")
+    backbones = list(dict.fromkeys(row.backbone for row in within))
+    methods = list(dict.fromkeys(row.method for row in within))
+    figure = Figure(figsize=(7, 4.2 * len(backbones)), layout="tight")
+    for i, backbone in enumerate(backbones):
+        axes = figure.add_subplot(len(backbones), 1, i + 1)
+        for k, method in enumerate(methods):
+            mine = [row for row in within if (row.method, row.backbone) == (method, backbone)]
+            mine.sort(key=_bits_per_class)
+            axes.errorbar(
+                [_bits_per_class(row) for row in mine],
+                [100 * row.mean for row in mine],
+                yerr=[100 * row.std for row in mine],  # None for a single run: its spread is NaN.
+                marker="o",
+                capsize=3,
+                color=f"C{k % 10}",
+                linestyle=("-", "--", ":")[k // 10 % 3],
+                label=method,
+            )
+        for row in rows:
+            if row.ppc is None and row.backbone == backbone:
+                axes.axhline(100 * row.mean, color="0.4", linestyle="--", label=row.method)
+        axes.set_xscale("log", base=2)
+        ticks = sorted({_bits_per_class(row) for row in within if row.backbone == backbone})
+        axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], rotation=30, ha="right")
+        axes.minorticks_off()
+        axes.set(xlabel="bits per class", ylabel=f"{rows[0].metric} %")
+        axes.set_title(f"{title}, {backbone}" if title else backbone)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def _bits_per_class(row: Row) -> float:
+    first = row.runs[0]
+    return float(first["budget_bits"] / len(first["class_names"]))
