@@ -55,7 +55,7 @@ DDP_RANGES = ("num_anchors", "num_morphs", "anchor_share", "uniformity_lambda")
 DDP_RATES = ("anchor_lr", "weight_lr")
 PKR_RANGES = ("cloud_points", "depth", "lr", "ridge")
 # For a first look PKR asks few networks, and hardly trained ones.
-FEW_NETWORKS = {"ages": (0, 20, 40), "num_trained": 2, "proposals": 100, "real_per_class": 30}
+FEW_NETWORKS = {"ages": (0, 20, 40), "num_trained": 2, "visits": 20, "real_per_class": 30}
 MIRROR = {"both": (True, False), "always": (True,), "never": (False,)}
 METHODS = {"ddp": ddp, "pkr": pkr}
 

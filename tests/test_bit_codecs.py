@@ -541,7 +541,7 @@ def test_groups_that_fill_the_budget():
         ddp(fill=True)
 
 
-FEW = {"proposals": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
+FEW = {"visits": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
 
 
 @pytest.mark.parametrize("entry", CONTROLS.values(), ids=CONTROLS)

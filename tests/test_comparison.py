@@ -40,7 +40,7 @@ from torch_geometric_ddp.transforms import FarthestPointSample
 WHOLE = replace(SMOKE, name="whole", epochs=3)
 PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
 SMALL = {"num_anchors": 2, "num_morphs": 3}
-TINY = {"num_points": 8, "proposals": 3, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
+TINY = {"num_points": 8, "visits": 3, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
 DDP = Distilled("DDP", SMALL, build=ddp)
 
 

@@ -36,7 +36,7 @@ from torch_geometric_ddp.methods import (
 from torch_geometric_ddp.methods.starts import chosen_clouds, real_clouds, tanh_noise
 
 SMALL = {"num_anchors": 2, "num_morphs": 3}
-TINY = {"num_points": 8, "proposals": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
+TINY = {"num_points": 8, "visits": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
 METHODS = {
     "DM": dm(),
     "DC": dc(),

@@ -146,7 +146,7 @@ def test_forms_are_what_is_stored():
     assert float(folded.norm(dim=-1).max()) <= 1
 
 
-TINY = {"num_points": 8, "steps": 3, "proposals": 5, "ages": (0, 2), "num_trained": 1}
+TINY = {"num_points": 8, "steps": 3, "visits": 5, "ages": (0, 2), "num_trained": 1}
 
 
 @pytest.mark.parametrize("mirror", [True, False])

@@ -183,7 +183,7 @@ def test_only_packed_clouds_that_fit_are_sampled(num_points, depth, mirror, ppc)
 
 def test_search_of_packed_clouds():
     """The count follows from points and bits, and the first trial has the usual settings."""
-    small = {"ages": (0, 2), "num_trained": 1, "real_per_class": 4, "proposals": 2}
+    small = {"ages": (0, 2), "num_trained": 1, "real_per_class": 4, "visits": 2}
     method = functools.partial(pkr, **small)
     result = search(n_trials=4, budget=0.5, space=PackedSpace((4, 16)), method=method, steps=1)
     assert result.reasons == {}

@@ -54,7 +54,7 @@ def _rows() -> Iterator[Entry]:
             yield Distilled(f"DDP {num_points}x{depth}", row, one_label=True, build=ddp)
     for num_points in _SIZES:
         size = {"num_points": num_points}
-        random, plain = {**size, "proposals": 0}, {**size, "mirror": False}
+        random, plain = {**size, "visits": 0}, {**size, "mirror": False}
         yield Initial(f"mirrored {num_points}x6", random, one_label=True, build=pkr)
         yield ChosenStart(f"PKR {num_points}-chosen", size, one_label=True, build=pkr)
         yield Distilled(f"PKR {num_points}-moved", random, one_label=True, build=pkr)

@@ -121,19 +121,17 @@ def regression_loss(
         ridge (float): The share of the mean of the diagonal that is added to it.
 
     Returns:
-        The errors :obj:`[*, n]`.
+        The errors :obj:`[*, n]`, NaN where rounding leaves the kernel without an inverse.
     """
-    return errors_of(s @ s.mT, x @ s.mT, labels, y, num_classes, ridge)
-
-
-def errors_of(
-    kernel: Tensor, cross: Tensor, labels: Tensor, y: Tensor, num_classes: int, ridge: float
-) -> Tensor:
-    """The same from the kernels :obj:`[*, m, m]` among synthetic and :obj:`[*, n, m]` to real."""
+    kernel = s @ s.mT
     diagonal = kernel.diagonal(dim1=-2, dim2=-1)
     added = ridge * diagonal.mean(dim=-1, keepdim=True).expand_as(diagonal)
     known, wanted = (
         F.one_hot(values, num_classes).to(kernel) - 1 / num_classes for values in (y, labels)
     )
-    weights = torch.linalg.solve(kernel + torch.diag_embed(added), known)
-    return (cross @ weights - wanted).square().sum(dim=-1)
+    # Not by torch.linalg.solve: of several matrices at once it hangs in torch's CPU wheels where
+    # there are two threads or more.
+    factor, failed = torch.linalg.cholesky_ex(kernel + torch.diag_embed(added))
+    factor = factor.masked_fill(failed[..., None, None] > 0, torch.nan)
+    weights = torch.cholesky_solve(known.expand(*kernel.shape[:-1], num_classes), factor)
+    return (x @ (s.mT @ weights) - wanted).square().sum(dim=-1)

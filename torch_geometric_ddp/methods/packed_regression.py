@@ -24,7 +24,7 @@ def pkr(
     mirror: bool = True,
     lr: float = 0.01,
     steps: int = 300,
-    proposals: int = 1500,
+    visits: int = 300,
     ridge: float = 0.01,
     ages: Sequence[int] = (0, 50, 100, 200, 400, 800, 1600),
     num_trained: int = 4,
@@ -56,7 +56,8 @@ def pkr(
         lr (float): The learning rate of the points, for clouds of the unit ball.
             (default: :obj:`0.01`)
         steps (int): The number of steps. (default: :obj:`300`)
-        proposals (int): How many exchanges of clouds are tried. (default: :obj:`1500`)
+        visits (int): How many times a cloud of the set is exchanged for a better one of 64 that
+            are tried. (default: :obj:`300`)
         ridge (float): That of the regression. (default: :obj:`0.01`)
         ages (sequence of int): When a network is kept, in steps of training.
             (default: :obj:`(0, 50, 100, 200, 400, 800, 1600)`)
@@ -67,7 +68,7 @@ def pkr(
 
     Raises:
         TypeError, ValueError: If :obj:`depth`, :obj:`steps`, :obj:`num_points` or
-            :obj:`proposals` is no integer or out of range. What is wrong with the other arguments
+            :obj:`visits` is no integer or out of range. What is wrong with the other arguments
             shows when a run begins.
     """
     codec = PointSet(depth, half=mirror)
@@ -75,7 +76,6 @@ def pkr(
     storing = (mirrored if mirror else packed)(num_points, codec, lr)
     networks = partial(
         TrainedNetworks,
-        num_points=num_points,
         ages=tuple(ages),
         num_trained=num_trained,
         real_per_class=real_per_class,
@@ -87,6 +87,6 @@ def pkr(
         steps,
         optimizer=torch.optim.Adam,
         networks=networks,
-        choose=chosen_by_regression(form, proposals, ridge),
+        choose=chosen_by_regression(form, visits, ridge=ridge),
         schedule=cosine,
     )

@@ -44,8 +44,9 @@ class TrainedNetworks(NetworkSource):
 
     A few networks are trained as the evaluation trains, and kept as they are at several *ages*,
     numbers of training steps. Of every one, what it makes of some real clouds of each class, with
-    all their points as in a test, is computed once. Half of the batches hold clouds of the size of
-    synthetic ones by farthest point sampling, the others random points of larger ones.
+    all their points as in a test, is computed once. The clouds of a batch have one of several
+    sizes; the smallest by farthest point sampling, as synthetic ones are made, the others by
+    chance.
 
     Networks of one bank, seed and setting are trained once and shared by all runs of a process.
 
@@ -55,7 +56,9 @@ class TrainedNetworks(NetworkSource):
         batch_size (int): Not used; the clouds that networks know are :obj:`real_per_class`.
         generator (torch.Generator): Chooses the network of a step; its seed is that of the
             training.
-        num_points (int): The number of points of a synthetic cloud. (default: :obj:`64`)
+        sizes (sequence of int): How many points the clouds of a batch may have, as often as a
+            number stands here; at most those of a real cloud. (default:
+            :obj:`(64, 64, 128, 256)`)
         ages (sequence of int): The steps of training after which a network is kept, ascending.
             (default: :obj:`(0, 50, 100, 200, 400, 800, 1600)`)
         num_trained (int): How many networks are trained. (default: :obj:`4`)
@@ -74,7 +77,7 @@ class TrainedNetworks(NetworkSource):
         batch_size: int,
         generator: torch.Generator,
         *,
-        num_points: int = 64,
+        sizes: Sequence[int] = (64, 64, 128, 256),
         ages: Sequence[int] = (0, 50, 100, 200, 400, 800, 1600),
         num_trained: int = 4,
         real_per_class: int = 100,
@@ -83,10 +86,13 @@ class TrainedNetworks(NetworkSource):
         ages = tuple(check_int("ages", age, minimum=0) for age in ages)
         if not ages or sorted(set(ages)) != [*ages]:
             raise ValueError(f"'ages' must be ascending numbers of steps, got {ages}")
+        sizes = tuple(min(check_int("sizes", size), bank.dense().size(1)) for size in sizes)
+        if not sizes:
+            raise ValueError("'sizes' must hold at least one number of points, got none")
         self._settings = (
             ages,
             check_int("num_trained", num_trained),
-            min(check_int("num_points", num_points), bank.dense().size(1)),
+            sizes,
             check_int("real_per_class", real_per_class),
         )
 
@@ -108,11 +114,11 @@ class TrainedNetworks(NetworkSource):
 
     def config(self) -> dict[str, Any]:
         """The settings of the training, as JSON."""
-        ages, num_trained, num_points, real_per_class = self._settings
+        ages, num_trained, sizes, real_per_class = self._settings
         return {
             "ages": list(ages),
             "num_trained": num_trained,
-            "num_points": num_points,
+            "sizes": list(sizes),
             "real_per_class": real_per_class,
         }
 
@@ -123,12 +129,12 @@ def trained_members(
     seed: int,
     ages: tuple[int, ...],
     num_trained: int,
-    num_points: int,
+    sizes: tuple[int, ...],
     real_per_class: int,
     progress: bool = False,
 ) -> list[Member]:
     """Trains networks on a bank; see :class:`TrainedNetworks`."""
-    small = bank.partition(1, num_points, progress).squeeze(1)
+    small = bank.partition(1, min(sizes), progress).squeeze(1)
     total = num_trained * max(ages)
     members = []
     with tqdm(total=total, desc="Train networks", unit="step", disable=not progress) as bar:
@@ -141,7 +147,7 @@ def trained_members(
                     if step in ages:
                         members.append(_kept(network, make, bank, real_per_class, generator))
                     network.train()
-                    batch = _batch(bank, small, generator)
+                    batch = _batch(bank, small, sizes, generator)
                     optimizer.zero_grad(set_to_none=True)
                     nn.functional.cross_entropy(network(batch), batch.y).backward()
                     optimizer.step()
@@ -149,10 +155,12 @@ def trained_members(
     return members
 
 
-def _batch(bank: PointCloudBank, small: Tensor, generator: torch.Generator) -> Batch:
-    """Eight random clouds, as small as synthetic ones or two or four times as large."""
+def _batch(
+    bank: PointCloudBank, small: Tensor, sizes: tuple[int, ...], generator: torch.Generator
+) -> Batch:
+    """Eight random clouds of one of the sizes."""
     index = torch.randint(len(bank), (8,), generator=generator)
-    size = small.size(1) * (1, 1, 2, 4)[int(torch.randint(4, (), generator=generator))]
+    size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
     if size == small.size(1):
         return from_dense(bank.pos[small[index]], y=bank.y[index])
     points = torch.randperm(bank.dense().size(1), generator=generator)[:size]

@@ -1,0 +1,130 @@
+"""Kernel ridge regression from a set of clouds of which one at a time is exchanged."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Exchange"]
+
+
+class Exchange:
+    r"""What the loss of a regression becomes if one cloud of the set is exchanged.
+
+    For every network the set has a kernel :math:`A = S S^\top + r I`, its inverse :math:`P`,
+    the kernels :math:`R` of the real clouds to the set, and the errors
+    :math:`E = R P Y_S - Y`. Another cloud at place :math:`j` changes row and column :math:`j` of
+    :math:`A` by :math:`d` and column :math:`j` of :math:`R` by :math:`\delta`. With
+    :math:`U = [e_j, d]` (Woodbury)
+
+    .. math::
+        P' = P - P U G U^\top P , \qquad
+        G = \left(\begin{bmatrix} 0 & 1 \\ 1 & d_j \end{bmatrix} + U^\top P U\right)^{-1} ,
+        \qquad
+        E' = E - R P U G U^\top P Y_S + \delta \, (P' Y_S)_j ,
+
+    three products of a column and a row, whose squares need no matrix of errors. So many candidates
+    are tried for the price of a few products. Kernels are kept in double precision, in which
+    thousands of exchanges do not add up to an error.
+
+    Args:
+        features (torch.Tensor): Those of all clouds in every network, :obj:`[T, n, F]`.
+        crosses (torch.Tensor): Their kernels to the real clouds, :obj:`[T, n, m]`.
+        y (torch.Tensor): Their classes, :obj:`[n]`.
+        labels (torch.Tensor): The classes of the real clouds, :obj:`[m]`.
+        num_classes (int): The number of classes.
+        ridge (float): The share of the mean of the diagonal of the first kernel that is added.
+        index (torch.Tensor): The first set, :obj:`[K]` of the clouds.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        crosses: Tensor,
+        y: Tensor,
+        labels: Tensor,
+        num_classes: int,
+        ridge: float,
+        index: Tensor,
+    ) -> None:
+        self.features, self.crosses, self.index = features, crosses, index.clone()
+        chosen = features[:, index]
+        self.kernel = (chosen @ chosen.mT).double()
+        diagonal = self.kernel.diagonal(dim1=1, dim2=2)
+        added = ridge * diagonal.mean(dim=1, keepdim=True).expand_as(diagonal)
+        # Not by an LU decomposition: of several matrices at once it hangs in torch's CPU wheels
+        # where there are two threads or more.
+        factor = torch.linalg.cholesky(self.kernel + torch.diag_embed(added))
+        self.inverse = torch.cholesky_inverse(factor)
+        known, wanted = (F.one_hot(c, num_classes).double() - 1 / num_classes for c in (y, labels))
+        self.weights = self.inverse @ known[index]
+        self.cross = crosses[:, index].mT.double()
+        self.spread = self.cross @ self.inverse
+        self.errors = self.cross @ self.weights - wanted
+        #: The mean squared error over all networks and real clouds.
+        self.loss = float(self.errors.square().sum(dim=2).mean())
+
+    def visit(self, place: int, candidates: Tensor) -> bool:
+        """Puts the best of the candidates at a place of the set, unless that has a better one.
+
+        Args:
+            place (int): The place :math:`j`.
+            candidates (torch.Tensor): Clouds of the class of that place, :obj:`[k]`; those that are
+                in the set already are left out.
+
+        Returns:
+            Whether there was a better one.
+        """
+        j = place
+        clouds = candidates[~torch.isin(candidates, self.index)]
+        if len(clouds) == 0:
+            return False
+        theirs = self.features[:, clouds]
+        d = (self.features[:, self.index] @ theirs.mT).double()
+        d[:, j] = theirs.double().square().sum(dim=2)
+        d -= self.kernel[:, :, j, None]
+        moved = self.crosses[:, clouds].mT.double() - self.cross[:, :, j, None]
+        inverse_d, spread_d = self.inverse @ d, self.spread @ d
+        # U^T P U and the rest of what G is the inverse of, [T, k].
+        a, b = self.inverse[:, j, j, None], 1 + inverse_d[:, j]
+        c = d[:, j] + (d * inverse_d).sum(dim=1)
+        det = a * c - b.square()
+        first, second = self.weights[:, None, j], d.mT @ self.weights
+        rows = (
+            -(c[..., None] * first - b[..., None] * second) / det[..., None],
+            -(a[..., None] * second - b[..., None] * first) / det[..., None],
+        )
+        own = first + a[..., None] * rows[0] + inverse_d[:, j, :, None] * rows[1]
+        terms = [
+            (self.spread[:, :, j, None].expand_as(moved), rows[0]),
+            (spread_d, rows[1]),
+            (moved, own),
+        ]
+        squares = self.errors.square().sum(dim=(1, 2))[:, None].expand_as(det).clone()
+        for column, row in terms:
+            squares += 2 * ((column.mT @ self.errors) * row).sum(dim=2)
+        for (p, u), (q, v) in itertools.product(terms, repeat=2):
+            squares += (p * q).sum(dim=1) * (u * v).sum(dim=2)
+        losses = squares.mean(dim=0) / self.errors.size(1)
+        best = int(losses.argmin())
+        if float(losses[best]) >= self.loss:
+            return False
+        self.loss = float(losses[best])
+        for column, row in terms:
+            self.errors += column[:, :, best, None] * row[:, best, None]
+        u = torch.stack([self.inverse[:, :, j], inverse_d[:, :, best]], dim=2)
+        r = torch.stack([self.spread[:, :, j], spread_d[:, :, best]], dim=2)
+        g = torch.stack([c, -b, -b, a.expand_as(c)], dim=1)[..., best] / det[:, None, best]
+        ug = u @ g.view(-1, 2, 2)
+        self.weights += u @ torch.stack([row[:, best] for row in rows], dim=1)
+        self.inverse -= ug @ u.mT
+        self.spread -= r @ ug.mT
+        self.spread += moved[:, :, best, None] * self.inverse[:, None, j]
+        self.kernel[:, :, j] += d[:, :, best]
+        self.kernel[:, j] = self.kernel[:, :, j]
+        self.cross[:, :, j] += moved[:, :, best]
+        self.index[j] = clouds[best]
+        return True
