@@ -13,7 +13,13 @@ from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.matching.kernel_regression import joint_features, regression_loss
-from torch_geometric_ddp.methods import Method, TrainedNetworks, chosen_by_regression, cosine
+from torch_geometric_ddp.methods import (
+    Method,
+    TrainedNetworks,
+    choosing,
+    chosen_by_regression,
+    cosine,
+)
 from torch_geometric_ddp.methods.choosing import exchange_of
 from torch_geometric_ddp.methods.storing import full_resolution, packed_form
 from torch_geometric_ddp.parameterization import Float16
@@ -194,6 +200,21 @@ def test_resumes_to_the_bit(tmp_path):
     other = method(networks=ages).begin(bank_of(), 1, 3, TinyNet, steps=6)
     with pytest.raises(ValueError, match=r"it differs in .*ages"):
         other.load_checkpoint(tmp_path / "c.safetensors")
+
+
+def test_a_run_that_goes_on_chooses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "c.safetensors"
+    chosen = method(choose=chosen_by_regression(packed_form(8, Float16()), visits=6))
+    whole = chosen.begin(bank_of(), 1, 3, TinyNet)
+    whole.run(6, progress=False)
+    half = chosen.begin(bank_of(), 1, 3, TinyNet, checkpoint=path)
+    half.run(3, progress=False, checkpoint=path)
+    monkeypatch.setattr(choosing, "exchange_of", None)
+    rest = chosen.begin(bank_of(), 1, 3, TinyNet, checkpoint=path)
+    assert rest.num_steps == 3
+    rest.run(6, progress=False)
+    assert rest.losses == whole.losses
+    assert torch.equal(rest.parameterization.pos, whole.parameterization.pos)
 
 
 def test_rates_fall_by_a_cosine():

@@ -108,10 +108,16 @@ class Distilled(Entry):
         """Distils, going on from a checkpoint if there is one."""
         method = self.method(lab, cell)
         network = lab.backbones[cell.backbone]
-        loop = method.begin(lab.bank, cell.ppc, cell.seed, network, lab.task, steps=cell.steps)
         checkpoint = lab.checkpoint(cell)
-        if checkpoint.exists():
-            loop.load_checkpoint(checkpoint)
+        loop = method.begin(
+            lab.bank,
+            cell.ppc,
+            cell.seed,
+            network,
+            lab.task,
+            steps=cell.steps,
+            checkpoint=checkpoint,
+        )
         loop.prepare(progress=True)
         ticks = [time.perf_counter()]
         with PeakMemory(lab.bank.device) as memory:

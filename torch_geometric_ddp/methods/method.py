@@ -92,6 +92,7 @@ class Method:
         task: Task | str = "classification",
         classes_per_chunk: int | None = None,
         steps: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -105,13 +106,16 @@ class Method:
                 as many as the free memory allows)
             steps (int, optional): The steps of the whole run, for a schedule. (default: as
                 published)
+            checkpoint (str or path, optional): A file for the state of the run. If it exists, the
+                loop is where that run stopped, and no start is chosen.
 
         Raises:
             TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
                 integer.
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
-                the task needs them, or what would be stored exceeds the budget.
+                the task needs them, or what would be stored exceeds the budget;
+                or if :obj:`checkpoint` is damaged or of another run.
         """
         task = find_task(task)
         bank.check_every_class()
@@ -119,12 +123,14 @@ class Method:
         generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
         make = task.network if network is None else network
         networks = self.networks(make, bank, self.batch_size, generator)
-        start = self.start if self.choose is None else self.choose(networks)
+        resumed = checkpoint is not None and Path(checkpoint).exists()
+        # What a run starts from is in its checkpoint; choosing it again may take minutes.
+        start = self.start if self.choose is None or resumed else self.choose(networks)
         parameterization = self.storing(bank, budget, start, generator, task)
         parameterization.sees_stored = self.sees_stored
         parameterization.check_budget(budget)
         outer, inner = self.loops(ppc)
-        return Distillation(
+        loop = Distillation(
             bank,
             parameterization,
             self.matching(),
@@ -140,6 +146,9 @@ class Method:
             schedule=self._scheduled(self.steps if steps is None else steps),
             budget=budget,
         )
+        if checkpoint is not None and resumed:
+            loop.load_checkpoint(checkpoint)
+        return loop
 
     def _scheduled(self, steps: int) -> Callable[[int], float] | None:
         return None if self.schedule is None else partial(self.schedule, steps=steps)
@@ -197,9 +206,7 @@ class Method:
         task = find_task(task)
         bank = task.read(dataset, device, progress=progress)
         bank = bank.normalize() if normalize else bank
-        loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps)
-        if checkpoint is not None and Path(checkpoint).exists():
-            loop.load_checkpoint(checkpoint)
+        loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint)
         loop.run(steps, progress, checkpoint, callback=callback)
         source = source or getattr(dataset, "name", None) or type(dataset).__name__
         return self.finish(loop, source=source, normalize=normalize)
