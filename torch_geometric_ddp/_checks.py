@@ -56,3 +56,13 @@ def check_finite(name: str, value: Tensor) -> None:
     if not bool(torch.isfinite(value).all()):
         count = int((~torch.isfinite(value)).sum())
         raise ValueError(f"'{name}' must be finite, got {count} NaN or infinite value(s)")
+
+
+def is_blurred(pos: Tensor, dtype: torch.dtype, share: float = 1e-5) -> bool:
+    """Whether a shorter type moves points :obj:`[N, 3]` by more than a share of their extent."""
+    step = torch.finfo(dtype).eps
+    if len(pos) == 0 or torch.finfo(pos.dtype).eps >= step:
+        return False
+    low, high = pos.aminmax(dim=0)
+    extent = float((high - low).amax())
+    return 0 < share * extent < step * float(pos.abs().amax())

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch_geometric_ddp._checks import check_finite, check_float, check_int, check_points
 from torch_geometric_ddp._threads import thread_map
 from torch_geometric_ddp.batching import Layout
-from torch_geometric_ddp.ops import at_least_single
+from torch_geometric_ddp.ops import at_least_single, at_unit
 
 __all__ = ["ball_query", "edge_index", "knn"]
 
@@ -162,7 +162,9 @@ def _distances(pos: Tensor, query: Tensor, sizes: Tensor | None) -> Iterator[Ten
         x, y = pos[i : i + step], query[i : i + step]
         if pos.size(-1) <= 3:
             # The exact differences: the inner-product form loses the nearest distances.
+            (x, y), unit = at_unit(x, y)
             dist = torch.cdist(y, x, compute_mode="donot_use_mm_for_euclid_dist")
+            dist = dist if unit is None else dist * unit
         else:
             dist = torch.baddbmm(x.square().sum(dim=-1)[:, None], y, x.mT, alpha=-2)
         if sizes is not None:

@@ -36,6 +36,8 @@ __all__ = [
 
 # Points of a block of clouds, whose coordinates and distances (24 bytes a point) fit the cache.
 _BLOCK_POINTS = 1 << 16
+# Coordinates between these can be squared and added up in single precision.
+_SMALLEST, _LARGEST = 1e-12, 1e15
 
 
 def farthest_point_sample(pos: Tensor, num: int) -> Tensor:
@@ -165,13 +167,15 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
     pos = check_points("pos", pos)
     k = _check_num("k", k, pos.size(1), 1)
     check_finite("pos", pos)
-    wide = at_least_single(pos.detach())
+    (wide,), unit = at_unit(at_least_single(pos.detach()))
     if pos.device.type == "cpu":  # A k-d tree, cloud by cloud, beats all pairs there.
         tree = _scipy_knn_distance if torch_cluster is None else _cluster_knn_distance
-        return torch.stack(thread_map(lambda cloud: tree(cloud, k), wide)).to(pos.dtype)
-    # The exact differences: the inner-product form of cdist loses the nearest distances.
-    dist = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist")
-    return dist.topk(k, dim=-1, largest=False).values.to(pos.dtype)
+        dist = torch.stack(thread_map(lambda cloud: tree(cloud, k), wide))
+    else:
+        # The exact differences: the inner-product form of cdist loses the nearest distances.
+        every = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist")
+        dist = every.topk(k, dim=-1, largest=False).values
+    return (dist if unit is None else dist * unit).to(pos.dtype)
 
 
 def _scipy_knn_distance(cloud: Tensor, k: int) -> Tensor:
@@ -210,16 +214,19 @@ def uniformity_score(pos: Tensor, k: int = 16) -> Tensor:
         ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`k` is below two.
     """
     pos = check_points("pos", pos)
+    check_finite("pos", pos)
     k = min(check_int("k", k, minimum=2), pos.size(1))
     if k == 1:
         return pos.new_zeros(pos.size(0))
-    dist = knn_distance(pos, k)
+    (wide,), _ = at_unit(at_least_single(pos.detach()))
+    dist = knn_distance(wide, k).to(pos.dtype)
     dist = dist if dist.dtype == torch.float64 else dist.float()
     mean = dist.mean(dim=-1)
-    # The published code adds 1e-8 to the mean, which is below the rounding of any real cloud.
+    # The published code adds 1e-8 to the mean, which is below the rounding of any real cloud of
+    # size one. A mean of zero, where all neighbours coincide, has no deviation either.
     # Many times as fast on a CPU as Tensor.std of so few numbers.
     std = torch.linalg.vector_norm(dist - mean[..., None], dim=-1) / (k - 1) ** 0.5
-    score = std / mean.clamp_min(1e-8)
+    score = std / mean.clamp_min(torch.finfo(mean.dtype).tiny)
     return score.mean(dim=-1).to(pos.dtype)
 
 
@@ -287,6 +294,26 @@ def at_least_single(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def unit_of(largest: Tensor) -> Tensor:
+    """The largest power of two up to each number, by which division is exact; 1 for zero."""
+    return (largest / (2 * largest.frexp().mantissa)).where(largest > 0, 1.0)
+
+
+def at_unit(*clouds: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    """Clouds :obj:`[B, *, 3]`, divided by a unit where their squares would be zero or infinite.
+
+    Returns:
+        The clouds, and the units :obj:`[B, 1, 1]` that a row of all of them shares, powers of two,
+        or :obj:`None` where all could be squared as they are.
+    """
+    largest = torch.stack([pos.abs().amax(dim=(1, 2)) for pos in clouds]).amax(dim=0)
+    plain = (largest > _SMALLEST) & (largest < _LARGEST) | (largest == 0)
+    if bool(plain.all()):
+        return [*clouds], None
+    unit = unit_of(largest).masked_fill(plain, 1.0)[:, None, None]
+    return [pos / unit for pos in clouds], unit
+
+
 def _check_num(name: str, value: int, available: int, subsets: int) -> int:
     value = check_int(name, value)
     if value * subsets > available:
@@ -314,7 +341,7 @@ class _FarthestPoints:
     """The sweep of farthest point sampling, on three contiguous rows x, y, z and in place."""
 
     def __init__(self, pos: Tensor) -> None:
-        xyz = at_least_single(pos.detach())
+        (xyz,), _ = at_unit(at_least_single(pos.detach()))
         self.x, self.y, self.z = xyz.permute(2, 0, 1).contiguous()
         self.dist = torch.full_like(self.x, float("inf"))
         self.square, self.delta = torch.empty_like(self.x), torch.empty_like(self.x)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["plot_clouds", "plot_distilled"]
 
@@ -68,8 +69,7 @@ def plot_clouds(
             if j >= len(clouds) or len(clouds[j]) == 0:
                 continue
             pos = clouds[j].detach().cpu().double()
-            pos = pos - pos.mean(dim=0)
-            pos = pos / pos.norm(dim=1).max().clamp_min(1e-12) @ view.T
+            pos = NormalizeSphere.apply(pos, torch.tensor([len(pos)])) @ view.T
             order = pos[:, 2].argsort(descending=True)  # The nearest points last, on top.
             x, y, depth = pos[order].T
             size = len(pos) ** -0.5

@@ -12,14 +12,14 @@ from torch_geometric.data import Batch, Data
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_finite
+from torch_geometric_ddp._checks import check_finite, is_blurred
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.class_index import ClassIndex
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.clouds.view_cache import ViewCache
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["PointCloudBank", "points_of"]
+__all__ = ["PointCloudBank", "joined", "points_of"]
 
 # Clouds that are worked on at a time, so that a large set shows its progress.
 BLOCK = 256
@@ -58,6 +58,9 @@ class PointCloudBank:
                 f"{low}..{high}"
             )
         self.pos, self.sizes, self.y = pos, sizes, y
+        #: The points in the type that they came in, where :attr:`pos` is of a shorter one that
+        #: blurs them, so far from the origin do they lie; :meth:`normalize` takes these.
+        self.exact: Tensor | None = None
         self.class_names = list(class_names)
         #: The row of the first point of every cloud, :obj:`[n]`.
         self.offsets = sizes.cumsum(0) - sizes
@@ -81,7 +84,8 @@ class PointCloudBank:
             dataset (Dataset or sequence): Items with :obj:`pos [N, 3]` and one label :obj:`y`. Its
                 :obj:`class_names`, where it has them, name the classes and bound the labels.
             device (torch.device, optional): Where the clouds shall lie. (default: where they are)
-            dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
+            dtype (torch.dtype): The type of the points. What it blurs is kept beside it for
+                :meth:`normalize`. (default: :obj:`torch.float32`)
             progress (bool): Whether to show the progress. (default: :obj:`False`)
 
         Raises:
@@ -100,9 +104,11 @@ class PointCloudBank:
         names = getattr(named, "class_names", None)
         if names is None:
             names = [str(i) for i in range(max(max(labels), 0) + 1)]
-        pos = torch.cat(clouds).to(device=device, dtype=dtype)
+        pos, exact = joined(clouds, device, dtype)
         sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
-        return cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
+        bank = cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
+        bank.exact = exact
+        return bank
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -124,14 +130,30 @@ class PointCloudBank:
 
     def normalize(self) -> Self:
         """The same clouds, each centred and scaled to the unit ball."""
-        pos = NormalizeSphere.apply(self.pos, self.sizes)
-        return self._like(pos, self.sizes, slice(None), slice(None))
+        pos = NormalizeSphere.apply(self.pos if self.exact is None else self.exact, self.sizes)
+        return self._like(pos.to(self.pos), self.sizes, slice(None), slice(None))
+
+    def unscaled(self) -> Self:
+        """This bank, to be used without :meth:`normalize`.
+
+        Raises:
+            ValueError: If the type of :attr:`pos` blurs its clouds.
+        """
+        if self.exact is not None:
+            raise ValueError(
+                f"'pos' must lie nearer to the origin to be used as {self.pos.dtype}, got "
+                f"{self.exact.dtype} up to {float(self.exact.abs().max()):g}: subtract the mean of "
+                "every cloud, or let clouds be normalised"
+            )
+        return self
 
     def select(self, index: Tensor) -> Self:
         """The clouds :obj:`index [B]` as a bank of their own, with the same classes."""
         index = index.to(self.device)
         rows, sizes = self._rows(index), self.sizes[index]
-        return self._like(self.pos[rows], sizes, index, rows)
+        bank = self._like(self.pos[rows], sizes, index, rows)
+        bank.exact = None if self.exact is None else self.exact[rows]
+        return bank
 
     def farthest_points(self, num: int) -> Self:
         """The same clouds, each reduced to :obj:`num` points by farthest point sampling.
@@ -141,7 +163,7 @@ class PointCloudBank:
         Raises:
             ValueError: If the clouds have different sizes, or :obj:`num` is not one to that size.
         """
-        index = ops.farthest_point_sample(self.dense(), num)
+        index = ops.farthest_point_sample(self.unscaled().dense(), num)
         rows = (index + self.offsets[:, None]).flatten()
         return self._like(self.pos[rows], torch.full_like(self.sizes, num), slice(None), rows)
 
@@ -281,6 +303,15 @@ def points_of(data: Data, i: int) -> Tensor:
     if not pos.is_floating_point():
         raise TypeError(f"'pos' of cloud {i} must have a floating point type, got {pos.dtype}")
     return pos
+
+
+def joined(
+    clouds: Sequence[Tensor], device: torch.device | str | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """The points of all clouds in a type, and as they came if the type blurs a cloud."""
+    pos = torch.cat([*clouds]).to(device)
+    blurred = any(is_blurred(cloud, dtype) for cloud in clouds)
+    return pos.to(dtype), pos if blurred else None
 
 
 def _label_of(data: Data, i: int) -> int:

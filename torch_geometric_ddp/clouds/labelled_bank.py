@@ -14,7 +14,7 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.clouds.bank import PointCloudBank, points_of
+from torch_geometric_ddp.clouds.bank import PointCloudBank, joined, points_of
 from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["LabelledBank"]
@@ -127,11 +127,13 @@ class LabelledBank(PointCloudBank):
             categories.append(value)
         if not clouds:
             raise ValueError("the data set must hold at least one cloud, got none")
-        pos = torch.cat(clouds).to(device=device, dtype=dtype)
+        pos, exact = joined(clouds, device, dtype)
         sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
         y = torch.tensor(categories, device=pos.device)
         part = torch.cat(parts).to(pos.device, torch.long)
-        return cls(pos, sizes, y, names, part, space)
+        bank = cls(pos, sizes, y, names, part, space)
+        bank.exact = exact
+        return bank
 
     def __iter__(self) -> Iterator[Data]:
         """The clouds one by one, so that a bank goes wherever a data set is read."""

@@ -105,7 +105,7 @@ def real_coreset(
     chosen = index.flatten()
     bank.dense()  # Raises if the clouds have different sizes.
     bank = bank.select(chosen)
-    bank = bank if codec == FLOAT32 else bank.normalize()
+    bank = bank.unscaled() if codec == FLOAT32 else bank.normalize()
     bank = bank if num_points is None else bank.farthest_points(num_points)
     pos, labels = task.stored(bank)
     clouds = FullResolution(pos, bank.num_classes, labels=labels, codec=codec).stored()

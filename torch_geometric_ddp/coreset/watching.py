@@ -132,7 +132,7 @@ def observe(
     task = find_task(task)
     bank = task.read(dataset, device)
     bank.check_every_class()
-    bank = bank.normalize() if protocol.normalize else bank
+    bank = bank.normalize() if protocol.normalize else bank.unscaled()
     bar = tqdm(
         total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
     )

@@ -17,8 +17,11 @@ from torch_geometric.data import Data, InMemoryDataset
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp._checks import is_blurred
 from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import (
+    FAR_AWAY,
+    LOST,
     UNREADABLE,
     check_array,
     check_names,
@@ -40,6 +43,9 @@ def check_clouds(points: np.ndarray | Tensor, copy: bool) -> Tensor:
         raise ValueError(f"'points' must have shape [n, N, 3], got {list(pos.shape)}")
     if not pos.is_floating_point():
         raise TypeError(f"'points' must have a floating point type, got {pos.dtype}")
+    far = pos.dtype == torch.float64 and [is_blurred(x, torch.float32, LOST) for x in pos]
+    if far and any(far):
+        raise ValueError(f"'points' of cloud {far.index(True)} {FAR_AWAY}")
     pos = pos.to(torch.float32, copy=copy)
     # In blocks, as the answers for all numbers at once take more room than the numbers.
     finite = torch.cat([torch.isfinite(x).flatten(1).all(dim=1) for x in pos.split(_BLOCK)])

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torch_geometric_ddp._checks import is_blurred
+
 # What the libraries raise on files that are cut, damaged or something else altogether.
 UNREADABLE = (
     ValueError,
@@ -32,6 +34,10 @@ UNREADABLE = (
     zlib.error,
     zipfile.BadZipFile,
 )
+
+# Clouds that single precision moves by more than this share of their extent are refused.
+LOST = 1e-3
+FAR_AWAY = "lie so far from the origin that single precision loses their shape: subtract their mean"
 
 
 class DamagedFileError(ValueError):
@@ -167,6 +173,10 @@ def as_clouds(path: Path, points: npt.NDArray[Any], dims: str = "N, 3") -> Tenso
         raise damaged(path, f"its points have shape {list(points.shape)}, not [{dims}]")
     if points.dtype.kind != "f":
         raise damaged(path, f"its points have type {points.dtype}, not floating point")
+    if points.dtype.itemsize > 4:
+        wide = torch.from_numpy(points.astype(np.float64)).reshape(-1, *points.shape[-2:])
+        if any(is_blurred(cloud, torch.float32, LOST) for cloud in wide):
+            raise damaged(path, f"its points {FAR_AWAY}")
     with np.errstate(over="ignore"):  # What overflows is infinite, which is checked next.
         clouds = torch.from_numpy(np.require(points, "f4", ["C", "W"]))
     if not bool(torch.isfinite(clouds).all()):

@@ -75,7 +75,7 @@ def _triangles(path: Path, faces: list[str]) -> list[str]:
 
 
 def sample_surface(path: Path, pos: Tensor, face: Tensor, num: int, seed: int) -> Tensor:
-    """Draws :obj:`num` points evenly over triangles, as :obj:`float32`, by a seed of their own.
+    """Draws :obj:`num` points evenly over triangles, in double precision, by a seed of its own.
 
     The draws are those of :class:`torch_geometric.transforms.SamplePoints`. The areas are of a
     mesh of size one at the origin, so that they neither vanish nor overflow.
@@ -99,7 +99,7 @@ def sample_surface(path: Path, pos: Tensor, face: Tensor, num: int, seed: int) -
     drawn = first[chosen] + sum(
         part[:, None] * side[chosen] for part, side in zip(share.double().T, sides, strict=True)
     )
-    return (drawn * scale + origin).float()
+    return drawn * scale + origin
 
 
 def read_ply(path: Path) -> Any:

@@ -33,7 +33,7 @@ class PointCloudArrays(InMemoryDataset):
 
     Args:
         points (array or torch.Tensor): The clouds :obj:`[n, N, 3]`, any floating point type;
-            they become :obj:`float32`.
+            they become :obj:`float32`, and lie near enough to the origin for it.
         labels (array or torch.Tensor): Integer labels :obj:`[n]`, from 0.
         class_names (sequence of str, optional): The names of the classes. (default: their
             numbers up to the largest label)

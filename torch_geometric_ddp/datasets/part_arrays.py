@@ -38,7 +38,7 @@ class PartArrays(InMemoryDataset):
 
     Args:
         points (array or torch.Tensor): The clouds :obj:`[n, N, 3]`, any floating point type;
-            they become :obj:`float32`.
+            they become :obj:`float32`, and lie near enough to the origin for it.
         part_labels (array or torch.Tensor): The integer part :obj:`[n, N]` of every point, from
             0, an index into :obj:`part_names`.
         labels (array or torch.Tensor): The integer category :obj:`[n]` of every cloud, from 0.

@@ -143,8 +143,9 @@ def evaluate(
     sizes = task.network_sizes(train, test)
     make = task.network if network is None else network
     count, points = len(train), int(train.sizes.sum())
-    if protocol.normalize:
-        train, test = train.normalize(), test.normalize()
+    train, test = (
+        bank.normalize() if protocol.normalize else bank.unscaled() for bank in (train, test)
+    )
     scores = []
     total = len(seeds) * protocol.epochs_for(count)
     with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:

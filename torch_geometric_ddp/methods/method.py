@@ -205,7 +205,7 @@ class Method:
         check_int("seed", seed, minimum=0)
         task = find_task(task)
         bank = task.read(dataset, device, progress=progress)
-        bank = bank.normalize() if normalize else bank
+        bank = bank.normalize() if normalize else bank.unscaled()
         loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint)
         loop.run(steps, progress, checkpoint, callback=callback)
         source = source or getattr(dataset, "name", None) or type(dataset).__name__

@@ -15,6 +15,7 @@ from torch_geometric_ddp.nn.levels import Level
 from torch_geometric_ddp.nn.pointnet2 import Scale, abstract, abstractions
 from torch_geometric_ddp.nn.pool import max_pool
 from torch_geometric_ddp.nn.segmenter import Segmenter
+from torch_geometric_ddp.ops import at_least_single, at_unit
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Interpolation:
         near = centers.knn(k, points)
         with torch.no_grad():
             offset = take(centers.pos, near.index) - points.pos[:, None]
+            # At any scale, since only the ratios of the weights matter.
+            (offset,), _ = at_unit(at_least_single(offset))
             # A few times the inverse of the smallest number is still finite.
             square = offset.square().sum(dim=-1).clamp_min(torch.finfo(offset.dtype).tiny)
             weight = square.reciprocal()

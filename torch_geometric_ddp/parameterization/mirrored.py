@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int, check_points
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Form, Parameterization, groups_per_class
@@ -144,7 +145,7 @@ class Mirrored(Parameterization):
 def _folded(pos: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The halves :obj:`[B, size, 3]` and planes :obj:`[B, 1]` of clouds."""
     low, high = pos.aminmax(dim=1, keepdim=True)
-    pos = pos - (low + high) / 2
+    (pos,), _ = ops.at_unit(pos - (low + high) / 2)
     pos = pos / pos.norm(dim=-1).amax(dim=1)[:, None, None].clamp_min(torch.finfo(pos.dtype).tiny)
     gaps = torch.stack([_asymmetry(pos, axis) for axis in (0, 1)])
     swapped = gaps[1] < gaps[0]

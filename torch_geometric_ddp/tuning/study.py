@@ -152,7 +152,7 @@ def tune(
     bank.check_every_class()
     budget = _budget(bank, budget)
     space.check(budget)
-    bank = bank.normalize() if normalize else bank
+    bank = bank.normalize() if normalize else bank.unscaled()
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
     # What cannot begin at all shall not fail trial by trial.
     method(**space.published_settings(budget)).begin(kept, budget.ppc, seeds[0], network, task)
