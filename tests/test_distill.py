@@ -737,3 +737,48 @@ def test_loss_that_is_not_finite(value):
 def test_learning_rate_that_is_too_large():
     with pytest.raises(FloatingPointError, match="lower the learning rates"):
         run(anchor_lr=1e38, steps=5)
+
+
+class Steep(Matching):
+    """A finite loss whose gradient is not, from a step on."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.calls = step, 0
+
+    def forward(self, network, real, synthetic):
+        self.calls += 1
+        loss = synthetic.pos.view(len(real["pos"]), -1).mean(dim=1)
+        return loss + ((loss - loss.detach()).sqrt() if self.calls == self.step else 0.0)
+
+
+def test_an_update_that_ruins_the_last_step(tmp_path):
+    """Its loss was finite, and no other loss would tell."""
+    loop = loop_of(matching=Steep(3), classes_per_chunk=3)
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(FloatingPointError, match=r"step 3 made the parameters .*'anchors'"):
+        loop.run(3, progress=False, checkpoint=path, checkpoint_every=2)
+    assert loop.num_steps == 2
+    again = loop_of(matching=Steep(3), classes_per_chunk=3)
+    again.load_checkpoint(path)
+    assert again.num_steps == 2
+
+
+def test_what_is_not_finite_is_never_written(tmp_path):
+    path = tmp_path / "run.safetensors"
+    loop = loop_of()
+    loop.save_checkpoint(path)
+    before = path.read_bytes()
+    with torch.no_grad():
+        loop.parameterization.anchors[0, 0, 0, 0] = math.inf
+    with pytest.raises(FloatingPointError, match=r"made the parameters \['anchors'\] NaN or inf"):
+        loop.save_checkpoint(path)
+    assert path.read_bytes() == before
+    with pytest.raises(ValueError, match="'anchors' must be finite"):
+        ddp().finish(loop)
+    synthetic = run(steps=1)
+    with torch.no_grad():
+        synthetic.parameterization.anchors[0, 0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"'parameterization.anchors' must be finite"):
+        synthetic.save(path)
+    assert path.read_bytes() == before

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import NormNet, TinyNet, toy_arrays, toy_set
+from helpers import NormNet, TinyNet, TinySegmenter, toy_arrays, toy_parts, toy_set
 from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
@@ -574,3 +574,51 @@ def test_loop_of_pyg_on_a_distilled_set(synthetic, sparse, network):
     (batch,) = DataLoader(sparse, batch_size=len(sparse))
     with torch.no_grad():
         assert (model(batch).argmax(dim=1) == batch.y).float().mean() > 0.8
+
+
+# Divergence #######################################################################################
+
+
+class Ruined(nn.Module):
+    """Learns as it should, and gives NaN for clouds that it is tested on."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.net = TinyNet(num_classes)
+
+    def forward(self, data):
+        return self.net(data) * (1.0 if self.training else math.nan)
+
+
+class Wild(TinyNet):
+    def forward(self, data):
+        return 1e30 * super().forward(data) ** 2
+
+
+def test_a_network_whose_loss_is_nan_has_no_accuracy():
+    """It would guess the first class, and reach chance."""
+    epochs = []
+
+    def trainer(model, train, protocol, seed, bar):
+        bar.update = lambda: epochs.append(seed)
+        fit(model, train, protocol, seed, bar)
+
+    with pytest.raises(FloatingPointError, match=r"network of seed 3: the loss of epoch 1 is nan"):
+        run(network=Wild, protocol=Protocol("long", 50, lr=1e30), seeds=[3, 4], trainer=trainer)
+    assert epochs == [3]  # No epoch more.
+
+
+def test_a_network_that_gives_nan_has_no_accuracy():
+    with pytest.raises(FloatingPointError, match=r"network of seed 0: .* test clouds is NaN"):
+        run(network=Ruined)
+
+
+def test_a_segmenter_that_gives_nan_has_no_score():
+    class Torn(TinySegmenter):
+        def forward(self, data):
+            return super().forward(data) * (1.0 if self.training else math.nan)
+
+    with pytest.raises(FloatingPointError, match=r"network of seed 0: .* test clouds is NaN"):
+        evaluate(
+            toy_parts(), toy_parts(seed=1), Torn, SHORT, 1, progress=False, task="segmentation"
+        )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch_geometric.data import Data, InMemoryDataset
 
+from torch_geometric_ddp._checks import check_finite
 from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.parameterization import Parameterization
@@ -142,7 +143,13 @@ class SyntheticPointCloudDataset(InMemoryDataset):
 
         Args:
             path (str or path): The file, usually :obj:`*.safetensors`.
+
+        Raises:
+            ValueError: If a tensor of the parameterization is not finite; no file is written.
         """
+        storage = self.parameterization.storage()
+        for name, tensor in storage.items():
+            check_finite(f"parameterization.{name}", tensor)
         header = {
             "parameterization": type(self.parameterization).__name__,
             "config": self.parameterization.config(),
@@ -152,7 +159,7 @@ class SyntheticPointCloudDataset(InMemoryDataset):
             "class_names": self.class_names,
             "provenance": self.provenance,
         }
-        write_tensors(path, self.parameterization.storage(), header, _KIND, _VERSION)
+        write_tensors(path, storage, header, _KIND, _VERSION)
 
 
 def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:

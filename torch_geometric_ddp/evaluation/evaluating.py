@@ -136,6 +136,8 @@ def evaluate(
         TypeError: If an item or an argument is of another type than said above.
         ValueError: If a set is empty, the classes of the two sets differ, a cloud or a label does
             not fit the task, or no seed is given.
+        FloatingPointError: If a network diverges, so that its guesses would mean nothing: a loss is
+            not finite, or the network makes NaN of a test cloud.
     """
     task, seeds = find_task(task), seed_list(seeds)
     train = task.read(train_set, device)
@@ -152,10 +154,13 @@ def evaluate(
         for seed in seeds:
             with seeded(seed, train.device):
                 model = make(*sizes).to(train.device)
-                trainer(model, train, protocol, seed, bar)
-            model.eval()
-            with torch.no_grad():
-                scores.append(task.score(model, train, test))
+                try:
+                    trainer(model, train, protocol, seed, bar)
+                    model.eval()
+                    with torch.no_grad():
+                        scores.append(task.score(model, train, test))
+                except FloatingPointError as error:
+                    raise FloatingPointError(f"the network of seed {seed}: {error}") from error
             bar.set_postfix_str(percent(scores[-1].values))
     joined = type(scores[0]).join(scores)
     return Evaluation(joined, task.metric, seeds, protocol, count, points)

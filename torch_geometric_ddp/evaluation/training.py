@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,9 @@ def fit(
         bar (tqdm, optional): A progress bar that counts epochs. (default: none)
         observer (callable, optional): Called after every forward pass with the clouds of the batch
             :obj:`index [B]` and their logits :obj:`[B, C]`, detached, in training mode.
+
+    Raises:
+        FloatingPointError: If the loss of an epoch is not finite.
     """
     if bar is None:
         bar = tqdm(disable=True)
@@ -58,7 +62,7 @@ def fit(
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
     generator = torch.Generator().manual_seed(seed)
     model.train()
-    for _ in range(epochs):
+    for epoch in range(1, epochs + 1):
         total = torch.zeros((), device=train.device)
         batches = [*torch.randperm(len(train), generator=generator).split(protocol.batch_size)]
         if len(batches) > 1 and len(batches[-1]) == 1:  # Of one row BatchNorm has no statistics.
@@ -78,4 +82,7 @@ def fit(
             total += loss.detach() * len(index)
         scheduler.step()
         bar.update()
-        bar.set_postfix(loss=f"{float(total) / len(train):.3f}")
+        mean = float(total) / len(train)
+        bar.set_postfix(loss=f"{mean:.3f}")
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"the loss of epoch {epoch} is {mean}: lower 'lr'")

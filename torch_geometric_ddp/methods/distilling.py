@@ -97,7 +97,7 @@ def distill(
             different sizes or not finite, labels other than the task needs, or a class without
             clouds; if what the method stores exceeds the storage; or if :obj:`checkpoint` is
             damaged or of a run with other settings or data.
-        FloatingPointError: If a loss is not finite.
+        FloatingPointError: If a loss or a parameter is not finite.
     """
     return find_method(method).distill(
         dataset,

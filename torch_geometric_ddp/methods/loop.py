@@ -147,7 +147,8 @@ class Distillation:
         """Takes one step and returns the loss, the sum over all classes.
 
         Raises:
-            FloatingPointError: If the loss is not finite; the parameters are as before its update.
+            FloatingPointError: If the loss is not finite, with the parameters as before its update,
+                or if the update made a parameter not finite.
         """
         self.prepare()
         if self.num_steps % _REORDER_EVERY == 0:
@@ -181,7 +182,17 @@ class Distillation:
                 f"the loss of step {self.num_steps + 1} is {value}: lower the learning rates"
             )
         self.optimizer.step()
+        self._check_finite(self.num_steps + 1)
         return value
+
+    def _check_finite(self, step: int) -> None:
+        """Raises if the last update ruined a parameter, which a loss would show one step later."""
+        parameters = self.parameterization.named_parameters()
+        wrong = [name for name, p in parameters if not bool(torch.isfinite(p).all())]
+        if wrong:
+            raise FloatingPointError(
+                f"step {step} made the parameters {wrong} NaN or infinite: lower the learning rates"
+            )
 
     def _synthetic(self) -> PointCloudBank:
         """The synthetic clouds as they are."""
@@ -214,7 +225,8 @@ class Distillation:
             TypeError: If :obj:`steps` or :obj:`checkpoint_every` is no integer.
             ValueError: If :obj:`steps` is below the number that were taken before, or
                 :obj:`checkpoint_every` below one.
-            FloatingPointError: If a loss is not finite.
+            FloatingPointError: If a loss or, after a step, a parameter is not finite; it is never
+                written.
         """
         steps = check_int("steps", steps, minimum=0)
         check_int("checkpoint_every", checkpoint_every)
@@ -257,7 +269,12 @@ class Distillation:
         return {**settings, **own}
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Writes all state of the loop: parameters, optimiser, generator and losses."""
+        """Writes all state of the loop: parameters, optimiser, generator and losses.
+
+        Raises:
+            FloatingPointError: If a parameter is not finite; the file is then as before.
+        """
+        self._check_finite(self.num_steps)
         state = self.parameterization, self.optimizer, self.generator
         write_checkpoint(path, self.config(), *state, self.losses)
 

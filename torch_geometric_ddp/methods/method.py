@@ -198,7 +198,7 @@ class Method:
 
         Raises:
             TypeError, ValueError: As :func:`~torch_geometric_ddp.distill`.
-            FloatingPointError: If a loss is not finite.
+            FloatingPointError: If a loss or a parameter is not finite.
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
         check_ppc(ppc)
@@ -212,7 +212,11 @@ class Method:
         return self.finish(loop, source=source, normalize=normalize)
 
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
-        """The set that a loop has distilled so far, on the CPU, with how it was made."""
+        """The set that a loop has distilled so far, on the CPU, with how it was made.
+
+        Raises:
+            ValueError: If it exceeds the budget, or what would be stored is not finite.
+        """
         bank, parameterization, budget = loop.bank, loop.parameterization, loop.budget
         provenance = {
             **loop.config(),

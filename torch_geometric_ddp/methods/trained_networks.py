@@ -183,4 +183,6 @@ def _kept(
     with torch.no_grad():
         parts = [copy.cloud_layers(from_dense(some)) for some in pos.split(32)]
     layers = [torch.cat(layer).view(*index.shape, -1) for layer in zip(*parts, strict=True)]
+    if not all(bool(torch.isfinite(layer).all()) for layer in layers):
+        raise FloatingPointError("a network that was trained on the real clouds diverged")
     return Member(copy, layers)

@@ -15,7 +15,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import PartLabels
 
-__all__ = ["Scores", "Task", "json_numbers"]
+__all__ = ["Scores", "Task", "json_numbers", "logits_of"]
 
 
 def json_numbers(values: Tensor) -> list[Any]:
@@ -23,6 +23,18 @@ def json_numbers(values: Tensor) -> list[Any]:
     if values.dim() > 1:
         return [json_numbers(row) for row in values]
     return [None if value != value else value for value in values.tolist()]
+
+
+def logits_of(model: nn.Module, batch: Batch) -> Tensor:
+    """What a network says of clouds.
+
+    Raises:
+        FloatingPointError: If that is NaN, of which the largest would be the first class.
+    """
+    logits: Tensor = model(batch)
+    if bool(logits.isnan().any()):
+        raise FloatingPointError("what it makes of test clouds is NaN: lower 'lr'")
+    return logits
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet
 from torch_geometric_ddp.parameterization import PartLabels
-from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers
+from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers, logits_of
 
 __all__ = ["Accuracy", "Classification"]
 
@@ -122,7 +122,7 @@ class Classification(Task):
     def score(self, model: nn.Module, train: PointCloudBank, test: PointCloudBank) -> Accuracy:
         """The :class:`Accuracy` of a trained network."""
         (num,) = self.network_sizes(train, test)
-        guess = torch.cat([model(batch).argmax(dim=1) for batch in test.batches()])
+        guess = torch.cat([logits_of(model, batch).argmax(dim=1) for batch in test.batches()])
         pairs = torch.bincount(test.y * num + guess, minlength=num**2)
         names = max(train.class_names, test.class_names, key=len)
         return Accuracy(names, pairs.view(1, num, num).cpu())

@@ -16,7 +16,7 @@ from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.nn import SEGMENTERS, Backbone, PointNetSegmentation
 from torch_geometric_ddp.parameterization import PartLabels
-from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers
+from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers, logits_of
 from torch_geometric_ddp.tasks.iou import PartIoU, part_iou, restrict
 
 __all__ = ["MeanIoU", "Segmentation"]
@@ -142,7 +142,7 @@ class Segmentation(Task):
         """The :class:`MeanIoU` of a trained network."""
         space, values = _labelled(test).space, []
         for batch in test.batches():
-            guess = restrict(model(batch), batch.category, batch.ptr, space)
+            guess = restrict(logits_of(model, batch), batch.category, batch.ptr, space)
             values.append(part_iou(guess, batch.y, batch.ptr, batch.category, space))
         found = PartIoU(torch.cat(values), test.y, test.num_classes)
         instance = torch.tensor([found.instance])
