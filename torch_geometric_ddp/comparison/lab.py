@@ -54,6 +54,10 @@ class Lab:
         device (torch.device, optional): Where to compute. (default: where the clouds lie)
         source (str): What the real set is called. (default: :obj:`"data"`)
         task (Task or str): What networks learn. (default: :obj:`"classification"`)
+
+    Raises:
+        TypeError, ValueError: If the clouds of a set do not fit the task or those of the other, a
+            class has no clouds, or :obj:`runs.jsonl` holds a line that is no run.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Lab:
         self.task.network_sizes(self.bank, test)  # Raises if the classes differ.
         self._data = {"train": self.bank.sha256(), "test": test.sha256()}
         self._runs = RunLog(self.out / "runs.jsonl")
+        self._runs.read()  # Raises if it is none, before the first run.
         #: Why runs failed, by what they are called.
         self.failures: dict[str, str] = {}
         self._failed: dict[str, Exception] = {}

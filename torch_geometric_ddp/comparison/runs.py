@@ -9,6 +9,9 @@ from typing import Any
 
 __all__ = ["RunLog"]
 
+# What every run has, whatever it measures.
+_KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
+
 
 class RunLog:
     """One JSON line a run, with its :obj:`id`; several processes may write to one file.
@@ -21,16 +24,41 @@ class RunLog:
         self.path = path
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """The lines that are there, the last one of every run; torn lines are left out."""
+        """The lines that are there, the last one of every run; torn lines are left out.
+
+        Raises:
+            ValueError: If a line is whole and yet no run.
+        """
         known = {}
-        if self.path.exists():
-            for text in self.path.read_text().splitlines():
-                try:
-                    line = json.loads(text)
-                except json.JSONDecodeError:
-                    continue
+        content = self.path.read_bytes() if self.path.exists() else b""
+        for number, text in enumerate(content.split(b"\n"), start=1):
+            line = self._run(number, text.strip(b"\0\r "))  # A crash may leave zeros.
+            if line is not None:
                 known[line["id"]] = line
         return known
+
+    def _run(self, number: int, text: bytes) -> dict[str, Any] | None:
+        """A line as the run that it is, unless it was torn off."""
+        if not text or (text.startswith(b"{") and not text.endswith(b"}")):
+            return None
+        try:
+            line = json.loads(text)
+            missing = sorted(_KEYS - line.keys())
+        except (ValueError, AttributeError, RecursionError) as error:
+            if isinstance(error, json.JSONDecodeError) and error.pos == len(error.doc):
+                return None
+            raise self._damaged(number, str(error)) from error
+        if missing:
+            raise self._damaged(number, f"it has no {missing}")
+        if not isinstance(line["id"], str) or not isinstance(line["value"], int | float):
+            raise self._damaged(number, "its 'id' must be text and its 'value' a number")
+        return dict(line)
+
+    def _damaged(self, number: int, why: str) -> ValueError:
+        return ValueError(
+            f"line {number} of '{self.path}' is no run of a comparison ({why:.200}): remove that "
+            "line, and its run is made again"
+        )
 
     def append(self, line: dict[str, Any]) -> None:
         """Writes a line, and waits until the disk has it."""

@@ -8,6 +8,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,19 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner
 from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal import (
+    JournalFileBackend,
+    JournalFileSymlinkLock,
+    JournalStorage,
+)
 
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.tuning.objective import DIRECTIONS
 
 __all__ = ["find_storage", "open_study"]
+
+# How every line of a journal begins.
+_BEGINNING = b'{"op_code":'
 
 
 def find_storage(
@@ -37,7 +45,7 @@ def find_storage(
         path = Path(url).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".turn")
-        return lambda: JournalStorage(JournalFileBackend(str(path))), lock
+        return partial(_open_journal, path), lock
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
     lock = Path(tempfile.gettempdir()) / f"torch_geometric_ddp-{digest}.turn"
     if url.startswith("grpc://"):
@@ -48,6 +56,70 @@ def find_storage(
     # SQLite lets one process write at a time; the others wait.
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
     return lambda: RDBStorage(url, engine_kwargs=arguments), lock
+
+
+class _HealingLock(JournalFileSymlinkLock):
+    """The lock of a journal; whoever gets it takes away what a process left half written.
+
+    Optuna would write its next line behind it and could never read the file again. Nobody has read
+    what is taken away, for only whole lines are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+    def acquire(self) -> bool:
+        """Waits for the lock and looks at the end of the file."""
+        super().acquire()
+        try:
+            with open(self.path, "rb+") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+                if file.read(1) not in (b"", b"\n"):
+                    file.truncate(_whole_lines(self.path))
+        except BaseException:
+            self.release()
+            raise
+        return True
+
+
+def _whole_lines(path: Path) -> int:
+    """The bytes of a journal up to a line that was torn off.
+
+    Raises:
+        ValueError: If what comes then is no beginning of a line.
+    """
+    *whole, torn = path.read_bytes().split(b"\n")
+    start = torn.strip(b"\0")[: len(_BEGINNING)]  # A crash may leave zeros.
+    if not _BEGINNING.startswith(start):
+        raise _damaged(path, len(whole) + 1, "it was not written by Optuna")
+    return sum(len(line) + 1 for line in whole)
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    """The study in a file; whatever is wrong with it names the file."""
+    if path.exists():
+        _whole_lines(path)  # Before anything is written to a file that is something else.
+        for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                _ = json.loads(text)["op_code"]
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
+                raise _damaged(path, number, repr(error)) from error
+    try:
+        return JournalStorage(JournalFileBackend(str(path), _HealingLock(path)))
+    except OSError:
+        raise
+    except Exception as error:  # Anything may come of what the lines say.
+        raise _damaged(path, None, repr(error)) from error
+
+
+def _damaged(path: Path, number: int | None, why: str) -> ValueError:
+    where = "a line" if number is None else f"line {number}"
+    return ValueError(
+        f"'storage' must be the journal of a study, but {where} of '{path}' is damaged "
+        f"({why:.200}): choose another file, or keep the lines before it, which are an earlier "
+        "state of the study"
+    )
 
 
 def open_study(

@@ -140,8 +140,9 @@ def tune(
             integer, or a range of :obj:`space` no tuple.
         ValueError: If one of these is too small, :obj:`share` or one of :obj:`looks` does not lie
             between 0 and 1, :obj:`objectives` are unknown, the items of :obj:`dataset` are not
-            labelled as :obj:`task` needs them, nothing in :obj:`space` fits :obj:`budget`, or the
-            study was begun with other data or settings; all before the first trial.
+            labelled as :obj:`task` needs them, nothing in :obj:`space` fits :obj:`budget`,
+            :obj:`storage` is a file that is no journal or a damaged one, or the study was begun
+            with other data or settings; all before the first trial.
     """
     space = SearchSpace() if space is None else space
     check_int("n_trials", n_trials)
