@@ -1,6 +1,6 @@
 """Parameterizations and codecs: how a synthetic set is stored."""
 
-from torch_geometric_ddp.parameterization.base import Form, Parameterization
+from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import (
     FLOAT32,
     Codec,
@@ -11,6 +11,7 @@ from torch_geometric_ddp.parameterization.codecs import (
     Uniform,
     straight_through,
 )
+from torch_geometric_ddp.parameterization.form import Form
 from torch_geometric_ddp.parameterization.full_resolution import FullResolution
 from torch_geometric_ddp.parameterization.mirrored import Mirrored
 from torch_geometric_ddp.parameterization.part_labels import PartLabels

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -17,39 +16,19 @@ from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
+from torch_geometric_ddp.parameterization.form import Form, order_of_file, seen, taken
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
-from torch_geometric_ddp.parameterization.reading import decoded
+from torch_geometric_ddp.parameterization.reading import (
+    arguments,
+    check_header,
+    check_no_more,
+    missing,
+    read_all,
+)
 from torch_geometric_ddp.parameterization.registry import register
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
-__all__ = ["Form", "Parameterization"]
-
-# What a header holds beside the sizes of a parameterization.
-_OWN_KEYS = ("codecs", "shapes", "parts")
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-@dataclass(frozen=True)
-class Form:
-    """How the stored form of a tensor differs from the one that is optimised.
-
-    Args:
-        pack (callable): Gives what is stored, :obj:`[G, *]`, of what is optimised, :obj:`[G, *]`,
-            group by group. (default: the same)
-        unpack (callable): Gives what is optimised of what is stored. (default: the same)
-        in_order (callable, optional): Puts the points of clouds :obj:`[G, *, N, D]` that a codec
-            gave back without their order, sorted by their coordinates, into an order that
-            :meth:`Parameterization.clouds` can do with. What is packed must then be as many points
-            as what is optimised. (default: there is none, and codecs that do not keep the order
-            are refused)
-    """
-
-    pack: Callable[[Tensor], Tensor] = _same
-    unpack: Callable[[Tensor], Tensor] = _same
-    in_order: Callable[[Tensor], Tensor] | None = None
+__all__ = ["Parameterization", "groups_per_class"]
 
 
 @dataclass
@@ -253,7 +232,7 @@ class Parameterization(nn.Module, ABC):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The groups of parameters for an optimiser, with their default learning rates."""
-        learned = [(name, kept) for name, kept in self._kept.items() if kept.learned]
+        learned = self._learned().items()
         groups = [{"params": [getattr(self, name)], "lr": kept.lr} for name, kept in learned]
         return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
 
@@ -264,12 +243,10 @@ class Parameterization(nn.Module, ABC):
         return self.rotation(tensor, groups)
 
     def _seen(self, name: str, groups: slice) -> Tensor:
-        tensor, codec = self._turned(name, groups), self._kept[name].codec
-        kept = self._kept[name].learned and self.sees_stored
-        if not kept or codec.exact(tensor.dtype):
-            return tensor  # Not packed and unpacked either, which would round.
-        form = self._form(name)
-        return form.unpack(codec.seen(form.pack(tensor)))
+        tensor, kept = self._turned(name, groups), self._kept[name]
+        if not (kept.learned and self.sees_stored):
+            return tensor
+        return seen(tensor, kept.codec, self._form(name))
 
     @torch.no_grad()
     def reorder(self, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -281,20 +258,18 @@ class Parameterization(nn.Module, ABC):
         Args:
             optimizer (torch.optim.Optimizer, optional): Whose state of every point goes with it.
         """
-        for name, kept in self._kept.items():
+        for name, kept in self._learned().items():
             in_order = self._form(name).in_order
-            if kept.codec.keeps_order or in_order is None or not kept.learned:
+            if kept.codec.keeps_order or in_order is None:
                 continue
-            parameter, seen = getattr(self, name), kept.codec.rounded(self._packed()[name])
-            if not bool(torch.isfinite(seen).all()):
+            parameter, rounded = getattr(self, name), kept.codec.rounded(self._packed()[name])
+            if not bool(torch.isfinite(rounded).all()):
                 continue  # The next loss says so.
-            order = _by_coordinates(seen)
-            target = in_order(_taken(seen, order))
-            order = order.gather(-1, _by_coordinates(target).argsort(dim=-1))
+            order = order_of_file(rounded, in_order)
             states = {} if optimizer is None else optimizer.state.get(parameter, {})
             like = [v for v in states.values() if getattr(v, "shape", None) == parameter.shape]
             for tensor in (parameter, *like):
-                tensor.copy_(_taken(tensor, order))
+                tensor.copy_(taken(tensor, order))
 
     # What is stored ###############################################################################
 
@@ -373,40 +348,17 @@ class Parameterization(nn.Module, ABC):
         if not isinstance(config, Mapping):
             raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
         labels = PartLabels.from_storage(storage, config)
-        codecs: dict[str, Codec] = {}
-        tensors: dict[str, Tensor] = {}
-        for name in cls._tensor_names():
-            stored = {
-                key[len(name) + 1 :]: tensor
-                for key, tensor in storage.items()
-                if key.partition(".")[0] == name
-            }
-            if stored:
-                codec, tensor = decoded(name, stored, config, groups)
-                form = cls._form(name)
-                tensor = form.unpack(tensor)
-                if not codec.keeps_order and form.in_order is not None:
-                    tensor = form.in_order(_taken(tensor, _by_coordinates(tensor)))
-                codecs[name], tensors[name] = codec, tensor
-        arguments = cls._arguments(num_classes, tensors, storage, config)
-        restored = cls(**arguments)
+        forms = {name: cls._form(name) for name in cls._tensor_names()}
+        found = read_all(storage, config, forms, groups)
+        restored = cls(**arguments(cls, num_classes, found, storage, config, forms))
         restored.label_with(labels)
-        learned = [name for name, kept in restored._kept.items() if kept.learned]
+        learned = restored._learned()
         for name in learned:
-            if name not in tensors:
-                raise ValueError(_missing(name, storage))
-            restored._store_by(name, codecs[name])
-        known = {*learned, *([] if labels is None else ["part_counts"])}
-        unknown = sorted(key for key in storage if key.partition(".")[0] not in known)
-        if unknown:
-            raise ValueError(
-                f"the tensors {unknown} are none of the {sorted(known)} of a {cls.__name__}"
-            )
-        now = restored.config()
-        wrong = [key for key in config if _text(config[key]) != _text(now.get(key))]
-        if wrong:
-            listed = ", ".join(f"'{k}'={config[k]!r} (not {now.get(k)!r})" for k in wrong)
-            raise ValueError(f"the header must agree with the tensors, but it says {listed}")
+            if name not in found:
+                raise missing(name, storage)
+            restored._store_by(name, found[name].codec)
+        check_no_more(storage, {*learned, *([] if labels is None else ["part_counts"])}, cls)
+        check_header(config, restored.config())
         return restored
 
     def label_with(self, labels: PartLabels | None) -> None:
@@ -432,16 +384,22 @@ class Parameterization(nn.Module, ABC):
         for name, kept in self._kept.items():
             self._store_by(name, kept.codec)
 
+    def _learned(self) -> dict[str, _Kept]:
+        """All that is optimised and stored."""
+        return {name: kept for name, kept in self._kept.items() if kept.learned}
+
     def _special(self) -> dict[str, Codec]:
         """The codecs of all that is not stored in single precision."""
-        kept = self._kept.items()
-        return {name: k.codec for name, k in kept if k.learned and k.codec != FLOAT32}
+        learned = self._learned().items()
+        return {name: kept.codec for name, kept in learned if kept.codec != FLOAT32}
 
     def _packed(self) -> dict[str, Tensor]:
         """What the codecs are given of all groups."""
-        learned = [name for name, kept in self._kept.items() if kept.learned]
         with torch.no_grad():
-            return {n: self._form(n).pack(self._turned(n, slice(None)).detach()) for n in learned}
+            return {
+                name: self._form(name).pack(self._turned(name, slice(None)).detach())
+                for name in self._learned()
+            }
 
     def _store_by(self, name: str, codec: Codec) -> None:
         """Sets a codec, if the order of the points may be lost where it loses it."""
@@ -464,40 +422,6 @@ class Parameterization(nn.Module, ABC):
         """The arguments of :meth:`clouds`."""
         return [*inspect.signature(cls.clouds).parameters][1:]
 
-    @classmethod
-    def _arguments(
-        cls,
-        num_classes: int,
-        tensors: Mapping[str, Tensor],
-        storage: Mapping[str, Tensor],
-        config: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """What the constructor is given for a file."""
-        sizes = {key: value for key, value in config.items() if key not in _OWN_KEYS}
-        found = {**sizes, **tensors, "num_classes": num_classes}
-        out = {}
-        for name, parameter in inspect.signature(cls).parameters.items():
-            if name in found:
-                out[name] = found[name]
-            elif parameter.default is parameter.empty and name in cls._tensor_names():
-                raise ValueError(_missing(name, storage))
-            elif parameter.default is parameter.empty:
-                raise ValueError(f"the size '{name}' is missing, there is {sorted(sizes)}")
-        return out
-
-
-def _by_coordinates(pos: Tensor) -> Tensor:
-    """The order :obj:`[*, N]` of points :obj:`[*, N, D]` by their coordinates, the first first."""
-    order = torch.arange(pos.size(-2), device=pos.device).expand(pos.shape[:-1])
-    for values in reversed(pos.unbind(dim=-1)):
-        order = order.gather(-1, values.gather(-1, order).argsort(dim=-1, stable=True))
-    return order
-
-
-def _taken(pos: Tensor, order: Tensor) -> Tensor:
-    """The points :obj:`[*, N, D]` in an order :obj:`[*, N]`."""
-    return pos.gather(-2, order[..., None].expand_as(pos))
-
 
 def groups_per_class(name: str, groups: Tensor, num_classes: int, what: str = "groups") -> int:
     """The number of rows of a tensor for each class.
@@ -512,12 +436,3 @@ def groups_per_class(name: str, groups: Tensor, num_classes: int, what: str = "g
             f"{len(groups)} {what}"
         )
     return len(groups) // num_classes
-
-
-def _missing(name: str, storage: Mapping[str, Tensor]) -> str:
-    return f"the tensor '{name}' is missing, there is {sorted(storage)}"
-
-
-def _text(value: Any) -> str:
-    """A value as a file has it, in which a tuple is a list."""
-    return json.dumps(value, sort_keys=True)
