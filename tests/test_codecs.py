@@ -737,7 +737,7 @@ DAMAGE = {
     "argument": (config(rotation_lr=3.0), "header must agree"),
     "wider": (codes(lambda c: c.int()), "must be 1440 bits"),
     "as wide": (codes(lambda c: c.to(torch.int8)), "must be {'codes': 'torch.uint8"),
-    "another layout": (codes(lambda c: c.view(6, 3, N)), "must be {'codes': 'torch.uint8"),
+    "other sizes": (codes(lambda c: c.view(6, 3, N)), "must be {'codes': 'torch.uint8"),
     "shorter": (codes(lambda c: c[1:]), "must be 1440 bits"),
     "one more": (lambda _, tensors: tensors.update({"a": torch.zeros(1)}), r"\['a'\] are none"),
     "a part more": (

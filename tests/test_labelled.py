@@ -1,4 +1,4 @@
-"""Clouds whose points carry part labels: the bank, its layouts, and how they are stored."""
+"""Clouds whose points carry part labels: the bank, its arrangements, and how they are stored."""
 
 import json
 from fractions import Fraction
@@ -169,7 +169,7 @@ def test_bad_arguments_of_the_bank():
             LabelledBank(*args, part, SPACE)
 
 
-# The layout #######################################################################################
+# The arrangement ##################################################################################
 
 
 def shares_loop(bank):
@@ -186,7 +186,7 @@ def shares_loop(bank):
     return shares
 
 
-def layout_loop(bank, num_points):
+def arrangement_loop(bank, num_points):
     """The largest remainder in exact fractions, ties to the part with the lower number."""
     rows = []
     for shares in shares_loop(bank):
@@ -201,11 +201,11 @@ def layout_loop(bank, num_points):
 
 @pytest.mark.parametrize("num_points", [1, 2, 3, 5, 7, 24, 100, 1023])
 @pytest.mark.parametrize("sizes", [None, [24, 17, 9, 30]])
-def test_layout_is_the_plain_loop(device, num_points, sizes):
+def test_arrangement_is_the_plain_loop(device, num_points, sizes):
     bank = bank_of(toy_parts(sizes=sizes), device)
-    layout = bank.layout(num_points)
-    assert layout.dtype == torch.int64
-    assert layout.tolist() == layout_loop(bank, num_points)
+    arrangement = bank.arrangement(num_points)
+    assert arrangement.dtype == torch.int64
+    assert arrangement.tolist() == arrangement_loop(bank, num_points)
 
 
 @st.composite
@@ -217,38 +217,38 @@ def labelled_clouds(draw):
 
 
 @given(clouds=labelled_clouds(), num_points=st.integers(1, 60))
-def test_layout_has_the_largest_remainders(clouds, num_points):
+def test_arrangement_has_the_largest_remainders(clouds, num_points):
     bank = of_parts(*clouds)
-    layout = bank.layout(num_points)[0].tolist()
+    arrangement = bank.arrangement(num_points)[0].tolist()
     exact = [share * num_points for share in shares_loop(bank)[0]]
-    assert sum(layout) == num_points
-    assert all(int(e) <= n <= -int(-e // 1) for n, e in zip(layout, exact, strict=True))
-    more = [e % 1 for n, e in zip(layout, exact, strict=True) if n > int(e)]
-    fewer = [e % 1 for n, e in zip(layout, exact, strict=True) if n == int(e)]
+    assert sum(arrangement) == num_points
+    assert all(int(e) <= n <= -int(-e // 1) for n, e in zip(arrangement, exact, strict=True))
+    more = [e % 1 for n, e in zip(arrangement, exact, strict=True) if n > int(e)]
+    fewer = [e % 1 for n, e in zip(arrangement, exact, strict=True) if n == int(e)]
     # Equal remainders may go either way.
     assert not more or not fewer or min(more) > max(fewer) - Fraction(1, 10**9)
 
 
 @given(clouds=labelled_clouds(), num_points=st.integers(1, 30))
-def test_arranged_clouds_have_the_layout_that_they_were_given(clouds, num_points):
+def test_arranged_clouds_have_the_arrangement_that_they_were_given(clouds, num_points):
     bank = of_parts(*clouds)
     arranged = bank.arranged(num_points)
-    assert torch.equal(arranged.layout(num_points), bank.layout(num_points))
-    expected = PartLabels(bank.layout(num_points), bank.space)(0, 1, len(bank))
+    assert torch.equal(arranged.arrangement(num_points), bank.arrangement(num_points))
+    expected = PartLabels(bank.arrangement(num_points), bank.space)(0, 1, len(bank))
     assert torch.equal(arranged.part.view(len(bank), -1), expected)
 
 
 def test_part_of_too_small_a_share_has_no_point():
     bank = of_parts([0] * 9 + [1], [0] * 10)
-    assert bank.layout(3).tolist() == [[3, 0]]
+    assert bank.arrangement(3).tolist() == [[3, 0]]
     assert (bank.arranged(3).part == 0).all()
-    assert bank.layout(10).tolist() == [[10, 0]]  # Half a point each: the lower number.
-    assert bank.layout(20).tolist() == [[19, 1]]
+    assert bank.arrangement(10).tolist() == [[10, 0]]  # Half a point each: the lower number.
+    assert bank.arrangement(20).tolist() == [[19, 1]]
 
 
 def test_category_without_clouds():
     bank = bank_of(Subset(toy_parts(), [0, 1, 8]))
-    assert bank.layout(10)[1].tolist() == [0] * 7
+    assert bank.arrangement(10)[1].tolist() == [0] * 7
     assert bank.arranged(10).num_points == 10
     with pytest.raises(ValueError, match=r"every class must have a cloud, got none .* 1 \(lamp\)"):
         bank.draw(1)
@@ -257,7 +257,7 @@ def test_category_without_clouds():
 @pytest.mark.parametrize("num_points", [0, -1])
 def test_bad_number_of_points(num_points):
     with pytest.raises(ValueError, match="'num_points' must be at least 1"):
-        bank_of().layout(num_points)
+        bank_of().arrangement(num_points)
     with pytest.raises(ValueError, match="'num_points' must be at least 1"):
         bank_of().partition(1, num_points)
 
@@ -280,14 +280,14 @@ def test_farthest_points_keep_their_parts(device):
 
 def partition_loop(bank, num_subsets, num_points):
     """Part by part and cloud by cloud, each by farthest point sampling of what remains."""
-    sizes, layout = bank.sizes.tolist(), bank.layout(num_points)
+    sizes, arrangement = bank.sizes.tolist(), bank.arrangement(num_points)
     labels, starts = bank.part.split(sizes), bank.offsets.tolist()
     out = torch.full((len(bank), num_subsets, num_points), -1)
     for i, category in enumerate(bank.y.tolist()):
         members = (bank.y == category).nonzero().flatten().tolist()
         circle = members[members.index(i) :] + members[: members.index(i)]
         place = 0
-        for part, num in enumerate(layout[category].tolist()):
+        for part, num in enumerate(arrangement[category].tolist()):
             if num == 0:
                 continue
             lender = next(j for j in circle if part in labels[j].tolist())
@@ -321,7 +321,7 @@ def test_rows_have_the_parts_that_their_places_say(device, seed, num_subsets, nu
     bank = bank_of(toy_parts(seed=seed, sizes=[24, 17, 9, 30]), device)
     rows = bank.partition(num_subsets, num_points)
     assert rows.shape == (12, num_subsets, num_points)
-    labels = PartLabels(bank.layout(num_points), bank.space).to(device)
+    labels = PartLabels(bank.arrangement(num_points), bank.space).to(device)
     assert torch.equal(bank.part[rows], labels(0, 3, 4)[:, None].expand_as(rows))
     # Lent or not, points are of the own category.
     owner = torch.arange(12, device=device).repeat_interleave(bank.sizes)
@@ -332,10 +332,14 @@ def test_rows_have_the_parts_that_their_places_say(device, seed, num_subsets, nu
 def test_subsets_are_disjoint_where_there_are_enough_points(seed):
     num_subsets, num_points = 2, 8
     bank = bank_of(toy_parts(seed=seed))
-    rows, layout, sizes = bank.partition(num_subsets, num_points), bank.layout(8), bank.part_sizes()
+    rows, arrangement, sizes = (
+        bank.partition(num_subsets, num_points),
+        bank.arrangement(8),
+        bank.part_sizes(),
+    )
     for i, category in enumerate(bank.y.tolist()):
         points, start = rows[i].flatten().tolist(), 24 * i
-        for part, num in enumerate(layout[category].tolist()):
+        for part, num in enumerate(arrangement[category].tolist()):
             mine = [p for p in points if bank.part[p] == part]
             enough, there = int(sizes[i, part]) >= num_subsets * num, int(sizes[i, part])
             if enough:
@@ -348,10 +352,10 @@ def test_subsets_are_disjoint_where_there_are_enough_points(seed):
 
 def test_first_subset_is_the_farthest_point_sample_of_the_part(device):
     bank = bank_of(device=device)
-    layout, rows = bank.layout(12), bank.partition(2, 12)[:, 0]
+    arrangement, rows = bank.arrangement(12), bank.partition(2, 12)[:, 0]
     for i, category in enumerate(bank.y.tolist()):
         start = 0
-        for part, num in enumerate(layout[category].tolist()):
+        for part, num in enumerate(arrangement[category].tolist()):
             own = (bank.part[24 * i : 24 * i + 24] == part).nonzero().flatten() + 24 * i
             if num and len(own) >= num:
                 index = ops.farthest_point_sample(bank.pos[own][None], num)[0]
@@ -363,7 +367,7 @@ def test_missing_part_is_lent_by_the_next_cloud():
     # The first and the last lack part 1; the last comes round to the second.
     bank = of_parts([0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 0], [0, 0, 0, 0])
     rows = bank.partition(1, 4)[:, 0]
-    assert bank.layout(4).tolist() == [[3, 1]]
+    assert bank.arrangement(4).tolist() == [[3, 1]]
     owner = rows // 4
     assert owner[:, :3].tolist() == [[i] * 3 for i in range(4)]
     assert owner[:, 3].tolist() == [1, 1, 2, 1]
@@ -392,7 +396,7 @@ def test_order_of_the_clouds_does_not_matter(device):
     order = [11, 3, 2, 8, 0, 7, 6, 1, 10, 4, 5, 9]
     first = bank_of(clouds, device)
     other = bank_of(LabelledClouds([clouds[i] for i in order], TOY_PARTS), device)
-    assert torch.equal(first.layout(10), other.layout(10))
+    assert torch.equal(first.arrangement(10), other.arrangement(10))
     ours = first.pos[first.partition(2, 10)][order]
     theirs = other.pos[other.partition(2, 10)]
     # All but the two that borrow, and whose next cloud is another one.
@@ -459,18 +463,18 @@ def test_alignment_refuses_other_labels(shape):
 # Part labels ######################################################################################
 
 
-def layout_of(num_points=12):
-    return bank_of().layout(num_points)
+def arrangement_of(num_points=12):
+    return bank_of().arrangement(num_points)
 
 
 def labels_of(num_points=12):
-    return PartLabels(layout_of(num_points), SPACE)
+    return PartLabels(arrangement_of(num_points), SPACE)
 
 
 def test_labels_are_the_counts_spelled_out():
     labels = labels_of()
     assert (labels.num_points, labels.rows_per_class) == (12, 1)
-    for row, counts in zip(labels.part, layout_of(), strict=True):
+    for row, counts in zip(labels.part, arrangement_of(), strict=True):
         assert row.tolist() == [part for part in range(7) for _ in range(int(counts[part]))]
 
 
@@ -478,7 +482,7 @@ def test_rows_of_classes_and_clouds():
     labels = labels_of()
     expected = torch.stack([labels.part[c] for c in (1, 1, 2, 2)])
     assert torch.equal(labels(1, 3, 2), expected)
-    several = PartLabels(layout_of().repeat_interleave(2, dim=0).contiguous(), SPACE)
+    several = PartLabels(arrangement_of().repeat_interleave(2, dim=0).contiguous(), SPACE)
     assert several.rows_per_class == 2
     assert torch.equal(several(1, 3, 2), expected)
     assert torch.equal(several(1, 2, 4), labels.part[1].expand(4, -1))
@@ -522,7 +526,7 @@ def test_labels_are_no_parameters(device):
 
 
 def counts_with(row, changes):
-    counts = layout_of()
+    counts = arrangement_of()
     for part, change in changes.items():
         counts[row, part] += change
     return counts
@@ -545,7 +549,12 @@ def test_bad_counts(counts):
 
 @pytest.mark.parametrize(
     "counts",
-    [layout_of()[:2], layout_of()[:, :6], layout_of().int(), layout_of().repeat(2, 1)[:5]],
+    [
+        arrangement_of()[:2],
+        arrangement_of()[:, :6],
+        arrangement_of().int(),
+        arrangement_of().repeat(2, 1)[:5],
+    ],
     ids=["too few rows", "too few parts", "narrow", "uneven"],
 )
 def test_bad_shapes_of_counts(counts):
@@ -559,7 +568,7 @@ def test_bad_shapes_of_counts(counts):
 def morphing(ppc=1, num_points=12, num_morphs=3, adaptive=True, seed=0, device="cpu"):
     """Two anchors a group, of real clouds."""
     bank = bank_of(device=device)
-    labels = PartLabels(bank.layout(num_points), SPACE).to(device)
+    labels = PartLabels(bank.arrangement(num_points), SPACE).to(device)
     generator = torch.Generator().manual_seed(seed)
     bank = bank.arranged(num_points)
     clouds = bank.dense()[bank.draw(2 * ppc, generator)]
@@ -716,7 +725,7 @@ def test_labels_of_another_size_are_refused():
     for labels in (labels_of(11), PartLabels(torch.tensor([[12]]), PartSpace(("a",), ((0,),)))):
         with pytest.raises(ValueError, match="'labels' must be 1 rows of 12 points"):
             ShapeMorphing(rand(3, 2, 12, 3), 3, 1, labels=labels)
-    several = PartLabels(layout_of().repeat_interleave(2, dim=0), SPACE)
+    several = PartLabels(arrangement_of().repeat_interleave(2, dim=0), SPACE)
     with pytest.raises(ValueError, match=r"'labels' must be 1 rows of 12 points .* got 2 of 12"):
         ShapeMorphing(rand(6, 2, 12, 3), 3, 1, labels=several)
     with pytest.raises(ValueError, match=r"'labels' must be 1 or 3 rows of 12 points .* got 2"):

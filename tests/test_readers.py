@@ -1226,7 +1226,7 @@ def test_missing_part_file(name, tmp_path):
 
 @pytest.fixture
 def genuine(data_dir, tmp_path):
-    """The genuine sample in the layout of the reader, one shape of every category."""
+    """The genuine sample in the folders of the reader, one shape of every category."""
     source = data_dir / "shapenetpart_sample"
     if not source.is_dir():
         pytest.skip(f"no {source.name} in the folder of the real data")

@@ -246,8 +246,8 @@ def network_of(device="cpu", dtype=torch.float64, seed=0):
 
 
 def anchors_of(bank, num_points=NUM_POINTS, seed=0, num_morphs=1):
-    """Anchors and morphs in the layout of a bank, as distill makes them."""
-    labels = PartLabels(bank.layout(num_points), bank.space).to(bank.device)
+    """Anchors and morphs in the arrangement of a bank, as distill makes them."""
+    labels = PartLabels(bank.arrangement(num_points), bank.space).to(bank.device)
     generator = torch.Generator().manual_seed(seed)
     bank = bank.arranged(num_points)
     clouds = bank.dense()[bank.draw(2, generator)]
@@ -267,9 +267,9 @@ def with_pos(batch, pos):
 def loss_loop(network, bank, batch, absolute=True, uniformity_lambda=None, num_subsets=1):
     """The loss class by class, subset by subset and cloud by cloud, sorted within parts."""
     size, losses = batch.num_points, []
-    rows, layout = bank.partition(num_subsets, size), bank.layout(size)
+    rows, arrangement = bank.partition(num_subsets, size), bank.arrangement(size)
     for c in range(bank.num_classes):
-        part = torch.arange(7).repeat_interleave(layout[c])[None]
+        part = torch.arange(7).repeat_interleave(arrangement[c])[None]
 
         def features(clouds, part=part):
             made = [network.mlp(cloud)[None] for cloud in clouds]
@@ -395,7 +395,7 @@ def test_only_the_order_within_parts_does_not_matter(device, seed):
 
 
 @pytest.mark.parametrize("matching", [SADM(), UniformityAwareSADM(num_subsets=2)], ids=["1", "2"])
-def test_rows_are_in_the_layout_of_the_class(device, matching):
+def test_rows_are_in_the_arrangement_of_the_class(device, matching):
     """Features that tell the part of a point must be the same in all rows of a class."""
 
     class Telling(TinySegmenter):
@@ -415,13 +415,13 @@ def test_rows_are_in_the_layout_of_the_class(device, matching):
     # All rows are less the first one.
     first = 10.0 - batch.y[:NUM_POINTS]
     for c in range(3):
-        part = torch.arange(7, device=device).repeat_interleave(bank.layout(10)[c].to(device))
+        part = torch.arange(7, device=device).repeat_interleave(bank.arrangement(10)[c].to(device))
         expected = (10.0 - part - first).repeat(3).double()
         for rows in (x[c], y[c]):
             torch.testing.assert_close(rows, expected.expand_as(rows))
 
 
-def test_prepared_clouds_are_in_the_layout(device):
+def test_prepared_clouds_are_in_the_arrangement(device):
     bank = bank_of(device=device)
     rows = bank.partition(2, NUM_POINTS)
     assert torch.equal(SADM().prepare(bank, NUM_POINTS)["pos"], bank.pos[rows[:, 0]])
@@ -539,9 +539,9 @@ def test_distilled_set(device, ppc, adaptive):
     if adaptive:
         assert bool((before["weights"] != after["weights"]).any(-1).all())
     assert all(torch.equal(a.y, b.y) for a, b in zip(start, synthetic, strict=True))
-    layout = bank_of().layout(synthetic[0].num_nodes)
+    arrangement = bank_of().arrangement(synthetic[0].num_nodes)
     for data in synthetic:
-        assert torch.equal(torch.bincount(data.y, minlength=7), layout[data.category.item()])
+        assert torch.equal(torch.bincount(data.y, minlength=7), arrangement[data.category.item()])
 
 
 def test_the_start_are_real_points_with_their_parts():
@@ -593,7 +593,7 @@ def test_resumed_run_is_the_uninterrupted_one(tmp_path):
 def test_checkpoint_of_other_labels_is_refused(tmp_path):
     path, clouds = tmp_path / "checkpoint", toy_parts()
     run(checkpoint=path)
-    # Two points change their parts, which leaves every layout as it is.
+    # Two points change their parts, which leaves every arrangement as it is.
     y = clouds[1].y
     y[[int((y == part).nonzero()[0]) for part in (1, 4)]] = torch.tensor([4, 1])
     with pytest.raises(ValueError, match="is of another run: it differs in real_sha256"):
@@ -703,7 +703,7 @@ def test_data_that_do_not_fit_the_task(dataset, task, message):
 def test_fewer_points_than_parts():
     synthetic = run(anchor_points=2)
     assert {data.num_nodes for data in synthetic} == {2}
-    assert bank_of().layout(2)[1].count_nonzero() == 2  # Of three parts of a lamp.
+    assert bank_of().arrangement(2)[1].count_nonzero() == 2  # Of three parts of a lamp.
 
 
 def loop_of(bank, **kwargs):
@@ -751,15 +751,17 @@ def test_labels_that_are_not_those_of_the_real_set_are_refused():
         with pytest.raises(ValueError, match=f"points of the {whose} clouds are labelled with pa"):
             begin(clouds, stored, task="classification")
     renamed = PartSpace(tuple("abcdefg"), SPACE.category_parts)
-    labels = PartLabels(bank.layout(NUM_POINTS), renamed)
+    labels = PartLabels(bank.arrangement(NUM_POINTS), renamed)
     with pytest.raises(ValueError, match=r"\['part0', .* got parts \['a', 'b'"):
         begin(bank, FullResolution(pos, 3, labels=labels))
-    moved = bank.layout(NUM_POINTS)
+    moved = bank.arrangement(NUM_POINTS)
     moved[0, [1, 4]] += torch.tensor([1, -1])
-    for counts in (moved, bank.layout(NUM_POINTS).repeat_interleave(2, dim=0)):
+    for counts in (moved, bank.arrangement(NUM_POINTS).repeat_interleave(2, dim=0)):
         labels = PartLabels(counts, SPACE)
         clouds = FullResolution(rand(len(counts), NUM_POINTS, 3), 3, labels=labels)
-        with pytest.raises(ValueError, match=r"in the layout of the real set \('bank.layout\(10"):
+        with pytest.raises(
+            ValueError, match=r"in the arrangement of the real set \('bank.arrangement\(10"
+        ):
             begin(bank, clouds)
 
 

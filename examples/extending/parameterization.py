@@ -48,7 +48,7 @@ def stretching(num_copies: int = 4, codec: Codec = FLOAT32) -> Storing:
         task: Task,
     ) -> Parameterization:
         num_points = budget.num_points - num_copies  # A copy has three scales, as a point has.
-        bank, labels = task.lay_out(bank, num_points)
+        bank, labels = task.arrange(bank, num_points)
         if labels is None:
             bank = bank.farthest_points(num_points)
         base = start(bank, budget.ppc, generator).flatten(0, 1)

@@ -23,11 +23,12 @@ __all__ = ["LabelledBank"]
 class LabelledBank(PointCloudBank):
     r"""A :class:`PointCloudBank` for part segmentation: its classes are the categories of shapes.
 
-    Synthetic clouds of a category share one *layout*, so many points of each part one after the
-    other, and what is compared with them is brought into it: :meth:`partition` takes the points of
-    every part by farthest point sampling within the part. Where a cloud has fewer points of a part
-    than are taken they come again; where it lacks a part, the next cloud of its category that has
-    the part lends its own, so that every layout is one of genuine points with genuine labels.
+    Synthetic clouds of a category share one *arrangement*, so many points of each part one after
+    the other, and what is compared with them is brought into it: :meth:`partition` takes the points
+    of every part by farthest point sampling within the part. Where a cloud has fewer points of a
+    part than are taken they come again; where it lacks a part, the next cloud of its category that
+    has the part lends its own, so that every arrangement is one of genuine points with genuine
+    labels.
 
     Args:
         pos (torch.Tensor): The points of all clouds, one after the other, :obj:`[ΣN, 3]`.
@@ -162,7 +163,7 @@ class LabelledBank(PointCloudBank):
         digest.update(self.part.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def layout(self, num_points: int) -> Tensor:
+    def arrangement(self, num_points: int) -> Tensor:
         """How many of :obj:`num_points` points each part has, :obj:`[C, P]` (:obj:`int64`).
 
         The mean shares of the parts over the clouds of a category, rounded by the method of the
@@ -181,7 +182,7 @@ class LabelledBank(PointCloudBank):
         return (whole + (rank < left)).long()
 
     def partition(self, num_subsets: int, num_points: int, progress: bool = False) -> Tensor:
-        """Splits every cloud into subsets in the :meth:`layout` of its category.
+        """Splits every cloud into subsets in the :meth:`arrangement` of its category.
 
         Args:
             num_subsets (int): The number of subsets of a cloud.
@@ -192,18 +193,18 @@ class LabelledBank(PointCloudBank):
             The rows :obj:`[n, num_subsets, num_points]` of :attr:`pos`, part by part; none twice in
             a cloud that has enough points of every part.
         """
-        layout, sizes = self.layout(num_points), self.part_sizes()
+        counts, sizes = self.arrangement(num_points), self.part_sizes()
         out = self.offsets.new_empty(len(self), num_subsets, num_points)
         # The points of all clouds, each cloud's part by part.
         owner = torch.arange(len(self), device=self.device).repeat_interleave(self.sizes)
         order = (owner * self.space.num_parts + self.part).argsort(stable=True)
         first = self.offsets[:, None] + sizes.cumsum(1) - sizes
-        places = layout.cumsum(1) - layout
-        blocks = tqdm(layout.nonzero().tolist(), "Partition", unit="part", disable=not progress)
+        places = counts.cumsum(1) - counts
+        blocks = tqdm(counts.nonzero().tolist(), "Partition", unit="part", disable=not progress)
         for category, part in blocks:
             members = (self.y == category).nonzero().flatten()
             lenders = members[_next_with(sizes[members, part] > 0)]
-            num, begin = int(layout[category, part]), int(places[category, part])
+            num, begin = int(counts[category, part]), int(places[category, part])
             size = sizes[lenders, part]
             nth = torch.arange(int(size.max()), device=self.device)
             rows = order[first[lenders, part][:, None] + nth.minimum(size[:, None] - 1)]
@@ -213,10 +214,10 @@ class LabelledBank(PointCloudBank):
         return out
 
     def arranged(self, num_points: int) -> LabelledBank:
-        """Clouds of :obj:`num_points` points each, in the :meth:`layout` of their category."""
+        """Clouds of :obj:`num_points` points each, in the :meth:`arrangement` of their category."""
         rows = self.partition(1, num_points).flatten()
         sizes = torch.full_like(self.sizes, num_points)
-        # Also what was lent has the part that its place in the layout says.
+        # Also what was lent has the part that its place in the arrangement says.
         return self._like(self.pos[rows], sizes, slice(None), rows)
 
     def part_sizes(self) -> Tensor:

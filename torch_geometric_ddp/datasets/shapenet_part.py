@@ -1,4 +1,4 @@
-"""The reader of ShapeNetPart, in the layout of its authors."""
+"""The reader of ShapeNetPart, in the form that its authors gave it."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class SADM(Matching):
     ) -> dict[str, Tensor]:
         """The real clouds, sampled down to :obj:`num_points` where synthetic ones are smaller.
 
-        Of clouds with labelled points, those of every part of the class's layout.
+        Of clouds with labelled points, those of every part in the class's arrangement.
 
         Raises:
             ValueError: If the clouds of :obj:`bank` have different sizes, or their points are
@@ -108,7 +108,7 @@ class SADM(Matching):
         """One forward for all real clouds and one for all synthetic clouds, sorted.
 
         Where points are labelled and :obj:`grouped`, they are sorted within their parts, which
-        all clouds of a class have in the same layout.
+        all clouds of a class have in the same arrangement.
 
         Args:
             network (Backbone): The network of the step.

@@ -73,7 +73,7 @@ def full_resolution(
     ) -> Parameterization:
         if codec.bits((1, 1, 3)) is not None:
             FullResolution.clouds_that_fit(budget, codec=codec)  # Raises, and says what does.
-        bank, labels = task.lay_out(bank, budget.num_points)
+        bank, labels = task.arrange(bank, budget.num_points)
         clouds = start(bank, budget.num_groups, generator).flatten(0, 1)
         return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels, codec)
 
@@ -115,9 +115,9 @@ def packed(
         task: Task,
     ) -> Parameterization:
         num = FullResolution.clouds_that_fit(budget, num_points, codec)
-        bank, labels = task.lay_out(bank, num_points)
+        bank, labels = task.arrange(bank, num_points)
         clouds = start(bank, num, generator).flatten(0, 1)
-        if clouds.size(1) != num_points:  # Else they are laid out already, part by part.
+        if clouds.size(1) != num_points:  # Else they are arranged already, part by part.
             clouds = ops.gather_points(clouds, ops.farthest_point_sample(clouds, num_points))
         return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels, codec)
 
@@ -158,7 +158,7 @@ def mirrored(num_points: int = 64, codec: Codec = _HALF_OF_SIX_BITS, lr: float =
         task: Task,
     ) -> Parameterization:
         num = Mirrored.clouds_that_fit(budget, num_points, codec)
-        bank, labels = task.lay_out(bank, num_points)
+        bank, labels = task.arrange(bank, num_points)
         if labels is not None:
             raise ValueError("clouds whose points are labelled with parts cannot be mirrored")
         clouds = start(bank, num, generator).flatten(0, 1)
@@ -227,7 +227,7 @@ def morphing(
             points = _anchor_points(
                 budget, anchor_points, num_anchors, learned, codec, weight_codec
             )
-        bank, labels = task.lay_out(bank, points)
+        bank, labels = task.arrange(bank, points)
         clouds = start(bank, num_groups * num_anchors, generator)
         return ShapeMorphing.from_clouds(
             clouds,

@@ -166,12 +166,10 @@ def _check_stored(
             f"the tensor '{name}' must be {bits} bits to be of shape {list(shape)} as {codec}, got "
             f"{found}"
         )
-    expected = _layout(codec.encode(torch.zeros(shape)))
-    if expected != _layout(stored):
-        raise ValueError(
-            f"the tensor '{name}' must be {expected} as {codec}, got {_layout(stored)}"
-        )
+    expected = _types(codec.encode(torch.zeros(shape)))
+    if expected != _types(stored):
+        raise ValueError(f"the tensor '{name}' must be {expected} as {codec}, got {_types(stored)}")
 
 
-def _layout(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def _types(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {key: f"{tensor.dtype} {list(tensor.shape)}" for key, tensor in tensors.items()}

@@ -143,7 +143,7 @@ class ShapeMorphing(Parameterization):
                 normal as in the published code. (default: the global one)
             adaptive (bool): See above. (default: :obj:`True`)
             labels (PartLabels, optional): The parts of the points. The clouds must then have
-                :math:`N_2` points in their layout, and are aligned within every part.
+                :math:`N_2` points in their arrangement, and are aligned within every part.
             **kwargs: Further arguments of the constructor.
         """
         pos = check_points("pos", pos, "C K*M N1 3")
@@ -160,8 +160,8 @@ class ShapeMorphing(Parameterization):
         else:
             if pos.size(2) != anchor_points:
                 raise ValueError(
-                    f"'pos' must have clouds of {anchor_points} points, in the layout of 'labels', "
-                    f"got {pos.size(2)} points"
+                    f"'pos' must have clouds of {anchor_points} points, in the arrangement of "
+                    f"'labels', got {pos.size(2)} points"
                 )
             parts = [*labels(0, num_classes, pos.size(1) // num_anchors)]
         groups = flat.view(-1, num_anchors, anchor_points, 3)

@@ -76,7 +76,8 @@ class Task(ABC):
     """What networks learn from clouds, such as the class of each or the part of every point.
 
     Everything that depends on the task is asked of this object: what a data set is read into, the
-    network that sees it by default, how synthetic clouds are laid out, and what a network is worth.
+    network that sees it by default, how the points of synthetic clouds are arranged, and what a
+    network is worth.
     """
 
     #: What the task is called.
@@ -116,7 +117,7 @@ class Task(ABC):
         """Makes the network that is matched and trained unless another is asked for."""
 
     @abstractmethod
-    def lay_out(
+    def arrange(
         self, bank: PointCloudBank, num_points: int
     ) -> tuple[PointCloudBank, PartLabels | None]:
         """The clouds that synthetic ones of :obj:`num_points` points start from.

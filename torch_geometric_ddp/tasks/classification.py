@@ -85,7 +85,7 @@ class Classification(Task):
         """:class:`~torch_geometric_ddp.nn.PointNet`."""
         return PointNet
 
-    def lay_out(
+    def arrange(
         self, bank: PointCloudBank, num_points: int
     ) -> tuple[PointCloudBank, PartLabels | None]:
         """The clouds as they are; their points have no labels."""

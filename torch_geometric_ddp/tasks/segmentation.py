@@ -92,12 +92,12 @@ class Segmentation(Task):
         """:class:`~torch_geometric_ddp.nn.PointNetSegmentation`."""
         return PointNetSegmentation
 
-    def lay_out(
+    def arrange(
         self, bank: PointCloudBank, num_points: int
     ) -> tuple[PointCloudBank, PartLabels | None]:
-        """Clouds of :obj:`num_points` points in the layout of their category, and this layout."""
+        """Clouds of :obj:`num_points` points as their category arranges them, and their parts."""
         bank = _labelled(bank)
-        labels = PartLabels(bank.layout(num_points), bank.space).to(bank.device)
+        labels = PartLabels(bank.arrangement(num_points), bank.space).to(bank.device)
         return bank.arranged(num_points), labels
 
     def stored(self, bank: PointCloudBank) -> tuple[Tensor, PartLabels | None]:
@@ -107,7 +107,7 @@ class Segmentation(Task):
         return ops.gather_points(pos, order), PartLabels(bank.part_sizes(), bank.space)
 
     def check(self, bank: PointCloudBank, labels: PartLabels | None, num_points: int) -> None:
-        """Refuses clouds without the parts of the real ones, or in another layout."""
+        """Refuses clouds without the parts of the real ones, or in another arrangement."""
         bank = _labelled(bank)
         if labels is None or labels.space != bank.space:
             theirs = "no parts" if labels is None else f"parts {list(labels.space.part_names)}"
@@ -115,11 +115,11 @@ class Segmentation(Task):
                 "the points of synthetic clouds must be labelled with the parts of the real ones, "
                 f"{list(bank.space.part_names)}, got {theirs}"
             )
-        expected = PartLabels(bank.layout(num_points), bank.space)
+        expected = PartLabels(bank.arrangement(num_points), bank.space)
         if not torch.equal(labels.part.cpu(), expected.part):
             raise ValueError(
-                "synthetic clouds must be labelled in the layout of the real set "
-                f"('bank.layout({num_points})'), one for every category"
+                "synthetic clouds must be labelled in the arrangement of the real set "
+                f"('bank.arrangement({num_points})'), one for every category"
             )
 
     def bank_of(self, batch: Batch, real: PointCloudBank) -> LabelledBank:

@@ -1,4 +1,4 @@
-"""The layout of the package: names that mean one thing."""
+"""The names of the package, which mean one thing."""
 
 import importlib
 import inspect
