@@ -21,7 +21,7 @@ from torch_geometric_ddp.methods import (
     cosine,
 )
 from torch_geometric_ddp.methods.choosing import exchange_of
-from torch_geometric_ddp.methods.storing import full_resolution, packed_form
+from torch_geometric_ddp.methods.storing import full_resolution, packed
 from torch_geometric_ddp.parameterization import Float16
 from torch_geometric_ddp.transforms import NormalizeSphere
 
@@ -204,7 +204,7 @@ def test_resumes_to_the_bit(tmp_path):
 
 def test_a_run_that_goes_on_chooses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "c.safetensors"
-    chosen = method(choose=chosen_by_regression(packed_form(8, Float16()), visits=6))
+    chosen = method(choose=chosen_by_regression(packed(8, Float16()).form, visits=6))
     whole = chosen.begin(bank_of(), 1, 3, TinyNet)
     whole.run(6, progress=False)
     half = chosen.begin(bank_of(), 1, 3, TinyNet, checkpoint=path)
@@ -227,7 +227,7 @@ def test_rates_fall_by_a_cosine():
 def exchange(bank, num=2, seed=0):
     members = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(seed)).members()
     index = bank.draw(num, torch.Generator().manual_seed(seed)).flatten()
-    return exchange_of(bank, members, packed_form(8, Float16()), 0.01, index)
+    return exchange_of(bank, members, packed(8, Float16()).form, 0.01, index)
 
 
 def loss_of(search, index, added):
@@ -313,7 +313,7 @@ def test_a_kernel_without_an_inverse_gives_nan():
 
 def test_chosen_clouds_start_a_run():
     bank = bank_of()
-    choose = chosen_by_regression(packed_form(8, Float16()), visits=30)
+    choose = chosen_by_regression(packed(8, Float16()).form, visits=30)
     loop = method(choose=choose).begin(bank, 2, 1, TinyNet)
     stored = loop.parameterization.pos.detach()
     assert stored.shape == (6, 32, 3)

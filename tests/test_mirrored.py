@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import TinyNet, toy_set
+from helpers import TinyNet, toy_parts, toy_set
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset, distill
-from torch_geometric_ddp.clouds import PointCloudBank
-from torch_geometric_ddp.methods import METHODS, pkr
-from torch_geometric_ddp.methods.storing import mirrored_form, packed_form
+from torch_geometric_ddp.clouds import LabelledBank, PointCloudBank
+from torch_geometric_ddp.matching import KernelRegression
+from torch_geometric_ddp.methods import METHODS, Method, full_resolution, mirrored, packed, pkr
 from torch_geometric_ddp.parameterization import FLOAT32, Mirrored, PointSet
 
 HALF = PointSet(6, half=True)
@@ -138,12 +138,27 @@ def test_wrong_arguments(make, error, message):
 
 def test_forms_are_what_is_stored():
     pos = PointCloudBank.from_dataset(toy_set()).normalize().dense()
-    packed = packed_form(8, PointSet(5))(pos)
-    assert packed.shape == (18, 8, 3)
-    assert torch.equal(PointSet(5).rounded(packed), packed)
-    folded = mirrored_form(8, PointSet(5, half=True))(pos)
+    small = packed(8, PointSet(5)).form(pos)
+    assert small.shape == (18, 8, 3)
+    assert torch.equal(PointSet(5).rounded(small), small)
+    folded = mirrored(8, PointSet(5, half=True)).form(pos)
     assert folded.shape == (18, 8, 3)
     assert float(folded.norm(dim=-1).max()) <= 1
+
+
+def test_labelled_points_are_refused_before_the_start():
+    def start(bank, num, generator):
+        raise AssertionError("a start may take long")
+
+    method = Method("halves", mirrored(8), KernelRegression, 1, start)
+    bank = LabelledBank.from_dataset(toy_parts())
+    with pytest.raises(ValueError, match="labelled with parts cannot be mirrored"):
+        method.begin(bank, task="segmentation")
+
+
+def test_whole_clouds_are_what_is_stored_of_them():
+    pos = PointCloudBank.from_dataset(toy_set()).dense()
+    assert torch.equal(full_resolution().form(pos), pos)
 
 
 TINY = {"num_points": 8, "steps": 3, "visits": 5, "ages": (0, 2), "num_trained": 1}

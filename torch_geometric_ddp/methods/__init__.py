@@ -10,6 +10,7 @@ from torch_geometric_ddp.methods.packed_regression import pkr
 from torch_geometric_ddp.methods.published import dc, ddp, dm, pcc, sadm
 from torch_geometric_ddp.methods.registry import METHODS, find_method
 from torch_geometric_ddp.methods.storing import (
+    CloudStoring,
     Storing,
     full_resolution,
     mirrored,
@@ -21,6 +22,7 @@ from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 __all__ = [
     "METHODS",
     "SGD",
+    "CloudStoring",
     "Distillation",
     "Method",
     "NetworkSource",

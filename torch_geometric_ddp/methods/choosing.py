@@ -33,7 +33,7 @@ def chosen_by_regression(
 
     Args:
         form (callable): Gives what is stored of real clouds, see
-            :func:`~torch_geometric_ddp.methods.storing.packed_form`.
+            :meth:`~torch_geometric_ddp.methods.CloudStoring.form`.
         visits (int): How many places are visited. (default: :obj:`300`)
         candidates (int): How many clouds are tried at a place. (default: :obj:`64`)
         ridge (float): That of the regression. (default: :obj:`0.01`)

@@ -11,7 +11,7 @@ from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods.choosing import chosen_by_regression
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.optimizers import cosine
-from torch_geometric_ddp.methods.storing import mirrored, mirrored_form, packed, packed_form
+from torch_geometric_ddp.methods.storing import mirrored, packed
 from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 from torch_geometric_ddp.parameterization import PointSet
 
@@ -72,7 +72,6 @@ def pkr(
             shows when a run begins.
     """
     codec = PointSet(depth, half=mirror)
-    form = (mirrored_form if mirror else packed_form)(num_points, codec)
     storing = (mirrored if mirror else packed)(num_points, codec, lr)
     networks = partial(
         TrainedNetworks,
@@ -87,6 +86,6 @@ def pkr(
         steps,
         optimizer=torch.optim.Adam,
         networks=networks,
-        choose=chosen_by_regression(form, visits, ridge=ridge),
+        choose=chosen_by_regression(storing.form, visits, ridge=ridge),
         schedule=cosine,
     )

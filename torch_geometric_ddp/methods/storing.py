@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,20 +20,20 @@ from torch_geometric_ddp.parameterization import (
     FullResolution,
     Mirrored,
     Parameterization,
+    PartLabels,
     PointSet,
     ShapeMorphing,
 )
 from torch_geometric_ddp.tasks import Task
 
 __all__ = [
+    "CloudStoring",
     "StoredForm",
     "Storing",
     "full_resolution",
     "mirrored",
-    "mirrored_form",
     "morphing",
     "packed",
-    "packed_form",
 ]
 
 _SIX_BITS = PointSet(6)
@@ -45,9 +46,59 @@ StoredForm = Callable[[Tensor], Tensor]
 Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator, Task], Parameterization]
 
 
+def _same(pos: Tensor) -> Tensor:
+    return pos
+
+
+@dataclass(frozen=True)
+class CloudStoring:
+    """Stores each cloud by itself: a :obj:`Storing` that also tells what becomes of real clouds.
+
+    Args:
+        sizes (callable): Gives the clouds per class of a budget and the points of a cloud. It
+            raises a :class:`ValueError` where they do not fit.
+        make (callable): Makes the parameterization of clouds :obj:`[C * K, N, 3]`, the number of
+            classes and any part labels.
+        reduce (callable): Takes as many points of real clouds :obj:`[n, N1, 3]` as :obj:`make`
+            needs. (default: they stay as they are)
+        refusal (str): Why points may not be labelled with parts. (default: they may)
+    """
+
+    sizes: Callable[[StorageBudget], tuple[int, int]]
+    make: Callable[[Tensor, int, PartLabels | None], Parameterization]
+    reduce: Callable[[Tensor], Tensor] = _same
+    refusal: str = ""
+
+    def __call__(
+        self,
+        bank: PointCloudBank,
+        budget: StorageBudget,
+        start: Start,
+        generator: torch.Generator,
+        task: Task,
+    ) -> Parameterization:
+        """Makes the parameterization of the clouds of a start, as many as :attr:`sizes` says.
+
+        Raises:
+            ValueError: If they do not fit, or points are labelled that may not be.
+        """
+        num, num_points = self.sizes(budget)
+        bank, labels = task.arrange(bank, num_points)
+        if labels is not None and self.refusal:
+            raise ValueError(self.refusal)
+        clouds = start(bank, num, generator).flatten(0, 1)
+        if clouds.size(1) != num_points:  # Else they are arranged already, part by part.
+            clouds = self.reduce(clouds)
+        return self.make(clouds, bank.num_classes, labels)
+
+    def form(self, pos: Tensor) -> Tensor:
+        """What is stored of real clouds :obj:`[n, N1, 3]`, each as it is unfolded."""
+        return self.make(self.reduce(pos), 1, None).unfold().detach()
+
+
 def full_resolution(
     lr: float = 1.0, rotation_lr: float | None = None, codec: Codec = FLOAT32
-) -> Storing:
+) -> CloudStoring:
     """Stores the whole clouds per class of a budget as they are.
 
     Less than the storage of one cloud has room for one only if its codec is cheaper than single
@@ -64,20 +115,15 @@ def full_resolution(
         ValueError: When it is called, if the budget has no room for a whole cloud.
     """
 
-    def store(
-        bank: PointCloudBank,
-        budget: StorageBudget,
-        start: Start,
-        generator: torch.Generator,
-        task: Task,
-    ) -> Parameterization:
+    def sizes(budget: StorageBudget) -> tuple[int, int]:
         if codec.bits((1, 1, 3)) is not None:
             FullResolution.clouds_that_fit(budget, codec=codec)  # Raises, and says what does.
-        bank, labels = task.arrange(bank, budget.num_points)
-        clouds = start(bank, budget.num_groups, generator).flatten(0, 1)
-        return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels, codec)
+        return budget.num_groups, budget.num_points
 
-    return store
+    def make(clouds: Tensor, num_classes: int, labels: PartLabels | None) -> Parameterization:
+        return FullResolution(clouds, num_classes, lr, rotation_lr, labels, codec)
+
+    return CloudStoring(sizes, make)
 
 
 def packed(
@@ -85,7 +131,7 @@ def packed(
     codec: Codec = _SIX_BITS,
     lr: float = 0.01,
     rotation_lr: float | None = None,
-) -> Storing:
+) -> CloudStoring:
     """Stores as many clouds of few points as fit.
 
     They start from the clouds of the start, each reduced by farthest point sampling. With the
@@ -107,34 +153,21 @@ def packed(
     """
     check_int("num_points", num_points)
 
-    def store(
-        bank: PointCloudBank,
-        budget: StorageBudget,
-        start: Start,
-        generator: torch.Generator,
-        task: Task,
-    ) -> Parameterization:
-        num = FullResolution.clouds_that_fit(budget, num_points, codec)
-        bank, labels = task.arrange(bank, num_points)
-        clouds = start(bank, num, generator).flatten(0, 1)
-        if clouds.size(1) != num_points:  # Else they are arranged already, part by part.
-            clouds = ops.gather_points(clouds, ops.farthest_point_sample(clouds, num_points))
-        return FullResolution(clouds, bank.num_classes, lr, rotation_lr, labels, codec)
+    def sizes(budget: StorageBudget) -> tuple[int, int]:
+        return FullResolution.clouds_that_fit(budget, num_points, codec), num_points
 
-    return store
+    def make(clouds: Tensor, num_classes: int, labels: PartLabels | None) -> Parameterization:
+        return FullResolution(clouds, num_classes, lr, rotation_lr, labels, codec)
+
+    def reduce(pos: Tensor) -> Tensor:
+        return ops.gather_points(pos, ops.farthest_point_sample(pos, num_points))
+
+    return CloudStoring(sizes, make, reduce)
 
 
-def packed_form(num_points: int, codec: Codec) -> StoredForm:
-    """What :func:`packed` makes of real clouds: reduced, and rounded by a codec."""
-
-    def form(pos: Tensor) -> Tensor:
-        sampled = ops.gather_points(pos, ops.farthest_point_sample(pos, num_points))
-        return FullResolution(sampled, 1, codec=codec).unfold().detach()
-
-    return form
-
-
-def mirrored(num_points: int = 64, codec: Codec = _HALF_OF_SIX_BITS, lr: float = 0.01) -> Storing:
+def mirrored(
+    num_points: int = 64, codec: Codec = _HALF_OF_SIX_BITS, lr: float = 0.01
+) -> CloudStoring:
     """Stores as many halves of clouds as fit, which unfold with their mirror images.
 
     With the defaults, the storage of one full cloud of 1,024 points holds 246 clouds per class.
@@ -150,30 +183,14 @@ def mirrored(num_points: int = 64, codec: Codec = _HALF_OF_SIX_BITS, lr: float =
             with parts.
     """
 
-    def store(
-        bank: PointCloudBank,
-        budget: StorageBudget,
-        start: Start,
-        generator: torch.Generator,
-        task: Task,
-    ) -> Parameterization:
-        num = Mirrored.clouds_that_fit(budget, num_points, codec)
-        bank, labels = task.arrange(bank, num_points)
-        if labels is not None:
-            raise ValueError("clouds whose points are labelled with parts cannot be mirrored")
-        clouds = start(bank, num, generator).flatten(0, 1)
-        return Mirrored.from_clouds(clouds, bank.num_classes, num_points, lr, codec)
+    def sizes(budget: StorageBudget) -> tuple[int, int]:
+        return Mirrored.clouds_that_fit(budget, num_points, codec), num_points
 
-    return store
+    def make(clouds: Tensor, num_classes: int, labels: PartLabels | None) -> Parameterization:
+        return Mirrored.from_clouds(clouds, num_classes, num_points, lr, codec)
 
-
-def mirrored_form(num_points: int, codec: Codec) -> StoredForm:
-    """What :func:`mirrored` makes of real clouds: folded, rounded by a codec and unfolded."""
-
-    def form(pos: Tensor) -> Tensor:
-        return Mirrored.from_clouds(pos, 1, num_points, codec=codec).unfold().detach()
-
-    return form
+    refusal = "clouds whose points are labelled with parts cannot be mirrored"
+    return CloudStoring(sizes, make, refusal=refusal)
 
 
 def morphing(
