@@ -9,9 +9,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.coreset.selection import observed_bank, real_coreset
-from torch_geometric_ddp.parameterization import FullResolution
+from torch_geometric_ddp.coreset.selection import observed_coreset
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -90,16 +90,16 @@ def forgetting_coreset(
     """
     check_int("seed", seed, minimum=0)
     task = find_task(task)
-    bank, _ = observed_bank(dataset, ppc, observation, task)
-    num = FullResolution.clouds_that_fit(bank.budget(ppc))
-    if observation.forgetting is None:
-        raise ValueError(
-            "'observation' must hold forgetting events, which only a task of one label a cloud "
-            f"has; the task here is '{task.name}'"
-        )
-    # Below one, and on the CPU, so that a seed means the same on every device.
-    tie = torch.rand(len(bank), generator=torch.Generator().manual_seed(seed))
-    forgotten = observation.forgetting.to(bank.device) + tie.to(bank.device, torch.float64)
-    index = bank.smallest(-forgotten, num)
-    provenance = {"method": "forgetting", "seed": seed, "observation": observation.config}
-    return real_coreset(bank, index, provenance, task, ppc)
+
+    def choose(bank: PointCloudBank, features: Tensor, num: int) -> Tensor:
+        if observation.forgetting is None:
+            raise ValueError(
+                "'observation' must hold forgetting events, which only a task of one label a cloud "
+                f"has; the task here is '{task.name}'"
+            )
+        # Below one, and on the CPU, so that a seed means the same on every device.
+        tie = torch.rand(len(bank), generator=torch.Generator().manual_seed(seed))
+        forgotten = observation.forgetting.to(bank.device) + tie.to(bank.device, torch.float64)
+        return bank.smallest(-forgotten, num)
+
+    return observed_coreset("forgetting", choose, dataset, ppc, observation, task, seed=seed)

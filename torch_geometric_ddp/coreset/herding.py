@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.coreset.selection import class_means, observed_bank, real_coreset
-from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
+from torch_geometric_ddp.coreset.selection import class_means, observed_coreset
+from torch_geometric_ddp.parameterization import FLOAT32, Codec
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks import Task, find_task
+from torch_geometric_ddp.tasks import Task
 
 __all__ = ["herding_coreset"]
 
@@ -56,9 +58,10 @@ def herding_coreset(
             not labelled as :obj:`task` needs them, :obj:`observation` is of other clouds, or
             nothing fits.
     """
-    task = find_task(task)
-    bank, features = observed_bank(dataset, ppc, observation, task)
-    num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
+    return observed_coreset("herding", _herded, dataset, ppc, observation, task, num_points, codec)
+
+
+def _herded(bank: PointCloudBank, features: Tensor, num: int) -> Tensor:
     mean = class_means(bank, features)
     total = torch.zeros_like(mean)
     taken = torch.zeros_like(features[:, 0])
@@ -69,6 +72,4 @@ def herding_coreset(
         chosen.append(bank.smallest(away + taken, 1))
         taken[chosen[-1]] = torch.inf
         total += features[chosen[-1].squeeze(1)]
-    index = bank.cycle(torch.cat(chosen, dim=1), num)
-    provenance = {"method": "herding", "seed": None, "observation": observation.config}
-    return real_coreset(bank, index, provenance, task, ppc, num_points, codec)
+    return bank.cycle(torch.cat(chosen, dim=1), num)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
-from torch_geometric_ddp.coreset.selection import nearest_to_mean, observed_bank, real_coreset
-from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
+from torch_geometric_ddp.coreset.selection import nearest_to_mean, observed_coreset
+from torch_geometric_ddp.parameterization import FLOAT32, Codec
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks import Task, find_task
+from torch_geometric_ddp.tasks import Task
 
 __all__ = ["k_center_coreset"]
 
@@ -57,9 +59,12 @@ def k_center_coreset(
             not labelled as :obj:`task` needs them, :obj:`observation` is of other clouds, or
             nothing fits.
     """
-    task = find_task(task)
-    bank, features = observed_bank(dataset, ppc, observation, task)
-    num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
+    return observed_coreset(
+        "k_center", _centres, dataset, ppc, observation, task, num_points, codec
+    )
+
+
+def _centres(bank: PointCloudBank, features: Tensor, num: int) -> Tensor:
     chosen = [nearest_to_mean(bank, features)]
     gap = torch.full_like(features[:, 0], torch.inf)
     for _ in range(1, num):
@@ -67,6 +72,4 @@ def k_center_coreset(
         gap = gap.minimum((features - centre[bank.y]).square().sum(dim=1))
         gap[chosen[-1]] = -1.0  # Behind clouds that coincide with a centre.
         chosen.append(bank.smallest(-gap, 1))
-    index = bank.cycle(torch.cat(chosen, dim=1), num)
-    provenance = {"method": "k_center", "seed": None, "observation": observation.config}
-    return real_coreset(bank, index, provenance, task, ppc, num_points, codec)
+    return bank.cycle(torch.cat(chosen, dim=1), num)

@@ -1,8 +1,8 @@
-"""What the coresets share: reading the real set, class means, and the chosen clouds as a set."""
+"""What the coresets share: the real set and what was observed, and chosen clouds as a set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -15,12 +15,49 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.tasks import Task
+from torch_geometric_ddp.tasks import Task, find_task
 
-__all__ = ["class_means", "nearest_to_mean", "observed_bank", "real_coreset"]
+__all__ = ["class_means", "nearest_to_mean", "observed_coreset", "real_coreset"]
 
 
-def observed_bank(
+def observed_coreset(
+    name: str,
+    choose: Callable[[PointCloudBank, Tensor, int], Tensor],
+    dataset: Iterable[Data],
+    ppc: float,
+    observation: Observation,
+    task: Task | str,
+    num_points: int | None = None,
+    codec: Codec = FLOAT32,
+    seed: int | None = None,
+) -> SyntheticPointCloudDataset:
+    """Real clouds that are chosen by what a network learned of them.
+
+    Args:
+        name (str): What the choice is called.
+        choose (callable): Gives as many clouds of every class as fit, :obj:`[C, K]`, from the real
+            clouds, their features :obj:`[n, F]` in double precision and this number.
+        dataset (Dataset): The real set, clouds of one size.
+        ppc (float): The storage, in full-resolution clouds per class.
+        observation (Observation): What :func:`observe` saw of the same clouds.
+        task (Task or str): What networks learn.
+        num_points (int, optional): To how many points clouds are reduced. (default: to none)
+        codec (Codec): How they are stored. (default: :class:`Float32`)
+        seed (int, optional): That of the choice. (default: there is none)
+
+    Raises:
+        TypeError, ValueError: If the data or :obj:`ppc` do not fit, another set was observed, or
+            nothing fits.
+    """
+    task = find_task(task)
+    bank, features = _observed(dataset, ppc, observation, task)
+    num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
+    index = choose(bank, features, num)
+    provenance = {"method": name, "seed": seed, "observation": observation.config}
+    return real_coreset(bank, index, provenance, task, ppc, num_points, codec)
+
+
+def _observed(
     dataset: Iterable[Data], ppc: float, observation: Observation, task: Task
 ) -> tuple[PointCloudBank, Tensor]:
     """Reads a real set that was observed.
