@@ -19,7 +19,7 @@ from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.clouds.view_cache import ViewCache
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["PointCloudBank", "joined", "points_of"]
+__all__ = ["PointCloudBank", "read_clouds"]
 
 # Clouds that are worked on at a time, so that a large set shows its progress.
 BLOCK = 256
@@ -93,19 +93,12 @@ class PointCloudBank:
             ValueError: If there is no item, the :obj:`pos` of one has another shape or is not
                 finite, its :obj:`y` is not one integer, or a label is out of range.
         """
-        clouds, labels = [], []
-        for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
-            clouds.append(points_of(data, i))
-            labels.append(_label_of(data, i))
-        if not clouds:
-            raise ValueError("the data set must hold at least one cloud, got none")
+        pos, exact, sizes, labels = read_clouds(dataset, _label_of, device, dtype, progress)
         # A torch.utils.data.Subset, as random_split makes it, knows its data set.
         named = dataset if hasattr(dataset, "class_names") else getattr(dataset, "dataset", None)
         names = getattr(named, "class_names", None)
         if names is None:
             names = [str(i) for i in range(max(max(labels), 0) + 1)]
-        pos, exact = joined(clouds, device, dtype)
-        sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
         bank = cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
         bank.exact = exact
         return bank
@@ -294,8 +287,39 @@ class PointCloudBank:
             yield self.batch(index)
 
 
-def points_of(data: Data, i: int) -> Tensor:
-    """The points :obj:`[N, 3]` of item :obj:`i` of a data set, checked."""
+def read_clouds(
+    dataset: Iterable[Data],
+    label_of: Callable[[Data, int], T],
+    device: torch.device | str | None,
+    dtype: torch.dtype,
+    progress: bool,
+) -> tuple[Tensor, Tensor | None, Tensor, list[T]]:
+    """Reads every cloud of a data set once.
+
+    Args:
+        dataset (Dataset or sequence): The items.
+        label_of (callable): Gives the labels of an item and its number, checked.
+        device (torch.device, optional): Where the clouds shall lie; :obj:`None` where they are.
+        dtype (torch.dtype): The type of the points.
+        progress (bool): Whether to show the progress.
+
+    Returns:
+        The points :obj:`[ΣN, 3]`, the same as they came if the type blurs a cloud, the sizes
+        :obj:`[n]` and the labels of all clouds.
+    """
+    clouds, labels = [], []
+    for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
+        clouds.append(_points_of(data, i))
+        labels.append(label_of(data, i))
+    if not clouds:
+        raise ValueError("the data set must hold at least one cloud, got none")
+    exact = torch.cat(clouds).to(device)
+    blurred = any(is_blurred(cloud, dtype) for cloud in clouds)
+    sizes = torch.tensor([len(cloud) for cloud in clouds], device=exact.device)
+    return exact.to(dtype), exact if blurred else None, sizes, labels
+
+
+def _points_of(data: Data, i: int) -> Tensor:
     pos = getattr(data, "pos", None)
     if not isinstance(pos, Tensor) or pos.dim() != 2 or pos.size(-1) != 3:
         shape = list(pos.shape) if isinstance(pos, Tensor) else type(pos).__name__
@@ -303,15 +327,6 @@ def points_of(data: Data, i: int) -> Tensor:
     if not pos.is_floating_point():
         raise TypeError(f"'pos' of cloud {i} must have a floating point type, got {pos.dtype}")
     return pos
-
-
-def joined(
-    clouds: Sequence[Tensor], device: torch.device | str | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None]:
-    """The points of all clouds in a type, and as they came if the type blurs a cloud."""
-    pos = torch.cat([*clouds]).to(device)
-    blurred = any(is_blurred(cloud, dtype) for cloud in clouds)
-    return pos.to(dtype), pos if blurred else None
 
 
 def _label_of(data: Data, i: int) -> int:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.clouds.bank import PointCloudBank, joined, points_of
+from torch_geometric_ddp.clouds.bank import PointCloudBank, read_clouds
 from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["LabelledBank"]
@@ -110,26 +110,8 @@ class LabelledBank(PointCloudBank):
             names, space = dataset.class_names, dataset.space
         else:
             names, space = PartSpace.named(dataset)
-        clouds, parts, categories = [], [], []
-        for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
-            pos, y, category = points_of(data, i), data.get("y"), data.get("category")
-            plain = isinstance(y, Tensor) and not y.is_floating_point() and y.dtype != torch.bool
-            if not plain or y.shape != pos.shape[:1]:
-                got = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
-                raise ValueError(
-                    f"'y' of cloud {i} must be a part for each of its {len(pos)} points, got {got}"
-                )
-            one = isinstance(category, Tensor) and category.numel() == 1
-            value = category.item() if one else category
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"'category' of cloud {i} must be one integer, got {category!r}")
-            clouds.append(pos)
-            parts.append(y)
-            categories.append(value)
-        if not clouds:
-            raise ValueError("the data set must hold at least one cloud, got none")
-        pos, exact = joined(clouds, device, dtype)
-        sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
+        pos, exact, sizes, labels = read_clouds(dataset, _labels_of, device, dtype, progress)
+        parts, categories = zip(*labels, strict=True)
         y = torch.tensor(categories, device=pos.device)
         part = torch.cat(parts).to(pos.device, torch.long)
         bank = cls(pos, sizes, y, names, part, space)
@@ -234,6 +216,20 @@ class LabelledBank(PointCloudBank):
         self, pos: Tensor, sizes: Tensor, index: Tensor | slice, rows: Tensor | slice
     ) -> Self:
         return type(self)(pos, sizes, self.y[index], self.class_names, self.part[rows], self.space)
+
+
+def _labels_of(data: Data, i: int) -> tuple[Tensor, int]:
+    """The parts :obj:`[N]` and the category of item :obj:`i` of a data set, checked."""
+    y, category, num = data.get("y"), data.get("category"), len(data.pos)
+    plain = isinstance(y, Tensor) and not y.is_floating_point() and y.dtype != torch.bool
+    if not plain or y.shape != (num,):
+        got = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
+        raise ValueError(f"'y' of cloud {i} must be a part for each of its {num} points, got {got}")
+    one = isinstance(category, Tensor) and category.numel() == 1
+    value = category.item() if one else category
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"'category' of cloud {i} must be one integer, got {category!r}")
+    return y, value
 
 
 def _next_with(has: Tensor) -> Tensor:

@@ -88,10 +88,11 @@ class Task(ABC):
     class_metric: ClassVar[str]
     #: Whether a cloud has one label, so that a network is right or wrong about all of it.
     one_label: ClassVar[bool]
+    #: What a data set is read into.
+    bank_type: ClassVar[type[PointCloudBank]] = PointCloudBank
     #: The networks that the package has for the task, by name.
     backbones: ClassVar[Mapping[str, Callable[..., Backbone]]]
 
-    @abstractmethod
     def read(
         self,
         dataset: Iterable[Data],
@@ -99,7 +100,7 @@ class Task(ABC):
         dtype: torch.dtype = torch.float32,
         progress: bool = False,
     ) -> PointCloudBank:
-        """Reads every cloud of a data set once, with its transform.
+        """Reads every cloud of a data set once, with its transform, into :attr:`bank_type`.
 
         Args:
             dataset (Dataset): The data set.
@@ -110,6 +111,7 @@ class Task(ABC):
         Raises:
             TypeError, ValueError: If the items are not labelled as the task needs them.
         """
+        return self.bank_type.from_dataset(dataset, device, dtype, progress)
 
     @property
     @abstractmethod

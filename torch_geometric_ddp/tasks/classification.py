@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch
 
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet
@@ -69,16 +69,6 @@ class Classification(Task):
     class_metric = "class accuracy"
     one_label = True
     backbones = BACKBONES
-
-    def read(
-        self,
-        dataset: Iterable[Data],
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-        progress: bool = False,
-    ) -> PointCloudBank:
-        """Reads every cloud once; see :meth:`PointCloudBank.from_dataset`."""
-        return PointCloudBank.from_dataset(dataset, device, dtype, progress)
 
     @property
     def network(self) -> Callable[..., Backbone]:

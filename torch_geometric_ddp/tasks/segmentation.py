@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -75,17 +75,8 @@ class Segmentation(Task):
     metric = "instance mIoU"
     class_metric = "class mIoU"
     one_label = False
+    bank_type = LabelledBank
     backbones = SEGMENTERS
-
-    def read(
-        self,
-        dataset: Iterable[Data],
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-        progress: bool = False,
-    ) -> LabelledBank:
-        """Reads every cloud once; see :meth:`LabelledBank.from_dataset`."""
-        return LabelledBank.from_dataset(dataset, device, dtype, progress)
 
     @property
     def network(self) -> Callable[..., Backbone]:
