@@ -3,6 +3,7 @@
 import argparse
 import math
 import shutil
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,20 +12,49 @@ from pathlib import Path
 from typing import Any
 
 from torch_geometric_ddp.clouds import hold_out
-from torch_geometric_ddp.comparison import CONTROLS, ENTRIES, PRESETS, Cell, Lab, Preset
+from torch_geometric_ddp.comparison import (
+    CONTROL_FAMILIES,
+    CONTROLS,
+    ENTRIES,
+    PRESETS,
+    Cell,
+    Lab,
+    Preset,
+)
 from torch_geometric_ddp.datasets import READERS, read_file, readers_of
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
 from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS
 from torch_geometric_ddp.visualize import plot_distilled
 
+
+def _wrapped(text: str, first: str = "") -> str:
+    rest = " " * len(first)
+    return textwrap.fill(
+        text, 88, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
+
+
 #: Every row of a comparison by name.
 ROWS = {**ENTRIES, **CONTROLS}
 #: The data sets that either task can read by name.
 DATASETS = sorted({name for task in TASKS for name in readers_of(task)})
 #: What :obj:`--help` says of the networks.
-NETWORKS = "Networks: " + "; ".join(
-    f"{', '.join(task.backbones)} ({task.name})" for task in TASKS.values()
+NETWORKS = _wrapped(
+    "Networks: "
+    + "; ".join(f"{', '.join(task.backbones)} ({task.name})" for task in TASKS.values())
+    + "."
+)
+#: What :obj:`--help` says of the rows: those of :obj:`CONTROLS` family by family, as they are many.
+ROWS_HELP = "\n\n".join(
+    (
+        _wrapped(f"Methods: {', '.join(ENTRIES)}."),
+        _wrapped(
+            "Controls, which say what codecs alone are worth, with N points of a cloud or an "
+            "anchor (64, 128) and B bits of a coordinate (8, 6, 5, 4):"
+        ),
+        "\n".join(_wrapped(f"{one.form}: {one.about}", "* ") for one in CONTROL_FAMILIES),
+    )
 )
 
 
@@ -50,6 +80,13 @@ def share(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be above 0, got {value:g}")
     return int(value) if value == int(value) else value
+
+
+def row_name(text: str) -> str:
+    """The type of an option that is the name of a row."""
+    if text not in ROWS:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (--help says which there are)")
+    return text
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import argparse
 from common import (
     NETWORKS,
     ROWS,
+    ROWS_HELP,
     add_data_arguments,
     add_work_arguments,
     heading,
@@ -23,6 +24,7 @@ from common import (
     open_lab,
     preset_and_seeds,
     print_table,
+    row_name,
     share,
 )
 
@@ -33,13 +35,17 @@ from torch_geometric_ddp.memory import keep_freed_memory
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"Methods: {', '.join(ROWS)}. {NETWORKS}.",
+        epilog=f"{ROWS_HELP}\n\n{NETWORKS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
     what.add_argument(
-        "--methods", nargs="+", choices=ROWS, metavar="M", help="the rows (all of the task)"
+        "--methods",
+        type=row_name,
+        nargs="+",
+        metavar="M",
+        help="the rows, methods and controls (all methods of the task)",
     )
     what.add_argument(
         "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"

@@ -15,6 +15,7 @@ import argparse
 from common import (
     NETWORKS,
     ROWS,
+    ROWS_HELP,
     add_data_arguments,
     add_work_arguments,
     heading,
@@ -24,6 +25,7 @@ from common import (
     positive,
     preset_and_seeds,
     print_table,
+    row_name,
     share,
 )
 
@@ -41,15 +43,15 @@ METHODS = ("random", "SADM", "DDP", "whole")
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"Methods: {', '.join(ROWS)}. {NETWORKS}.",
+        epilog=f"{ROWS_HELP}\n\n{NETWORKS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)
     what = parser.add_argument_group("what is compared")
     what.add_argument(
         "--methods",
+        type=row_name,
         nargs="+",
-        choices=ROWS,
         metavar="M",
         help=f"the rows ({', '.join(METHODS)}, as far as the task has them)",
     )

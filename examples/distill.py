@@ -42,7 +42,7 @@ from torch_geometric_ddp.memory import keep_freed_memory
 def parse_args(task="classification", out="out/distill", description=__doc__) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=description,
-        epilog=f"{NETWORKS}.",
+        epilog=NETWORKS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser, task)

@@ -63,7 +63,7 @@ METHODS = {"ddp": ddp, "pkr": pkr}
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"{NETWORKS}.",
+        epilog=NETWORKS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from torch_geometric_ddp import SMOKE, Method, SyntheticPointCloudDataset, ops
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison import CONTROLS, Distilled, Lab, Preset
+from torch_geometric_ddp.comparison import CONTROL_FAMILIES, CONTROLS, Distilled, Lab, Preset
 from torch_geometric_ddp.coreset import (
     Observation,
     herding_coreset,
@@ -539,6 +540,25 @@ def test_groups_that_fill_the_budget():
     assert filled.ppc == most > 1
     with pytest.raises(ValueError, match="'fill' must be with 'anchor_points'"):
         ddp(fill=True)
+
+
+# The names that the forms of the families stand for.
+FORMS = {
+    "random NxB[ in order], herding NxB[ in order]": r"(random|herding) \d+x(32|\d( in order)?)",
+    "DDP-Bbit[-after]": r"DDP-\dbit(-after)?",
+    "DDP NxB": r"DDP \d+x\d",
+    "mirrored Nx6": r"mirrored \d+x6",
+    "PKR N[-chosen|-moved|-unmirrored]": r"PKR \d+(-chosen|-moved|-unmirrored)?",
+}
+
+
+def test_controls_are_named_as_their_families_say():
+    assert [family.form for family in CONTROL_FAMILIES] == list(FORMS)
+    rows = {family.form: [row.name for row in family.rows] for family in CONTROL_FAMILIES}
+    assert list(CONTROLS) == [name for names in rows.values() for name in names]
+    assert [len(names) for names in rows.values()] == [36, 8, 8, 2, 8]
+    for form, names in rows.items():
+        assert [name for name in CONTROLS if re.fullmatch(FORMS[form], name)] == names
 
 
 FEW = {"visits": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}

@@ -1,7 +1,7 @@
 """Every method on one harness: the same data, storage, backbone, protocol and seeds."""
 
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
-from torch_geometric_ddp.comparison.controls import CONTROLS
+from torch_geometric_ddp.comparison.controls import CONTROL_FAMILIES, CONTROLS, Family
 from torch_geometric_ddp.comparison.curve import plot_bits
 from torch_geometric_ddp.comparison.entries import (
     ENTRIES,
@@ -30,6 +30,7 @@ from torch_geometric_ddp.comparison.transfer import (
 
 __all__ = [
     "CONTROLS",
+    "CONTROL_FAMILIES",
     "ENTRIES",
     "PRESETS",
     "Bench",
@@ -38,6 +39,7 @@ __all__ = [
     "Distilled",
     "DistilledFromMean",
     "Entry",
+    "Family",
     "Initial",
     "Lab",
     "ObservedCoreset",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from torch_geometric_ddp.comparison.cells import Entry
 from torch_geometric_ddp.comparison.entries import (
@@ -16,7 +17,7 @@ from torch_geometric_ddp.coreset import herding_coreset
 from torch_geometric_ddp.methods import ddp, pkr
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, PointSet, Uniform
 
-__all__ = ["CONTROLS"]
+__all__ = ["CONTROLS", "CONTROL_FAMILIES", "Family"]
 
 # 128 points are best in the room of a whole cloud, 64 in a part of it.
 _SIZES = (64, 128)
@@ -32,7 +33,7 @@ def _codecs() -> Iterator[tuple[str, Codec]]:
         yield f"{depth} in order", Uniform(depth)
 
 
-def _rows() -> Iterator[Entry]:
+def _real_clouds() -> Iterator[Entry]:
     for num_points in _SIZES:
         for bits, codec in _codecs():
             settings = {"num_points": num_points, "codec": codec}
@@ -42,32 +43,83 @@ def _rows() -> Iterator[Entry]:
             yield ObservedCoreset(
                 f"herding {num_points}x{bits}", settings, choose=herding_coreset, **kept
             )
+
+
+def _rounded_ddp() -> Iterator[Entry]:
     for depth in _DEPTHS:
         settings = {"codec": Uniform(depth), "weight_codec": _WEIGHTS}
         yield Distilled(f"DDP-{depth}bit", settings, build=ddp)
         after = {**settings, "sees_stored": False}
         yield Distilled(f"DDP-{depth}bit-after", after, build=ddp)
+
+
+def _small_ddp() -> Iterator[Entry]:
     for num_points in _SIZES:
         settings = {"anchor_points": num_points, "fill": True, "weight_codec": _WEIGHTS}
         for depth in _DEPTHS:
             row = {**settings, "codec": PointSet(depth)}
             yield Distilled(f"DDP {num_points}x{depth}", row, one_label=True, build=ddp)
+
+
+def _halves() -> Iterator[Entry]:
+    for num_points in _SIZES:
+        random = {"num_points": num_points, "proposals": 0}
+        yield Initial(f"mirrored {num_points}x6", random, one_label=True, build=pkr)
+
+
+def _pkr() -> Iterator[Entry]:
     for num_points in _SIZES:
         size = {"num_points": num_points}
         random, plain = {**size, "visits": 0}, {**size, "mirror": False}
-        yield Initial(f"mirrored {num_points}x6", random, one_label=True, build=pkr)
         yield ChosenStart(f"PKR {num_points}-chosen", size, one_label=True, build=pkr)
         yield Distilled(f"PKR {num_points}-moved", random, one_label=True, build=pkr)
         yield Distilled(f"PKR {num_points}-unmirrored", plain, one_label=True, build=pkr)
         yield Distilled(f"PKR {num_points}", size, one_label=True, build=pkr)
 
 
-#: Rows beside :obj:`ENTRIES`, by name. ``random 64x6`` are real clouds of 64 points on a grid of 6
-#: bits a coordinate, stored as sets, as many as fit; those ``in order`` are stored point by point,
-#: and ``32`` bits are single precision. ``DDP-8bit`` is DDP with anchors and weights of 8 bits, and
-#: ``DDP-8bit-after`` the same but rounded only after it was distilled (post-training quantisation);
-#: ``DDP 64x6`` has as many groups as fit of anchors of 64 points, stored as sets. ``PKR 64`` is PKR
-#: with clouds of 64 points, ``mirrored 64x6`` random real clouds as it stores them, ``-chosen``
-#: those that it chooses, untouched, ``-moved`` random ones whose points are moved, and
-#: ``-unmirrored`` the method without mirror images.
-CONTROLS: dict[str, Entry] = {row.name: row for row in _rows()}
+@dataclass(frozen=True)
+class Family:
+    """Rows that differ in the numbers of their names only.
+
+    Args:
+        form (str): The form of their names, with what may be left out in brackets.
+        about (str): What they are, in a line.
+        rows (tuple of Entry): The rows.
+    """
+
+    form: str
+    about: str
+    rows: tuple[Entry, ...]
+
+
+#: The rows beside :obj:`ENTRIES`, family by family. In a name, N are the points of a cloud or an
+#: anchor and B the bits of a coordinate.
+CONTROL_FAMILIES: tuple[Family, ...] = (
+    Family(
+        "random NxB[ in order], herding NxB[ in order]",
+        "real clouds of N points on a grid of B bits, as many as fit, stored as sets or (in order) "
+        "point by point; Nx32 are in single precision",
+        tuple(_real_clouds()),
+    ),
+    Family(
+        "DDP-Bbit[-after]",
+        "DDP with anchors of B bits and weights of 8, which it sees or which are rounded only "
+        "after it was distilled",
+        tuple(_rounded_ddp()),
+    ),
+    Family(
+        "DDP NxB",
+        "DDP with as many groups as fit, of anchors of N points that are stored as sets",
+        tuple(_small_ddp()),
+    ),
+    Family("mirrored Nx6", "random real clouds as PKR stores them", tuple(_halves())),
+    Family(
+        "PKR N[-chosen|-moved|-unmirrored]",
+        "PKR with clouds of N points; those that it chooses, untouched; random ones whose points "
+        "are moved; without mirror images",
+        tuple(_pkr()),
+    ),
+)
+
+#: The same rows by name.
+CONTROLS: dict[str, Entry] = {row.name: row for family in CONTROL_FAMILIES for row in family.rows}
