@@ -63,7 +63,7 @@ def _small_ddp() -> Iterator[Entry]:
 
 def _halves() -> Iterator[Entry]:
     for num_points in _SIZES:
-        random = {"num_points": num_points, "proposals": 0}
+        random = {"num_points": num_points, "visits": 0}
         yield Initial(f"mirrored {num_points}x6", random, one_label=True, build=pkr)
 
 

@@ -23,7 +23,7 @@ def pkr(
     depth: int = 6,
     mirror: bool = True,
     lr: float = 0.01,
-    steps: int = 300,
+    steps: int = 600,
     visits: int = 300,
     ridge: float = 0.01,
     ages: Sequence[int] = (0, 50, 100, 200, 400, 800, 1600),
@@ -55,7 +55,7 @@ def pkr(
             (:class:`~torch_geometric_ddp.parameterization.Mirrored`). (default: :obj:`True`)
         lr (float): The learning rate of the points, for clouds of the unit ball.
             (default: :obj:`0.01`)
-        steps (int): The number of steps. (default: :obj:`300`)
+        steps (int): The number of steps. (default: :obj:`600`)
         visits (int): How many times a cloud of the set is exchanged for a better one of 64 that
             are tried. (default: :obj:`300`)
         ridge (float): That of the regression. (default: :obj:`0.01`)
