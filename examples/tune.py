@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--cloud-points", type=int, **ends, help="pkr: points of a cloud (16 256)")
     what.add_argument("--depth", type=int, **ends, help="pkr: bits of a coordinate (4 8)")
     what.add_argument("--mirror", choices=MIRROR, help="pkr: whether halves are stored (both)")
-    what.add_argument("--lr", type=float, **ends, help="pkr: search it (0.01)")
+    what.add_argument("--lr", type=float, **ends, help="pkr: search it (0.005)")
     what.add_argument("--ridge", type=float, **ends, help="pkr: search it (0.01)")
     looks = "when the pruner sees a trial, in shares of its steps (0.5, shapes never)"
     what.add_argument("--looks", type=float, nargs="*", metavar="SHARE", help=looks)

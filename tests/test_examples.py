@@ -563,7 +563,7 @@ def test_tune_packed_clouds(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["failed"] == {}
-    assert found["published"] == {"num_points": 16, "depth": 6, "mirror": True, "lr": 0.01}
+    assert found["published"] == {"num_points": 16, "depth": 6, "mirror": True, "lr": 0.005}
     rows = tables(done.stdout)[-1]
     names = ("num_points", "depth", "mirror")
     assert rows["best found"][:3] == [str(found["best"][name]) for name in names]

@@ -22,7 +22,7 @@ def pkr(
     num_points: int = 64,
     depth: int = 6,
     mirror: bool = True,
-    lr: float = 0.01,
+    lr: float = 0.005,
     steps: int = 600,
     visits: int = 300,
     ridge: float = 0.01,
@@ -54,7 +54,7 @@ def pkr(
         mirror (bool): Whether halves are stored, which unfold with their mirror images
             (:class:`~torch_geometric_ddp.parameterization.Mirrored`). (default: :obj:`True`)
         lr (float): The learning rate of the points, for clouds of the unit ball.
-            (default: :obj:`0.01`)
+            (default: :obj:`0.005`)
         steps (int): The number of steps. (default: :obj:`600`)
         visits (int): How many times a cloud of the set is exchanged for a better one of 64 that
             are tried. (default: :obj:`300`)
