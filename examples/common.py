@@ -23,6 +23,7 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.datasets import READERS, read_file, readers_of
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
+from torch_geometric_ddp.methods import METHODS
 from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS
 from torch_geometric_ddp.visualize import plot_distilled
@@ -39,6 +40,21 @@ def _wrapped(text: str, first: str = "") -> str:
 ROWS = {**ENTRIES, **CONTROLS}
 #: The data sets that either task can read by name.
 DATASETS = sorted({name for task in TASKS for name in readers_of(task)})
+#: The options that only DDP has, by the settings that they are.
+DDP_OPTIONS = {
+    "num_anchors": "--num-anchors",
+    "anchor_points": "--anchor-points",
+    "num_morphs": "--num-morphs",
+    "uniformity_lambda": "--uniformity-lambda",
+    "anchor_lr": "--anchor-lr",
+    "weight_lr": "--weight-lr",
+    "grouped": "--ungrouped",
+}
+#: What methods take for the generated shapes, for a first look at a CPU.
+SMALL: dict[str, dict[str, Any]] = {
+    "ddp": {"num_morphs": 4, "anchor_lr": 0.5},
+    "pkr": {"proposals": 200, "ages": (0, 50, 100), "num_trained": 2, "real_per_class": 50},
+}
 #: What :obj:`--help` says of the networks.
 NETWORKS = _wrapped(
     "Networks: "
@@ -124,17 +140,21 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    method = parser.add_argument_group("distillation by DDP")
+    method = parser.add_argument_group("distillation")
+    method.add_argument("--method", choices=METHODS, default="ddp", help="the method (ddp)")
     method.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
-    method.add_argument("--num-anchors", type=positive, default=4, help="anchors per group, M (4)")
-    method.add_argument("--anchor-points", type=positive, help="points per anchor, N2 (what fits)")
-    method.add_argument("--num-morphs", type=natural, help="morphs per group, L (16, shapes 4)")
-    method.add_argument("--uniformity-lambda", type=float, default=1e3, help="sharpness λ (1000)")
-    method.add_argument("--anchor-lr", type=float, help="learning rate (2.5, shapes 0.5)")
-    method.add_argument("--weight-lr", type=float, help="of the weights (a tenth of the anchors')")
-    method.add_argument(
+    ours = parser.add_argument_group("distillation by DDP, and by no other method")
+    ours.add_argument("--num-anchors", type=positive, help="anchors per group, M (4)")
+    ours.add_argument("--anchor-points", type=positive, help="points per anchor, N2 (what fits)")
+    ours.add_argument("--num-morphs", type=natural, help="morphs per group, L (16, shapes 4)")
+    ours.add_argument("--uniformity-lambda", type=float, help="sharpness λ (1000)")
+    ours.add_argument("--anchor-lr", type=float, help="learning rate (2.5, shapes 0.5)")
+    ours.add_argument("--weight-lr", type=float, help="of the weights (a tenth of the anchors')")
+    ours.add_argument(
         "--ungrouped",
-        action="store_true",
+        dest="grouped",
+        action="store_const",
+        const=False,
         help="of labelled clouds: match without regard to parts, as PointNet2Segmentation needs",
     )
 
@@ -236,13 +256,19 @@ def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
         return Lab(*sets, args.out, preset, backbones, args.device, source(args), args.task)
 
 
-def ddp_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings of DDP that the options name; the generated shapes have smaller ones."""
-    small = {"num_morphs": 4, "anchor_lr": 0.5} if generated(args) else {}
-    names = ("num_anchors", "anchor_points", "num_morphs", "uniformity_lambda")
-    given = {name: getattr(args, name) for name in (*names, "anchor_lr", "weight_lr")}
-    settings = small | {name: value for name, value in given.items() if value is not None}
-    return settings | ({"grouped": False} if args.ungrouped else {})
+def method_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the method that the options name; the generated shapes have smaller ones.
+
+    Raises:
+        ValueError: If they are of another method.
+    """
+    given = {name: getattr(args, name) for name in DDP_OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and args.method != "ddp":
+        options = ", ".join(DDP_OPTIONS[name] for name in given)
+        raise ValueError(f"{options} must go with '--method ddp', got '--method {args.method}'")
+    usual = {"num_anchors": 4, "uniformity_lambda": 1e3} if args.method == "ddp" else {}
+    return usual | (SMALL.get(args.method, {}) if generated(args) else {}) | given
 
 
 def heading(args: argparse.Namespace, lab: Lab) -> str:

@@ -15,7 +15,8 @@ import pytest
 from helpers import toy_arrays
 
 from torch_geometric_ddp import PointCloudArrays, SyntheticPointCloudDataset
-from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.comparison import ENTRIES
+from torch_geometric_ddp.methods import METHODS, ddp
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("distill", "segment", "compare", "cross_architecture", "tune", "train_on_synthetic")
@@ -131,9 +132,10 @@ def check_tables(stdout, out, rows):
         assert cells[4] == "2"
         clouds, bits = (int(cell.replace(",", "")) for cell in cells[7:9])
         assert (clouds, bits) == (runs[0]["num_clouds"], runs[0]["bits"])
-    assert list(classes) == found["DDP"][0]["class_names"]
-    expected = 100 * np.mean([run["per_class"] for run in found["DDP"]], axis=0)
-    ours = [float(row[rows.index("DDP")]) for row in classes.values()]
+    name = rows[2]  # The distilled set.
+    assert list(classes) == found[name][0]["class_names"]
+    expected = 100 * np.mean([run["per_class"] for run in found[name]], axis=0)
+    ours = [float(row[rows.index(name)]) for row in classes.values()]
     np.testing.assert_allclose(ours, expected, atol=0.051)
     assert set((out / "table.md").read_text().splitlines()) <= {*stdout.splitlines(), ""} | {
         (out / "table.md").read_text().splitlines()[0]
@@ -249,17 +251,51 @@ def test_other_settings_in_the_same_folder(own):
         (["--data", "mine.npz"], {}),
         (["--data", "mine.npz", "--weight-lr", "1"], {"weight_lr": 1.0}),
         (["--data", "mine.npz", "--ungrouped"], {"grouped": False}),
+        (["--method", "ddp", "--data", "mine.npz", "--num-anchors", "3"], {"num_anchors": 3}),
     ],
-    ids=["shapes", "shapes with options", "file", "file with a rate", "ungrouped"],
+    ids=["shapes", "shapes with options", "file", "file with a rate", "ungrouped", "by name"],
 )
 def test_settings_of_the_method(args, expected, monkeypatch):
     """Only the generated shapes have others than the method itself."""
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     monkeypatch.setattr(sys, "argv", ["distill.py", *args])
     options = importlib.import_module("distill").parse_args()
-    settings = importlib.import_module("common").ddp_settings(options)
+    settings = importlib.import_module("common").method_settings(options)
     assert settings == {"num_anchors": 4, "uniformity_lambda": 1000.0, **expected}
     ddp(**settings)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_settings_of_other_methods(method, monkeypatch):
+    """They are their own, but for PKR on the generated shapes, which is a first look."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    distill, common = (importlib.import_module(name) for name in ("distill", "common"))
+    if method != "ddp":
+        monkeypatch.setattr(sys, "argv", ["distill.py", "--method", method, "--data", "mine.npz"])
+        assert common.method_settings(distill.parse_args()) == {}
+    monkeypatch.setattr(sys, "argv", ["distill.py", "--method", method])
+    initial, distilled = distill.rows_of(distill.parse_args())
+    known = ENTRIES[METHODS[method]().name]
+    assert (distilled.name, distilled.build) == (known.name, known.build)
+    assert initial.build is distilled.build
+    assert bool(distilled.settings) == (method in ("ddp", "pkr"))
+    METHODS[method](**distilled.settings)
+
+
+def test_another_method(tmp_path):
+    """PKR: what it chooses, and what it makes of that."""
+    args = ["--method", "pkr", "--preset", "smoke", "--steps", "2", "--num-points", "64"]
+    done = start(*args, "--num-per-class", "4", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = check_tables(done.stdout, tmp_path, ["random", "initial", "PKR", "whole"])
+    initial, moved = found["initial"][0], found["PKR"][0]
+    assert initial["provenance"]["method"] == moved["provenance"]["method"] == "PKR"
+    assert (initial["steps"], moved["steps"]) == (0, 2)
+    assert initial["bits"] == moved["bits"] <= 96 * 64 * 10
+    assert (tmp_path / "distilled.safetensors").read_bytes() == (
+        tmp_path / moved["set"]
+    ).read_bytes()
+    assert (tmp_path / "distilled.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_missing_file(tmp_path, refused):
@@ -313,6 +349,17 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
             "distill.py",
             ["--dataset", "modelnet10", "--task", "segmentation"],
             "'task' must be one of ('classification',) for this data set, got 'segmentation'",
+        ),
+        ("distill.py", ["--method", "pcc"], "argument --method: invalid choice: 'pcc'"),
+        (
+            "distill.py",
+            ["--method", "pkr", "--num-morphs", "2", "--ungrouped"],
+            "--num-morphs, --ungrouped must go with '--method ddp', got '--method pkr'",
+        ),
+        (
+            "segment.py",
+            ["--method", "sadm"],
+            "'--method sadm' needs clouds with one label each, which the task 'segmentation' has",
         ),
         ("tune.py", ["--num-anchors", "60", "70"], "nothing in the search space fits the storage"),
         ("tune.py", ["--objectives", "bits"], "'objectives' must be 'score', alone or followed"),

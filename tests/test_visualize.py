@@ -58,6 +58,7 @@ def test_class_with_fewer_real_clouds_than_columns(synthetic):
 def test_full_resolution():
     figure = plot_distilled(toy_set(), random_coreset(toy_set(), 2), num_real=1)
     assert shown(figure) == [32, 32, 32] * 3
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["real", "stored", "stored"]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def plot_distilled(
     num_anchors: int = 4,
     num_morphs: int = 4,
 ) -> Figure:
-    """Draws, for every class, a few real clouds, anchors and morphs.
+    """Draws, for every class, a few real clouds, anchors and morphs, or what else is stored.
 
     Clouds in PyG's convention of ShapeNet, :obj:`Data(pos=[N, 3], y=[N], category=[1])`, are
     drawn category by category, in the colours of their parts.
@@ -100,7 +100,8 @@ def plot_distilled(
         synthetic (SyntheticPointCloudDataset): The distilled set.
         path (str or path, optional): Where to save the picture, by its suffix as PNG, PDF or SVG.
         num_real (int): Real clouds of a class. (default: :obj:`3`)
-        num_anchors (int): Anchors of a class. (default: :obj:`4`)
+        num_anchors (int): Anchors of a class, or clouds of a set without morphs. (default:
+            :obj:`4`)
         num_morphs (int): Morphs of a class. (default: :obj:`4`)
 
     Returns:
@@ -114,7 +115,8 @@ def plot_distilled(
     pairs = list(zip(whole, synthetic.parameterization.is_morph().tolist(), strict=True))
     anchors = [data for data, is_morph in pairs if not is_morph]
     morphs = [data for data, is_morph in pairs if is_morph]
-    kinds = [("real", real_set, num_real), ("anchor", anchors, num_anchors)]
+    stored = "anchor" if morphs else "stored"
+    kinds = [("real", real_set, num_real), (stored, anchors, num_anchors)]
     kinds.append(("morph", morphs, num_morphs))
     source = synthetic.provenance.get("source", "")
     title = f"{source}, distilled by {synthetic.provenance.get('method', '?')}".lstrip(", ")
