@@ -225,6 +225,9 @@ def main() -> None:
                 return
             if max(args.gpus, 1) * args.workers > 1:
                 spawn(args)
+            # Before the search, so that what does not fit the test set is not noticed after it.
+            sets, name = (train_set, test_set), source(args)
+            lab = Lab(*sets, args.out, preset, backbones, args.device, name, args.task)
             # Finishes what the processes may have left.
             result = search(args, train_set, progress=True)
             best = result.settings
@@ -241,8 +244,6 @@ def main() -> None:
         Distilled(name, {**args.fixed, **settings}, build=build)
         for name, settings in chosen.items()
     ]
-    sets = (train_set, test_set)
-    lab = Lab(*sets, args.out, preset, backbones, args.device, source(args), args.task)
     cells = list(lab.cells(entries, [args.ppc], seeds))
     runs = lab.run(cells)
     keep_set(args, lab, cells[0])

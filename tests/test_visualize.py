@@ -7,6 +7,13 @@ from matplotlib.colors import to_rgba
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import distill
+from torch_geometric_ddp.comparison import (
+    ENTRIES,
+    plot_comparison,
+    plot_transfer,
+    summarize,
+    transfer_matrix,
+)
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import ParametricShapes
 from torch_geometric_ddp.methods import ddp
@@ -254,3 +261,18 @@ def test_picture_of_parametric_shapes(tmp_path):
     for name in ("tab:blue", "tab:orange", "tab:green", "tab:red"):
         near = (pixels - torch.tensor(to_rgba(name)[:3])).norm(dim=-1) < 0.1
         assert near.float().mean() > 0.0005, name
+
+
+@pytest.mark.parametrize("name", ["a_$5_$^", "$$", "$\\frac$", "100 $ or 200 $", "$x"])
+def test_a_name_with_dollars_is_drawn_as_it_is(name, tmp_path):
+    """Two of them would be mathematics, and an error where they are none."""
+    figure = plot_clouds([[torch.rand(5, 3)]], [name], [name], title=name)
+    figure.savefig(tmp_path / "clouds.png")
+    (axis,) = figure.axes
+    for text in (axis.yaxis.label, axis.title):
+        assert text._preprocess_math(text.get_text()) == (name, False)
+    run = {"value": 0.5, "metric": "accuracy", "budget_bits": 1, "ppc": 1}
+    rows = summarize([{**run, "method": name, "backbone": name}])
+    plot_comparison(rows, tmp_path / "table.png", name)
+    transfer = transfer_matrix([{**run, "method": "DM", "backbone": name}], [ENTRIES["DM"]])
+    plot_transfer(transfer, [name], tmp_path / "matrix.png", name)

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+# Clouds per class, beyond which a storage is a mistake.
+_MOST_CLOUDS = 10**9
 
-def check_int(name: str, value: Any, minimum: int = 1) -> int:
-    """Returns :obj:`value` as an :obj:`int` of at least :obj:`minimum`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"'{name}' must be an integer, got {type(value).__name__} ({value!r})")
-    if value.__index__() < minimum:
+
+def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
+    """Returns :obj:`value` as an :obj:`int` from :obj:`minimum` to :obj:`maximum`."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"'{name}' must be an integer, got {_shown(value)}")
+    if number < minimum:
         raise ValueError(f"'{name}' must be at least {minimum}, got {value}")
-    return int(value)
+    if maximum is not None and number > maximum:
+        raise ValueError(f"'{name}' must be at most {maximum}, got {value}")
+    return number
+
+
+def check_seed(name: str, value: Any) -> int:
+    """Returns :obj:`value` as a seed that every generator takes, from 0 to 2**63 - 1."""
+    return check_int(name, value, minimum=0, maximum=2**63 - 1)
 
 
 def check_float(name: str, value: Any, minimum: float = 0.0, exclusive: bool = False) -> float:
     """Returns :obj:`value` as a finite :obj:`float` of at least (or above) :obj:`minimum`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"'{name}' must be a number, got {type(value).__name__} ({value!r})")
-    if not math.isfinite(value) or value < minimum or (exclusive and value == minimum):
+        raise TypeError(f"'{name}' must be a number, got {_shown(value)}")
+    finite = abs(value) < 2**1023 if isinstance(value, int) else math.isfinite(value)
+    if not finite or value < minimum or (exclusive and value == minimum):
         bound = "above" if exclusive else "at least"
         raise ValueError(f"'{name}' must be finite and {bound} {minimum:g}, got {value}")
     return float(value)
@@ -31,9 +49,67 @@ def check_float(name: str, value: Any, minimum: float = 0.0, exclusive: bool = F
 def check_ppc(value: Any, name: str = "ppc") -> float:
     """Returns a storage in clouds per class, a number above 0; an :obj:`int` where it is whole."""
     if hasattr(value, "__index__") and not isinstance(value, bool):
-        return check_int(name, value)
+        return check_int(name, value, maximum=_MOST_CLOUDS)
     number = check_float(name, value, exclusive=True)
+    if number > _MOST_CLOUDS:
+        raise ValueError(f"'{name}' must be at most {_MOST_CLOUDS}, got {value}")
     return int(number) if number.is_integer() else number
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns :obj:`value` if it is true or false, and not what only counts as such."""
+    if not isinstance(value, bool):
+        raise TypeError(f"'{name}' must be True or False, got {_shown(value)}")
+    return value
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Raises unless :obj:`value` can be called or is :obj:`None`."""
+    if value is not None and not callable(value):
+        raise TypeError(f"'{name}' must be callable, got {_shown(value)}")
+
+
+def check_text(name: str, value: Any) -> None:
+    """Raises unless :obj:`value` is text or :obj:`None`."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"'{name}' must be text, got {_shown(value)}")
+
+
+def check_dataset(name: str, value: Any) -> None:
+    """Raises unless :obj:`value` can hold clouds one after the other."""
+    other = isinstance(value, str | bytes | Mapping | Tensor | np.ndarray | type)
+    if other or not (hasattr(value, "__iter__") or hasattr(value, "__getitem__")):
+        raise TypeError(f"'{name}' must be a data set or a sequence of Data, got {_shown(value)}")
+
+
+def check_device(name: str, value: Any) -> None:
+    """Raises unless :obj:`value` names a device that this machine computes on, or is None."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, str | int | torch.device):
+        raise TypeError(f"'{name}' must be a device or its name, got {_shown(value)}")
+    try:
+        float(torch.zeros((), device=value))
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"'{name}' must be a device that can be used here, got {value!r}: {error}"
+        ) from error
+
+
+def check_names(name: str, names: object) -> list[str]:
+    """The names of classes or parts, which NumPy may hold as bytes, as a list of text."""
+    if isinstance(names, np.ndarray):
+        names = names.tolist()
+    if isinstance(names, str | bytes) or not isinstance(names, Sequence):
+        raise TypeError(f"'{name}' must be a list of strings, got {type(names).__name__}")
+    for text in names:
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"'{name}' must be a list of strings, got {text!r:.80} in it")
+    texts = [text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in names]
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise ValueError(f"'{name}' must differ, got '{twice:.80}' twice")
+    return texts
 
 
 def check_points(name: str, pos: Any, dims: str = "B N 3", min_points: int = 1) -> Tensor:
@@ -66,3 +142,7 @@ def is_blurred(pos: Tensor, dtype: torch.dtype, share: float = 1e-5) -> bool:
     low, high = pos.aminmax(dim=0)
     extent = float((high - low).amax())
     return 0 < share * extent < step * float(pos.abs().amax())
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} ({value!r:.80})"

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,25 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 _KEY = "torch_geometric_ddp"
+
+
+def check_place(name: str, value: Any) -> Path:
+    """Returns the path of a file that shall be written, if it can be."""
+    if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
+        raise TypeError(f"'{name}' must be a path, got {type(value).__name__} ({value!r:.80})")
+    path = Path(value)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # Raises of a name that no file can have.
+        tempfile.TemporaryFile(dir=path.parent, suffix=".part").close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"'{name}' must be a file that can be written, got '{path}': {error}"
+        ) from error
+    return path
 
 
 def write_tensors(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch_geometric.data import Data, InMemoryDataset
 
-from torch_geometric_ddp._checks import check_finite
+from torch_geometric_ddp._checks import check_callable, check_finite, check_names
 from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.parameterization import Parameterization
@@ -52,6 +52,7 @@ class SyntheticPointCloudDataset(InMemoryDataset):
 
     Raises:
         FileNotFoundError: If there is no file.
+        TypeError: If an argument is of another type.
         ValueError: If the file is truncated, tampered with, of another kind or of a newer format
             version, or an argument does not fit.
     """
@@ -71,12 +72,21 @@ class SyntheticPointCloudDataset(InMemoryDataset):
             raise ValueError(f"'split' must be 'all', 'anchors' or 'morphs', got {split!r}")
         if isinstance(source, Parameterization):
             self.parameterization = source
-            self.class_names = list(class_names or map(str, range(source.num_classes)))
-            self.provenance = dict(provenance or {})
+            names = [*map(str, range(source.num_classes))] if class_names is None else class_names
+            self.class_names = check_names("class_names", names)
+            self.provenance = _checked_provenance(provenance or {})
         elif class_names is not None or provenance is not None:
             raise ValueError("'class_names' and 'provenance' of a file are what the file says")
+        elif not isinstance(source, str | os.PathLike):
+            raise TypeError(
+                "'source' must be a file or a Parameterization, got "
+                f"{type(source).__name__} ({source!r:.80})"
+            )
         else:
             self.parameterization, self.class_names, self.provenance = _read(Path(source))
+        for name, call in (("transform", transform), ("pre_transform", pre_transform)):
+            check_callable(name, call)
+        check_callable("pre_filter", pre_filter)
         if len(self.class_names) != self.parameterization.num_classes:
             raise ValueError(
                 f"'class_names' must name {self.parameterization.num_classes} classes, got "
@@ -169,7 +179,8 @@ def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:
         parameterization = cls.from_storage(
             tensors, header["config"], header["num_classes"], header["ppc"]
         )
-        names, provenance, bits = header["class_names"], header["provenance"], header["bits"]
+        names = check_names("class_names", header["class_names"])
+        provenance, bits = _checked_provenance(header["provenance"]), header["bits"]
     except KeyError as error:
         raise ValueError(f"'{path}' is damaged: its header has no known {error}") from error
     except (TypeError, ValueError) as error:
@@ -180,3 +191,9 @@ def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:
             f"{parameterization.storage_bits()}"
         )
     return parameterization, names, provenance
+
+
+def _checked_provenance(provenance: Any) -> dict[str, Any]:
+    if not isinstance(provenance, Mapping):
+        raise TypeError(f"'provenance' must be a mapping, got {type(provenance).__name__}")
+    return dict(provenance)

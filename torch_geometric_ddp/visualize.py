@@ -63,9 +63,10 @@ def plot_clouds(
             axis.set(xticks=[], yticks=[], xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
             axis.spines[:].set_visible(False)
             if i == 0:
-                axis.set_title(column_names[j], fontsize=9)
+                axis.set_title(plain(column_names[j]), fontsize=9)
             if j == 0:
-                axis.set_ylabel(row_names[i], fontsize=9, rotation=0, ha="right", va="center")
+                name = plain(row_names[i])
+                axis.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
             if j >= len(clouds) or len(clouds[j]) == 0:
                 continue
             pos = clouds[j].detach().cpu().double()
@@ -78,8 +79,13 @@ def plot_clouds(
             else:  # Larger, so that near parts hide those behind them.
                 axis.scatter(x, y, c=colors[i][j][order], s=70 * size, lw=0)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(plain(title), fontsize=11)
     return figure
+
+
+def plain(text: str) -> str:
+    """A name as Matplotlib draws it as it is, where two dollar signs would be mathematics."""
+    return text.replace("$", r"\$")
 
 
 def plot_distilled(

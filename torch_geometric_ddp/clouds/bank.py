@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_finite, is_blurred
+from torch_geometric_ddp._checks import check_dataset, check_finite, check_names, is_blurred
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.class_index import ClassIndex
 from torch_geometric_ddp.clouds.part_space import PartSpace
@@ -36,8 +36,9 @@ class PointCloudBank:
         class_names (sequence of str): The names of the classes; labels lie below their number.
 
     Raises:
-        ValueError: If :obj:`sizes` is empty or holds a zero, :obj:`pos` is not finite, or a label
-            of :obj:`y` is not below the number of classes.
+        TypeError: If :obj:`class_names` are no list of strings.
+        ValueError: If two names are the same, :obj:`sizes` is empty or holds a zero, :obj:`pos` is
+            not finite, or a label of :obj:`y` is not below the number of classes.
     """
 
     #: The parts that points are labelled with, in a :class:`LabelledBank`.
@@ -51,6 +52,7 @@ class PointCloudBank:
         if int(sizes.min()) < 1:
             raise ValueError(f"every cloud must have points, cloud {int(sizes.argmin())} has none")
         check_finite("pos", pos)
+        class_names = check_names("class_names", class_names)
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= len(class_names):
             raise ValueError(
@@ -61,7 +63,7 @@ class PointCloudBank:
         #: The points in the type that they came in, where :attr:`pos` is of a shorter one that
         #: blurs them, so far from the origin do they lie; :meth:`normalize` takes these.
         self.exact: Tensor | None = None
-        self.class_names = list(class_names)
+        self.class_names = class_names
         #: The row of the first point of every cloud, :obj:`[n]`.
         self.offsets = sizes.cumsum(0) - sizes
         #: The size that all clouds share, or :obj:`None`.
@@ -93,6 +95,7 @@ class PointCloudBank:
             ValueError: If there is no item, the :obj:`pos` of one has another shape or is not
                 finite, its :obj:`y` is not one integer, or a label is out of range.
         """
+        check_dataset("dataset", dataset)
         pos, exact, sizes, labels = read_clouds(dataset, _label_of, device, dtype, progress)
         # A torch.utils.data.Subset, as random_split makes it, knows its data set.
         named = dataset if hasattr(dataset, "class_names") else getattr(dataset, "dataset", None)
@@ -326,7 +329,7 @@ def _points_of(data: Data, i: int) -> Tensor:
         raise ValueError(f"'pos' of cloud {i} must be a tensor of shape [N, 3], got {shape}")
     if not pos.is_floating_point():
         raise TypeError(f"'pos' of cloud {i} must have a floating point type, got {pos.dtype}")
-    return pos
+    return pos.detach()
 
 
 def _label_of(data: Data, i: int) -> int:

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_dataset, check_int
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank, read_clouds
 from torch_geometric_ddp.clouds.part_space import PartSpace
@@ -106,6 +106,7 @@ class LabelledBank(PointCloudBank):
                 a part for every point, its :obj:`category` is not one integer, or a point has a
                 part that the category has not.
         """
+        check_dataset("dataset", dataset)
         if isinstance(dataset, cls):
             names, space = dataset.class_names, dataset.space
         else:

@@ -15,7 +15,8 @@ from torch import nn
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int, check_ppc
+from torch_geometric_ddp._checks import check_dataset, check_device, check_ppc, check_seed
+from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import BudgetError
@@ -56,8 +57,9 @@ class Lab:
         task (Task or str): What networks learn. (default: :obj:`"classification"`)
 
     Raises:
-        TypeError, ValueError: If the clouds of a set do not fit the task or those of the other, a
-            class has no clouds, or :obj:`runs.jsonl` holds a line that is no run.
+        TypeError, ValueError: If an argument is of another type, the clouds of a set do not fit the
+            task or those of the other, a class has no clouds, :obj:`out` cannot be written to, or
+            :obj:`runs.jsonl` holds a line that is no run.
     """
 
     def __init__(
@@ -71,6 +73,21 @@ class Lab:
         source: str = "data",
         task: Task | str = "classification",
     ) -> None:
+        check_dataset("train_set", train_set)
+        check_dataset("test_set", test_set)
+        if not isinstance(preset, Preset):
+            raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
+        check_device("device", device)
+        if not isinstance(source, str):  # It goes into every line.
+            raise TypeError(f"'source' must be text, got {type(source).__name__} ({source!r:.80})")
+        if not isinstance(out, str | os.PathLike):
+            raise TypeError(f"'out' must be a path, got {type(out).__name__} ({out!r:.80})")
+        check_place("out", Path(out) / "runs.jsonl")
+        if backbones is not None and not isinstance(backbones, Mapping):
+            raise TypeError(f"'backbones' must be a mapping, got {type(backbones).__name__}")
+        for name, make in (backbones or {}).items():
+            if not isinstance(name, str) or not callable(make):
+                raise TypeError(f"'backbones' must map names to networks, got {name!r}: {make!r}")
         self.train_set, self.test_set, self.out = train_set, test_set, Path(out)
         self.preset, self.source = preset, source
         self.task = find_task(task)
@@ -124,7 +141,7 @@ class Lab:
         for ppc in ppcs:
             check_ppc(ppc)
         for seed in seeds:
-            check_int("seed", seed, minimum=0)
+            check_seed("seed", seed)
         for seed in seeds:
             for backbone in backbones or self.backbones:
                 for ppc in ppcs:

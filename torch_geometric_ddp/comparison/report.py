@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.evaluation import percent
+from torch_geometric_ddp.visualize import plain
 
 __all__ = ["Row", "class_markdown", "markdown", "plot_comparison", "summarize"]
 
@@ -180,10 +181,10 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
                 label=None if ppc is None else f"PPC {ppc}",
             )
             axes.bar_label(bars, fmt="%.1f", fontsize=8)
-        axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
+        axes.set_xticks(range(len(methods)), map(plain, methods), rotation=30, ha="right")
         axes.set_ylabel(f"{rows[0].metric} %")
         axes.set_ylim(0, 105)
-        axes.set_title(f"{title}, {backbone}" if title else backbone)
+        axes.set_title(plain(f"{title}, {backbone}" if title else backbone))
         axes.spines[["top", "right"]].set_visible(False)
         if len(ppcs) > 1:
             axes.legend(frameon=False)

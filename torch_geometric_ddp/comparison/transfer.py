@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
 from torch_geometric_ddp.comparison.report import Row, summarize
+from torch_geometric_ddp.visualize import plain
 
 __all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
 
@@ -128,15 +129,15 @@ def plot_transfer(
                 frame = Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False, ec="red", lw=1.5)
                 axes.add_patch(frame)
     axes.set_xticks(
-        range(len(backbones)), backbones, rotation=30, ha="left", rotation_mode="anchor"
+        range(len(backbones)), map(plain, backbones), rotation=30, ha="left", rotation_mode="anchor"
     )
-    axes.set_yticks(range(len(rows)), [str(row) for row in rows])
+    axes.set_yticks(range(len(rows)), [plain(str(row)) for row in rows])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     metric = next(cell.metric for row in rows for cell in row.cells.values())
     figure.colorbar(image, ax=axes, label=f"{metric} %", pad=0.02)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_seed
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import observed_coreset
@@ -88,7 +88,7 @@ def forgetting_coreset(
             :obj:`dataset` differ in size or are not labelled as :obj:`task` needs them, or
             :obj:`observation` is of other clouds or holds no forgetting events.
     """
-    check_int("seed", seed, minimum=0)
+    check_seed("seed", seed)
     task = find_task(task)
 
     def choose(bank: PointCloudBank, features: Tensor, num: int) -> Tensor:

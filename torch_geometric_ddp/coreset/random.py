@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int, check_ppc
-from torch_geometric_ddp.coreset.selection import real_coreset
+from torch_geometric_ddp._checks import check_ppc, check_seed
+from torch_geometric_ddp.coreset.selection import check_stored, real_coreset
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
@@ -47,8 +47,9 @@ def random_coreset(
             fits.
     """
     check_ppc(ppc)
-    check_int("seed", seed, minimum=0)
+    check_seed("seed", seed)
     task = find_task(task)
+    check_stored(num_points, codec)
     bank = task.read(dataset)
     num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
     index = bank.draw(num, torch.Generator().manual_seed(seed))

@@ -10,14 +10,21 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from torch_geometric_ddp._checks import check_finite, check_ppc
+from torch_geometric_ddp._checks import check_finite, check_int, check_ppc
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
+from torch_geometric_ddp.parameterization.codecs.base import check_codec
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
-__all__ = ["class_means", "nearest_to_mean", "observed_coreset", "real_coreset"]
+__all__ = [
+    "check_stored",
+    "class_means",
+    "nearest_to_mean",
+    "observed_coreset",
+    "real_coreset",
+]
 
 
 def observed_coreset(
@@ -50,6 +57,7 @@ def observed_coreset(
             nothing fits.
     """
     task = find_task(task)
+    check_stored(num_points, codec)
     bank, features = _observed(dataset, ppc, observation, task)
     num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
     index = choose(bank, features, num)
@@ -81,6 +89,13 @@ def _observed(
             f"{len(observation.y)} clouds for {len(bank)} clouds of other labels"
         )
     return bank, observation.features.to(bank.device, torch.float64)
+
+
+def check_stored(num_points: int | None, codec: Codec) -> None:
+    """Raises unless clouds can be reduced to so many points and stored so."""
+    if num_points is not None:
+        check_int("num_points", num_points)
+    check_codec("codec", codec)
 
 
 def class_means(bank: PointCloudBank, features: Tensor) -> Tensor:

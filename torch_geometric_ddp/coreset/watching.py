@@ -10,13 +10,20 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import (
+    check_callable,
+    check_dataset,
+    check_device,
+    check_flag,
+    check_seed,
+)
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.forgetting import ForgettingEvents
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.evaluation import CPU, Protocol, fit
+from torch_geometric_ddp.evaluation.protocol import check_protocol
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -128,8 +135,13 @@ def observe(
         ValueError: If :obj:`seed` is negative, a class has no clouds, or the items of
             :obj:`dataset` are not labelled as :obj:`task` needs them; all before any long work.
     """
-    check_int("seed", seed, minimum=0)
+    check_seed("seed", seed)
     task = find_task(task)
+    check_dataset("dataset", dataset)
+    check_protocol(protocol)
+    check_callable("network", network)
+    check_device("device", device)
+    check_flag("progress", progress)
     bank = task.read(dataset, device)
     bank.check_every_class()
     bank = bank.normalize() if protocol.normalize else bank.unscaled()

@@ -17,14 +17,13 @@ from torch_geometric.data import Data, InMemoryDataset
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import is_blurred
+from torch_geometric_ddp._checks import check_names, is_blurred
 from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import (
     FAR_AWAY,
     LOST,
     UNREADABLE,
     check_array,
-    check_names,
     check_unpacked,
 )
 from torch_geometric_ddp.datasets._sampling import Sampling, choose_points

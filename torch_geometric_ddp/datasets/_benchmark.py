@@ -19,8 +19,9 @@ import torch
 from torch_geometric.data import Data, InMemoryDataset, download_url, extract_zip
 from tqdm import tqdm
 
+from torch_geometric_ddp._checks import check_names
 from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
-from torch_geometric_ddp.datasets._formats import DamagedFileError, check_names
+from torch_geometric_ddp.datasets._formats import DamagedFileError
 from torch_geometric_ddp.datasets._options import complete_arguments, complete_signature
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 from torch_geometric_ddp.datasets._scan import Scan

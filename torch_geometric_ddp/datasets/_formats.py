@@ -8,7 +8,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp._checks import is_blurred
+from torch_geometric_ddp._checks import check_names, is_blurred
 
 # What the libraries raise on files that are cut, damaged or something else altogether.
 UNREADABLE = (
@@ -77,22 +77,6 @@ def with_suffix(folder: Path, suffix: str) -> list[Path]:
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, by name."""
     return [path for path in visible(folder) if path.is_dir()]
-
-
-def check_names(name: str, names: object) -> list[str]:
-    """The names of classes or parts, which NumPy may hold as bytes, as a list of text."""
-    if isinstance(names, np.ndarray):
-        names = names.tolist()
-    if isinstance(names, str | bytes) or not isinstance(names, Sequence):
-        raise TypeError(f"'{name}' must be a list of strings, got {type(names).__name__}")
-    for text in names:
-        if not isinstance(text, str | bytes):
-            raise TypeError(f"'{name}' must be a list of strings, got {text!r:.80} in it")
-    texts = [text.decode("utf-8") if isinstance(text, bytes) else str(text) for text in names]
-    if len(set(texts)) < len(texts):
-        twice = next(text for text in texts if texts.count(text) > 1)
-        raise ValueError(f"'{name}' must differ, got '{twice:.80}' twice")
-    return texts
 
 
 def read_lines(path: Path) -> list[str]:
@@ -175,13 +159,18 @@ def as_clouds(path: Path, points: npt.NDArray[Any], dims: str = "N, 3") -> Tenso
         raise damaged(path, f"its points have type {points.dtype}, not floating point")
     if points.dtype.itemsize > 4:
         wide = torch.from_numpy(points.astype(np.float64)).reshape(-1, *points.shape[-2:])
-        if any(is_blurred(cloud, torch.float32, LOST) for cloud in wide):
-            raise damaged(path, f"its points {FAR_AWAY}")
+        check_near(path, wide)
     with np.errstate(over="ignore"):  # What overflows is infinite, which is checked next.
         clouds = torch.from_numpy(np.require(points, "f4", ["C", "W"]))
     if not bool(torch.isfinite(clouds).all()):
         raise damaged(path, "it has points that are NaN or infinite")
     return clouds
+
+
+def check_near(path: Path, clouds: Iterable[Tensor]) -> None:
+    """Raises if single precision would lose the shape of one of the clouds of a file."""
+    if any(is_blurred(cloud, torch.float32, LOST) for cloud in clouds):
+        raise damaged(path, f"its points {FAR_AWAY}")
 
 
 def as_labels(path: Path, labels: npt.NDArray[Any], low: int, high: int) -> Tensor:

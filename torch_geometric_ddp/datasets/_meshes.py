@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp.datasets._formats import damaged, reading
+from torch_geometric_ddp.datasets._formats import check_near, damaged, reading
 
 # The words of a file with colours, normals or texture coordinates beside the positions.
 _OFF = re.compile(r"(?:ST)?C?N?OFF", re.IGNORECASE)
@@ -75,7 +75,7 @@ def _triangles(path: Path, faces: list[str]) -> list[str]:
 
 
 def sample_surface(path: Path, pos: Tensor, face: Tensor, num: int, seed: int) -> Tensor:
-    """Draws :obj:`num` points evenly over triangles, in double precision, by a seed of its own.
+    """Draws :obj:`num` points evenly over triangles, as :obj:`float32`, by a seed of their own.
 
     The draws are those of :class:`torch_geometric.transforms.SamplePoints`. The areas are of a
     mesh of size one at the origin, so that they neither vanish nor overflow.
@@ -99,7 +99,9 @@ def sample_surface(path: Path, pos: Tensor, face: Tensor, num: int, seed: int) -
     drawn = first[chosen] + sum(
         part[:, None] * side[chosen] for part, side in zip(share.double().T, sides, strict=True)
     )
-    return drawn * scale + origin
+    drawn = drawn * scale + origin
+    check_near(path, [drawn])
+    return drawn.float()
 
 
 def read_ply(path: Path) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_names
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.clouds.splits import redrawn
 from torch_geometric_ddp.datasets._arrays import (
@@ -24,7 +24,6 @@ from torch_geometric_ddp.datasets._arrays import (
     sample,
     take_arrays,
 )
-from torch_geometric_ddp.datasets._formats import check_names
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling
 
 __all__ = ["PartArrays"]

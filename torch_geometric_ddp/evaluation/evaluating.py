@@ -11,13 +11,24 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import (
+    check_callable,
+    check_dataset,
+    check_device,
+    check_flag,
+    check_int,
+    check_seed,
+    check_text,
+)
 from torch_geometric_ddp._seeding import seeded
-from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
+from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol, check_protocol
 from torch_geometric_ddp.evaluation.training import Trainer, fit
 from torch_geometric_ddp.tasks import Scores, Task, find_task
 
 __all__ = ["Evaluation", "evaluate", "percent", "seed_list"]
+
+# More seeds than that are a mistake.
+_MOST_SEEDS = 10**6
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,15 @@ def evaluate(
             not finite, or the network makes NaN of a test cloud.
     """
     task, seeds = find_task(task), seed_list(seeds)
+    check_dataset("train_set", train_set)
+    check_dataset("test_set", test_set)
+    check_protocol(protocol)
+    check_callable("network", network)
+    check_device("device", device)
+    check_flag("progress", progress)
+    check_text("name", name)
+    if not callable(trainer):
+        raise TypeError(f"'trainer' must be callable, got {type(trainer).__name__} ({trainer!r})")
     train = task.read(train_set, device)
     test = task.read(test_set, train.device)
     sizes = task.network_sizes(train, test)
@@ -153,7 +173,7 @@ def evaluate(
     with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
         for seed in seeds:
             with seeded(seed, train.device):
-                model = make(*sizes).to(train.device)
+                model = _made(make, sizes).to(train.device)
                 try:
                     trainer(model, train, protocol, seed, bar)
                     model.eval()
@@ -168,7 +188,23 @@ def evaluate(
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
     """The seeds, or as many as are asked for, from 0."""
-    seeds = list(range(check_int("seeds", seeds))) if isinstance(seeds, int) else list(seeds)
+    if hasattr(seeds, "__index__"):
+        return list(range(check_int("seeds", seeds, maximum=_MOST_SEEDS)))
+    if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
+        what = f"{type(seeds).__name__} ({seeds!r:.80})"
+        raise TypeError(f"'seeds' must be a number or a sequence of integers, got {what}")
+    seeds = [check_seed("seeds", seed) for seed in seeds]
     if not seeds:
         raise ValueError("'seeds' must hold at least one seed, got none")
     return seeds
+
+
+def _made(make: Callable[..., nn.Module], sizes: tuple[int, ...]) -> nn.Module:
+    """A network of these sizes."""
+    try:
+        model = make(*sizes)
+    except TypeError as error:
+        raise TypeError(f"'network' must make a network from the sizes {sizes}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"'network' must make a torch.nn.Module, got {type(model).__name__}")
+    return model

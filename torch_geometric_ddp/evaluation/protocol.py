@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import (
+    check_callable,
+    check_flag,
+    check_float,
+    check_int,
+    check_text,
+)
 from torch_geometric_ddp.evaluation.augment import RandomRotation
 
-__all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Protocol"]
+__all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Protocol", "check_protocol"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,10 @@ class Protocol:
         min_steps (int): The least number of steps; a set too small for them in :obj:`epochs` gets
             more epochs. (default: :obj:`0`)
         augment (RandomRotation, optional): Changes the clouds of every step. (default: nothing)
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of range.
     """
 
     name: str
@@ -52,6 +62,13 @@ class Protocol:
         check_float("lr", self.lr, exclusive=True)
         for name in ("momentum", "weight_decay", "decay_after", "decay"):
             check_float(name, getattr(self, name))
+        if self.momentum >= 1:
+            raise ValueError(f"'momentum' must be below 1, got {self.momentum}")
+        if self.decay_after > 1:
+            raise ValueError(f"'decay_after' must be at most 1, got {self.decay_after}")
+        check_text("name", self.name)
+        check_flag("normalize", self.normalize)
+        check_callable("augment", self.augment)
 
     def epochs_for(self, num_clouds: int) -> int:
         """The passes over a training set of so many clouds."""
@@ -60,6 +77,15 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """The settings, for JSON; without the augmentation where there is none."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def check_protocol(protocol: Any, name: str = "protocol") -> None:
+    """Raises unless it is a protocol; names of protocols are none."""
+    if not isinstance(protocol, Protocol):
+        raise TypeError(
+            f"'{name}' must be a Protocol, such as QUICK, got {type(protocol).__name__} "
+            f"({protocol!r:.80})"
+        )
 
 
 #: The protocol of the papers (DDP, ICLR 2026, experiments), with 500 epochs and 10 seeds.

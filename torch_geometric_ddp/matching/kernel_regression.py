@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp._checks import check_flag, check_float
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.nn import Backbone
@@ -57,7 +57,7 @@ class KernelRegression(Matching):
     def __init__(self, ridge: float = 0.01, normalize: bool = True) -> None:
         super().__init__()
         self.ridge = check_float("ridge", ridge, exclusive=True)
-        self.normalize = normalize
+        self.normalize = check_flag("normalize", normalize)
 
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`.

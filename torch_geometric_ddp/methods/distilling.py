@@ -88,15 +88,16 @@ def distill(
         The distilled set, on the CPU.
 
     Raises:
-        TypeError: If :obj:`ppc` is no number, :obj:`steps`, :obj:`seed` or
-            :obj:`classes_per_chunk` no integer, or an item of :obj:`dataset` has points that are
-            not floating point.
+        TypeError: If an argument is of another type than said above, :obj:`network` makes no
+            :class:`~torch_geometric_ddp.nn.Backbone`, or an item of :obj:`dataset` has points that
+            are not floating point.
         ValueError: If :obj:`ppc` is not above 0, :obj:`classes_per_chunk` is below one,
             :obj:`steps` or :obj:`seed` negative, or :obj:`steps` below those of the checkpoint; if
             :obj:`method` or :obj:`task` is no known name; if :obj:`dataset` is empty, has clouds of
             different sizes or not finite, labels other than the task needs, or a class without
-            clouds; if what the method stores exceeds the storage; or if :obj:`checkpoint` is
-            damaged or of a run with other settings or data.
+            clouds; if what the method stores exceeds the storage; if :obj:`device` cannot be used;
+            or if :obj:`checkpoint` cannot be written, is damaged or of a run with other settings
+            or data. All of these come before the first step.
         FloatingPointError: If a loss or a parameter is not finite.
     """
     return find_method(method).distill(

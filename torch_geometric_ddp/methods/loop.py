@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_callable, check_int
+from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.budget import StorageBudget
@@ -19,7 +21,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.checkpoint import read_checkpoint, write_checkpoint
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan
-from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
@@ -129,6 +131,9 @@ class Distillation:
             **self.networks.config(),
             **({} if schedule is None else {"schedule": describe(schedule)}),
         }
+        check_network(make, bank)
+        _check_json("matching", self._settings)
+        _check_json("parameterization", parameterization.config())
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self.losses: list[float] = []
@@ -222,14 +227,18 @@ class Distillation:
             callback (callable, optional): Called with this object after every step.
 
         Raises:
-            TypeError: If :obj:`steps` or :obj:`checkpoint_every` is no integer.
-            ValueError: If :obj:`steps` is below the number that were taken before, or
-                :obj:`checkpoint_every` below one.
+            TypeError: If :obj:`steps` or :obj:`checkpoint_every` is no integer, or :obj:`callback`
+                not callable.
+            ValueError: If :obj:`steps` is below the number that were taken before,
+                :obj:`checkpoint_every` below one, or :obj:`checkpoint` cannot be written.
             FloatingPointError: If a loss or, after a step, a parameter is not finite; it is never
                 written.
         """
         steps = check_int("steps", steps, minimum=0)
         check_int("checkpoint_every", checkpoint_every)
+        check_callable("callback", callback)
+        if checkpoint is not None:
+            check_place("checkpoint", checkpoint)
         if steps < self.num_steps:
             raise ValueError(
                 f"'steps' must be at least the {self.num_steps} that were taken before, got {steps}"
@@ -287,3 +296,11 @@ class Distillation:
         """
         state = self.parameterization, self.optimizer, self.generator
         self.losses = read_checkpoint(path, self.config(), *state)
+
+
+def _check_json(name: str, config: dict[str, Any]) -> None:
+    """Raises if the settings of an object cannot be written into a file, as they will be."""
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"'{name}' must have settings that JSON can hold: {error}") from error

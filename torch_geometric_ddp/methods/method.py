@@ -12,7 +12,17 @@ from typing import Any
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int, check_ppc
+from torch_geometric_ddp._checks import (
+    check_callable,
+    check_dataset,
+    check_device,
+    check_flag,
+    check_int,
+    check_ppc,
+    check_seed,
+    check_text,
+)
+from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
@@ -62,7 +72,7 @@ class Method:
             was optimised without it (post-training quantisation). (default: :obj:`True`)
 
     Raises:
-        TypeError: If :obj:`steps` or :obj:`batch_size` is no integer.
+        TypeError: If an argument is of another type.
         ValueError: If :obj:`steps` is negative or :obj:`batch_size` below one.
     """
 
@@ -80,8 +90,16 @@ class Method:
     sees_stored: bool = True
 
     def __post_init__(self) -> None:
+        check_text("name", self.name)
         check_int("steps", self.steps, minimum=0)
         check_int("batch_size", self.batch_size)
+        for name in ("storing", "matching", "start", "optimizer", "loops", "networks"):
+            if getattr(self, name) is None:
+                raise TypeError(f"'{name}' must be callable, got None")
+            check_callable(name, getattr(self, name))
+        check_callable("choose", self.choose)
+        check_callable("schedule", self.schedule)
+        check_flag("sees_stored", self.sees_stored)
 
     def begin(
         self,
@@ -120,7 +138,8 @@ class Method:
         task = find_task(task)
         bank.check_every_class()
         budget = bank.budget(ppc)
-        generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+        generator = torch.Generator().manual_seed(check_seed("seed", seed))
+        check_callable("network", network)
         make = task.network if network is None else network
         networks = self.networks(make, bank, self.batch_size, generator)
         resumed = checkpoint is not None and Path(checkpoint).exists()
@@ -202,13 +221,25 @@ class Method:
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
         check_ppc(ppc)
-        check_int("seed", seed, minimum=0)
+        check_seed("seed", seed)
+        check_dataset("dataset", dataset)
+        check_flag("normalize", normalize)
+        check_flag("progress", progress)
+        check_device("device", device)
+        check_text("source", source)
+        check_callable("network", network)
+        check_callable("callback", callback)
+        if classes_per_chunk is not None:
+            check_int("classes_per_chunk", classes_per_chunk)
         task = find_task(task)
+        if checkpoint is not None:
+            check_place("checkpoint", checkpoint)
         bank = task.read(dataset, device, progress=progress)
         bank = bank.normalize() if normalize else bank.unscaled()
         loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint)
         loop.run(steps, progress, checkpoint, callback=callback)
-        source = source or getattr(dataset, "name", None) or type(dataset).__name__
+        name = getattr(dataset, "name", None)
+        source = source or (name if isinstance(name, str) and name else type(dataset).__name__)
         return self.finish(loop, source=source, normalize=normalize)
 
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -50,7 +51,10 @@ class NetworkSource:
         """A randomly initialised network, frozen."""
         device, dtype = self.bank.device, self.bank.pos.dtype
         with seeded(self._seed(), device):
-            network = self.make(*self.bank.network_sizes).to(device=device, dtype=dtype)
+            network = self.make(*self.bank.network_sizes)
+            if not isinstance(network, Backbone):
+                raise TypeError(f"'network' must make a Backbone, got {type(network).__name__}")
+            network = network.to(device=device, dtype=dtype)
         self._freeze(network)
         return network
 
@@ -92,3 +96,18 @@ class NetworkSource:
 
     def _seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self.generator))
+
+
+def check_network(make: Callable[..., Backbone], bank: PointCloudBank) -> None:
+    """Raises unless it can make a network for a real set, as far as is seen without making one."""
+    sizes = f"({', '.join(map(str, bank.network_sizes))})"
+    if isinstance(make, type) and not issubclass(make, Backbone):
+        raise TypeError(f"'network' must make a Backbone, got the class {make.__name__}")
+    try:
+        inspect.signature(make).bind(*bank.network_sizes)
+    except TypeError as error:
+        raise TypeError(
+            f"'network' must make a Backbone from the sizes {sizes}: {error}"
+        ) from error
+    except ValueError:  # Something that Python cannot look into.
+        return

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp._checks import check_flag, check_float
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
@@ -141,6 +141,7 @@ def ddp(
             budget at hand.
     """
     check_float("uniformity_lambda", uniformity_lambda)
+    check_flag("adaptive", adaptive)
     storing = morphing(
         num_anchors,
         anchor_points,

@@ -32,11 +32,11 @@ def find_method(method: Method | str) -> Method:
     """
     if isinstance(method, Method):
         return method
-    if method == "pcc":
+    if isinstance(method, str) and method == "pcc":
         raise ValueError(
             "'method' must not be 'pcc' by name, as PCC starts from the features of a trained "
             "network: pass the method that methods.pcc makes from them"
         )
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")
     return METHODS[method]()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_float, check_int, check_points
+from torch_geometric_ddp._checks import check_flag, check_float, check_int, check_points
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
@@ -114,7 +114,7 @@ class ShapeMorphing(Parameterization):
             weights = anchors.new_zeros(shape)
         if weights.shape != shape:
             raise ValueError(f"'weights' must have shape {list(shape)}, got {list(weights.shape)}")
-        self.adaptive = adaptive
+        self.adaptive = check_flag("adaptive", adaptive)
         anchor_lr = check_float("anchor_lr", anchor_lr)
         weight_lr = anchor_lr / 10 if weight_lr is None else check_float("weight_lr", weight_lr)
         self.keep("anchors", anchors, anchor_lr, codec, rotation_lr)

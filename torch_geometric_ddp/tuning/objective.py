@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import optuna
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_float, check_int, check_seed
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import Protocol, evaluate
@@ -162,12 +162,16 @@ def check_objective(
     """
     check_int("steps", steps)
     for seed in seeds:
-        check_int("seeds", seed, minimum=0)
+        check_seed("seeds", seed)
+    if isinstance(looks, str | bytes) or not isinstance(looks, Iterable):
+        raise TypeError(f"'looks' must be a sequence of numbers, got {looks!r:.80}")
+    if isinstance(objectives, str | bytes) or not isinstance(objectives, Iterable):
+        raise TypeError(f"'objectives' must be a sequence of names, got {objectives!r:.80}")
     for look in looks:
         if not check_float("looks", look, exclusive=True) < 1:
             raise ValueError(f"'looks' must lie between 0 and 1, got {look}")
     names = tuple(objectives)
-    unknown = [name for name in names if name not in DIRECTIONS]
+    unknown = [name for name in names if not isinstance(name, str) or name not in DIRECTIONS]
     if unknown or names[:1] != ("score",) or len(set(names)) < len(names):
         raise ValueError(
             f"'objectives' must be 'score', alone or followed by others of "

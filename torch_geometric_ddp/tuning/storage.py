@@ -22,13 +22,21 @@ from optuna.storages.journal import (
     JournalStorage,
 )
 
+from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.tuning.objective import DIRECTIONS
 
-__all__ = ["find_storage", "open_study"]
+__all__ = ["check_storage", "find_storage", "open_study"]
 
 # How every line of a journal begins.
 _BEGINNING = b'{"op_code":'
+
+
+def check_storage(storage: Any) -> None:
+    """Raises unless a study can be kept there, or it is no file."""
+    if storage is None or isinstance(storage, BaseStorage) or "://" in str(storage):
+        return
+    check_place("storage", storage)
 
 
 def find_storage(

@@ -19,11 +19,22 @@ from optuna.trial import TrialState
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_int, check_ppc
+from torch_geometric_ddp._checks import (
+    check_callable,
+    check_dataset,
+    check_device,
+    check_flag,
+    check_float,
+    check_int,
+    check_ppc,
+    check_seed,
+    check_text,
+)
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
+from torch_geometric_ddp.evaluation.protocol import check_protocol
 from torch_geometric_ddp.methods import Method, ddp
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.tasks import Task, find_task
@@ -31,7 +42,7 @@ from torch_geometric_ddp.tuning import workers
 from torch_geometric_ddp.tuning.objective import Objective, check_objective
 from torch_geometric_ddp.tuning.report import TuningResult
 from torch_geometric_ddp.tuning.space import SearchSpace, Settings, Space
-from torch_geometric_ddp.tuning.storage import find_storage, open_study
+from torch_geometric_ddp.tuning.storage import check_storage, find_storage, open_study
 
 __all__ = ["tpe", "tune"]
 
@@ -136,8 +147,8 @@ def tune(
         The :class:`TuningResult`.
 
     Raises:
-        TypeError: If :obj:`n_trials`, :obj:`steps`, :obj:`seed` or one of :obj:`seeds` is no
-            integer, or a range of :obj:`space` no tuple.
+        TypeError: If an argument is of another type than said above, or a range of :obj:`space` no
+            tuple.
         ValueError: If one of these is too small, :obj:`share` or one of :obj:`looks` does not lie
             between 0 and 1, :obj:`objectives` are unknown, the items of :obj:`dataset` are not
             labelled as :obj:`task` needs them, nothing in :obj:`space` fits :obj:`budget`,
@@ -146,8 +157,26 @@ def tune(
     """
     space = SearchSpace() if space is None else space
     check_int("n_trials", n_trials)
-    check_int("seed", seed, minimum=0)
+    check_seed("seed", seed)
     task, seeds = find_task(task), seed_list(seeds)
+    if not isinstance(space, SearchSpace):
+        raise TypeError(f"'space' must be a SearchSpace, got {type(space).__name__}")
+    check_dataset("dataset", dataset)
+    check_protocol(protocol)
+    check_text("study_name", study_name)
+    for name, function in (("method", method), ("sampler", sampler)):
+        if not callable(function):
+            raise TypeError(f"'{name}' must be callable, got {type(function).__name__}")
+    check_callable("network", network)
+    if pruner is not None and not isinstance(pruner, BasePruner):
+        raise TypeError(f"'pruner' must be a pruner of Optuna, got {type(pruner).__name__}")
+    check_flag("normalize", normalize)
+    check_flag("progress", progress)
+    check_device("device", device)
+    if lost_after is not None:
+        check_float("lost_after", lost_after)
+    check_float("share", share)
+    check_storage(storage)
     check_objective(steps, seeds, looks, objectives)
     bank = task.read(dataset, device)
     bank.check_every_class()

@@ -211,3 +211,12 @@ def straight_through(tensor: Tensor, value: Tensor) -> Tensor:
             f"shape {list(value.shape)}"
         )
     return _StraightThrough.apply(tensor, value)
+
+
+def check_codec(name: str, value: Any) -> None:
+    """Raises unless :obj:`value` is a codec, and not the class of one."""
+    if not isinstance(value, Codec):
+        raise TypeError(
+            f"'{name}' must be a Codec, such as Float16(), got {type(value).__name__} "
+            f"({value!r:.80})"
+        )

@@ -1,0 +1,336 @@
+"""Every argument of the functions that take long: a bad value is refused before the first step."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import TinyNet, toy_set
+from torch_geometric.data import Data
+
+from torch_geometric_ddp import (
+    Method,
+    Protocol,
+    SyntheticPointCloudDataset,
+    distill,
+    evaluate,
+)
+from torch_geometric_ddp.clouds import PointCloudBank
+from torch_geometric_ddp.comparison import Lab
+from torch_geometric_ddp.coreset import (
+    Observation,
+    forgetting_coreset,
+    herding_coreset,
+    k_center_coreset,
+    observe,
+    random_coreset,
+)
+from torch_geometric_ddp.matching import KernelRegression
+from torch_geometric_ddp.methods import Distillation, ddp, dm, full_resolution
+from torch_geometric_ddp.parameterization import FullResolution, Parameterization
+from torch_geometric_ddp.tuning import tune
+
+SHORT = Protocol("short", epochs=1)
+FEW = ddp(num_anchors=2, num_morphs=1)
+SEEN = Observation(torch.rand(18, 4), torch.arange(18), toy_set().y, {})
+
+# What no argument of a kind may be.
+NUMBERS = ["1", None, True, b"1", [1], {}, 1 + 0j, torch.tensor(1.5), int]
+WHOLE = [*NUMBERS, 1.5, float("nan"), -1, -(2**70)]
+SEEDS = [*WHOLE, 2**63, 2**64]
+FLAGS = [0, 1, None, "no", [], np.bool_(True)]
+CALLS = ["PointNet", 1, [], {}, b"x", 1.5]
+TEXTS = [1, b"x", Path("x"), np.int64(3), ["x"], object(), True, torch.zeros(1), 1.5]
+DEVICES = ["cuda:99", "no such", "", -1, 99, 2**64, 1.5, True, b"cpu", [], object(), "meta"]
+PLACES = [1, b"run", [], {}, True, 1.5, torch.zeros(1), ".", "/dev/null/run", "a\0b"]
+SETS = [1, None, "clouds", b"clouds", {}, torch.zeros(2, 3), np.zeros((2, 3)), 1.5, list, object()]
+PROTOCOLS = ["quick", None, 5, {}, Protocol]
+TASKS = ["segment", None, 1, [], {}, b"classification", Protocol]
+NETWORKS = [*CALLS, int, torch.nn.Linear, lambda: 1, lambda a, b, c, d, e: 1, Data]
+SHARES = [*NUMBERS, float("nan"), float("inf"), 0, -1.0, 2**64, 1e30]
+
+
+def without(values, *accepted):
+    """The values that are refused, less some that the argument takes."""
+    return [v for v in values if not any(v is a for a in accepted)]
+
+
+OF_DISTILL = {
+    "dataset": SETS,
+    "ppc": SHARES,
+    "steps": without(WHOLE, None),
+    "network": NETWORKS,
+    "task": TASKS,
+    "normalize": FLAGS,
+    "seed": SEEDS,
+    "device": DEVICES,
+    "source": TEXTS,
+    "checkpoint": PLACES,
+    "classes_per_chunk": [*without(WHOLE, None), 0],
+    "progress": FLAGS,
+    "callback": CALLS,
+}
+GIVEN = {"dataset": toy_set(), "steps": 1, "network": TinyNet, "progress": False}
+OF_CORESET = {"dataset": SETS, "ppc": SHARES, "task": TASKS}
+OBSERVED = {"observation": [None, 1, "seen", {}, torch.rand(18, 4)]}
+STORED = {
+    "num_points": [*without(WHOLE, None), 0, 33],
+    "codec": ["float16", None, 1, FullResolution],
+}
+COUNTED = ["0", None, -1, 0, True, 1.5, [], ["0"], [True], [1.5], [-1], [2**64], b"1", 2**64]
+
+# A function, arguments that it takes, and of every argument what it must refuse.
+WALK = {
+    "distill": (distill, {**GIVEN, "method": FEW}, {**OF_DISTILL, "method": [*CALLS, None, ddp]}),
+    "Method.distill": (FEW.distill, GIVEN, OF_DISTILL),
+    "evaluate": (
+        evaluate,
+        {"train_set": toy_set(), "test_set": toy_set(seed=1), "network": TinyNet},
+        {
+            "train_set": SETS,
+            "test_set": SETS,
+            "network": NETWORKS[:-4],
+            "protocol": PROTOCOLS,
+            "seeds": COUNTED,
+            "device": DEVICES,
+            "progress": FLAGS,
+            "name": TEXTS,
+            "trainer": [*CALLS, None],
+            "task": TASKS,
+        },
+    ),
+    "Protocol": (
+        Protocol,
+        {"name": "short", "epochs": 1},
+        {
+            "name": TEXTS,
+            "epochs": [*WHOLE, 0],
+            "lr": [*NUMBERS, -0.1, 0, float("nan"), float("inf"), 10**400],
+            "momentum": [*NUMBERS, -0.1, 1, 1.5, float("nan"), 10**400],
+            "weight_decay": [*NUMBERS, -0.1, float("nan")],
+            "batch_size": [*WHOLE, 0],
+            "decay_after": [*NUMBERS, -0.1, 1.1, float("nan")],
+            "decay": [*NUMBERS, -0.1, float("inf")],
+            "normalize": FLAGS,
+            "min_steps": WHOLE,
+            "augment": CALLS,
+        },
+    ),
+    "Method": (
+        Method,
+        {"name": "own", "storing": full_resolution(), "matching": KernelRegression, "steps": 1},
+        {
+            "name": TEXTS,
+            "storing": [*CALLS, None],
+            "matching": [*CALLS, None],
+            "steps": WHOLE,
+            "start": [*CALLS, None],
+            "batch_size": [*WHOLE, 0],
+            "optimizer": [*CALLS, None],
+            "loops": [*CALLS, None],
+            "networks": [*CALLS, None],
+            "choose": CALLS,
+            "schedule": CALLS,
+            "sees_stored": FLAGS,
+        },
+    ),
+    "observe": (
+        observe,
+        {"dataset": toy_set(), "network": TinyNet, "protocol": SHORT, "progress": False},
+        {
+            "dataset": SETS,
+            "network": CALLS,
+            "protocol": PROTOCOLS,
+            "seed": SEEDS,
+            "device": DEVICES,
+            "progress": FLAGS,
+            "task": TASKS,
+        },
+    ),
+    "random_coreset": (
+        random_coreset,
+        {"dataset": toy_set()},
+        {**OF_CORESET, **STORED, "seed": SEEDS},
+    ),
+    "herding_coreset": (
+        herding_coreset,
+        {"dataset": toy_set(), "ppc": 1, "observation": SEEN},
+        {**OF_CORESET, **STORED, **OBSERVED},
+    ),
+    "k_center_coreset": (
+        k_center_coreset,
+        {"dataset": toy_set(), "ppc": 1, "observation": SEEN},
+        {**OF_CORESET, **STORED, **OBSERVED},
+    ),
+    "forgetting_coreset": (
+        forgetting_coreset,
+        {"dataset": toy_set(), "ppc": 1, "observation": SEEN},
+        {**OF_CORESET, **OBSERVED, "seed": SEEDS},
+    ),
+    "tune": (
+        tune,
+        {"dataset": toy_set(), "network": TinyNet, "storage": None, "progress": False},
+        {
+            "dataset": SETS,
+            "budget": SHARES,
+            "space": ["wide", 1, {}, (1, 2)],
+            "n_trials": [*WHOLE, 0],
+            "storage": [*PLACES, "grpc://host"],
+            "study_name": TEXTS,
+            "objectives": ["score", None, 1, (), ("bits",), ("score", "x"), [["score"]]],
+            "steps": [*WHOLE, 0],
+            "seeds": COUNTED,
+            "protocol": PROTOCOLS,
+            "share": [*NUMBERS, 0, 1, -1, 1.5, float("nan")],
+            "looks": ["0.5", None, 1, (0,), (1.0,), ("0.5",), (None,), (float("nan"),)],
+            "method": [*CALLS, None],
+            "network": CALLS,
+            "task": TASKS,
+            "sampler": [*CALLS, None],
+            "pruner": ["median", 1, [], object()],
+            "seed": SEEDS,
+            "normalize": FLAGS,
+            "device": DEVICES,
+            "lost_after": ["1", -1, float("nan"), True, []],
+            "progress": FLAGS,
+        },
+    ),
+    "Lab": (
+        Lab,
+        {"train_set": toy_set(), "test_set": toy_set(seed=1), "out": "out"},
+        {
+            "train_set": SETS,
+            "test_set": SETS,
+            "out": ["/dev/null/out", 1, b"out", None, [], 1.5],
+            "preset": ["cpu", None, 1],
+            "backbones": ["PointNet", 1, [1], {"x": 1}, {1: TinyNet}],
+            "device": DEVICES,
+            "source": [*TEXTS, None],
+            "task": TASKS,
+        },
+    ),
+    "SyntheticPointCloudDataset": (
+        SyntheticPointCloudDataset,
+        {"source": FullResolution(torch.rand(3, 8, 3), 3)},
+        {
+            "source": [None, 1, b"x", [], torch.rand(3, 8, 3)],
+            "split": ["test", None, 1],
+            "transform": CALLS,
+            "pre_transform": CALLS,
+            "pre_filter": CALLS,
+            "class_names": ["abc", 1, {}, ["a", None, "c"], ["a", "a", "b"], ["a"], []],
+            "provenance": [1, "x", [1]],
+        },
+    ),
+}
+CASES = [
+    pytest.param(name, argument, value, id=f"{name}-{argument}-{i}")
+    for name, (_, _, bad) in WALK.items()
+    for argument, values in bad.items()
+    for i, value in enumerate(values)
+]
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_every_argument_is_walked(name):
+    function, _, bad = WALK[name]
+    assert sorted(bad) == sorted(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(("name", "argument", "value"), CASES)
+def test_a_bad_value_is_refused_before_any_step(name, argument, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def late(*args, **kwargs):
+        pytest.fail("it began to work")
+
+    monkeypatch.setattr(Distillation, "step", late)
+    monkeypatch.setattr(TinyNet, "forward", late)
+    function, given, _ = WALK[name]
+    with pytest.raises((TypeError, ValueError), match=f"'{argument}'"):
+        function(**{**given, argument: value})
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_the_other_arguments_of_the_walk_are_good(name, tmp_path, monkeypatch):
+    """Else all values of an argument would be refused for the sake of another."""
+
+    class Begun(Exception):  # noqa: N818
+        pass
+
+    def begin(*args, **kwargs):
+        raise Begun
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Distillation, "step", begin)
+    monkeypatch.setattr(TinyNet, "forward", begin)
+    monkeypatch.setattr("torch_geometric_ddp.tuning.study._work_off", begin)
+    function, given, _ = WALK[name]
+    try:
+        function(**given)
+    except Begun:
+        assert name in ("distill", "Method.distill", "evaluate", "observe", "tune")
+    else:
+        assert name not in ("distill", "Method.distill", "evaluate", "observe", "tune")
+
+
+# What could not be written at the end #############################################################
+
+
+class Named(list):
+    """Clouds with a name or names of classes."""
+
+    def __init__(self, **attributes):
+        super().__init__(toy_set())
+        self.__dict__.update(attributes)
+
+
+@pytest.mark.parametrize("name", [Path("x"), b"x", 3, torch.zeros(1), None, ""])
+def test_a_name_of_a_data_set_that_is_no_text_is_not_taken(name, tmp_path):
+    synthetic = distill(Named(name=name), 1, FEW, steps=1, network=TinyNet, progress=False)
+    synthetic.save(tmp_path / "set.safetensors")
+    assert synthetic.provenance["source"] == "Named"
+
+
+@pytest.mark.parametrize("names", ["abc", [1, 2, 3], ["a", None, "c"], {1, 2, 3}, ["a", "a", "b"]])
+def test_names_of_classes_are_looked_at_first(names, monkeypatch):
+    monkeypatch.setattr(Distillation, "step", None)
+    with pytest.raises((TypeError, ValueError), match="'class_names'"):
+        distill(Named(class_names=names), 1, FEW, network=TinyNet, progress=False)
+
+
+def test_names_in_an_array_are_names():
+    data = Named(class_names=np.array(["a", "b", "c"]))
+    bank = PointCloudBank.from_dataset(data)
+    assert bank.class_names == ["a", "b", "c"]
+    assert all(type(name) is str for name in bank.class_names)
+
+
+def test_points_that_ask_for_a_gradient(tmp_path):
+    data = [Data(pos=d.pos.clone().requires_grad_(), y=d.y) for d in toy_set()]
+    synthetic = distill(data, 1, FEW, steps=1, network=TinyNet, progress=False)
+    synthetic.save(tmp_path / "set.safetensors")
+
+
+def test_settings_that_a_file_cannot_hold(monkeypatch):
+    class Odd(FullResolution):
+        def sizes(self):
+            return {**super().sizes(), "place": Path("x")}
+
+    def storing(bank, budget, start, generator, task):
+        return Odd(bank.dense()[:: len(bank) // 3], 3)
+
+    try:
+        monkeypatch.setattr(Distillation, "step", None)
+        method = Method("odd", storing, dm().matching, 1)
+        with pytest.raises(TypeError, match="'parameterization' must have settings that JSON can"):
+            method.distill(toy_set(), network=TinyNet, progress=False)
+    finally:
+        del Parameterization.registry["Odd"]
+
+
+def test_a_checkpoint_goes_into_a_new_folder(tmp_path):
+    path = tmp_path / "new" / "run.safetensors"
+    distill(toy_set(), 1, FEW, steps=1, network=TinyNet, progress=False, checkpoint=path)
+    assert [p.name for p in path.parent.iterdir()] == ["run.safetensors"]
