@@ -19,8 +19,10 @@ from torch_geometric_ddp.parameterization import FLOAT32, Codec, PointSet, Unifo
 
 __all__ = ["CONTROLS", "CONTROL_FAMILIES", "Family"]
 
-# 128 points are best in the room of a whole cloud, 64 in a part of it.
-_SIZES = (64, 128)
+# 128 points are best in the room of a whole cloud, fewer in a part of it.
+_SIZES = (32, 64, 128)
+# The bits of their coordinates in PKR, of which few points need fewer.
+_PKR_DEPTHS = {32: 5, 64: 6, 128: 6}
 _DEPTHS = (8, 6, 5, 4)
 _WEIGHTS = Uniform(8, "cloud")
 
@@ -62,14 +64,14 @@ def _small_ddp() -> Iterator[Entry]:
 
 
 def _halves() -> Iterator[Entry]:
-    for num_points in _SIZES:
-        random = {"num_points": num_points, "visits": 0}
-        yield Initial(f"mirrored {num_points}x6", random, one_label=True, build=pkr)
+    for num_points, depth in _PKR_DEPTHS.items():
+        random = {"num_points": num_points, "depth": depth, "visits": 0}
+        yield Initial(f"mirrored {num_points}x{depth}", random, one_label=True, build=pkr)
 
 
 def _pkr() -> Iterator[Entry]:
-    for num_points in _SIZES:
-        size = {"num_points": num_points}
+    for num_points, depth in _PKR_DEPTHS.items():
+        size = {"num_points": num_points, "depth": depth}
         random, plain = {**size, "visits": 0}, {**size, "mirror": False}
         yield ChosenStart(f"PKR {num_points}-chosen", size, one_label=True, build=pkr)
         yield Distilled(f"PKR {num_points}-moved", random, one_label=True, build=pkr)
@@ -112,11 +114,11 @@ CONTROL_FAMILIES: tuple[Family, ...] = (
         "DDP with as many groups as fit, of anchors of N points that are stored as sets",
         tuple(_small_ddp()),
     ),
-    Family("mirrored Nx6", "random real clouds as PKR stores them", tuple(_halves())),
+    Family("mirrored NxB", "random real clouds as PKR stores them", tuple(_halves())),
     Family(
         "PKR N[-chosen|-moved|-unmirrored]",
-        "PKR with clouds of N points; those that it chooses, untouched; random ones whose points "
-        "are moved; without mirror images",
+        "PKR with clouds of N points (32 at 5 bits, others at 6); those that it chooses, "
+        "untouched; random ones whose points are moved; without mirror images",
         tuple(_pkr()),
     ),
 )
