@@ -372,3 +372,26 @@ def test_select(device):
     assert chosen.y.tolist() == [2, 0, 0]
     assert chosen.class_names == bank.class_names
     assert chosen.num_points == 32
+
+
+def test_names_are_found_through_subsets_and_joined_sets():
+    names = ["a", "b", "c", "never drawn"]
+    first = PointCloudArrays(torch.rand(6, 4, 3), torch.arange(6) % 3, names)
+    inner = torch.utils.data.Subset(torch.utils.data.Subset(first, [0, 3, 1]), [0, 1])
+    joined = torch.utils.data.ConcatDataset([inner, torch.utils.data.ConcatDataset([first])])
+    for dataset in (inner, joined, torch.utils.data.Subset(joined, [0, 1])):
+        assert PointCloudBank.from_dataset(dataset).class_names == names
+    plain = [Data(pos=torch.rand(4, 3), y=0)]
+    joined = torch.utils.data.ConcatDataset([plain, first])
+    assert PointCloudBank.from_dataset(joined).class_names == names
+    with pytest.raises(ValueError, match=r"got none of class 3 \(never drawn\)"):
+        PointCloudBank.from_dataset(joined).check_every_class()
+
+
+def test_joined_sets_of_other_classes_are_refused():
+    sets = [
+        PointCloudArrays(torch.rand(2, 4, 3), torch.arange(2), names)
+        for names in (["a", "b"], ["b", "a"])
+    ]
+    with pytest.raises(ValueError, match="'class_names' must be the same in all parts"):
+        PointCloudBank.from_dataset(torch.utils.data.ConcatDataset(sets))

@@ -729,3 +729,20 @@ def test_real_data(data_dir):
     assert len(test) == 908
     assert test.num_classes == 10
     assert test[0].pos.shape == (1024, 3)
+
+
+def test_a_transform_that_writes_in_place_leaves_the_set_alone():
+    def shift(data):
+        data.pos += 4
+        data.y += 1
+        return data
+
+    parameterization = FullResolution(torch.rand(3, 8, 3), 3)
+    dataset = SyntheticPointCloudDataset(parameterization, transform=shift)
+    plain = SyntheticPointCloudDataset(parameterization)
+    for _ in range(3):  # As many epochs.
+        for data, other in zip(dataset, plain, strict=True):
+            assert torch.equal(data.pos, other.pos + 4)
+            assert torch.equal(data.y, other.y + 1)
+    plain[0].pos.zero_()
+    assert torch.equal(plain[0].pos, parameterization.pos[0])

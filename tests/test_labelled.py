@@ -910,3 +910,13 @@ def test_random_coreset_refuses():
         random_coreset(Subset(toy_parts(), range(8)), task="segmentation")
     with pytest.raises(ValueError, match="all clouds must have the same number of points"):
         random_coreset(toy_parts(sizes=[24, 17, 9, 30]), task="segmentation")
+
+
+def test_names_of_parts_are_found_through_subsets_and_joined_sets():
+    whole = toy_parts()
+    inner = torch.utils.data.Subset(torch.utils.data.Subset(whole, range(6)), range(4))
+    joined = torch.utils.data.ConcatDataset([inner, whole])
+    for dataset in (inner, joined, torch.utils.data.Subset(joined, range(5))):
+        bank = LabelledBank.from_dataset(dataset)
+        assert bank.space == LabelledBank.from_dataset(whole).space
+        assert bank.class_names == list(whole.class_names)

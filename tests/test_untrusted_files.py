@@ -8,7 +8,9 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.datasets import (
     ModelNetHDF5,
     ModelNetResampled,
@@ -19,6 +21,7 @@ from torch_geometric_ddp.datasets import (
     ShapeNetPart,
 )
 from torch_geometric_ddp.datasets._formats import DamagedFileError, read_npy
+from torch_geometric_ddp.parameterization import PartLabels, ShapeMorphing
 
 SCAN = "raw/h5_files/main_split/{}_objectdataset_augmentedrot_scale75.h5"
 
@@ -311,3 +314,28 @@ def test_suffix_in_capitals(tmp_path):
             np.save(file, clouds(1)[0])
     dataset = PointCloudArrays.from_folder(tmp_path)
     assert [int(data.y) for data in dataset] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("num_morphs", [10**7, 2**31, 2**62])
+@pytest.mark.parametrize("num_anchors", [1, 3])
+def test_morphs_that_nothing_stored_bounds(num_morphs, num_anchors):
+    """Of equal weights, or of one anchor, they cost nothing in a file."""
+    static = ShapeMorphing(torch.rand(2, num_anchors, 8, 3), 2, 4, adaptive=False)
+    config = {**static.config(), "num_morphs": num_morphs}
+    with pytest.raises(ValueError, match="must be of clouds that fit into memory"):
+        ShapeMorphing.from_storage(static.storage(), config, 2, 1)
+
+
+def test_empty_weights_of_many_morphs():
+    adaptive = ShapeMorphing(torch.rand(2, 1, 8, 3), 2, 4)
+    storage = {**adaptive.storage(), "weights": torch.empty(2, 10**9, 0)}
+    with pytest.raises(ValueError, match="must be of clouds that fit into memory"):
+        ShapeMorphing.from_storage(storage, adaptive.config(), 2, 1)
+
+
+def test_parts_of_more_points_than_there_are():
+    space = PartSpace(("a", "b"), ((0,), (1,)))
+    labels = PartLabels(torch.tensor([[8, 0], [0, 8]]), space)
+    storage = {"part_counts": torch.full((2,), 2**31 - 1, dtype=torch.int32)}
+    with pytest.raises(ValueError, match="'part_counts' must give a shape at most"):
+        PartLabels.from_storage(storage, labels.config())

@@ -119,6 +119,10 @@ class SyntheticPointCloudDataset(InMemoryDataset):
             clouds = [self.pre_transform(data) for data in clouds]
         return clouds
 
+    def get(self, idx: int) -> Data:
+        """A copy of the cloud, so that a transform that writes into it does not change the set."""
+        return super().get(idx).clone()
+
     @property
     def space(self) -> PartSpace | None:
         """The parts that points are labelled with, if they are."""

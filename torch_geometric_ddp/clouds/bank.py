@@ -97,9 +97,7 @@ class PointCloudBank:
         """
         check_dataset("dataset", dataset)
         pos, exact, sizes, labels = read_clouds(dataset, _label_of, device, dtype, progress)
-        # A torch.utils.data.Subset, as random_split makes it, knows its data set.
-        named = dataset if hasattr(dataset, "class_names") else getattr(dataset, "dataset", None)
-        names = getattr(named, "class_names", None)
+        names = names_of(dataset)
         if names is None:
             names = [str(i) for i in range(max(max(labels), 0) + 1)]
         bank = cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
@@ -288,6 +286,30 @@ class PointCloudBank:
         clouds = max(1, max_points // int(self.sizes.max()))
         for index in torch.arange(len(self), device=self.device).split(clouds):
             yield self.batch(index)
+
+
+def names_of(dataset: Any) -> Any:
+    """The names of the classes of a data set, or of those that it was made from.
+
+    A :class:`torch.utils.data.Subset`, as :obj:`random_split` makes it, knows its data set, and a
+    :class:`torch.utils.data.ConcatDataset` all of them; either may hold others.
+
+    Raises:
+        ValueError: If several data sets have other names.
+    """
+    names = getattr(dataset, "class_names", None)
+    if names is not None or isinstance(dataset, list | tuple):
+        return names
+    parts = [part for part in (getattr(dataset, "dataset", None),) if part is not None]
+    parts += getattr(dataset, "datasets", None) or []
+    found = [names for names in map(names_of, parts) if names is not None]
+    for other in found[1:]:
+        if [*other] != [*found[0]]:
+            raise ValueError(
+                f"'class_names' must be the same in all parts of the data set, got {[*found[0]]} "
+                f"and {[*other]}"
+            )
+    return found[0] if found else None
 
 
 def read_clouds(

@@ -95,9 +95,17 @@ class PartSpace:
     @classmethod
     def named(cls, dataset: Any) -> tuple[list[str], PartSpace]:
         """The names of the categories of a data set, and its parts, as :meth:`of` reads them."""
+        parts_of = getattr(dataset, "datasets", None)
+        if parts_of and not hasattr(dataset, "part_names"):  # A ConcatDataset.
+            first, *others = map(cls.named, parts_of)
+            if any(other != first for other in others):
+                raise ValueError(
+                    "'class_names' and 'part_names' must be the same in all parts of the data set"
+                )
+            return first
+        if not hasattr(dataset, "part_names") and hasattr(dataset, "dataset"):  # A Subset.
+            return cls.named(dataset.dataset)
         named = dataset
-        while not hasattr(named, "part_names") and hasattr(named, "dataset"):
-            named = named.dataset
         if isinstance(named, ShapeNet):
             rows = (named.seg_classes[name] for name in named.categories)
             space = cls(tuple(numbered_parts(named.seg_classes)), tuple(map(tuple, rows)))

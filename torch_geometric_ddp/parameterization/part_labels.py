@@ -12,6 +12,9 @@ from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["PartLabels"]
 
+# More points of a shape in a file are damage.
+_MOST_POINTS = 2**24
+
 
 class PartLabels(nn.Module):
     r"""How many points of each part a cloud has, where the points are stored part by part.
@@ -97,4 +100,9 @@ class PartLabels(nn.Module):
         mine = mine.repeat_interleave(stored.numel() // num, dim=0)
         counts = torch.zeros(mine.shape, dtype=torch.long)
         counts[mine] = stored.long()
+        if counts.numel() and int(counts.sum(dim=1).max()) > _MOST_POINTS:
+            raise ValueError(
+                f"the tensor 'part_counts' must give a shape at most {_MOST_POINTS} points, got "
+                f"{int(counts.sum(dim=1).max())}"
+            )
         return cls(counts, space)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_flag, check_float, check_int, check_points
-from torch_geometric_ddp.budget import BudgetError, StorageBudget
+from torch_geometric_ddp.budget import BudgetError, StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.form import Form
@@ -172,6 +172,34 @@ class ShapeMorphing(Parameterization):
         weights = torch.randn(shape, generator=generator) if adaptive else torch.zeros(shape)
         weights = weights.to(anchors)
         return cls(anchors, num_classes, num_morphs, weights, adaptive, labels=labels, **kwargs)
+
+    @classmethod
+    def from_storage(
+        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_classes: int, ppc: int
+    ) -> Self:
+        """As for every parameterization; also refuses more morphs than a file of that size has.
+
+        Nothing that is stored bounds their number where their weights are equal.
+
+        Raises:
+            TypeError, ValueError: If a tensor or a size does not fit, or the clouds would take more
+                than 1 GiB and a thousand times the room of what is stored.
+        """
+        groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
+        names = ("num_anchors", "anchor_points", "num_morphs")
+        sizes = [config.get(name) for name in names] if isinstance(config, Mapping) else []
+        numbers = [size for size in sizes if isinstance(size, int)]
+        if len(numbers) == len(names):  # What is missing is found by the others.
+            anchors, points, morphs = numbers
+            morphs = max([morphs, *storage.get("weights", torch.empty(0)).shape[1:2]])
+            # Of the points, and of the weights before them.
+            needed = 12 * groups * (anchors + morphs) * max(anchors, points)
+            if needed > max(2**30, 1000 * tensor_bits(storage) // 8):
+                raise ValueError(
+                    f"the sizes {names} must be of clouds that fit into memory, got {numbers} for "
+                    f"each of {groups} groups, which take {needed} bytes"
+                )
+        return super().from_storage(storage, config, num_classes, ppc)
 
     def clouds(self, anchors: Tensor, weights: Tensor) -> Tensor:
         """Anchors and morphs :obj:`[G * (M + L), N2, 3]` of the groups, anchors first."""
