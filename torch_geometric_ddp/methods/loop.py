@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.checkpoint import read_checkpoint, write_checkpoint
+from torch_geometric_ddp.methods.interrupting import pass_on, stops_noted
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
@@ -226,6 +228,9 @@ class Distillation:
             checkpoint_every (int): Steps between two checkpoints. (default: :obj:`50`)
             callback (callable, optional): Called with this object after every step.
 
+        With a checkpoint, Ctrl-C and SIGTERM wait for the end of a step and are obeyed when the
+        state is written; a second one is obeyed at once.
+
         Raises:
             TypeError: If :obj:`steps` or :obj:`checkpoint_every` is no integer, or :obj:`callback`
                 not callable.
@@ -248,7 +253,7 @@ class Distillation:
         bar = tqdm(
             total=steps, initial=self.num_steps, desc="Distill", unit="step", disable=not progress
         )
-        with bar:
+        with bar, stops_noted(checkpoint is not None) as stops:
             while self.num_steps < steps:
                 bar.set_postfix(loss=f"{self.step() / self.bank.num_classes:.4f}")
                 bar.update()
@@ -257,6 +262,11 @@ class Distillation:
                     self.save_checkpoint(checkpoint)
                 if callback is not None:
                     callback(self)
+                if checkpoint is not None and stops:
+                    self.save_checkpoint(checkpoint)
+                    place = f"the state after step {self.num_steps} of {steps} is in '{checkpoint}'"
+                    bar.write(f"Stopped: {place}. Start it again to go on.", file=sys.stderr)
+                    pass_on(stops.pop())
 
     def config(self) -> dict[str, Any]:
         """What a run must share with a checkpoint to go on from it, as JSON."""

@@ -1,0 +1,111 @@
+"""Ctrl-C and SIGTERM while a set is distilled."""
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TinyNet, toy_set
+
+from torch_geometric_ddp import distill
+from torch_geometric_ddp.methods import ddp
+
+PROGRAM = """
+import os, signal
+from helpers import TinyNet, toy_set
+from torch_geometric_ddp import distill
+from torch_geometric_ddp.methods import ddp
+
+def stop(loop):
+    if loop.num_steps == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+print("begun")
+distill(toy_set(), 1, ddp(num_anchors=2, num_morphs=1), steps=9, network=TinyNet, progress=False,
+        checkpoint="run.safetensors", callback=stop)
+"""
+
+
+def run(callback=None, **kwargs):
+    method = ddp(num_anchors=2, num_morphs=1)
+    options = {"steps": 5, "network": TinyNet, "progress": False, "callback": callback}
+    return distill(toy_set(), 1, method, **options, **kwargs)
+
+
+def at(step, action):
+    return lambda loop: action() if loop.num_steps == step else None
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupted_run_goes_on_to_the_bit(tmp_path, capsys):
+    path, seen = tmp_path / "run.safetensors", []
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        run(at(2, interrupt), checkpoint=path)
+    assert f"Stopped: the state after step 2 of 5 is in '{path}'" in capsys.readouterr().err
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    resumed = run(lambda loop: seen.append(loop.num_steps), checkpoint=path)
+    assert seen == [3, 4, 5]
+    for a, b in zip(resumed, run(), strict=True):
+        assert torch.equal(a.pos, b.pos)
+
+
+def test_in_the_middle_of_a_step_the_step_is_finished(tmp_path, monkeypatch):
+    path, calls = tmp_path / "run.safetensors", []
+    forward = TinyNet.point_features
+
+    def interrupted(self, data):
+        calls.append(data)
+        if len(calls) == 3:
+            interrupt()
+        return forward(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TinyNet, "point_features", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoint=path)
+    for a, b in zip(run(checkpoint=path), run(), strict=True):
+        assert torch.equal(a.pos, b.pos)
+
+
+def test_a_second_one_is_obeyed_at_once(tmp_path):
+    def twice():
+        interrupt()
+        interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(at(2, twice), checkpoint=tmp_path / "run.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_checkpoint_nothing_waits():
+    with pytest.raises(KeyboardInterrupt):
+        run(at(2, interrupt))
+
+
+def test_a_thread_leaves_signals_alone(tmp_path):
+    found = []
+    work = threading.Thread(
+        target=lambda: found.append(run(checkpoint=tmp_path / "run.safetensors"))
+    )
+    work.start()
+    work.join()
+    assert len(found[0]) == 9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM to send")
+def test_a_terminated_program_leaves_its_state(tmp_path, monkeypatch):
+    root = Path(__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{root}:{root / 'tests'}")
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "begun\n"
+    assert "Stopped: the state after step 2 of 9 is in 'run.safetensors'" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
