@@ -93,7 +93,7 @@ class Method:
         check_text("name", self.name)
         check_int("steps", self.steps, minimum=0)
         check_int("batch_size", self.batch_size)
-        for name in ("storing", "matching", "start", "optimizer", "loops", "networks"):
+        for name in ("storing", "matching", "start", "loops", "networks"):
             if getattr(self, name) is None:
                 raise TypeError(f"'{name}' must be callable, got None")
             check_callable(name, getattr(self, name))
