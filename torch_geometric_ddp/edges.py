@@ -163,8 +163,7 @@ def _distances(pos: Tensor, query: Tensor, sizes: Tensor | None) -> Iterator[Ten
         if pos.size(-1) <= 3:
             # The exact differences: the inner-product form loses the nearest distances.
             (x, y), unit = at_unit(x, y)
-            dist = torch.cdist(y, x, compute_mode="donot_use_mm_for_euclid_dist")
-            dist = dist if unit is None else dist * unit
+            dist = torch.cdist(y, x, compute_mode="donot_use_mm_for_euclid_dist").mul_(unit)
         else:
             dist = torch.baddbmm(x.square().sum(dim=-1)[:, None], y, x.mT, alpha=-2)
         if sizes is not None:

@@ -175,7 +175,7 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
         # The exact differences: the inner-product form of cdist loses the nearest distances.
         every = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist")
         dist = every.topk(k, dim=-1, largest=False).values
-    return (dist if unit is None else dist * unit).to(pos.dtype)
+    return (dist * unit).to(pos.dtype)
 
 
 def _scipy_knn_distance(cloud: Tensor, k: int) -> Tensor:
@@ -299,17 +299,15 @@ def unit_of(largest: Tensor) -> Tensor:
     return (largest / (2 * largest.frexp().mantissa)).where(largest > 0, 1.0)
 
 
-def at_unit(*clouds: Tensor) -> tuple[list[Tensor], Tensor | None]:
+def at_unit(*clouds: Tensor) -> tuple[list[Tensor], Tensor]:
     """Clouds :obj:`[B, *, 3]`, divided by a unit where their squares would be zero or infinite.
 
     Returns:
-        The clouds, and the units :obj:`[B, 1, 1]` that a row of all of them shares, powers of two,
-        or :obj:`None` where all could be squared as they are.
+        The clouds, and the units :obj:`[B, 1, 1]` that a row of all of them shares: powers of two,
+        by which division is exact, and one where they can be squared as they are.
     """
     largest = torch.stack([pos.abs().amax(dim=(1, 2)) for pos in clouds]).amax(dim=0)
     plain = (largest > _SMALLEST) & (largest < _LARGEST) | (largest == 0)
-    if bool(plain.all()):
-        return [*clouds], None
     unit = unit_of(largest).masked_fill(plain, 1.0)[:, None, None]
     return [pos / unit for pos in clouds], unit
 

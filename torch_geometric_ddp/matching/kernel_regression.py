@@ -78,7 +78,7 @@ class KernelRegression(Matching):
         if self.normalize:
             sizes = synthetic.ptr.diff()
             synthetic = synthetic.clone()
-            synthetic.pos = NormalizeSphere.apply(synthetic.pos, sizes)
+            synthetic.pos = NormalizeSphere.apply(synthetic.pos, sizes, ordinary=True)
         y = synthetic.category if "category" in synthetic else synthetic.y
         ours = network.cloud_layers(synthetic)
         x, s = joint_features([layer.flatten(0, 1) for layer in theirs], ours)

@@ -154,8 +154,7 @@ class Distillation:
         """Takes one step and returns the loss, the sum over all classes.
 
         Raises:
-            FloatingPointError: If the loss is not finite, with the parameters as before its update,
-                or if the update made a parameter not finite.
+            FloatingPointError: If the loss is not finite; the parameters are as before its update.
         """
         self.prepare()
         if self.num_steps % _REORDER_EVERY == 0:
@@ -189,16 +188,16 @@ class Distillation:
                 f"the loss of step {self.num_steps + 1} is {value}: lower the learning rates"
             )
         self.optimizer.step()
-        self._check_finite(self.num_steps + 1)
         return value
 
-    def _check_finite(self, step: int) -> None:
-        """Raises if the last update ruined a parameter, which a loss would show one step later."""
+    def _check_finite(self) -> None:
+        """Raises if the last update ruined a parameter, which the loss of the next step tells."""
         parameters = self.parameterization.named_parameters()
         wrong = [name for name, p in parameters if not bool(torch.isfinite(p).all())]
         if wrong:
             raise FloatingPointError(
-                f"step {step} made the parameters {wrong} NaN or infinite: lower the learning rates"
+                f"step {self.num_steps} made the parameters {wrong} NaN or infinite: lower the "
+                "learning rates"
             )
 
     def _synthetic(self) -> PointCloudBank:
@@ -236,7 +235,7 @@ class Distillation:
                 not callable.
             ValueError: If :obj:`steps` is below the number that were taken before,
                 :obj:`checkpoint_every` below one, or :obj:`checkpoint` cannot be written.
-            FloatingPointError: If a loss or, after a step, a parameter is not finite; it is never
+            FloatingPointError: If a loss or, in the end, a parameter is not finite; it is never
                 written.
         """
         steps = check_int("steps", steps, minimum=0)
@@ -258,6 +257,8 @@ class Distillation:
                 bar.set_postfix(loss=f"{self.step() / self.bank.num_classes:.4f}")
                 bar.update()
                 last = self.num_steps == steps
+                if last:
+                    self._check_finite()
                 if checkpoint is not None and (last or self.num_steps % checkpoint_every == 0):
                     self.save_checkpoint(checkpoint)
                 if callback is not None:
@@ -293,7 +294,7 @@ class Distillation:
         Raises:
             FloatingPointError: If a parameter is not finite; the file is then as before.
         """
-        self._check_finite(self.num_steps)
+        self._check_finite()
         state = self.parameterization, self.optimizer, self.generator
         write_checkpoint(path, self.config(), *state, self.losses)
 

@@ -35,16 +35,22 @@ class NormalizeSphere(BaseTransform):
         return data
 
     @staticmethod
-    def apply(pos: Tensor, sizes: Tensor) -> Tensor:
-        """Normalises the clouds :obj:`pos [ΣN, 3]` of :obj:`sizes [B]` points each."""
+    def apply(pos: Tensor, sizes: Tensor, ordinary: bool = False) -> Tensor:
+        """Normalises the clouds :obj:`pos [ΣN, 3]` of :obj:`sizes [B]` points each.
+
+        With :obj:`ordinary` they are known to lie near the unit ball, and are not looked at for
+        other sizes and places, which reads a number back from their device.
+        """
         batch = torch.arange(len(sizes), device=pos.device).repeat_interleave(sizes)
         wide = at_least_single(pos)
         mean = scatter(wide, batch, dim_size=len(sizes), reduce="mean")
         out = wide - mean[batch]
         radius = scatter(out.norm(dim=1), batch, dim_size=len(sizes), reduce="max")
+        out = out / radius.clamp_min(torch.finfo(out.dtype).tiny)[batch, None]
+        if ordinary:
+            return out.to(pos)
         plain = (radius > _SMALLEST) & (radius < _LARGEST)
         plain &= mean.abs().amax(dim=1) <= _FARTHEST * radius
-        out = out / radius.clamp_min(torch.finfo(out.dtype).tiny)[batch, None]
         if len(pos) and not bool(plain.all()):
             out = torch.where(plain[batch, None], out, _exactly(wide, sizes, batch).to(out))
         return out.to(pos)
