@@ -10,7 +10,7 @@ import torch
 from helpers import TOY_PARTS, NormNet, TinyNet, TinySegmenter, check_labelled, toy_parts, toy_set
 from matplotlib.figure import Figure
 
-from torch_geometric_ddp import SMOKE, StorageBudget, SyntheticPointCloudDataset, evaluate
+from torch_geometric_ddp import SMOKE, Protocol, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
@@ -31,6 +31,7 @@ from torch_geometric_ddp.comparison import (
     transfer_matrix,
 )
 from torch_geometric_ddp.coreset import herding_coreset, observe, random_coreset
+from torch_geometric_ddp.evaluation import RandomRotation
 from torch_geometric_ddp.methods import ddp, dm, pkr
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
@@ -232,6 +233,26 @@ def test_failed_run_leaves_the_others(tmp_path):
     ((name, reason),) = lab.failures.items()
     assert name == "wild, PPC 1, Tiny, seed 0"
     assert reason.startswith("FloatingPointError: the loss of step")
+
+
+def test_the_file_of_a_set_tells_its_figure(tmp_path):
+    (made,) = run(tmp_path, [ENTRIES["random"]], seeds=(1,))
+    own = SyntheticPointCloudDataset(tmp_path / made["set"])
+    told = own.provenance["evaluated"]
+    assert told["value"] == made["value"]
+    assert told["test_sha256"] == made["data"]["test"]
+    assert (told["backbone"], told["source"]) == ("Tiny", "toy")
+    protocol = Protocol.from_dict(told["protocol"])
+    assert protocol == SMOKE
+    again = evaluate(own, toy_set(seed=1), TinyNet, protocol, told["seeds"], progress=False)
+    assert again.mean == told["value"]
+
+
+def test_a_protocol_from_its_settings():
+    turning = replace(SMOKE, augment=RandomRotation(axis=1))
+    assert Protocol.from_dict(json.loads(json.dumps(turning.to_dict()))) == turning
+    with pytest.raises(TypeError, match="unexpected keyword argument 'speed'"):
+        Protocol.from_dict({**SMOKE.to_dict(), "speed": 1})
 
 
 def test_a_set_beyond_the_budget_is_refused(tmp_path):

@@ -14,12 +14,20 @@ import numpy as np
 import pytest
 from helpers import toy_arrays
 
-from torch_geometric_ddp import PointCloudArrays, SyntheticPointCloudDataset
+from torch_geometric_ddp import ParametricShapes, PointCloudArrays, SyntheticPointCloudDataset
 from torch_geometric_ddp.comparison import ENTRIES
 from torch_geometric_ddp.methods import METHODS, ddp
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ("distill", "segment", "compare", "cross_architecture", "tune", "train_on_synthetic")
+PROGRAMS = (
+    "distill",
+    "segment",
+    "compare",
+    "cross_architecture",
+    "tune",
+    "evaluate",
+    "train_on_synthetic",
+)
 ROWS = ["random", "initial", "DDP", "whole"]
 SMALL = ["--num-morphs", "2", "--preset", "smoke", "--steps", "2"]
 SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
@@ -651,6 +659,40 @@ def test_tune_without_room(tmp_path):
     assert done.returncode != 0
     assert "nothing in the search space fits the storage of ppc=1" in done.stderr
     assert not (tmp_path / "study.journal").exists()
+
+
+# evaluate.py ######################################################################################
+
+
+def test_evaluate_repeats_the_figure_of_a_file(first, out):
+    file = out / "distilled.safetensors"
+    data = ("--num-per-class", "8", "--num-points", "64")
+    done = start(file, *data, program="evaluate.py")
+    assert done.returncode == 0, done.stderr
+    _, now, then = done.stdout.splitlines()
+    value = SyntheticPointCloudDataset(file).provenance["evaluated"]["value"]
+    (run,) = [run for run in read(out)["DDP"] if run["seed"] == 0]
+    assert value == run["value"]
+    assert now == f"accuracy: {100 * value:.1f} % now (PointNet, smoke, seeds [0])"
+    assert then == f"accuracy: {100 * value:.1f} % in the file (PointNet, smoke, seeds [0])"
+
+
+def test_evaluate_says_what_is_otherwise(first, out):
+    file = out / "distilled.safetensors"
+    data = ("--num-per-class", "8", "--num-points", "32", "--seeds", "1", "2", "--preset", "smoke")
+    done = start(file, *data, "--backbone", "PointNet", program="evaluate.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[3:] == [
+        f"They were made with another {what}." for what in ("test set", "choice of seeds")
+    ]
+
+
+def test_evaluate_refuses_a_set_that_tells_nothing(tmp_path, refused):
+    ddp(num_anchors=2, num_morphs=2).distill(
+        ParametricShapes(num_per_class=2, num_points=32), steps=0, progress=False
+    ).save(tmp_path / "set")
+    message = "tells no figure: give --backbone, --preset and --seeds"
+    refused(message, tmp_path / "set", program="evaluate.py")
 
 
 # train_on_synthetic.py ############################################################################

@@ -195,6 +195,8 @@ class Lab:
     def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
         """Checks what a set stores, keeps it if it is new, and trains a network on it.
 
+        The file of the set tells the figure and what it was made with, so that it can be repeated.
+
         Raises:
             BudgetError: If it stores more than the budget.
         """
@@ -205,8 +207,24 @@ class Lab:
             synthetic.save(path)
         figures = self._evaluate(cell, synthetic, self.preset.protocol)
         provenance = {k: v for k, v in synthetic.provenance.items() if k != "chosen"}
+        if cell.distilled_with is None:
+            synthetic.provenance["evaluated"] = self._told(cell, figures)
+            synthetic.save(path)
         own = {"bits": bits, "budget_bits": budget.bits, "set": f"sets/{path.name}"}
         return {**figures, **own, "provenance": provenance}
+
+    def _told(self, cell: Cell, figures: Figures) -> Figures:
+        """What the file of a set tells of its figure."""
+        told = ("metric", "value", "values", "class_metric", "class_mean")
+        return {
+            **{key: figures[key] for key in told if key in figures},
+            "backbone": cell.backbone,
+            "network": describe(self.backbones[cell.backbone]),
+            "seeds": self.preset.network_seeds(cell.seed),
+            "protocol": self.preset.protocol.to_dict(),
+            "source": self.source,
+            "test_sha256": self._data["test"],
+        }
 
     def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
         """Trains a network on the whole set and keeps what it learned of every cloud.

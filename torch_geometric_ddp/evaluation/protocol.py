@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,6 +78,16 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """The settings, for JSON; without the augmentation where there is none."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Protocol:
+        """The protocol of such settings.
+
+        Raises:
+            TypeError, ValueError: If they are not those of a protocol.
+        """
+        augment = settings.get("augment")
+        return cls(**{**settings, "augment": augment and RandomRotation(**augment)})
 
 
 def check_protocol(protocol: Any, name: str = "protocol") -> None:
