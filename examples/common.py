@@ -53,7 +53,7 @@ DDP_OPTIONS = {
 #: What methods take for the generated shapes, for a first look at a CPU.
 SMALL: dict[str, dict[str, Any]] = {
     "ddp": {"num_morphs": 4, "anchor_lr": 0.5},
-    "pkr": {"proposals": 200, "ages": (0, 50, 100), "num_trained": 2, "real_per_class": 50},
+    "pkr": {"visits": 20, "ages": (0, 20, 40), "num_trained": 2, "real_per_class": 30},
 }
 #: What :obj:`--help` says of the networks.
 NETWORKS = _wrapped(
@@ -67,7 +67,7 @@ ROWS_HELP = "\n\n".join(
         _wrapped(f"Methods: {', '.join(ENTRIES)}."),
         _wrapped(
             "Controls, which say what codecs alone are worth, with N points of a cloud or an "
-            "anchor (64, 128) and B bits of a coordinate (8, 6, 5, 4):"
+            "anchor (32, 64, 128) and B bits of a coordinate (8, 6, 5, 4):"
         ),
         "\n".join(_wrapped(f"{one.form}: {one.about}", "* ") for one in CONTROL_FAMILIES),
     )

@@ -23,6 +23,7 @@ from functools import partial
 
 from common import (
     NETWORKS,
+    SMALL,
     add_data_arguments,
     add_work_arguments,
     generated,
@@ -54,8 +55,6 @@ from torch_geometric_ddp.tuning import (
 DDP_RANGES = ("num_anchors", "num_morphs", "anchor_share", "uniformity_lambda")
 DDP_RATES = ("anchor_lr", "weight_lr")
 PKR_RANGES = ("cloud_points", "depth", "lr", "ridge")
-# For a first look PKR asks few networks, and hardly trained ones.
-FEW_NETWORKS = {"ages": (0, 20, 40), "num_trained": 2, "visits": 20, "real_per_class": 30}
 MIRROR = {"both": (True, False), "always": (True,), "never": (False,)}
 METHODS = {"ddp": ddp, "pkr": pkr}
 
@@ -119,7 +118,7 @@ def parse_args() -> argparse.Namespace:
             setattr(args, name, value)
     shapes = generated(args)
     rates = {"anchor_lr": 0.5 if shapes else 2.5, "weight_lr": 0.05 if shapes else 0.25}
-    args.fixed = rates if args.method == "ddp" else FEW_NETWORKS if shapes else {}
+    args.fixed = rates if args.method == "ddp" else SMALL["pkr"] if shapes else {}
     args.storage = args.storage or str(args.out / "study.journal")
     args.device = "cuda" if args.gpus else args.device
     return args
@@ -193,8 +192,10 @@ def spawn(args: argparse.Namespace) -> None:
 def command(args: argparse.Namespace, settings, seeds) -> str:
     """What distils with these settings: a command line, or a line of Python."""
     if args.method == "pkr":
-        given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        return f"distill(dataset, {args.ppc}, pkr({given}), seed={seeds[0]})"
+        given = ", ".join(f"{k}={v!r}" for k, v in {**args.fixed, **settings}.items())
+        preset, _ = preset_and_seeds(args)
+        steps = "" if preset.steps is None else f", steps={preset.steps}"
+        return f"distill(dataset, {args.ppc}, pkr({given}){steps}, seed={seeds[0]})"
     names = ["data"] if args.data else ["dataset"] if generated(args) else ["dataset", "root"]
     names += ["num_points", "num_per_class", "task", "categories", "resplit", "validate", "ppc"]
     names += ["preset", "steps", "epochs", "min_steps", "train_lr", "rotate", "width", "device"]

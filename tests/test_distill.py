@@ -758,6 +758,7 @@ def test_an_update_that_ruins_the_last_step(tmp_path):
     path = tmp_path / "run.safetensors"
     with pytest.raises(FloatingPointError, match=r"step 3 made the parameters .*'anchors'"):
         loop.run(3, progress=False, checkpoint=path, checkpoint_every=2)
+    assert loop.num_steps == 3
     again = loop_of(matching=Steep(3), classes_per_chunk=3)
     again.load_checkpoint(path)
     assert again.num_steps == 2

@@ -21,6 +21,7 @@ from torch_geometric_ddp.methods import (
     cosine,
 )
 from torch_geometric_ddp.methods.choosing import exchange_of
+from torch_geometric_ddp.methods.exchange import Exchange
 from torch_geometric_ddp.methods.storing import full_resolution, packed
 from torch_geometric_ddp.parameterization import Float16
 from torch_geometric_ddp.transforms import NormalizeSphere
@@ -277,9 +278,9 @@ def test_exchanges_take_the_best_and_stay_exact():
         search.weights,
         search.inverse @ (torch.eye(3, dtype=torch.double)[bank.y[search.index]] - 1 / 3),
     )
-    torch.testing.assert_close(search.spread, search.cross @ search.inverse)
-    chosen = search.features[:, search.index].double()
-    torch.testing.assert_close(search.kernel, chosen @ chosen.mT, rtol=1e-5, atol=1e-6)
+    cross = search.crosses[:, search.index].mT.double()
+    torch.testing.assert_close(search.spread, cross @ inverse, rtol=1e-4, atol=1e-4)
+    assert torch.equal(search.chosen, search.features[:, search.index])
     assert len(set(search.index.tolist())) == 6
 
 
@@ -303,6 +304,18 @@ def test_regression_on_any_number_of_threads(threads):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert "torch.Size([3, 200])" in done.stdout
+
+
+def test_features_that_are_not_finite_are_never_chosen():
+    search = exchange(bank_of())
+    before = search.index.clone()
+    search.features[:, [i for i in range(18) if i not in before]] = torch.nan
+    assert not any(search.visit(i, torch.arange(6) + 6 * (i // 2)) for i in range(6))
+    assert torch.equal(search.index, before)
+    search.features[0, before[0]] = torch.inf
+    y, labels = bank_of().y, torch.arange(3).repeat_interleave(4)
+    with pytest.raises(FloatingPointError, match="has no inverse: its features are not finite"):
+        Exchange(search.features, search.crosses, y, labels, 3, 0.1, before)
 
 
 def test_a_kernel_without_an_inverse_gives_nan():

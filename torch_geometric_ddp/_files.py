@@ -92,7 +92,7 @@ def read_tensors(
         digest, text = metadata[_KEY].split(" ", 1)
         header = json.loads(text)
         found, found_kind = header["version"], header["kind"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"'{path}' is damaged: its header is unreadable ({error!r})") from error
     if found_kind == kind and isinstance(found, int) and found > version:
         raise ValueError(
@@ -103,6 +103,8 @@ def read_tensors(
         raise ValueError(f"'{path}' is damaged: its contents do not match their checksum")
     if found_kind != kind:
         raise ValueError(f"'{path}' must hold a {kind}, it holds a {found_kind}")
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise ValueError(f"'{path}' must have a format version from 1 to {version}, got {found!r}")
     return tensors, header
 
 

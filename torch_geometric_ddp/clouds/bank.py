@@ -338,10 +338,11 @@ def read_clouds(
         labels.append(label_of(data, i))
     if not clouds:
         raise ValueError("the data set must hold at least one cloud, got none")
-    exact = torch.cat(clouds).to(device)
+    joined = torch.cat(clouds)
+    pos = joined.to(device=device, dtype=dtype)
     blurred = any(is_blurred(cloud, dtype) for cloud in clouds)
-    sizes = torch.tensor([len(cloud) for cloud in clouds], device=exact.device)
-    return exact.to(dtype), exact if blurred else None, sizes, labels
+    sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
+    return pos, joined.to(device) if blurred else None, sizes, labels
 
 
 def _points_of(data: Data, i: int) -> Tensor:

@@ -38,6 +38,10 @@ class Exchange:
         num_classes (int): The number of classes.
         ridge (float): The share of the mean of the diagonal of the first kernel that is added.
         index (torch.Tensor): The first set, :obj:`[K]` of the clouds.
+
+    Raises:
+        FloatingPointError: If a kernel has no inverse, since features are not finite or
+            :obj:`ridge` is too small for them.
     """
 
     def __init__(
@@ -51,19 +55,17 @@ class Exchange:
         index: Tensor,
     ) -> None:
         self.features, self.crosses, self.index = features, crosses, index.clone()
-        chosen = features[:, index]
-        self.kernel = (chosen @ chosen.mT).double()
-        diagonal = self.kernel.diagonal(dim1=1, dim2=2)
-        added = ridge * diagonal.mean(dim=1, keepdim=True).expand_as(diagonal)
-        # Not by an LU decomposition: of several matrices at once it hangs in torch's CPU wheels
-        # where there are two threads or more.
-        factor = torch.linalg.cholesky(self.kernel + torch.diag_embed(added))
-        self.inverse = torch.cholesky_inverse(factor)
+        #: The features of the set, [T, K, F].
+        self.chosen = features[:, index]
+        added = ridge * self.chosen.double().square().sum(dim=2).mean(dim=1)
+        #: The inverse of the kernel, [T, K, K].
+        self.inverse = torch.stack([_inverse(*one) for one in zip(self.chosen, added, strict=True)])
         known, wanted = (F.one_hot(c, num_classes).double() - 1 / num_classes for c in (y, labels))
         self.weights = self.inverse @ known[index]
-        self.cross = crosses[:, index].mT.double()
-        self.spread = self.cross @ self.inverse
-        self.errors = self.cross @ self.weights - wanted
+        cross = crosses[:, index].mT.double()
+        #: The product R P, [T, m, K].
+        self.spread = cross @ self.inverse
+        self.errors = cross @ self.weights - wanted
         #: The mean squared error over all networks and real clouds.
         self.loss = float(self.errors.square().sum(dim=2).mean())
 
@@ -82,11 +84,11 @@ class Exchange:
         clouds = candidates[~torch.isin(candidates, self.index)]
         if len(clouds) == 0:
             return False
-        theirs = self.features[:, clouds]
-        d = (self.features[:, self.index] @ theirs.mT).double()
-        d[:, j] = theirs.double().square().sum(dim=2)
-        d -= self.kernel[:, :, j, None]
-        moved = self.crosses[:, clouds].mT.double() - self.cross[:, :, j, None]
+        theirs, ours = self.features[:, clouds], self.chosen[:, j, None]
+        d = (self.chosen @ (theirs - ours).mT).double()
+        d[:, j] = theirs.double().square().sum(dim=2) - ours.double().square().sum(dim=2)
+        cross = self.crosses[:, clouds].double() - self.crosses[:, self.index[j], None].double()
+        moved = cross.mT
         inverse_d, spread_d = self.inverse @ d, self.spread @ d
         # U^T P U and the rest of what G is the inverse of, [T, k].
         a, b = self.inverse[:, j, j, None], 1 + inverse_d[:, j]
@@ -97,20 +99,20 @@ class Exchange:
             -(c[..., None] * first - b[..., None] * second) / det[..., None],
             -(a[..., None] * second - b[..., None] * first) / det[..., None],
         )
-        own = first + a[..., None] * rows[0] + inverse_d[:, j, :, None] * rows[1]
+        change = first + a[..., None] * rows[0] + inverse_d[:, j, :, None] * rows[1]
         terms = [
             (self.spread[:, :, j, None].expand_as(moved), rows[0]),
             (spread_d, rows[1]),
-            (moved, own),
+            (moved, change),
         ]
         squares = self.errors.square().sum(dim=(1, 2))[:, None].expand_as(det).clone()
         for column, row in terms:
             squares += 2 * ((column.mT @ self.errors) * row).sum(dim=2)
-        for (p, u), (q, v) in itertools.product(terms, repeat=2):
-            squares += (p * q).sum(dim=1) * (u * v).sum(dim=2)
-        losses = squares.mean(dim=0) / self.errors.size(1)
+        for (p, u), (q, v) in itertools.combinations_with_replacement(terms, 2):
+            squares += (1 + (p is not q)) * (p * q).sum(dim=1) * (u * v).sum(dim=2)
+        losses = (squares.mean(dim=0) / self.errors.size(1)).nan_to_num(nan=torch.inf)
         best = int(losses.argmin())
-        if float(losses[best]) >= self.loss:
+        if not float(losses[best]) < self.loss:
             return False
         self.loss = float(losses[best])
         for column, row in terms:
@@ -123,8 +125,21 @@ class Exchange:
         self.inverse -= ug @ u.mT
         self.spread -= r @ ug.mT
         self.spread += moved[:, :, best, None] * self.inverse[:, None, j]
-        self.kernel[:, :, j] += d[:, :, best]
-        self.kernel[:, j] = self.kernel[:, :, j]
-        self.cross[:, :, j] += moved[:, :, best]
+        self.chosen[:, j] = theirs[:, best]
         self.index[j] = clouds[best]
         return True
+
+
+def _inverse(chosen: Tensor, added: Tensor) -> Tensor:
+    """The inverse of the kernel of features :obj:`[K, F]`."""
+    kernel = (chosen @ chosen.mT).double()
+    kernel.diagonal().add_(added)
+    # Not by an LU decomposition, which of several matrices at once hangs in torch's CPU wheels
+    # where there are two threads or more; nor all networks at once, for the sake of memory.
+    factor, failed = torch.linalg.cholesky_ex(kernel)
+    if failed or not bool(torch.isfinite(factor).all()):
+        raise FloatingPointError(
+            "the kernel of a network has no inverse: its features are not finite, or 'ridge' is "
+            "too small"
+        )
+    return torch.cholesky_inverse(factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -25,8 +26,11 @@ def stops_noted(wanted: bool = True) -> Iterator[list[int]]:
     """
     noted: list[int] = []
 
+    owner = os.getpid()
+
     def note(number: int, frame: FrameType | None) -> None:
-        if noted:
+        # A process that was forked meanwhile writes no checkpoint, and a second signal is obeyed.
+        if noted or os.getpid() != owner:
             pass_on(number)
         noted.append(number)
 
@@ -42,6 +46,8 @@ def stops_noted(wanted: bool = True) -> Iterator[list[int]]:
         yield noted
     finally:
         _restore()
+        if noted:  # What an error, or the end, has overtaken.
+            pass_on(noted.pop())
 
 
 def pass_on(number: int) -> None:

@@ -41,7 +41,9 @@ class NormalizeSphere(BaseTransform):
         With :obj:`ordinary` they are known to lie near the unit ball, and are not looked at for
         other sizes and places, which reads a number back from their device.
         """
-        batch = torch.arange(len(sizes), device=pos.device).repeat_interleave(sizes)
+        batch = torch.arange(len(sizes), device=pos.device).repeat_interleave(
+            sizes, output_size=len(pos)
+        )
         wide = at_least_single(pos)
         mean = scatter(wide, batch, dim_size=len(sizes), reduce="mean")
         out = wide - mean[batch]

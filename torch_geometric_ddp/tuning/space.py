@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from optuna.trial import BaseTrial, FixedTrial
 
@@ -17,6 +17,7 @@ __all__ = ["SearchSpace", "Settings", "Space"]
 Settings = dict[str, Any]
 
 
+@runtime_checkable
 class Space(Protocol):
     """What a search draws settings from; a dataclass, whose fields identify a study."""
 

@@ -18,6 +18,7 @@ from optuna.pruners import BasePruner, MedianPruner
 from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, RDBStorage
 from optuna.storages.journal import (
     JournalFileBackend,
+    JournalFileOpenLock,
     JournalFileSymlinkLock,
     JournalStorage,
 )
@@ -66,29 +67,49 @@ def find_storage(
     return lambda: RDBStorage(url, engine_kwargs=arguments), lock
 
 
-class _HealingLock(JournalFileSymlinkLock):
+class _Healing:
     """The lock of a journal; whoever gets it takes away what a process left half written.
 
     Optuna would write its next line behind it and could never read the file again. Nobody has read
     what is taken away, for only whole lines are.
+
+    It stands before one of Optuna's locks.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
+        super().__init__(str(path))  # type: ignore[call-arg]
         self.path = path
 
     def acquire(self) -> bool:
         """Waits for the lock and looks at the end of the file."""
-        super().acquire()
+        super().acquire()  # type: ignore[misc]
         try:
             with open(self.path, "rb+") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
                 if file.read(1) not in (b"", b"\n"):
                     file.truncate(_whole_lines(self.path))
         except BaseException:
-            self.release()
+            self.release()  # type: ignore[attr-defined]
             raise
         return True
+
+
+class _LinkLock(_Healing, JournalFileSymlinkLock):
+    """That of a link."""
+
+
+class _OpenLock(_Healing, JournalFileOpenLock):
+    """That of a file, where links are forbidden."""
+
+
+def _lock_of(path: Path) -> _LinkLock | _OpenLock:
+    """The lock of a journal that works in its folder."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        try:
+            os.symlink(path, os.path.join(folder, "link"))
+        except OSError:
+            return _OpenLock(path)
+    return _LinkLock(path)
 
 
 def _whole_lines(path: Path) -> int:
@@ -114,7 +135,7 @@ def _open_journal(path: Path) -> JournalStorage:
             except (ValueError, TypeError, LookupError, RecursionError) as error:
                 raise _damaged(path, number, repr(error)) from error
     try:
-        return JournalStorage(JournalFileBackend(str(path), _HealingLock(path)))
+        return JournalStorage(JournalFileBackend(str(path), _lock_of(path)))
     except OSError:
         raise
     except Exception as error:  # Anything may come of what the lines say.

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
@@ -159,8 +159,10 @@ def tune(
     check_int("n_trials", n_trials)
     check_seed("seed", seed)
     task, seeds = find_task(task), seed_list(seeds)
-    if not isinstance(space, SearchSpace):
-        raise TypeError(f"'space' must be a SearchSpace, got {type(space).__name__}")
+    if isinstance(space, type) or not isinstance(space, Space):
+        raise TypeError(
+            f"'space' must be a SearchSpace or another Space, got {type(space).__name__}"
+        )
     check_dataset("dataset", dataset)
     check_protocol(protocol)
     check_text("study_name", study_name)
@@ -184,8 +186,9 @@ def tune(
     space.check(budget)
     bank = bank.normalize() if normalize else bank.unscaled()
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
-    # What cannot begin at all shall not fail trial by trial.
-    method(**space.published_settings(budget)).begin(kept, budget.ppc, seeds[0], network, task)
+    # What cannot begin at all shall not fail trial by trial; a start is chosen by the trials.
+    usual = replace(method(**space.published_settings(budget)), choose=None)
+    usual.begin(kept, budget.ppc, seeds[0], network, task)
     objective = Objective(
         kept,
         held,
