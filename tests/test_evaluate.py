@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import NormNet, TinyNet, TinySegmenter, toy_arrays, toy_parts, toy_set
@@ -77,6 +78,7 @@ def test_guess_of_a_constant(device):
 
 
 def test_size_of_the_result():
+    assert run(seeds=np.array([3, 8])).seeds == [3, 8]
     result = run(seeds=[3, 8, 5])
     assert result.seeds == [3, 8, 5]
     assert result.values.shape == (3,)

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM while a set is distilled."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import torch
 from helpers import TinyNet, toy_set
 
 from torch_geometric_ddp import distill
+from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.methods import ddp
 
 PROGRAM = """
 import os, signal
 from helpers import TinyNet, toy_set
 from torch_geometric_ddp import distill
+from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.methods import ddp
 
 def stop(loop):
@@ -82,6 +85,37 @@ def test_a_second_one_is_obeyed_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(at(2, twice), checkpoint=tmp_path / "run.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def loop_of():
+    bank = PointCloudBank.from_dataset(toy_set()).normalize()
+    return ddp(num_anchors=2, num_morphs=2).begin(bank, network=TinyNet)
+
+
+def test_an_error_does_not_swallow_a_signal(tmp_path):
+    def callback(loop):
+        signal.raise_signal(signal.SIGINT)
+        raise FloatingPointError("a run that others would go on after")
+
+    with pytest.raises(KeyboardInterrupt):
+        loop_of().run(3, False, tmp_path / "run", callback=callback)
+
+
+def test_a_forked_process_obeys_at_once(tmp_path):
+    codes = []
+
+    def callback(loop):
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                os._exit(7)
+            os._exit(0)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    loop_of().run(1, False, tmp_path / "run", callback=callback)
+    assert codes == [7]
 
 
 def test_without_a_checkpoint_nothing_waits():

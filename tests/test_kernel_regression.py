@@ -19,6 +19,7 @@ from torch_geometric_ddp.methods import (
     choosing,
     chosen_by_regression,
     cosine,
+    pkr,
 )
 from torch_geometric_ddp.methods.choosing import exchange_of
 from torch_geometric_ddp.methods.exchange import Exchange
@@ -201,6 +202,27 @@ def test_resumes_to_the_bit(tmp_path):
     other = method(networks=ages).begin(bank_of(), 1, 3, TinyNet, steps=6)
     with pytest.raises(ValueError, match=r"it differs in .*ages"):
         other.load_checkpoint(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        ({"lr": -1.0}, {}, "'lr' must be finite and at least 0"),
+        ({"ridge": 0.0}, {}, "'ridge' must be finite and above 0"),
+        ({"visits": -1}, {}, "'visits' must be at least 0"),
+        ({}, {"classes_per_chunk": 1}, "compares all classes at once"),
+        ({}, {"network": torch.nn.Linear}, "'network' must make a Backbone"),
+        ({}, {"ppc": 1e-6}, "does not fit the storage"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_networks_are_trained(
+    settings, arguments, message, monkeypatch
+):
+    monkeypatch.setattr(TrainedNetworks, "members", None)
+    with pytest.raises((TypeError, ValueError), match=message):
+        pkr(8, **settings).distill(
+            toy_set(), **{"ppc": 1, "network": TinyNet, "progress": False, **arguments}
+        )
 
 
 def test_a_run_that_goes_on_chooses_nothing(tmp_path, monkeypatch):

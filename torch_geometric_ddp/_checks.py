@@ -63,15 +63,15 @@ def check_flag(name: str, value: Any) -> bool:
     return value
 
 
-def check_callable(name: str, value: Any) -> None:
-    """Raises unless :obj:`value` can be called or is :obj:`None`."""
-    if value is not None and not callable(value):
+def check_callable(name: str, value: Any, optional: bool = True) -> None:
+    """Raises unless :obj:`value` can be called or, where it is optional, is :obj:`None`."""
+    if not callable(value) and not (optional and value is None):
         raise TypeError(f"'{name}' must be callable, got {_shown(value)}")
 
 
-def check_text(name: str, value: Any) -> None:
-    """Raises unless :obj:`value` is text or :obj:`None`."""
-    if value is not None and not isinstance(value, str):
+def check_text(name: str, value: Any, optional: bool = False) -> None:
+    """Raises unless :obj:`value` is text or, where it is optional, :obj:`None`."""
+    if not isinstance(value, str) and not (optional and value is None):
         raise TypeError(f"'{name}' must be text, got {_shown(value)}")
 
 

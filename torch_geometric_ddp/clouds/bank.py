@@ -109,7 +109,8 @@ class PointCloudBank:
 
     def __iter__(self) -> Iterator[Data]:
         """The clouds one by one, so that a bank goes wherever a data set is read."""
-        clouds = self.pos.split(self.sizes.tolist())
+        pos = self.pos if self.exact is None else self.exact
+        clouds = pos.split(self.sizes.tolist())
         return (Data(pos=pos, y=y) for pos, y in zip(clouds, self.y, strict=True))
 
     @property

@@ -122,7 +122,8 @@ class LabelledBank(PointCloudBank):
     def __iter__(self) -> Iterator[Data]:
         """The clouds one by one, so that a bank goes wherever a data set is read."""
         sizes = self.sizes.tolist()
-        triples = zip(self.pos.split(sizes), self.part.split(sizes), self.y, strict=True)
+        points = self.pos if self.exact is None else self.exact
+        triples = zip(points.split(sizes), self.part.split(sizes), self.y, strict=True)
         return (Data(pos=pos, y=y, category=c.view(1)) for pos, y, c in triples)
 
     @property

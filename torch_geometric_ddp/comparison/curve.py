@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.report import Row
+from torch_geometric_ddp.visualize import plain
 
 __all__ = ["plot_bits"]
 
@@ -46,17 +47,17 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
                 capsize=3,
                 color=f"C{k % 10}",
                 linestyle=("-", "--", ":")[k // 10 % 3],
-                label=method,
+                label=plain(method),
             )
         for row in rows:
             if row.ppc is None and row.backbone == backbone:
-                axes.axhline(100 * row.mean, color="0.4", linestyle="--", label=row.method)
+                axes.axhline(100 * row.mean, color="0.4", linestyle="--", label=plain(row.method))
         axes.set_xscale("log", base=2)
         ticks = sorted({_bits_per_class(row) for row in within if row.backbone == backbone})
         axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], rotation=30, ha="right")
         axes.minorticks_off()
         axes.set(xlabel="bits per class", ylabel=f"{rows[0].metric} %")
-        axes.set_title(f"{title}, {backbone}" if title else backbone)
+        axes.set_title(plain(f"{title}, {backbone}" if title else backbone))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)

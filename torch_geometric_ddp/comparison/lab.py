@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -141,7 +142,7 @@ class Lab:
         for ppc in ppcs:
             check_ppc(ppc)
         for seed in seeds:
-            check_seed("seed", seed)
+            check_seed("seed", self.preset.network_seeds(check_seed("seed", seed))[-1])
         for seed in seeds:
             for backbone in backbones or self.backbones:
                 for ppc in ppcs:
@@ -172,6 +173,7 @@ class Lab:
                     self._result(cell)
                 except _FAILURES as error:
                     self.failures[str(cell)] = f"{type(error).__name__}: {error}"
+                    bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 

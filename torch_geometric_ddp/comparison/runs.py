@@ -31,8 +31,14 @@ class RunLog:
         """
         known = {}
         content = self.path.read_bytes() if self.path.exists() else b""
-        for number, text in enumerate(content.split(b"\n"), start=1):
-            line = self._run(number, text.strip(b"\0\r "))  # A crash may leave zeros.
+        texts = content.split(b"\n")
+        for number, text in enumerate(texts, start=1):
+            try:
+                line = self._run(number, text.strip(b"\0\r "))  # A crash may leave zeros.
+            except ValueError:
+                if number == len(texts):  # A line without an end, whatever there is of it.
+                    break
+                raise
             if line is not None:
                 known[line["id"]] = line
         return known

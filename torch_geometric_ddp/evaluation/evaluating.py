@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -158,8 +159,7 @@ def evaluate(
     check_device("device", device)
     check_flag("progress", progress)
     check_text("name", name)
-    if not callable(trainer):
-        raise TypeError(f"'trainer' must be callable, got {type(trainer).__name__} ({trainer!r})")
+    check_callable("trainer", trainer, optional=False)
     train = task.read(train_set, device)
     test = task.read(test_set, train.device)
     sizes = task.network_sizes(train, test)
@@ -188,7 +188,11 @@ def evaluate(
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
     """The seeds, or as many as are asked for, from 0."""
-    if hasattr(seeds, "__index__"):
+    try:
+        operator.index(seeds)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    else:
         return list(range(check_int("seeds", seeds, maximum=_MOST_SEEDS)))
     if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
         what = f"{type(seeds).__name__} ({seeds!r:.80})"

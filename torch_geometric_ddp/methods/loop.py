@@ -97,7 +97,7 @@ class Distillation:
         budget: StorageBudget | None = None,
     ) -> None:
         self.task = find_task(task)
-        bank.check_every_class()
+        bank.unscaled().check_every_class()
         if parameterization.num_classes != bank.num_classes:
             raise ValueError(
                 f"'parameterization' is for {parameterization.num_classes} classes, the real set "
@@ -110,11 +110,7 @@ class Distillation:
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
-        if classes_per_chunk is not None and not matching.per_class:
-            raise ValueError(
-                f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
-                f"classes at once, got {classes_per_chunk}"
-            )
+        check_chunk(classes_per_chunk, matching)
         whole = None if matching.per_class else bank.num_classes
         self.memory = MemoryPlan(whole if classes_per_chunk is None else classes_per_chunk)
         make = self.task.network if network is None else network
@@ -307,6 +303,18 @@ class Distillation:
         """
         state = self.parameterization, self.optimizer, self.generator
         self.losses = read_checkpoint(path, self.config(), *state)
+
+
+def check_chunk(classes_per_chunk: int | None, matching: Matching) -> None:
+    """Raises unless so many classes may be computed at a time."""
+    if classes_per_chunk is None:
+        return
+    check_int("classes_per_chunk", classes_per_chunk)
+    if not matching.per_class:
+        raise ValueError(
+            f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
+            f"classes at once, got {classes_per_chunk}"
+        )
 
 
 def _check_json(name: str, config: dict[str, Any]) -> None:

@@ -26,8 +26,8 @@ from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
-from torch_geometric_ddp.methods.loop import Distillation
-from torch_geometric_ddp.methods.networks import NetworkSource
+from torch_geometric_ddp.methods.loop import Distillation, check_chunk
+from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
@@ -94,9 +94,7 @@ class Method:
         check_int("steps", self.steps, minimum=0)
         check_int("batch_size", self.batch_size)
         for name in ("storing", "matching", "start", "loops", "networks"):
-            if getattr(self, name) is None:
-                raise TypeError(f"'{name}' must be callable, got None")
-            check_callable(name, getattr(self, name))
+            check_callable(name, getattr(self, name), optional=False)
         check_callable("choose", self.choose)
         check_callable("schedule", self.schedule)
         check_flag("sees_stored", self.sees_stored)
@@ -141,6 +139,9 @@ class Method:
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)
         make = task.network if network is None else network
+        check_network(make, bank)
+        matching = self.matching()
+        check_chunk(classes_per_chunk, matching)
         networks = self.networks(make, bank, self.batch_size, generator)
         resumed = checkpoint is not None and Path(checkpoint).exists()
         # What a run starts from is in its checkpoint; choosing it again may take minutes.
@@ -152,7 +153,7 @@ class Method:
         loop = Distillation(
             bank,
             parameterization,
-            self.matching(),
+            matching,
             network,
             self.batch_size,
             self.optimizer,
@@ -226,7 +227,7 @@ class Method:
         check_flag("normalize", normalize)
         check_flag("progress", progress)
         check_device("device", device)
-        check_text("source", source)
+        check_text("source", source, optional=True)
         check_callable("network", network)
         check_callable("callback", callback)
         if classes_per_chunk is not None:

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from torch_geometric_ddp._checks import check_float
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods.choosing import chosen_by_regression
 from torch_geometric_ddp.methods.method import Method
@@ -71,6 +72,8 @@ def pkr(
             :obj:`visits` is no integer or out of range. What is wrong with the other arguments
             shows when a run begins.
     """
+    check_float("lr", lr)
+    check_float("ridge", ridge, exclusive=True)
     codec = PointSet(depth, half=mirror)
     storing = (mirrored if mirror else packed)(num_points, codec, lr)
     networks = partial(

@@ -47,8 +47,9 @@ class PackedSpace:
 
     def __post_init__(self) -> None:
         mirror = self.mirror
-        if not isinstance(mirror, tuple) or not mirror or not {*mirror} <= {True, False}:
-            raise TypeError(f"'mirror' must be a tuple of truth values, got {mirror!r}")
+        flags = isinstance(mirror, tuple) and all(isinstance(value, bool) for value in mirror)
+        if not flags or not 0 < len(mirror) == len({*mirror}):
+            raise TypeError(f"'mirror' must be a tuple of different truth values, got {mirror!r}")
         for name in ("num_points", "depth", "lr", "ridge"):
             ends = getattr(self, name)
             if ends is None and name in ("lr", "ridge"):

@@ -167,8 +167,7 @@ def tune(
     check_protocol(protocol)
     check_text("study_name", study_name)
     for name, function in (("method", method), ("sampler", sampler)):
-        if not callable(function):
-            raise TypeError(f"'{name}' must be callable, got {type(function).__name__}")
+        check_callable(name, function, optional=False)
     check_callable("network", network)
     if pruner is not None and not isinstance(pruner, BasePruner):
         raise TypeError(f"'pruner' must be a pruner of Optuna, got {type(pruner).__name__}")
