@@ -22,7 +22,7 @@ def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = Non
     except TypeError:
         number = None
     if number is None:
-        raise TypeError(f"'{name}' must be an integer, got {_shown(value)}")
+        raise TypeError(f"'{name}' must be an integer, got {shown(value)}")
     if number < minimum:
         raise ValueError(f"'{name}' must be at least {minimum}, got {value}")
     if maximum is not None and number > maximum:
@@ -38,7 +38,7 @@ def check_seed(name: str, value: Any) -> int:
 def check_float(name: str, value: Any, minimum: float = 0.0, exclusive: bool = False) -> float:
     """Returns :obj:`value` as a finite :obj:`float` of at least (or above) :obj:`minimum`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"'{name}' must be a number, got {_shown(value)}")
+        raise TypeError(f"'{name}' must be a number, got {shown(value)}")
     finite = abs(value) < 2**1023 if isinstance(value, int) else math.isfinite(value)
     if not finite or value < minimum or (exclusive and value == minimum):
         bound = "above" if exclusive else "at least"
@@ -59,27 +59,27 @@ def check_ppc(value: Any, name: str = "ppc") -> float:
 def check_flag(name: str, value: Any) -> bool:
     """Returns :obj:`value` if it is true or false, and not what only counts as such."""
     if not isinstance(value, bool):
-        raise TypeError(f"'{name}' must be True or False, got {_shown(value)}")
+        raise TypeError(f"'{name}' must be True or False, got {shown(value)}")
     return value
 
 
 def check_callable(name: str, value: Any, optional: bool = True) -> None:
     """Raises unless :obj:`value` can be called or, where it is optional, is :obj:`None`."""
     if not callable(value) and not (optional and value is None):
-        raise TypeError(f"'{name}' must be callable, got {_shown(value)}")
+        raise TypeError(f"'{name}' must be callable, got {shown(value)}")
 
 
 def check_text(name: str, value: Any, optional: bool = False) -> None:
     """Raises unless :obj:`value` is text or, where it is optional, :obj:`None`."""
     if not isinstance(value, str) and not (optional and value is None):
-        raise TypeError(f"'{name}' must be text, got {_shown(value)}")
+        raise TypeError(f"'{name}' must be text, got {shown(value)}")
 
 
 def check_dataset(name: str, value: Any) -> None:
     """Raises unless :obj:`value` can hold clouds one after the other."""
     other = isinstance(value, str | bytes | Mapping | Tensor | np.ndarray | type)
     if other or not (hasattr(value, "__iter__") or hasattr(value, "__getitem__")):
-        raise TypeError(f"'{name}' must be a data set or a sequence of Data, got {_shown(value)}")
+        raise TypeError(f"'{name}' must be a data set or a sequence of Data, got {shown(value)}")
 
 
 def check_device(name: str, value: Any) -> None:
@@ -87,7 +87,7 @@ def check_device(name: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, str | int | torch.device):
-        raise TypeError(f"'{name}' must be a device or its name, got {_shown(value)}")
+        raise TypeError(f"'{name}' must be a device or its name, got {shown(value)}")
     try:
         float(torch.zeros((), device=value))
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
@@ -144,5 +144,6 @@ def is_blurred(pos: Tensor, dtype: torch.dtype, share: float = 1e-5) -> bool:
     return 0 < share * extent < step * float(pos.abs().amax())
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """What came, for an error: its type and how it is written."""
     return f"{type(value).__name__} ({value!r:.80})"

@@ -16,13 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from torch_geometric_ddp._checks import shown
+
 _KEY = "torch_geometric_ddp"
 
 
 def check_place(name: str, value: Any) -> Path:
     """Returns the path of a file that shall be written, if it can be."""
     if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
-        raise TypeError(f"'{name}' must be a path, got {type(value).__name__} ({value!r:.80})")
+        raise TypeError(f"'{name}' must be a path, got {shown(value)}")
     path = Path(value)
     try:
         if path.is_dir():

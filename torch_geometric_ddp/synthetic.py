@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch_geometric.data import Data, InMemoryDataset
 
-from torch_geometric_ddp._checks import check_callable, check_finite, check_names
+from torch_geometric_ddp._checks import check_callable, check_finite, check_names, shown
 from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.parameterization import Parameterization
@@ -78,10 +78,7 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         elif class_names is not None or provenance is not None:
             raise ValueError("'class_names' and 'provenance' of a file are what the file says")
         elif not isinstance(source, str | os.PathLike):
-            raise TypeError(
-                "'source' must be a file or a Parameterization, got "
-                f"{type(source).__name__} ({source!r:.80})"
-            )
+            raise TypeError(f"'source' must be a file or a Parameterization, got {shown(source)}")
         else:
             self.parameterization, self.class_names, self.provenance = _read(Path(source))
         for name, call in (("transform", transform), ("pre_transform", pre_transform)):

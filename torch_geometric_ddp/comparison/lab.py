@@ -16,7 +16,7 @@ from torch import nn
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_dataset, check_device, check_ppc, check_seed
+from torch_geometric_ddp._checks import check_dataset, check_device, check_ppc, check_seed, shown
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
@@ -80,9 +80,9 @@ class Lab:
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
         check_device("device", device)
         if not isinstance(source, str):  # It goes into every line.
-            raise TypeError(f"'source' must be text, got {type(source).__name__} ({source!r:.80})")
+            raise TypeError(f"'source' must be text, got {shown(source)}")
         if not isinstance(out, str | os.PathLike):
-            raise TypeError(f"'out' must be a path, got {type(out).__name__} ({out!r:.80})")
+            raise TypeError(f"'out' must be a path, got {shown(out)}")
         check_place("out", Path(out) / "runs.jsonl")
         if backbones is not None and not isinstance(backbones, Mapping):
             raise TypeError(f"'backbones' must be a mapping, got {type(backbones).__name__}")

@@ -20,6 +20,7 @@ from torch_geometric_ddp._checks import (
     check_int,
     check_seed,
     check_text,
+    shown,
 )
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol, check_protocol
@@ -195,7 +196,7 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
     else:
         return list(range(check_int("seeds", seeds, maximum=_MOST_SEEDS)))
     if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
-        what = f"{type(seeds).__name__} ({seeds!r:.80})"
+        what = f"{shown(seeds)}"
         raise TypeError(f"'seeds' must be a number or a sequence of integers, got {what}")
     seeds = [check_seed("seeds", seed) for seed in seeds]
     if not seeds:

@@ -12,6 +12,7 @@ from torch_geometric_ddp._checks import (
     check_float,
     check_int,
     check_text,
+    shown,
 )
 from torch_geometric_ddp.evaluation.augment import RandomRotation
 
@@ -93,10 +94,7 @@ class Protocol:
 def check_protocol(protocol: Any, name: str = "protocol") -> None:
     """Raises unless it is a protocol; names of protocols are none."""
     if not isinstance(protocol, Protocol):
-        raise TypeError(
-            f"'{name}' must be a Protocol, such as QUICK, got {type(protocol).__name__} "
-            f"({protocol!r:.80})"
-        )
+        raise TypeError(f"'{name}' must be a Protocol, such as QUICK, got {shown(protocol)}")
 
 
 #: The protocol of the papers (DDP, ICLR 2026, experiments), with 500 epochs and 10 seeds.

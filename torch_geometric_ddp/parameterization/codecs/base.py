@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from torch_geometric_ddp._checks import shown
 from torch_geometric_ddp.parameterization.registry import register
 
 __all__ = ["Codec", "straight_through"]
@@ -216,7 +217,4 @@ def straight_through(tensor: Tensor, value: Tensor) -> Tensor:
 def check_codec(name: str, value: Any) -> None:
     """Raises unless :obj:`value` is a codec, and not the class of one."""
     if not isinstance(value, Codec):
-        raise TypeError(
-            f"'{name}' must be a Codec, such as Float16(), got {type(value).__name__} "
-            f"({value!r:.80})"
-        )
+        raise TypeError(f"'{name}' must be a Codec, such as Float16(), got {shown(value)}")
