@@ -14,9 +14,14 @@ import numpy as np
 import pytest
 from helpers import toy_arrays
 
-from torch_geometric_ddp import ParametricShapes, PointCloudArrays, SyntheticPointCloudDataset
+from torch_geometric_ddp import (
+    ParametricShapes,
+    PointCloudArrays,
+    SyntheticPointCloudDataset,
+    distill,
+)
 from torch_geometric_ddp.comparison import ENTRIES
-from torch_geometric_ddp.methods import METHODS, ddp
+from torch_geometric_ddp.methods import METHODS, ddp, pkr
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = (
@@ -631,7 +636,9 @@ def test_tune_packed_clouds(tmp_path):
     assert (
         own.storage_bits == run["bits"] <= run["budget_bits"] == 48 * 96 * len(own.class_names) / 2
     )
-    assert f"pkr(num_points={found['best']['num_points']}, " in found["command"]
+    known = {"distill": distill, "pkr": pkr, "dataset": ParametricShapes(True, 6, 48)}
+    again = eval(found["command"], known)
+    assert all(np.allclose(a.pos, b.pos, atol=1e-4) for a, b in zip(own, again, strict=True))
 
 
 def test_tune_refuses_options_of_another_method(tmp_path):
