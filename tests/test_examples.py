@@ -744,7 +744,9 @@ def test_segment(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
     synthetic = SyntheticPointCloudDataset(tmp_path / "distilled.safetensors")
+    told = synthetic.provenance.pop("evaluated")
     assert synthetic.provenance == runs["DDP"]["provenance"]
+    assert (told["metric"], told["value"]) == ("instance mIoU", runs["DDP"]["value"])
     assert len(synthetic) == 60
     assert synthetic[0].y.shape == (len(synthetic[0].pos),)
     # Points and, for each of 38 parts, the length of a run: the same for all within the budget.
