@@ -208,7 +208,9 @@ class Lab:
         if cell.distilled_with is None:
             synthetic.save(path)
         figures = self._evaluate(cell, synthetic, self.preset.protocol)
-        provenance = {k: v for k, v in synthetic.provenance.items() if k != "chosen"}
+        # Which clouds were chosen is in the file, and so is what a source's figure was.
+        left_out = ("chosen", "evaluated")
+        provenance = {k: v for k, v in synthetic.provenance.items() if k not in left_out}
         if cell.distilled_with is None:
             synthetic.provenance["evaluated"] = self._told(cell, figures)
             synthetic.save(path)
