@@ -575,5 +575,5 @@ def test_every_control_within_the_same_bits(entry, tmp_path):
     assert (run["ppc"], run["budget_bits"]) == (1.5, 3 * 3 * 64 * 96)
     assert run["bits"] <= run["budget_bits"]
     # Points with labels need their order.
-    kept = "order" in entry.name or "bit" in entry.name or entry.name.endswith("32")
+    kept = "order" in entry.name or "bit" in entry.name or entry.name.endswith("x32")
     assert entry.serves(Segmentation()) == kept
