@@ -40,7 +40,7 @@ from common import (
 
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.memory import keep_freed_memory
-from torch_geometric_ddp.methods import ddp, pkr
+from torch_geometric_ddp.methods import METHODS
 from torch_geometric_ddp.tuning import (
     LETTERS,
     PackedSpace,
@@ -56,7 +56,6 @@ DDP_RANGES = ("num_anchors", "num_morphs", "anchor_share", "uniformity_lambda")
 DDP_RATES = ("anchor_lr", "weight_lr")
 PKR_RANGES = ("cloud_points", "depth", "lr", "ridge")
 MIRROR = {"both": (True, False), "always": (True,), "never": (False,)}
-METHODS = {"ddp": ddp, "pkr": pkr}
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,7 +75,7 @@ def parse_args() -> argparse.Namespace:
         default=("score",),
         help="score, or with a second one: score,bits or score,seconds (score)",
     )
-    what.add_argument("--method", choices=METHODS, default="ddp", help="what is tuned (ddp)")
+    what.add_argument("--method", choices=("ddp", "pkr"), default="ddp", help="what is tuned (ddp)")
     ends = {"nargs": 2, "metavar": ("LOW", "HIGH")}
     what.add_argument("--num-anchors", type=int, **ends, help="ddp: M (2 8)")
     what.add_argument("--num-morphs", type=int, **ends, help="ddp: L (0 32, shapes 0 4)")
@@ -224,11 +223,11 @@ def main() -> None:
             if args.worker is not None:
                 search(args, train_set, progress=args.worker == 0)
                 return
-            if max(args.gpus, 1) * args.workers > 1:
-                spawn(args)
             # Before the search, so that what does not fit the test set is not noticed after it.
             sets, name = (train_set, test_set), source(args)
             lab = Lab(*sets, args.out, preset, backbones, args.device, name, args.task)
+            if max(args.gpus, 1) * args.workers > 1:
+                spawn(args)
             # Finishes what the processes may have left.
             result = search(args, train_set, progress=True)
             best = result.settings

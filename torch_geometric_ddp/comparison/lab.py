@@ -16,7 +16,14 @@ from torch import nn
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_dataset, check_device, check_ppc, check_seed, shown
+from torch_geometric_ddp._checks import (
+    check_dataset,
+    check_device,
+    check_ppc,
+    check_seed,
+    check_text,
+    shown,
+)
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
@@ -79,8 +86,7 @@ class Lab:
         if not isinstance(preset, Preset):
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
         check_device("device", device)
-        if not isinstance(source, str):  # It goes into every line.
-            raise TypeError(f"'source' must be text, got {shown(source)}")
+        check_text("source", source)  # It goes into every line.
         if not isinstance(out, str | os.PathLike):
             raise TypeError(f"'out' must be a path, got {shown(out)}")
         check_place("out", Path(out) / "runs.jsonl")

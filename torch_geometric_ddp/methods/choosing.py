@@ -54,12 +54,13 @@ def chosen_by_regression(
             if visits:  # Else no networks are needed either.
                 members = networks.members(progress=True)
                 search = exchange_of(bank, members, form, ridge, index.flatten())
+                of_class = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
                 places = torch.empty(0, dtype=torch.long)
                 for _ in tqdm(range(visits), "Choose", unit="place"):
                     if len(places) == 0:
                         places = torch.randperm(index.numel(), generator=generator)
                     place, places = int(places[0]), places[1:]
-                    own = (bank.y == bank.y[search.index[place]]).nonzero().flatten()
+                    own = of_class[place // num]
                     some = torch.randperm(len(own), generator=generator)[:candidates]
                     search.visit(place, own[some.to(own.device)])
                 index = search.index.view_as(index)

@@ -8,11 +8,10 @@ from typing import Any
 
 from optuna.trial import BaseTrial, FixedTrial
 
-from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.methods import pkr
 from torch_geometric_ddp.parameterization import FullResolution, Mirrored, PointSet
-from torch_geometric_ddp.tuning.space import Settings
+from torch_geometric_ddp.tuning.space import Settings, check_range, within
 
 __all__ = ["PackedSpace"]
 
@@ -54,15 +53,7 @@ class PackedSpace:
             ends = getattr(self, name)
             if ends is None and name in ("lr", "ridge"):
                 continue
-            if not isinstance(ends, tuple) or len(ends) != 2:
-                raise TypeError(f"'{name}' must be a tuple of the two ends of a range, got {ends}")
-            for end in ends:
-                if name in ("num_points", "depth"):
-                    check_int(name, end, minimum=1 + (name == "num_points"))
-                else:
-                    check_float(name, end, exclusive=True)
-            if ends[0] > ends[1]:
-                raise ValueError(f"'{name}' must not end below its start, got {ends}")
+            check_range(name, ends, {"num_points": 2, "depth": 1}.get(name))
         if any(end % 2 for end in self.num_points):
             raise ValueError(f"'num_points' must be even, got {self.num_points}")
         PointSet(self.depth[1])  # Raises if it is too deep.
@@ -96,16 +87,16 @@ class PackedSpace:
     def published(self, budget: StorageBudget) -> dict[str, Any]:
         """The defaults of the method, or what is nearest in the space, as parameters of a trial."""
         usual = {p.name: p.default for p in inspect.signature(pkr).parameters.values()}
-        points = _within(usual["num_points"], (self.num_points[0], self._most_points(budget)))
+        points = within(usual["num_points"], (self.num_points[0], self._most_points(budget)))
         params: dict[str, Any] = {
             "halves": points // 2,
-            "depth": _within(usual["depth"], self.depth),
+            "depth": within(usual["depth"], self.depth),
             "mirror": usual["mirror"] if usual["mirror"] in self.mirror else self.mirror[0],
         }
         for name in ("lr", "ridge"):
             ends = getattr(self, name)
             if ends is not None:
-                params[name] = _within(usual[name], ends)
+                params[name] = within(usual[name], ends)
         return params
 
     def published_settings(self, budget: StorageBudget) -> Settings:
@@ -132,7 +123,3 @@ def _fits(budget: StorageBudget, num_points: int, depth: int, mirror: bool) -> b
         return store.clouds_that_fit(budget, num_points, PointSet(depth, half=mirror)) > 0
     except BudgetError:
         return False
-
-
-def _within(value: Any, ends: tuple[Any, Any]) -> Any:
-    return min(max(value, ends[0]), ends[1])

@@ -11,7 +11,7 @@ from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.parameterization import ANCHOR_LR, ShapeMorphing
 
-__all__ = ["SearchSpace", "Settings", "Space"]
+__all__ = ["SearchSpace", "Settings", "Space", "check_range", "within"]
 
 #: Arguments of a method, as JSON.
 Settings = dict[str, Any]
@@ -85,15 +85,7 @@ class SearchSpace:
             ends = getattr(self, name)
             if name in ("anchor_step", "no_penalty") or (ends is None and name in _RATES):
                 continue
-            if not isinstance(ends, tuple) or len(ends) != 2:
-                raise TypeError(f"'{name}' must be a tuple of the two ends of a range, got {ends}")
-            for end in ends:
-                if name in ("num_anchors", "num_morphs"):
-                    check_int(name, end, minimum=int(name == "num_anchors"))
-                else:
-                    check_float(name, end, exclusive=True)
-            if ends[0] > ends[1]:
-                raise ValueError(f"'{name}' must not end below its start, got {ends}")
+            check_range(name, ends, {"num_anchors": 1, "num_morphs": 0}.get(name))
         if self.anchor_share[1] > 1:
             raise ValueError(f"'anchor_share' must end at 1 at most, got {self.anchor_share}")
 
@@ -145,7 +137,7 @@ class SearchSpace:
         rates = {name: rate for name, rate in _RATES.items() if getattr(self, name) is not None}
         for name, value in {**_PUBLISHED, **rates}.items():
             low, high = getattr(self, name)
-            params[name] = min(max(value, low), high)
+            params[name] = within(value, (low, high))
         params["num_anchors"] = min(params["num_anchors"], self._most_anchors(budget))
         most = self._most_morphs(budget, params["num_anchors"])
         params["num_morphs"] = min(params["num_morphs"], most)
@@ -177,6 +169,24 @@ class SearchSpace:
         if share == 1 or points < self.anchor_step:
             return points
         return points - points % self.anchor_step
+
+
+def check_range(name: str, ends: Any, minimum: int | None = None) -> None:
+    """Raises unless these are two ends of a range: of integers from a minimum, or of numbers."""
+    if not isinstance(ends, tuple) or len(ends) != 2:
+        raise TypeError(f"'{name}' must be a tuple of the two ends of a range, got {ends}")
+    for end in ends:
+        if minimum is None:
+            check_float(name, end, exclusive=True)
+        else:
+            check_int(name, end, minimum=minimum)
+    if ends[0] > ends[1]:
+        raise ValueError(f"'{name}' must not end below its start, got {ends}")
+
+
+def within(value: Any, ends: tuple[Any, Any]) -> Any:
+    """What of a range is nearest to a value."""
+    return min(max(value, ends[0]), ends[1])
 
 
 def _fits(budget: StorageBudget, num_anchors: int, num_morphs: int) -> bool:
