@@ -12,7 +12,7 @@ from helpers import TinyNet, toy_set
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.matching import KernelRegression
-from torch_geometric_ddp.matching.kernel_regression import joint_features, regression_loss
+from torch_geometric_ddp.matching.kernel_regression import JointFeatures, regression_loss
 from torch_geometric_ddp.methods import (
     Method,
     TrainedNetworks,
@@ -77,8 +77,7 @@ def test_layers_count_alike_and_are_centred():
         torch.randn(30, f, generator=g, dtype=torch.double) * scale + 5
         for f, scale in ((4, 100.0), (9, 0.01))
     ]
-    x, s = joint_features(real, real)
-    assert torch.equal(x, s)
+    x = JointFeatures.of(real)(real)
     assert x.shape == (30, 13)
     assert x.mean(dim=0).abs().max() < 1e-12
     for part in (x[:, :4], x[:, 4:]):
@@ -119,15 +118,17 @@ def test_known_features_take_the_place_of_the_clouds():
     networks = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(0))
     network = networks.fresh()
     known = networks.known(network)
-    assert sorted(known) == ["layer0"]
-    assert known["layer0"].shape == (3, 4, 16)
+    assert sorted(known) == ["features", "mean", "scale"]
+    assert known["features"].shape == (3, 4, 16)
+    assert known["mean"].shape == known["scale"].shape == (3, 16)
     y = torch.arange(3).repeat_interleave(2)
     synthetic = from_dense(torch.randn(6, 5, 3), y=y)
     # A known cloud is a real one of the class.
     every = network.cloud_layers(from_dense(bank.dense()))[0]
     for c in range(3):
         mine = every[bank.y == c]
-        gaps = (known["layer0"][c][:, None] - mine).norm(dim=-1).amin(dim=1)
+        raw = known["features"][c] / known["scale"][c] + known["mean"][c]
+        gaps = (raw[:, None] - mine).norm(dim=-1).amin(dim=1)
         assert float(gaps.max()) < 1e-5
     ours = KernelRegression()(network, {"pos": torch.zeros(3, 8, 32, 3), **known}, synthetic)
     assert ours.shape == (3,)
@@ -141,8 +142,8 @@ def test_networks_are_trained_once_and_repeatable():
     other = FEW(TinyNet, bank_of(), 8, torch.Generator().manual_seed(5)).members()
     assert len(first) == 2 * 3
     for a, b, c in zip(first, again, other, strict=True):
-        assert torch.equal(a.layers[0], b.layers[0])
-        assert not torch.equal(a.layers[0], c.layers[0])
+        assert torch.equal(a.features, b.features)
+        assert not torch.equal(a.features, c.features)
         assert not any(p.requires_grad for p in a.network.parameters())
         assert not a.network.training
     # Later ages know more than the first.

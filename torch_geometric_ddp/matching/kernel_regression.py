@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["KernelRegression", "joint_features", "regression_loss"]
+__all__ = ["JointFeatures", "KernelRegression", "regression_loss"]
 
 
 class KernelRegression(Matching):
@@ -65,46 +66,57 @@ class KernelRegression(Matching):
         Args:
             network (Backbone): The network of the step.
             real (dict): The real clouds :obj:`pos [C, B, N, 3]`, or what the network knows of them,
-                :obj:`layer0 [C, B, F]` and so on, where that was computed before.
+                :obj:`features [C, B, F]` with the :obj:`mean` and :obj:`scale` that made them
+                (:class:`JointFeatures`, the same for every class), if that was computed before.
             synthetic (Batch): The synthetic clouds of all classes.
         """
-        theirs = [real[key] for key in sorted(real) if key.startswith("layer")]
-        if not theirs:
+        if "features" in real:
+            x, joint = real["features"], JointFeatures(real["mean"][0], real["scale"][0])
+        else:
             pos = real["pos"]
             with torch.no_grad():
                 layers = network.cloud_layers(from_dense(pos.flatten(0, 1)))
-            theirs = [layer.view(*pos.shape[:2], -1) for layer in layers]
-        num_classes, num_real = theirs[0].shape[:2]
+            joint = JointFeatures.of(layers)
+            x = joint(layers).view(*pos.shape[:2], -1)
+        num_classes, num_real = x.shape[:2]
         if self.normalize:
             sizes = synthetic.ptr.diff()
             synthetic = synthetic.clone()
             synthetic.pos = NormalizeSphere.apply(synthetic.pos, sizes, ordinary=True)
         y = synthetic.category if "category" in synthetic else synthetic.y
-        ours = network.cloud_layers(synthetic)
-        x, s = joint_features([layer.flatten(0, 1) for layer in theirs], ours)
+        s = joint(network.cloud_layers(synthetic))
         labels = torch.arange(num_classes, device=y.device).repeat_interleave(num_real)
-        loss = regression_loss(x, labels, s, y.flatten(), num_classes, self.ridge)
+        loss = regression_loss(x.flatten(0, 1), labels, s, y.flatten(), num_classes, self.ridge)
         return loss.view(num_classes, num_real).mean(dim=1) / num_classes
 
 
-def joint_features(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """The layers of both sides as one feature each, centred and scaled by the real side.
+@dataclass(frozen=True, eq=False)
+class JointFeatures:
+    """Makes one feature of the layers of a network, centred and scaled by the real clouds.
 
     Args:
-        real (sequence of torch.Tensor): The layers of the real clouds, each :obj:`[*, n, F]`.
-        synthetic (sequence of torch.Tensor): Those of the synthetic clouds, :obj:`[*, m, F]`.
-
-    Returns:
-        The features :obj:`[*, n, ΣF]` and :obj:`[*, m, ΣF]`.
+        mean (torch.Tensor): What is subtracted from the layers, side by side, :obj:`[F]`.
+        scale (torch.Tensor): What they are multiplied by, :obj:`[F]`.
     """
-    rows: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for x, s in zip(real, synthetic, strict=True):
-        mean = x.mean(dim=-2, keepdim=True)
-        length = (x - mean).square().sum(dim=-1).mean(dim=-1)[..., None, None]
-        scale = (length * len(real)).clamp_min(torch.finfo(x.dtype).tiny).rsqrt()
-        rows[0].append((x - mean) * scale)
-        rows[1].append((s - mean) * scale)
-    return torch.cat(rows[0], dim=-1), torch.cat(rows[1], dim=-1)
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, layers: Sequence[Tensor]) -> JointFeatures:
+        """That of the layers of the real clouds, each :obj:`[n, F]`."""
+        means, scales = [], []
+        for x in layers:
+            mean = x.mean(dim=0)
+            length = (x - mean).square().sum(dim=1).mean()
+            scale = (length * len(layers)).clamp_min(torch.finfo(x.dtype).tiny).rsqrt()
+            means.append(mean)
+            scales.append(scale.expand_as(mean))
+        return cls(torch.cat(means), torch.cat(scales))
+
+    def __call__(self, layers: Sequence[Tensor]) -> Tensor:
+        """The features :obj:`[n, F]` of clouds, from their layers."""
+        return (torch.cat([*layers], dim=1) - self.mean) * self.scale
 
 
 def regression_loss(

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
-from torch_geometric_ddp.matching.kernel_regression import joint_features
 from torch_geometric_ddp.methods.exchange import Exchange
 from torch_geometric_ddp.methods.starts import Start
 from torch_geometric_ddp.methods.storing import StoredForm
@@ -86,15 +85,14 @@ def exchange_of(
     stored = torch.cat([form(some) for some in bank.dense().split(BLOCK)])
     sizes = torch.full((len(stored),), stored.size(1), device=stored.device)
     pos = NormalizeSphere.apply(stored.flatten(0, 1), sizes).view_as(stored)
-    num_classes, num = members[0].layers[0].shape[:2]
+    num_classes, num = members[0].features.shape[:2]
     labels = torch.arange(num_classes, device=pos.device).repeat_interleave(num)
     features, crosses = [], []
     for member in members:
         with torch.no_grad():
             parts = [member.network.cloud_layers(from_dense(some)) for some in pos.split(256)]
         mine = [torch.cat(layer) for layer in zip(*parts, strict=True)]
-        x, s = joint_features([layer.flatten(0, 1) for layer in member.layers], mine)
-        features.append(s)
-        crosses.append(s @ x.mT)
+        features.append(member.joint(mine))
+        crosses.append(features[-1] @ member.features.flatten(0, 1).mT)
     both = torch.stack(features), torch.stack(crosses)
     return Exchange(*both, bank.y, labels, num_classes, ridge, index)

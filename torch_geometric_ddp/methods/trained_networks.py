@@ -16,6 +16,7 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.matching.kernel_regression import JointFeatures
 from torch_geometric_ddp.methods.networks import NetworkSource
 from torch_geometric_ddp.nn import Backbone
 
@@ -31,12 +32,13 @@ class Member:
 
     Args:
         network (Backbone): The network, frozen, in evaluation mode.
-        layers (list of torch.Tensor): What its layers from the global pool on make of the real
-            clouds, each :obj:`[C, B, F]`.
+        joint (JointFeatures): Makes one feature of its layers from the global pool on.
+        features (torch.Tensor): Those of the real clouds, :obj:`[C, B, F]`.
     """
 
     network: Backbone
-    layers: list[Tensor]
+    joint: JointFeatures
+    features: Tensor
 
 
 class TrainedNetworks(NetworkSource):
@@ -108,9 +110,12 @@ class TrainedNetworks(NetworkSource):
         return members[int(torch.randint(len(members), (), generator=self.generator))].network
 
     def known(self, network: Backbone) -> dict[str, Tensor]:
-        """What a network makes of real clouds: :obj:`layer0 [C, B, F]` and so on."""
+        """The :obj:`features [C, B, F]` of real clouds, and for each class what made them."""
         (member,) = (m for m in self.members() if m.network is network)
-        return {f"layer{i}": layer for i, layer in enumerate(member.layers)}
+        num_classes = len(member.features)
+        parts = {"mean": member.joint.mean, "scale": member.joint.scale}
+        made = {key: value.expand(num_classes, -1) for key, value in parts.items()}
+        return {"features": member.features, **made}
 
     def config(self) -> dict[str, Any]:
         """The settings of the training, as JSON."""
@@ -182,7 +187,9 @@ def _kept(
     pos = bank.dense()[index.flatten()]
     with torch.no_grad():
         parts = [copy.cloud_layers(from_dense(some)) for some in pos.split(32)]
-    layers = [torch.cat(layer).view(*index.shape, -1) for layer in zip(*parts, strict=True)]
-    if not all(bool(torch.isfinite(layer).all()) for layer in layers):
+    layers = [torch.cat(layer) for layer in zip(*parts, strict=True)]
+    joint = JointFeatures.of(layers)
+    features = joint(layers).view(*index.shape, -1)
+    if not bool(torch.isfinite(features).all()):
         raise FloatingPointError("a network that was trained on the real clouds diverged")
-    return Member(copy, layers)
+    return Member(copy, joint, features)
