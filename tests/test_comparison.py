@@ -551,6 +551,7 @@ def test_cells_of_a_matrix(tmp_path):
             next(lab.cells(entries, (1,), (0,), **wrong))
     for wrong, message in (
         ({"ppcs": (1, 0)}, "'ppc' must be at least 1"),
+        ({"ppcs": (1, 1000)}, "'ppc' must not ask for more bits than the"),
         ({"seeds": (-1,)}, "'seed'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -20,7 +20,7 @@ from torch_geometric_ddp import (
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
-from torch_geometric_ddp.methods import ddp, memory_plan, morphing
+from torch_geometric_ddp.methods import SGD, ddp, memory_plan, morphing
 from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 
@@ -650,6 +650,11 @@ def dataset_with(change):
     ("kwargs", "error", "message"),
     [
         ({"ppc": 0}, ValueError, "'ppc' must be at least 1, got 0"),
+        (
+            {"ppc": 1e5},
+            ValueError,
+            r"'ppc' must not ask for more bits than the \d+ of the whole set",
+        ),
         ({"ppc": "1"}, TypeError, "'ppc' must be a number, got str"),
         ({"num_anchors": 0}, ValueError, "'num_anchors' must be at least 1, got 0"),
         ({"anchor_points": 0}, ValueError, "'anchor_points' must be at least 1, got 0"),
@@ -762,6 +767,53 @@ def test_an_update_that_ruins_the_last_step(tmp_path):
     again = loop_of(matching=Steep(3), classes_per_chunk=3)
     again.load_checkpoint(path)
     assert again.num_steps == 2
+
+
+def halved(loop):
+    """A loop that goes on with half of its learning rates."""
+    for group in loop.optimizer.param_groups:
+        group["retries"] = 1
+    return loop
+
+
+@pytest.mark.parametrize("matching", [lambda: Poisoned(math.nan), lambda: Steep(2)])
+@pytest.mark.parametrize("optimizer", [SGD, torch.optim.Adam])
+def test_a_retry_goes_on_from_the_last_good_state(matching, optimizer, tmp_path, capsys):
+    """As a run of other rates from there, and its checkpoint does the same."""
+    sizes = {"classes_per_chunk": 3, "optimizer": optimizer}
+    path = tmp_path / "run.safetensors"
+    loop = loop_of(matching=matching(), **sizes)
+    loop.run(4, progress=False, checkpoint=path, checkpoint_every=1, retries=1)
+    assert (loop.num_steps, loop.num_retries) == (4, 1)
+    assert "Retry 1 of 1 after step 1, with half the learning rates: " in capsys.readouterr().err
+    expected = loop_of(matching=Steep(0), **sizes)
+    expected.run(1, progress=False)
+    halved(expected).run(4, progress=False)
+    again = loop_of(matching=matching(), **sizes)
+    again.load_checkpoint(path)
+    assert (again.num_steps, again.num_retries) == (4, 1)
+    for other in (expected, again):
+        assert other.losses == loop.losses
+        pairs = zip(
+            loop.parameterization.parameters(), other.parameterization.parameters(), strict=True
+        )
+        assert all(torch.equal(p, q) for p, q in pairs)
+
+
+def test_retries_end(tmp_path):
+    """Those before a checkpoint count too, and what is made says how many there were."""
+    path = tmp_path / "run.safetensors"
+    sizes = {"classes_per_chunk": 3}
+    halved(loop_of(matching=Poisoned(math.inf), **sizes)).save_checkpoint(path)
+    loop = loop_of(matching=Poisoned(math.inf), **sizes)
+    loop.load_checkpoint(path)
+    with pytest.raises(FloatingPointError, match="the loss of step 2 is inf"):
+        loop.run(3, progress=False, retries=1)
+    with pytest.raises(ValueError, match="'retries' must be at least 0, got -1"):
+        loop.run(3, retries=-1)
+    synthetic = run(anchor_lr=1e38, steps=2, retries=400)
+    assert 1 <= synthetic.provenance["retries"] <= 400
+    assert "retries" not in run(steps=1).provenance
 
 
 def test_what_is_not_finite_is_never_written(tmp_path):

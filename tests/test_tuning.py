@@ -336,6 +336,7 @@ def test_infeasible_space_is_refused_before_the_first_trial(tmp_path):
         ({"share": 1.0}, ValueError, "'share' must lie between 0 and 1"),
         ({"share": 0.01}, ValueError, "'share'=0.01 holds no cloud out of 18"),
         ({"budget": 0}, ValueError, "'budget' must be at least 1"),
+        ({"budget": 1000}, ValueError, "'budget' must not ask for more bits than the"),
         ({"budget": StorageBudget(64, 3)}, ValueError, "'budget' must be for 3 classes of clouds"),
         ({"method": functools.partial(ddp, speed=1)}, TypeError, "speed"),
         ({"task": "segment"}, ValueError, "'task' must be a Task or one of"),

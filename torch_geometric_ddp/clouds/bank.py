@@ -222,7 +222,30 @@ class PointCloudBank:
 
     def budget(self, ppc: float) -> StorageBudget:
         """The storage of :obj:`ppc` of these clouds per class."""
-        return StorageBudget(self.dense().size(1), self.num_classes, ppc)
+        return StorageBudget(self.dense().size(1), self.num_classes, ppc, self._label_bits)
+
+    def check_budget(self, budget: StorageBudget, name: str = "ppc") -> StorageBudget:
+        """Returns a budget, if it is at most the storage of all of these clouds.
+
+        Args:
+            budget (StorageBudget): The budget.
+            name (str): The argument that it comes from. (default: :obj:`"ppc"`)
+
+        Raises:
+            ValueError: If it is larger.
+        """
+        whole = self.whole_bits()
+        if budget.bits > whole:
+            raise ValueError(
+                f"'{name}' must not ask for more bits than the {whole} of the whole set of "
+                f"{len(self)} clouds, got {budget.ppc} of them per class, {budget.bits} bits"
+            )
+        return budget
+
+    @property
+    def _label_bits(self) -> int:
+        """What the labels of the points of one cloud of every class take together."""
+        return 0
 
     def whole_bits(self) -> int:
         """The bits of all of these clouds as they are, in single precision."""

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_dataset, check_int
-from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank, read_clouds
 from torch_geometric_ddp.clouds.part_space import PartSpace
 
@@ -131,10 +130,9 @@ class LabelledBank(PointCloudBank):
         """What a network for these clouds is made from: the numbers of parts and categories."""
         return self.space.num_parts, self.num_classes
 
-    def budget(self, ppc: float) -> StorageBudget:
-        """The storage of :obj:`ppc` of these clouds per class, with the lengths of their parts."""
-        size = super().budget(ppc)
-        return StorageBudget(size.num_points, size.num_classes, ppc, self.space.label_bits)
+    @property
+    def _label_bits(self) -> int:
+        return self.space.label_bits
 
     def whole_bits(self) -> int:
         """The bits of all of these clouds, each with the lengths of the runs of its parts."""

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import (
     check_dataset,
     check_device,
-    check_ppc,
     check_seed,
     check_text,
     shown,
@@ -133,7 +132,7 @@ class Lab:
         Raises:
             TypeError: If a PPC is no number or a seed no integer.
             ValueError: If a backbone is unknown, a row cannot be made for the task, a PPC is not
-                above 0 or a seed below zero.
+                above 0 or more than the whole set, or a seed below zero.
         """
         for entry in entries:
             if not entry.serves(self.task):
@@ -146,7 +145,7 @@ class Lab:
                 known = ", ".join(self.backbones)
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
         for ppc in ppcs:
-            check_ppc(ppc)
+            self.bank.check_budget(self.bank.budget(ppc))
         for seed in seeds:
             check_seed("seed", self.preset.network_seeds(check_seed("seed", seed))[-1])
         for seed in seeds:

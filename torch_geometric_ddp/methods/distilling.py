@@ -34,6 +34,7 @@ def distill(
     classes_per_chunk: int | None = None,
     progress: bool = True,
     callback: Callable[[Distillation], None] | None = None,
+    retries: int = 0,
 ) -> SyntheticPointCloudDataset:
     r"""Distils a labelled set of point clouds into a set a hundred times smaller.
 
@@ -83,6 +84,9 @@ def distill(
             memory and change the last bits. (default: as many as the free memory allows)
         progress (bool): Whether to show progress bars. (default: :obj:`True`)
         callback (callable, optional): Called with the :class:`Distillation` after every step.
+        retries (int): How many times a run whose loss or parameters are not finite goes back to its
+            last good state, at most 50 steps before, and goes on with half the learning rates.
+            (default: :obj:`0`)
 
     Returns:
         The distilled set, on the CPU.
@@ -91,14 +95,15 @@ def distill(
         TypeError: If an argument is of another type than said above, :obj:`network` makes no
             :class:`~torch_geometric_ddp.nn.Backbone`, or an item of :obj:`dataset` has points that
             are not floating point.
-        ValueError: If :obj:`ppc` is not above 0, :obj:`classes_per_chunk` is below one,
-            :obj:`steps` or :obj:`seed` negative, or :obj:`steps` below those of the checkpoint; if
-            :obj:`method` or :obj:`task` is no known name; if :obj:`dataset` is empty, has clouds of
-            different sizes or not finite, labels other than the task needs, or a class without
-            clouds; if what the method stores exceeds the storage; if :obj:`device` cannot be used;
-            or if :obj:`checkpoint` cannot be written, is damaged or of a run with other settings
-            or data. All of these come before the first step.
-        FloatingPointError: If a loss or a parameter is not finite.
+        ValueError: If :obj:`ppc` is not above 0 or asks for more than the whole set;
+            :obj:`classes_per_chunk` is below one, :obj:`steps` or :obj:`seed` negative, or
+            :obj:`steps` below those of the checkpoint; if :obj:`method` or :obj:`task` is no known
+            name; if :obj:`dataset` is empty, has clouds of different sizes or not finite, labels
+            other than the task needs, or a class without clouds; if what the method stores exceeds
+            the storage; if :obj:`device` cannot be used; or if :obj:`checkpoint` cannot be written,
+            is damaged or of a run with other settings or data. All of these come before the first
+            step.
+        FloatingPointError: If a loss or a parameter is not finite and no retry is left.
     """
     return find_method(method).distill(
         dataset,
@@ -114,4 +119,5 @@ def distill(
         classes_per_chunk=classes_per_chunk,
         progress=progress,
         callback=callback,
+        retries=retries,
     )

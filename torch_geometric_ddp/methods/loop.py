@@ -25,6 +25,7 @@ from torch_geometric_ddp.methods.interrupting import pass_on, stops_noted
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
+from torch_geometric_ddp.methods.retrying import LastGood, retries_of
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.tasks import Task, find_task
@@ -141,6 +142,11 @@ class Distillation:
         """The number of steps taken so far."""
         return len(self.losses)
 
+    @property
+    def num_retries(self) -> int:
+        """How many times the learning rates were halved, as a loss or parameter was not finite."""
+        return retries_of(self.optimizer)
+
     def prepare(self, progress: bool = False) -> None:
         """Computes :attr:`views`, if they are not there yet; the first step does it otherwise."""
         if not self.views:
@@ -212,6 +218,7 @@ class Distillation:
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 50,
         callback: Callable[[Distillation], None] | None = None,
+        retries: int = 0,
     ) -> None:
         """Goes on until :obj:`steps` steps have been taken altogether.
 
@@ -222,21 +229,26 @@ class Distillation:
                 end.
             checkpoint_every (int): Steps between two checkpoints. (default: :obj:`50`)
             callback (callable, optional): Called with this object after every step.
+            retries (int): How many times altogether the run goes back to its last good state, at
+                most :obj:`checkpoint_every` steps before, and goes on with half the learning rates
+                where a loss or a parameter is not finite. (default: :obj:`0`)
 
         With a checkpoint, Ctrl-C and SIGTERM wait for the end of a step and are obeyed when the
         state is written; a second one is obeyed at once.
 
         Raises:
-            TypeError: If :obj:`steps` or :obj:`checkpoint_every` is no integer, or :obj:`callback`
-                not callable.
+            TypeError: If :obj:`steps`, :obj:`checkpoint_every` or :obj:`retries` is no integer, or
+                :obj:`callback` not callable.
             ValueError: If :obj:`steps` is below the number that were taken before,
-                :obj:`checkpoint_every` below one, or :obj:`checkpoint` cannot be written.
-            FloatingPointError: If a loss or, in the end, a parameter is not finite; it is never
-                written.
+                :obj:`checkpoint_every` below one, :obj:`retries` negative, or :obj:`checkpoint`
+                cannot be written.
+            FloatingPointError: If a loss or, in the end, a parameter is not finite and no retry is
+                left; it is never written.
         """
         steps = check_int("steps", steps, minimum=0)
         check_int("checkpoint_every", checkpoint_every)
         check_callable("callback", callback)
+        check_int("retries", retries, minimum=0)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
         if steps < self.num_steps:
@@ -248,15 +260,25 @@ class Distillation:
         bar = tqdm(
             total=steps, initial=self.num_steps, desc="Distill", unit="step", disable=not progress
         )
+        state = self.parameterization, self.optimizer, self.generator, self.losses
+        good = LastGood(retries, *state)
         with bar, stops_noted(checkpoint is not None) as stops:
             while self.num_steps < steps:
-                bar.set_postfix(loss=f"{self.step() / self.bank.num_classes:.4f}")
+                try:
+                    value = self.step()
+                    due = self.num_steps == steps or self.num_steps % checkpoint_every == 0
+                    if due:
+                        self._check_finite()
+                except FloatingPointError as error:
+                    bar.write(good.go_back(error), file=sys.stderr)
+                    bar.n = self.num_steps
+                    continue
+                if due:
+                    good.keep()
+                    if checkpoint is not None:
+                        self.save_checkpoint(checkpoint)
+                bar.set_postfix(loss=f"{value / self.bank.num_classes:.4f}")
                 bar.update()
-                last = self.num_steps == steps
-                if last:
-                    self._check_finite()
-                if checkpoint is not None and (last or self.num_steps % checkpoint_every == 0):
-                    self.save_checkpoint(checkpoint)
                 if callback is not None:
                     callback(self)
                 if checkpoint is not None and stops:

@@ -130,12 +130,12 @@ class Method:
                 integer.
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
-                the task needs them, or what would be stored exceeds the budget;
-                or if :obj:`checkpoint` is damaged or of another run.
+                the task needs them, the budget exceeds them all, or what would be stored exceeds
+                the budget; or if :obj:`checkpoint` is damaged or of another run.
         """
         task = find_task(task)
         bank.check_every_class()
-        budget = bank.budget(ppc)
+        budget = bank.check_budget(bank.budget(ppc))
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)
         make = task.network if network is None else network
@@ -189,6 +189,7 @@ class Method:
         classes_per_chunk: int | None = None,
         progress: bool = True,
         callback: Callable[[Distillation], None] | None = None,
+        retries: int = 0,
     ) -> SyntheticPointCloudDataset:
         """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
@@ -212,6 +213,8 @@ class Method:
                 as many as the free memory allows)
             progress (bool): Whether to show progress bars. (default: :obj:`True`)
             callback (callable, optional): Called with the loop after every step.
+            retries (int): How many times a run that diverges goes back to its last good state.
+                (default: :obj:`0`)
 
         Returns:
             The distilled set, on the CPU.
@@ -230,6 +233,7 @@ class Method:
         check_text("source", source, optional=True)
         check_callable("network", network)
         check_callable("callback", callback)
+        check_int("retries", retries, minimum=0)
         if classes_per_chunk is not None:
             check_int("classes_per_chunk", classes_per_chunk)
         task = find_task(task)
@@ -238,7 +242,7 @@ class Method:
         bank = task.read(dataset, device, progress=progress)
         bank = bank.normalize() if normalize else bank.unscaled()
         loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint)
-        loop.run(steps, progress, checkpoint, callback=callback)
+        loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)
         source = source or (name if isinstance(name, str) and name else type(dataset).__name__)
         return self.finish(loop, source=source, normalize=normalize)
@@ -260,6 +264,7 @@ class Method:
             "bits": parameterization.check_budget(budget),
             "budget_bits": budget.bits,
             "steps": loop.num_steps,
+            **({"retries": loop.num_retries} if loop.num_retries else {}),
             **provenance,
             "versions": versions(),
         }

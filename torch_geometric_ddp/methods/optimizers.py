@@ -44,7 +44,8 @@ def set_rates(
 ) -> None:
     """Sets the learning rates of a step.
 
-    A group with :obj:`halve_every` has half of its rate after every so many steps.
+    A group with :obj:`halve_every` has half of its rate after every so many steps, and every retry
+    halves those of all groups.
 
     Args:
         optimizer (torch.optim.Optimizer): The optimiser, see :func:`optimizer_of`.
@@ -55,6 +56,7 @@ def set_rates(
     factor = 1.0 if schedule is None else schedule(num_steps)
     for group in optimizer.param_groups:
         halvings = num_steps // group["halve_every"] if "halve_every" in group else 0
+        halvings += group.get("retries", 0)  # Kept here, as a checkpoint keeps what groups have.
         group["lr"] = group["initial_lr"] * 0.5**halvings * factor
 
 

@@ -275,13 +275,13 @@ def _work(
 def _budget(bank: PointCloudBank, budget: StorageBudget | float) -> StorageBudget:
     num_points = bank.dense().size(1)
     if not isinstance(budget, StorageBudget):
-        return bank.budget(check_ppc(budget, "budget"))
+        budget = bank.budget(check_ppc(budget, "budget"))
     if (budget.num_points, budget.num_classes) != (num_points, bank.num_classes):
         raise ValueError(
             f"'budget' must be for {bank.num_classes} classes of clouds of {num_points} points, "
             f"got {budget}"
         )
-    return budget
+    return bank.check_budget(budget, "budget")
 
 
 def _show(bar: tqdm[Any], result: TuningResult) -> None:
