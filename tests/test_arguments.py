@@ -70,8 +70,15 @@ OF_DISTILL = {
     "classes_per_chunk": [*without(WHOLE, None), 0],
     "progress": FLAGS,
     "callback": CALLS,
+    "retries": WHOLE,
 }
-GIVEN = {"dataset": toy_set(), "steps": 1, "network": TinyNet, "progress": False}
+GIVEN = {
+    "dataset": toy_set(),
+    "steps": 1,
+    "network": TinyNet,
+    "checkpoint": "new/run.safetensors",
+    "progress": False,
+}
 OF_CORESET = {"dataset": SETS, "ppc": SHARES, "task": TASKS}
 OBSERVED = {"observation": [None, 1, "seen", {}, torch.rand(18, 4)]}
 STORED = {
@@ -250,6 +257,7 @@ def test_a_bad_value_is_refused_before_any_step(name, argument, value, tmp_path,
     function, given, _ = WALK[name]
     with pytest.raises((TypeError, ValueError), match=f"'{argument}'"):
         function(**{**given, argument: value})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", WALK)

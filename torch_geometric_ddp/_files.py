@@ -29,10 +29,11 @@ def check_place(name: str, value: Any) -> Path:
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             os.lstat(path)  # Raises of a name that no file can have.
-        tempfile.TemporaryFile(dir=path.parent, suffix=".part").close()
+        # Its folder is made when it is written, so that a refusal leaves none behind.
+        nearest = next(folder for folder in path.absolute().parents if folder.exists())
+        tempfile.TemporaryFile(dir=nearest, suffix=".part").close()
     except (OSError, ValueError) as error:
         raise ValueError(
             f"'{name}' must be a file that can be written, got '{path}': {error}"
