@@ -105,6 +105,7 @@ WALK = {
             "name": [*TEXTS, None],
             "trainer": [*CALLS, None],
             "task": TASKS,
+            "workers": [*WHOLE, 0],
         },
     ),
     "Protocol": (

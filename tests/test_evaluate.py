@@ -624,3 +624,36 @@ def test_a_segmenter_that_gives_nan_has_no_score():
         evaluate(
             toy_parts(), toy_parts(seed=1), Torn, SHORT, 1, progress=False, task="segmentation"
         )
+
+
+# Seeds side by side ###############################################################################
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_seeds_side_by_side_are_those_of_one_thread(one_thread, capsys):
+    sets = toy_set(), toy_set(seed=1)
+    own, other = (evaluate(*sets, NormNet, SHORT, [5, 2, 7], workers=n) for n in (1, 2))
+    assert torch.equal(own.scores.confusion, other.scores.confusion)
+    assert own.to_dict() == other.to_dict()
+    assert capsys.readouterr().err.count("12/12") >= 2  # The epochs of all processes.
+
+
+def test_a_network_that_diverges_in_another_process():
+    with pytest.raises(FloatingPointError, match=r"network of seed 0: .* test clouds is NaN"):
+        run(network=Ruined, workers=2)
+
+
+@pytest.mark.parametrize("name", ["network", "trainer"])
+def test_what_no_other_process_finds_is_refused_first(name):
+    def own(*args):
+        pytest.fail("it began to work")
+
+    with pytest.raises(ValueError, match=f"'{name}' must be a function or class of a module"):
+        run(**{name: own}, workers=2)

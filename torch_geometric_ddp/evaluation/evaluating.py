@@ -22,7 +22,7 @@ from torch_geometric_ddp._checks import (
     check_text,
     shown,
 )
-from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.evaluation.learning import Learning, learned
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol, check_protocol
 from torch_geometric_ddp.evaluation.training import Trainer, fit
 from torch_geometric_ddp.tasks import Scores, Task, find_task
@@ -114,6 +114,7 @@ def evaluate(
     name: str = "Evaluate",
     trainer: Trainer = fit,
     task: Task | str = "classification",
+    workers: int = 1,
 ) -> Evaluation:
     r"""Trains networks from scratch on one set and tests them on another.
 
@@ -141,6 +142,9 @@ def evaluate(
             (default: :func:`fit`)
         task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
             (default: :obj:`"classification"`)
+        workers (int): How many seeds are trained side by side, each by a process with one thread:
+            on a CPU faster than one after the other with all threads. The figures are those of one
+            thread. (default: :obj:`1`, no other process)
 
     Returns:
         The :class:`Evaluation`.
@@ -148,7 +152,8 @@ def evaluate(
     Raises:
         TypeError: If an item or an argument is of another type than said above.
         ValueError: If a set is empty, the classes of the two sets differ, a cloud or a label does
-            not fit the task, or no seed is given.
+            not fit the task, no seed is given, or :obj:`workers` is below one, or above one and
+            :obj:`network` or :obj:`trainer` cannot be sent to another process.
         FloatingPointError: If a network diverges, so that its guesses would mean nothing: a loss is
             not finite, or the network makes NaN of a test cloud.
     """
@@ -161,6 +166,7 @@ def evaluate(
     check_flag("progress", progress)
     check_text("name", name)
     check_callable("trainer", trainer, optional=False)
+    check_int("workers", workers)
     train = task.read(train_set, device)
     test = task.read(test_set, train.device)
     sizes = task.network_sizes(train, test)
@@ -169,20 +175,13 @@ def evaluate(
     train, test = (
         bank.normalize() if protocol.normalize else bank.unscaled() for bank in (train, test)
     )
+    learning = Learning(task, make, sizes, train, test, protocol, trainer)
     scores = []
     total = len(seeds) * protocol.epochs_for(count)
     with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
-        for seed in seeds:
-            with seeded(seed, train.device):
-                model = _made(make, sizes).to(train.device)
-                try:
-                    trainer(model, train, protocol, seed, bar)
-                    model.eval()
-                    with torch.no_grad():
-                        scores.append(task.score(model, train, test))
-                except FloatingPointError as error:
-                    raise FloatingPointError(f"the network of seed {seed}: {error}") from error
-            bar.set_postfix_str(percent(scores[-1].values))
+        for one in learned(learning, seeds, bar, workers):
+            scores.append(one)
+            bar.set_postfix_str(percent(one.values))
     joined = type(scores[0]).join(scores)
     return Evaluation(joined, task.metric, seeds, protocol, count, points)
 
@@ -202,14 +201,3 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
     if not seeds:
         raise ValueError("'seeds' must hold at least one seed, got none")
     return seeds
-
-
-def _made(make: Callable[..., nn.Module], sizes: tuple[int, ...]) -> nn.Module:
-    """A network of these sizes."""
-    try:
-        model = make(*sizes)
-    except TypeError as error:
-        raise TypeError(f"'network' must make a network from the sizes {sizes}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"'network' must make a torch.nn.Module, got {type(model).__name__}")
-    return model

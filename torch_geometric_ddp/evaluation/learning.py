@@ -1,0 +1,152 @@
+"""The training and the test of one network a seed, one after the other or side by side."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.multiprocessing
+from torch import nn
+from tqdm import tqdm
+
+from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.evaluation.protocol import Protocol
+from torch_geometric_ddp.evaluation.training import Trainer
+from torch_geometric_ddp.tasks import Scores, Task
+
+__all__ = ["Learning", "learned"]
+
+# Seconds between two looks at what processes have done.
+_LOOK_EVERY = 0.5
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What every seed trains and tests alike.
+
+    Args:
+        task (Task): What is learned.
+        make (callable): Makes a network.
+        sizes (tuple of int): What it is made from.
+        train (PointCloudBank): The training clouds as they are taken.
+        test (PointCloudBank): The test clouds.
+        protocol (Protocol): How it is trained.
+        trainer (callable): Trains it in place.
+    """
+
+    task: Task
+    make: Callable[..., nn.Module]
+    sizes: tuple[int, ...]
+    train: PointCloudBank
+    test: PointCloudBank
+    protocol: Protocol
+    trainer: Trainer
+
+    def learn(self, seed: int, bar: tqdm[Any]) -> Scores:
+        """Trains and tests the network of a seed.
+
+        Raises:
+            FloatingPointError: If it diverges.
+        """
+        with seeded(seed, self.train.device):
+            model = _made(self.make, self.sizes).to(self.train.device)
+            try:
+                self.trainer(model, self.train, self.protocol, seed, bar)
+                model.eval()
+                with torch.no_grad():
+                    return self.task.score(model, self.train, self.test)
+            except FloatingPointError as error:
+                raise FloatingPointError(f"the network of seed {seed}: {error}") from error
+
+
+def learned(
+    learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int = 1
+) -> Iterator[Scores]:
+    """The scores of every seed, in order.
+
+    Args:
+        learning (Learning): What they share.
+        seeds (sequence of int): The seeds.
+        bar (tqdm): Counts epochs.
+        workers (int): How many processes of one thread each train them side by side; they share
+            the memory of the clouds. (default: :obj:`1`, this one with all of its threads)
+
+    Raises:
+        FloatingPointError: If a network diverges.
+        ValueError: If the network or the trainer cannot be sent to a process.
+    """
+    if workers == 1:
+        return (learning.learn(seed, bar) for seed in seeds)
+    return iter(_side_by_side(learning, seeds, bar, workers))
+
+
+def _side_by_side(
+    learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int
+) -> list[Scores]:
+    for name, value in (("network", learning.make), ("trainer", learning.trainer)):
+        try:
+            pickle.dumps(value)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"'{name}' must be a function or class of a module where 'workers' is above 1, so "
+                f"that another process finds it: {error}"
+            ) from error
+    context = torch.multiprocessing.get_context("spawn")
+    done = context.Value("q", 0)
+    pool = ProcessPoolExecutor(workers, context, _begin, (learning, done))
+    try:
+        futures = [pool.submit(_learn, seed) for seed in seeds]
+        waiting = {*futures}
+        while waiting:
+            finished, waiting = wait(waiting, _LOOK_EVERY, FIRST_COMPLETED)
+            bar.update(done.value - bar.n)
+            for future in finished:
+                future.result()  # Raises what went wrong without waiting for the others.
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Counter:
+    """What stands for the progress bar in a process: it only counts epochs."""
+
+    def __init__(self, done: Any) -> None:
+        self.done = done
+
+    def update(self, num: int = 1) -> None:
+        with self.done.get_lock():
+            self.done.value += num
+
+    def set_postfix(self, **words: Any) -> None:
+        """Only the bar of the first process says more."""
+
+
+# What a process does for every seed that it is given, set once when it starts.
+_own: tuple[Learning, _Counter]
+
+
+def _begin(learning: Learning, done: Any) -> None:
+    global _own
+    torch.set_num_threads(1)
+    _own = learning, _Counter(done)
+
+
+def _learn(seed: int) -> Scores:
+    learning, counter = _own
+    return learning.learn(seed, counter)  # type: ignore[arg-type]
+
+
+def _made(make: Callable[..., nn.Module], sizes: tuple[int, ...]) -> nn.Module:
+    """A network of these sizes."""
+    try:
+        model = make(*sizes)
+    except TypeError as error:
+        raise TypeError(f"'network' must make a network from the sizes {sizes}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"'network' must make a torch.nn.Module, got {type(model).__name__}")
+    return model
