@@ -550,7 +550,7 @@ def import_runs(
 ) -> Path:
     """Makes a results file of the lines of a `runs.jsonl`, or adds them to one.
 
-    Rows that are there are replaced by those with at least their seeds.
+    A row that is there grows by the seeds that it lacks, and those that it has are replaced.
 
     Args:
         runs (iterable of dict): The lines.
@@ -561,8 +561,8 @@ def import_runs(
 
     Raises:
         ValueError: If there are no runs, if they differ in data, protocol or versions, among
-            themselves or from those of the file, if a file that is new is not described, or if a
-            row would lose seeds.
+            themselves or from those of the file, if a file that is new is not described, or if
+            what a row stores differs between seeds.
     """
     runs = list(runs)
     if not runs:
@@ -609,12 +609,7 @@ def _added(old: Results, made: Mapping[str, Any]) -> Results:
     rows = []
     for row in old.rows:
         newer = new.pop(tuple(row.get(key) for key in _ROW_KEY), row)
-        if lost := sorted(set(row["seeds"]) - set(newer["seeds"])):
-            raise ValueError(
-                f"{row['method']} would lose the seeds {lost}: "
-                "join the files of runs and import them together"
-            )
-        rows.append(newer)
+        rows.append(_grown(row, newer))
     changed = {
         "protocol": _joined(old.protocol, made["protocol"]),
         "commands": list(dict.fromkeys([*old.commands, *made.get("commands", ())])),
@@ -622,6 +617,28 @@ def _added(old: Results, made: Mapping[str, Any]) -> Results:
         "rows": [*rows, *new.values()],
     }
     return replace(old, **{**made, **changed})
+
+
+def _grown(row: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the runs of a newer one, and those of its other seeds."""
+    kept = [i for i, seed in enumerate(row["seeds"]) if seed not in newer["seeds"]]
+    if not kept:
+        return dict(newer)
+    grown = {}
+    for key, value in newer.items():
+        own, counts = row.get(key), (len(row["seeds"]), len(newer["seeds"]))
+        if isinstance(own, list) and isinstance(value, list):
+            if (len(own), len(value)) != counts:
+                raise ValueError(
+                    f"{row['method']} has no {key} for every seed: join the files of runs and "
+                    "import them together"
+                )
+            value = [*(own[i] for i in kept), *value]
+        elif own != value:
+            raise ValueError(f"{row['method']} has another {key}: {own!r}, got {value!r}")
+        grown[key] = value
+    order = sorted(range(len(grown["seeds"])), key=grown["seeds"].__getitem__)
+    return {k: [v[i] for i in order] if isinstance(v, list) else v for k, v in grown.items()}
 
 
 def _joined(old: str, new: str) -> str:

@@ -333,8 +333,17 @@ def test_later_runs_are_added(runs, tmp_path):
     results = render.find("toy", tmp_path)
     assert [row["seeds"] for row in results.rows] == [both] * 5
     assert results.fingerprint == lines[0]["data"]
-    with pytest.raises(ValueError, match=r"would lose the seeds \[1\]"):
-        render.import_runs(first, "toy", tmp_path)
+    before = results.rows
+    render.import_runs(first, "toy", tmp_path)  # Of one seed: the other stays.
+    assert render.find("toy", tmp_path).rows == before
+    render.import_runs([line for line in lines if line["seed"] == 1], "late", tmp_path, **DESCRIBED)
+    render.import_runs([line for line in lines if line["seed"] == 0], "late", tmp_path)
+    assert render.find("late", tmp_path).rows == before
+    with pytest.raises(ValueError, match="has another bits"):
+        render.import_runs([{**line, "bits": 1} for line in first], "late", tmp_path)
+    dropped = [{k: v for k, v in line.items() if k != "class_mean"} for line in first]
+    with pytest.raises(ValueError, match="has another mean_class_accuracy"):
+        render.import_runs(dropped, "late", tmp_path)
 
 
 def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
