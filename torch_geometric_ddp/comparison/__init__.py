@@ -1,7 +1,12 @@
 """Every method on one harness: the same data, storage, backbone, protocol and seeds."""
 
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
-from torch_geometric_ddp.comparison.controls import CONTROL_FAMILIES, CONTROLS, Family
+from torch_geometric_ddp.comparison.controls import (
+    CONTROL_FAMILIES,
+    CONTROLS,
+    Family,
+    strongest_control,
+)
 from torch_geometric_ddp.comparison.curve import plot_bits
 from torch_geometric_ddp.comparison.entries import (
     ENTRIES,
@@ -13,10 +18,18 @@ from torch_geometric_ddp.comparison.entries import (
     Whole,
 )
 from torch_geometric_ddp.comparison.lab import Lab
+from torch_geometric_ddp.comparison.metrics import (
+    Standing,
+    dd_ranking_score,
+    hard_label_recovery,
+    improvement_over_random,
+    share_of_whole,
+)
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.report import (
     Row,
     class_markdown,
+    cost_markdown,
     markdown,
     plot_comparison,
     summarize,
@@ -45,13 +58,20 @@ __all__ = [
     "ObservedCoreset",
     "Preset",
     "Row",
+    "Standing",
     "TransferRow",
     "Whole",
     "class_markdown",
+    "cost_markdown",
+    "dd_ranking_score",
+    "hard_label_recovery",
+    "improvement_over_random",
     "markdown",
     "plot_bits",
     "plot_comparison",
     "plot_transfer",
+    "share_of_whole",
+    "strongest_control",
     "summarize",
     "transfer_markdown",
     "transfer_matrix",
