@@ -463,7 +463,7 @@ def test_compare_segmentation(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
     names = ["random", "herding", "k-center", "DM", "anchors", "DDP-initial", "DDP-static"]
-    assert list(rows) == [*names, "DDP-no-eta", "DDP-noise", "DDP", "whole"]
+    assert list(rows) == [*names, "DDP-no-eta", "DDP-no-align", "DDP-noise", "DDP", "whole"]
     runs = lines(tmp_path)
     # Herding made the runs of the whole set.
     assert sorted(run["method"] for run in runs) == sorted(rows)
