@@ -29,6 +29,7 @@ PROGRAMS = (
     "segment",
     "compare",
     "cross_architecture",
+    "continual",
     "tune",
     "evaluate",
     "train_on_synthetic",
@@ -441,6 +442,36 @@ def test_compare(tmp_path):
     assert again.returncode == 0, again.stderr
     assert table(again.stdout) == rows
     assert len(lines(tmp_path)) == 6
+
+
+def test_continual(tmp_path):
+    """Two rows in three steps, which are there when the program is started again."""
+    data = ["--num-per-class", "4", "--num-points", "64", "--preset", "smoke", "--steps", "1"]
+    args = [*data, "--methods", "DDP", "random 32x5", "--num-increments", "3", "--seeds", "0"]
+    runs = []
+    for _ in range(2):
+        done = start(*args, "--out", tmp_path, program="continual.py")
+        assert done.returncode == 0, done.stderr
+        assert list(table(done.stdout)) == ["DDP", "random 32x5"]
+        runs.append((tmp_path / "runs.jsonl").read_text())
+    assert runs[0] == runs[1]
+    assert len(runs[0].splitlines()) == 2 * 3
+    assert tables((tmp_path / "table.md").read_text())[0] == table(done.stdout)
+    assert "PointNet, PPC 1, classes in 3 steps" in done.stdout
+    assert (tmp_path / "increments.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("message", "args"),
+    [
+        ("--task must have one label for a cloud, got segmentation", ["--task", "segmentation"]),
+        ("'num_steps' must be at most 10, got 11", ["--num-increments", "11"]),
+        ("invalid choice: 'SADMM'", ["--methods", "SADMM"]),
+    ],
+)
+def test_continual_refuses(refused, tmp_path, message, args):
+    data = ["--num-per-class", "1", "--num-points", "32", "--out", tmp_path]
+    refused(message, *data, *args, program="continual.py")
 
 
 def test_compare_learning_rates_on_a_validation_split(tmp_path):

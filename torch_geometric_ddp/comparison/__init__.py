@@ -1,6 +1,7 @@
 """Every method on one harness: the same data, storage, backbone, protocol and seeds."""
 
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
+from torch_geometric_ddp.comparison.class_incremental import ClassIncremental
 from torch_geometric_ddp.comparison.controls import (
     CONTROL_FAMILIES,
     CONTROLS,
@@ -16,6 +17,12 @@ from torch_geometric_ddp.comparison.entries import (
     Initial,
     ObservedCoreset,
     Whole,
+)
+from torch_geometric_ddp.comparison.incremental_report import (
+    average_accuracy,
+    incremental_markdown,
+    mean_forgetting,
+    plot_increments,
 )
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.metrics import (
@@ -48,6 +55,7 @@ __all__ = [
     "PRESETS",
     "Bench",
     "Cell",
+    "ClassIncremental",
     "Coreset",
     "Distilled",
     "DistilledFromMean",
@@ -61,14 +69,18 @@ __all__ = [
     "Standing",
     "TransferRow",
     "Whole",
+    "average_accuracy",
     "class_markdown",
     "cost_markdown",
     "dd_ranking_score",
     "hard_label_recovery",
     "improvement_over_random",
+    "incremental_markdown",
     "markdown",
+    "mean_forgetting",
     "plot_bits",
     "plot_comparison",
+    "plot_increments",
     "plot_transfer",
     "share_of_whole",
     "strongest_control",

@@ -40,11 +40,10 @@ def _real_clouds() -> Iterator[Entry]:
     for num_points in _SIZES:
         for bits, codec in _codecs():
             settings = {"num_points": num_points, "codec": codec}
-            # Labels of points are stored in their order.
-            kept = {"one_label": not codec.keeps_order}
-            yield Coreset(f"random {num_points}x{bits}", settings, **kept)
+            one_label = not codec.keeps_order  # Labels of points are stored in their order.
+            yield Coreset(f"random {num_points}x{bits}", settings, one_label)
             yield ObservedCoreset(
-                f"herding {num_points}x{bits}", settings, choose=herding_coreset, **kept
+                f"herding {num_points}x{bits}", settings, one_label, choose=herding_coreset
             )
 
 

@@ -76,7 +76,7 @@ class Row:
         return float("nan") if bits is None else bits / len(first["class_names"])
 
     def __str__(self) -> str:
-        return _percent(self.values)
+        return percents(self.values)
 
     def alike(self, other: Row, *more: str) -> bool:
         """Whether the figures of another row were made on the same data in the same way.
@@ -124,7 +124,7 @@ def markdown(rows: Sequence[Row]) -> str:
     standings = [_standing(row, rows) for row in rows]
     columns[f"{rows[0].metric} %"] = [str(row) for row in rows]
     columns[f"{rows[0].runs[0]['class_metric']} %"] = [
-        _percent([run["class_mean"] for run in row.runs]) for row in rows
+        percents([run["class_mean"] for run in row.runs]) for row in rows
     ]
     columns["of whole"] = [_shown(one.share, "{:.0f} %", 100) for one in standings]
     columns["HLR"] = [_shown(one.recovery, "{:.1f}", 100) for one in standings]
@@ -267,7 +267,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
     figure.savefig(path, dpi=150)
 
 
-def _percent(values: Sequence[float]) -> str:
+def percents(values: Sequence[float]) -> str:
     """The mean and, of several values, the sample standard deviation, in percent."""
     return percent(torch.tensor(values, dtype=torch.float64)).removesuffix(" %")
 
