@@ -29,6 +29,7 @@ PROGRAMS = (
     "segment",
     "compare",
     "cross_architecture",
+    "cross_resolution",
     "continual",
     "tune",
     "evaluate",
@@ -472,6 +473,19 @@ def test_continual(tmp_path):
 def test_continual_refuses(refused, tmp_path, message, args):
     data = ["--num-per-class", "1", "--num-points", "32", "--out", tmp_path]
     refused(message, *data, *args, program="continual.py")
+
+
+def test_cross_resolution(tmp_path):
+    data = ["--num-per-class", "4", "--num-points", "64", "--preset", "smoke", "--seeds", "0"]
+    args = [*data, "--methods", "random", "whole", "--train-points", "32", "64"]
+    done = start(*args, "--out", tmp_path, program="cross_resolution.py")
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    assert list(rows) == [f"{one}, {num} points" for one in ("random", "whole") for num in (32, 64)]
+    assert list(rows["random, 32 points"])[2:] == ["64"]
+    assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 4
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    assert tables((tmp_path / "matrix.md").read_text())[0] == rows
 
 
 def test_compare_learning_rates_on_a_validation_split(tmp_path):

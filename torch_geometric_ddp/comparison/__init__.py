@@ -41,6 +41,11 @@ from torch_geometric_ddp.comparison.report import (
     plot_comparison,
     summarize,
 )
+from torch_geometric_ddp.comparison.resolution import (
+    CrossResolution,
+    resolution_markdown,
+    resolution_matrix,
+)
 from torch_geometric_ddp.comparison.transfer import (
     TransferRow,
     plot_transfer,
@@ -57,6 +62,7 @@ __all__ = [
     "Cell",
     "ClassIncremental",
     "Coreset",
+    "CrossResolution",
     "Distilled",
     "DistilledFromMean",
     "Entry",
@@ -82,6 +88,8 @@ __all__ = [
     "plot_comparison",
     "plot_increments",
     "plot_transfer",
+    "resolution_markdown",
+    "resolution_matrix",
     "share_of_whole",
     "strongest_control",
     "summarize",
