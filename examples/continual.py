@@ -1,14 +1,15 @@
-"""Learns classes step by step from exemplars: distilled, random, herded and quantised ones.
+"""Learns classes in increments from exemplars: distilled, random, herded and quantised ones.
 
     python examples/continual.py                                       # generated shapes
     python examples/continual.py --dataset modelnet10 --root data --preset cpu --methods random \
         herding "random 128x6" "PKR 64" DDP whole
     python examples/continual.py --data clouds.npz --num-increments 3 --ppc 3
 
-Of every class exemplars are kept within the same bits, and after every step a network is trained
-from scratch on those of all classes seen. Prints the average and the last accuracy and what was
-forgotten (`table.md`) and draws the accuracy over the classes seen (`increments.png`). Every step
-is one line of `runs.jsonl` in the folder `--out`, and one that is there is not made again.
+Of every class exemplars are kept within the same bits, and after every increment a network is
+trained from scratch on those of all classes seen. Prints the average and the last accuracy and what
+was forgotten (`table.md`) and draws the accuracy over the classes seen (`increments.png`). Every
+increment is one line of `runs.jsonl` in the folder `--out`, and one that is there is not made
+again.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     )
     what.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
     what.add_argument(
-        "--num-increments", type=positive, default=5, help="in how many steps classes come (5)"
+        "--num-increments", type=positive, default=5, help="in how many increments classes come (5)"
     )
     what.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
     add_work_arguments(parser, "out/continual")
@@ -87,7 +88,7 @@ def main() -> None:
         )
         cells = list(lab.cells([ROWS[method] for method in args.methods], args.ppc, seeds))
     runs = lab.run(cells)
-    title = f"{heading(args, lab)}, {name}, PPC {args.ppc}, classes in {lab.num_steps} steps"
+    title = f"{heading(args, lab)}, {name}, PPC {args.ppc}, {lab.num_increments} increments"
     print_table(args, lab, title, incremental_markdown(runs), "table.md")
     if runs:
         plot_increments(runs, args.out / "increments.png", title)

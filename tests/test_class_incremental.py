@@ -30,10 +30,10 @@ DDP = Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)
 NAMES = [f"class{i}" for i in range(5)]
 
 
-def lab_of(out, num_steps=2, **kwargs):
+def lab_of(out, num_increments=2, **kwargs):
     sets = (toy_set(num_classes=5, seed=seed) for seed in (0, 1))
     values = {"preset": PRESET, "network": TinyNet, "source": "toy", **kwargs}
-    return ClassIncremental(*sets, out, num_steps, **values)
+    return ClassIncremental(*sets, out, num_increments, **values)
 
 
 def lines(out):
@@ -70,7 +70,7 @@ def made(tmp_path_factory):
     return out, lab, lab.run(lab.cells(rows, 1, (0, 1)))
 
 
-def test_every_step_is_a_line(made):
+def test_every_increment_is_a_line(made):
     out, lab, runs = made
     assert lab.failures == {}
     assert lab.classes_seen == [2, 4, 5]
@@ -78,10 +78,10 @@ def test_every_step_is_a_line(made):
     assert len(runs) == 5 * 2 * 3
     for i, run in enumerate(runs):
         assert run["classes_seen"] == [2, 4, 5][: i % 3 + 1]
-        assert len(run["step_accuracies"]) == i % 3 + 1
+        assert len(run["increment_accuracies"]) == i % 3 + 1
         assert run["class_names"] == NAMES
         sizes = torch.tensor([2, 2, 1][: i % 3 + 1])
-        each = torch.tensor(run["step_accuracies"])
+        each = torch.tensor(run["increment_accuracies"])
         # Every class has as many test clouds.
         assert run["value"] == pytest.approx(float((each * sizes).sum() / sizes.sum()))
         if run["method"] == "whole":
@@ -95,8 +95,8 @@ def test_every_step_is_a_line(made):
     assert packed[2] > 5
 
 
-def test_a_step_is_what_its_parts_give(made):
-    """The same accuracy by hand: the exemplars of each step alone, then all of them together."""
+def test_an_increment_is_what_its_parts_give(made):
+    """The same accuracy by hand: exemplars of each increment alone, then all of them together."""
     _, _, runs = made
     real, test = toy_set(num_classes=5), toy_set(num_classes=5, seed=1)
     clouds = []
@@ -121,10 +121,10 @@ def test_a_step_is_what_its_parts_give(made):
     assert found["value"] == result.mean
     table = result.scores.confusion.double()
     first, second = table[:2].diagonal().sum() / 12, table[2:4, 2:4].diagonal().sum() / 12
-    assert found["step_accuracies"] == pytest.approx([float(first), float(second)])
+    assert found["increment_accuracies"] == pytest.approx([float(first), float(second)])
 
 
-def test_finished_steps_are_not_made_again(made, monkeypatch):
+def test_finished_increments_are_not_made_again(made, monkeypatch):
     out, _, runs = made
     trained, text = [], (out / "runs.jsonl").read_text()
     monkeypatch.setattr(
@@ -164,7 +164,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     assert list((tmp_path / "torn" / "checkpoints").glob("*")) == []
 
 
-def test_steps_see_their_own_classes_only(tmp_path, monkeypatch):
+def test_increments_see_their_own_classes_only(tmp_path, monkeypatch):
     seen = []
     original = Distilled.run
 
@@ -182,7 +182,7 @@ def test_what_makes_another_run(tmp_path):
     first = lab_of(tmp_path)
     base = first.run(first.cells([ENTRIES["random"]], 1, (0,)))
     changes = (
-        {"num_steps": 5},
+        {"num_increments": 5},
         {"preset": replace(PRESET, protocol=SMOKE)},
         {"preset": replace(PRESET, num_networks=2)},
         {"backbone": "other"},
@@ -191,7 +191,7 @@ def test_what_makes_another_run(tmp_path):
         before = len(lines(tmp_path))
         lab = lab_of(tmp_path, **change)
         lab.run(lab.cells([ENTRIES["random"]], 1, (0,)))
-        assert len(lines(tmp_path)) == before + lab.num_steps
+        assert len(lines(tmp_path)) == before + lab.num_increments
     again = lab_of(tmp_path)
     assert again.run(again.cells([ENTRIES["random"]], 1, (0,))) == base
 
@@ -209,8 +209,8 @@ def test_a_row_without_room_leaves_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_steps": 6}, "'num_steps' must be at most 5, got 6"),
-        ({"num_steps": 0}, "'num_steps' must be at least 1, got 0"),
+        ({"num_increments": 6}, "'num_increments' must be at most 5, got 6"),
+        ({"num_increments": 0}, "'num_increments' must be at least 1, got 0"),
         ({"preset": "cpu"}, "'preset' must be a Preset, got str"),
         ({"source": 3}, "'source' must"),
     ],
@@ -245,10 +245,13 @@ def test_table_and_picture(made, tmp_path, monkeypatch):
     found = [run for run in runs if run["method"] == "DDP"]
     seeds = [[run for run in found if run["seed"] == seed] for seed in (0, 1)]
     each = {
-        "average %": [average_accuracy([run["value"] for run in steps]) for steps in seeds],
-        "last %": [steps[-1]["value"] for steps in seeds],
+        "average %": [
+            average_accuracy([run["value"] for run in increments]) for increments in seeds
+        ],
+        "last %": [increments[-1]["value"] for increments in seeds],
         "forgetting": [
-            mean_forgetting([run["step_accuracies"] for run in steps]) for steps in seeds
+            mean_forgetting([run["increment_accuracies"] for run in increments])
+            for increments in seeds
         ],
     }
     for name, values in each.items():
@@ -265,10 +268,10 @@ def test_table_and_picture(made, tmp_path, monkeypatch):
     assert curves["DDP"][-1, 1] == pytest.approx(100 * sum(each["last %"]) / 2)
 
 
-def test_runs_that_lack_steps_are_left_out(made, tmp_path):
+def test_runs_that_lack_increments_are_left_out(made, tmp_path):
     _, _, runs = made
     torn = [run for run in runs if run["method"] != "DDP" or len(run["classes_seen"]) < 3]
     assert "DDP" not in incremental_markdown(torn)
     assert incremental_markdown([]) == "No runs.\n"
-    with pytest.raises(ValueError, match="at least one run with all of its steps"):
+    with pytest.raises(ValueError, match="at least one run with all of its increments"):
         plot_increments([], tmp_path / "picture.png")

@@ -446,7 +446,7 @@ def test_compare(tmp_path):
 
 
 def test_continual(tmp_path):
-    """Two rows in three steps, which are there when the program is started again."""
+    """Two rows in three increments, which are there when the program is started again."""
     data = ["--num-per-class", "4", "--num-points", "64", "--preset", "smoke", "--steps", "1"]
     args = [*data, "--methods", "DDP", "random 32x5", "--num-increments", "3", "--seeds", "0"]
     runs = []
@@ -458,7 +458,7 @@ def test_continual(tmp_path):
     assert runs[0] == runs[1]
     assert len(runs[0].splitlines()) == 2 * 3
     assert tables((tmp_path / "table.md").read_text())[0] == table(done.stdout)
-    assert "PointNet, PPC 1, classes in 3 steps" in done.stdout
+    assert "PointNet, PPC 1, 3 increments" in done.stdout
     assert (tmp_path / "increments.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -466,7 +466,7 @@ def test_continual(tmp_path):
     ("message", "args"),
     [
         ("--task must have one label for a cloud, got segmentation", ["--task", "segmentation"]),
-        ("'num_steps' must be at most 10, got 11", ["--num-increments", "11"]),
+        ("'num_increments' must be at most 10, got 11", ["--num-increments", "11"]),
         ("invalid choice: 'SADMM'", ["--methods", "SADMM"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Class-incremental learning: classes come in steps, and only exemplars of them are kept."""
+"""Class-incremental learning: classes come in increments, and only exemplars of them are kept."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = ["ClassIncremental"]
 
 
 @dataclass(frozen=True)
-class _Step:
-    """The classes of a step: a :class:`Bench` on which rows make their exemplars.
+class _Increment:
+    """The classes of an increment: a :class:`Bench` on which rows make their exemplars.
 
     Args:
         start (int): The first class.
         train_set (PointCloudBank): Their real clouds, labelled from 0 on.
-        owner (ClassIncremental): Whose step it is.
+        owner (ClassIncremental): Whose increment it is.
     """
 
     start: int
@@ -75,7 +75,7 @@ class _Step:
         return self._path("checkpoints", self.owner.key(cell))
 
     def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
-        """Keeps the set; what it is worth shows together with those of other steps."""
+        """Keeps the set; what it is worth shows together with those of other increments."""
         synthetic.parameterization.check_budget(self.bank.budget(cell.ppc))
         synthetic.save(self._path("sets", self.owner.key(cell)))
         return {}
@@ -99,23 +99,24 @@ class _Step:
 class ClassIncremental:
     """Makes the runs of class-incremental learning and remembers them.
 
-    The classes come in steps, in their order. Of a step's real clouds a row keeps exemplars within
-    the storage, and sees neither real clouds nor exemplars of other steps. After every step a
-    network is trained from scratch on the exemplars of all classes seen and tested on all test
-    clouds of these classes: the protocol of `"GDumb" <https://doi.org/10.1007/978-3-030-58536-5_31>`_
-    (ECCV 2020), with which "Dataset Condensation with Distribution Matching" (WACV 2023) compares
-    distilled exemplars with chosen ones. What rows differ in is thus their exemplars and nothing
-    else. The row of the whole set keeps all real clouds, the upper bound.
+    The classes come in increments, in their order. Of an increment's real clouds a row keeps
+    exemplars within the storage, and sees neither real clouds nor exemplars of others. After every
+    increment a network is trained from scratch on the exemplars of all classes seen and tested on
+    all test clouds of these classes: the protocol of `GDumb
+    <https://doi.org/10.1007/978-3-030-58536-5_31>`_ (ECCV 2020), with which "Dataset Condensation
+    with Distribution Matching" (WACV 2023) compares distilled exemplars with chosen ones. What rows
+    differ in is thus their exemplars and nothing else. The row of the whole set keeps all real
+    clouds, the upper bound.
 
-    The folder receives one JSON line a step in :obj:`runs.jsonl`, the exemplars, and checkpoints;
-    what is there is never made again.
+    The folder receives one JSON line an increment in :obj:`runs.jsonl`, the exemplars, and
+    checkpoints; what is there is never made again.
 
     Args:
         train_set (Dataset): The real set, clouds of one size. They are normalised to the unit ball.
         test_set (Dataset): What networks are tested on, and nothing else.
         out (path): The folder of the results.
-        num_steps (int): The steps; the classes of two differ in number by at most one.
-            (default: :obj:`5`)
+        num_increments (int): In how many increments classes come; the classes of two differ in
+            number by at most one. (default: :obj:`5`)
         preset (Preset): How much work to take.
         network (callable): Makes a backbone from the number of classes. (default: :obj:`PointNet`)
         backbone (str, optional): What it is called. (default: its name)
@@ -124,7 +125,7 @@ class ClassIncremental:
 
     Raises:
         TypeError, ValueError: If an argument is of another type, the sets do not have the same
-            classes, or there are more steps than classes.
+            classes, or there are more increments than classes.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class ClassIncremental:
         train_set: Iterable[Data],
         test_set: Iterable[Data],
         out: str | os.PathLike[str],
-        num_steps: int = 5,
+        num_increments: int = 5,
         preset: Preset = PRESETS["cpu"],
         network: Callable[..., Backbone] = PointNet,
         backbone: str | None = None,
@@ -159,23 +160,27 @@ class ClassIncremental:
         self.train.check_every_class()
         self.test = self.task.read(test_set, self.train.device)
         self.task.network_sizes(self.train, self.test)  # Raises if the classes differ.
-        self.num_steps = check_int("num_steps", num_steps, maximum=self.train.num_classes)
+        self.num_increments = check_int(
+            "num_increments", num_increments, maximum=self.train.num_classes
+        )
         self._data = {"train": self.train.sha256(), "test": self.test.sha256()}
         self._runs = RunLog(self.out / "runs.jsonl")
         self._runs.read()  # Raises if it is none, before the first run.
         #: Why runs failed, by what they are called.
         self.failures: dict[str, str] = {}
-        sizes = [len(part) for part in np.array_split(range(self.train.num_classes), num_steps)]
-        #: The number of classes seen after every step.
+        sizes = [
+            len(part) for part in np.array_split(range(self.train.num_classes), num_increments)
+        ]
+        #: The number of classes seen after every increment.
         self.classes_seen: list[int] = np.cumsum(sizes).tolist()
         starts = [0, *self.classes_seen[:-1]]
-        self._steps = [
-            _Step(start, self._classes(start, stop), self)
+        self._increments = [
+            _Increment(start, self._classes(start, stop), self)
             for start, stop in zip(starts, self.classes_seen, strict=True)
         ]
 
     def cells(self, entries: Sequence[Entry], ppc: float, seeds: Sequence[int]) -> Iterator[Cell]:
-        """The runs of a table, seed by seed, each of all steps.
+        """The runs of a table, seed by seed, each of all increments.
 
         Args:
             entries (sequence of Entry): The rows.
@@ -194,7 +199,7 @@ class ClassIncremental:
                 yield Cell(entry, self.backbone, ppc if entry.has_budget else 1, seed, steps)
 
     def run(self, cells: Iterable[Cell]) -> list[Figures]:
-        """Makes the steps that are not there yet and returns the figures of all of them.
+        """Makes the increments that are not there yet and returns the figures of all of them.
 
         A run that does not fit its storage, or fails for want of memory or of a finite loss, is
         noted in :attr:`failures` and left out.
@@ -204,7 +209,7 @@ class ClassIncremental:
             for cell in bar:
                 bar.set_postfix_str(str(cell))
                 try:
-                    found += [self._result(cell, number) for number in range(self.num_steps)]
+                    found += [self._result(cell, number) for number in range(self.num_increments)]
                 except FAILURES as error:
                     self.failures[str(cell)] = f"{type(error).__name__}: {error}"
                     bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
@@ -258,7 +263,9 @@ class ClassIncremental:
         seen = self.classes_seen[number]
         budget = self.train.budget(cell.ppc)
         if cell.entry.has_budget:
-            train, bits = self._joined([step.exemplars(cell) for step in self._steps[: number + 1]])
+            train, bits = self._joined(
+                [one.exemplars(cell) for one in self._increments[: number + 1]]
+            )
         else:
             train = self.train.select(_between(self.train, 0, seen))
             bits = train.whole_bits()
@@ -283,16 +290,16 @@ class ClassIncremental:
             "class_metric": self.task.class_metric,
             "class_mean": float(result.scores.class_means.mean()),
             "class_names": self.train.class_names,
-            "step_accuracies": each,
+            "increment_accuracies": each,
             "num_clouds": len(train),
             "bits": bits,
             "budget_bits": budget.bits if cell.entry.has_budget else None,
         }
 
     def _joined(self, sets: Sequence[SyntheticPointCloudDataset]) -> tuple[PointCloudBank, int]:
-        """The exemplars of several steps together, and the bits that they store."""
+        """The exemplars of several increments together, and the bits that they store."""
         banks = [self.task.read(one, self.train.device) for one in sets]
-        labels = [bank.y + step.start for bank, step in zip(banks, self._steps, strict=False)]
+        labels = [bank.y + one.start for bank, one in zip(banks, self._increments, strict=False)]
         joined = PointCloudBank(
             torch.cat([bank.pos for bank in banks]),
             torch.cat([bank.sizes for bank in banks]),

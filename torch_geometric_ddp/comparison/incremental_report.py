@@ -24,7 +24,7 @@ def average_accuracy(accuracies: Sequence[float]) -> float:
 
     Args:
         accuracies (sequence of float): The accuracy :math:`A_t` on the test clouds of all classes
-            seen, after each of :math:`T` steps.
+            seen, after each of :math:`T` increments.
     """
     return sum(accuracies) / len(accuracies)
 
@@ -36,11 +36,11 @@ def mean_forgetting(matrix: Sequence[Sequence[float]]) -> float:
         F = \frac{1}{T - 1} \sum_{j=1}^{T-1} \Big( \max_{l < T} a_{lj} - a_{Tj} \Big)
 
     From `"Riemannian Walk for Incremental Learning" <https://arxiv.org/abs/1801.10112>`_ (ECCV
-    2018). It is 0 for a single step.
+    2018). It is 0 for a single increment.
 
     Args:
         matrix (sequence of sequences): The accuracy :math:`a_{lj}` on the test clouds of the
-            classes of step :math:`j \le l`, after step :math:`l`: a triangle.
+            classes of increment :math:`j \le l`, after increment :math:`l`: a triangle.
     """
     *before, last = matrix
     lost = [max(row[j] for row in before[j:]) - last[j] for j in range(len(before))]
@@ -51,7 +51,7 @@ def incremental_markdown(runs: Sequence[Figures]) -> str:
     """A table of average and last accuracy and forgetting, in percent, one line for every row.
 
     See :func:`average_accuracy` and :func:`mean_forgetting`; *last* is the accuracy on all classes
-    after the last step. A run that lacks steps is left out.
+    after the last increment. A run that lacks increments is left out.
 
     Args:
         runs (sequence of dict): The figures of :meth:`ClassIncremental.run`.
@@ -59,17 +59,22 @@ def incremental_markdown(runs: Sequence[Figures]) -> str:
     rows = _triangles(runs)
     if not rows:
         return "No runs.\n"
-    last = [[steps[-1] for steps in seeds] for seeds in rows.values()]
+    last = [[increments[-1] for increments in seeds] for seeds in rows.values()]
     columns = {
         "method": [*rows],
         "average %": [
-            percents([average_accuracy([one["value"] for one in steps]) for steps in seeds])
+            percents(
+                [average_accuracy([one["value"] for one in increments]) for increments in seeds]
+            )
             for seeds in rows.values()
         ],
         "last %": [percents([one["value"] for one in seeds]) for seeds in last],
         "forgetting": [
             percents(
-                [mean_forgetting([one["step_accuracies"] for one in steps]) for steps in seeds]
+                [
+                    mean_forgetting([one["increment_accuracies"] for one in increments])
+                    for increments in seeds
+                ]
             )
             for seeds in rows.values()
         ],
@@ -90,15 +95,15 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
         title (str): What stands above it. (default: nothing)
 
     Raises:
-        ValueError: If no run has all of its steps.
+        ValueError: If no run has all of its increments.
     """
     rows = _triangles(runs)
     if not rows:
-        raise ValueError("'runs' must hold at least one run with all of its steps, got none")
+        raise ValueError("'runs' must hold at least one run with all of its increments, got none")
     figure = Figure(figsize=(7, 4.2), layout="tight")
     axes = figure.add_subplot()
     for i, (name, seeds) in enumerate(rows.items()):
-        values = 100 * np.array([[one["value"] for one in steps] for steps in seeds])
+        values = 100 * np.array([[one["value"] for one in increments] for increments in seeds])
         seen = seeds[0][-1]["classes_seen"]
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
         upper = seeds[0][-1]["budget_bits"] is None
@@ -121,13 +126,14 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
 
 
 def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
-    """The steps of every seed of every row, of those that have all steps."""
+    """The increments of every seed of every row, of those that have all of them."""
     total = max((len(run["classes_seen"]) for run in runs), default=0)
     found: dict[str, dict[int, list[Figures]]] = {}
     for run in sorted(runs, key=lambda run: len(run["classes_seen"])):
         found.setdefault(run["method"], {}).setdefault(run["seed"], []).append(run)
     order = dict.fromkeys(run["method"] for run in runs)
     whole = {
-        name: [steps for steps in found[name].values() if len(steps) == total] for name in order
+        name: [increments for increments in found[name].values() if len(increments) == total]
+        for name in order
     }
     return {name: seeds for name, seeds in whole.items() if seeds}
