@@ -51,8 +51,11 @@ A column is {"key": KEY, "head": TEXT, "as": KIND, "digits": 1}. The kinds are
     above       how far the mean of the key "of" lies above that of the row "row", such as
                 {"method": "random"}, among those that have the same values of the keys "same"
     below       the same the other way round
+    share       the mean in percent of that of the row "row"
+    score       the DD-Ranking score: "row" is the whole set, and "random" the random clouds, among
+                those that also have the same "ppc"
 
-The last four compute what they show, unless a row has a value of its own there: one that was
+The last six compute what they show, unless a row has a value of its own there: one that was
 computed from figures before they were rounded. With "across": KEY a column becomes several, one for
 every value of that key, and rows that are alike in the other columns become one.
 """
@@ -70,13 +73,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from torch_geometric_ddp.comparison import dd_ranking_score
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 TABLES = HERE / "_tables"
 
 Row = dict[str, Any]
 
-COMPUTED = frozenset(("each", "count", "above", "below"))
+COMPARED = frozenset(("above", "below", "share", "score"))
+COMPUTED = COMPARED | {"each", "count"}
 KINDS = COMPUTED | {"text", "integer", "decimal", "scientific", "mean", "median"}
 _BLOCK = re.compile(r"(<!-- results: (.+?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
 
@@ -93,6 +99,7 @@ class Column:
     across: str = ""
     row: Mapping[str, Any] | None = None
     same: Sequence[str] = ()
+    random: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Column:
@@ -108,7 +115,8 @@ class Column:
         column = cls(**settings)
         if column.kind not in KINDS:
             raise ValueError(f"a column is shown as one of {sorted(KINDS)}, got {column.kind!r}")
-        if column.kind in ("above", "below") and not column.row:
+        named = column.row and (column.random or column.kind != "score")
+        if column.kind in COMPARED and not named:
             raise ValueError(f"the column {column.key!r} must name the row that it compares with")
         return column
 
@@ -302,7 +310,7 @@ def _cell(column: Column, row: Row, rows: Sequence[Row], folder: Path) -> str:
             return f"{statistics.median(_list(value)):,.{digits}f}"
         case "above":
             return f"{value:+.{digits}f}"
-        case "below" | "decimal":
+        case "below" | "decimal" | "share" | "score":
             return f"{value:,.{digits}f}"
         case "scientific":
             return f"{value:.{digits}e}"
@@ -320,12 +328,25 @@ def _computed(column: Column, row: Row, rows: Sequence[Row], folder: Path) -> An
         return _count(mine)
     if column.kind == "each":
         return mine.get("each") if isinstance(mine, dict) else _list(mine)
-    where = {**(column.row or {}), **{key: row.get(key) for key in column.same}}
-    base = next((other for other in rows if _matches(other, where)), None)
-    other = None if base is None else _value(base, column.source, folder)
-    if other is None:
+
+    def mean_of(which: Mapping[str, Any] | None, same: Sequence[str]) -> float | None:
+        where = {**(which or {}), **{key: row.get(key) for key in same}}
+        base = next((other for other in rows if _matches(other, where)), None)
+        value = None if base is None else _value(base, column.source, folder)
+        return None if value is None else _mean(value)
+
+    own, other = _mean(mine), mean_of(column.row, column.same)
+    random = mean_of(column.random, [*column.same, "ppc"]) if column.kind == "score" else own
+    if other is None or random is None:
         return None
-    return _mean(mine) - _mean(other) if column.kind == "above" else _mean(other) - _mean(mine)
+    match column.kind:
+        case "above":
+            return own - other
+        case "below":
+            return other - own
+        case "share":
+            return 100 * own / other
+    return dd_ranking_score((other - own) / 100, (own - random) / 100)
 
 
 def markdown(
@@ -456,6 +477,23 @@ RUN_COLUMNS: tuple[dict[str, Any], ...] = (
         "row": {"method": "whole"},
         "same": ["backbone"],
     },
+    {
+        "key": "of_whole",
+        "head": "of whole %",
+        "as": "share",
+        "digits": 0,
+        "row": {"method": "whole"},
+        "same": ["backbone"],
+    },
+    {
+        "key": "score",
+        "head": "score",
+        "as": "score",
+        "digits": 2,
+        "row": {"method": "whole"},
+        "random": {"method": "random"},
+        "same": ["backbone"],
+    },
     {"key": "num_seeds", "head": "seeds", "as": "count"},
     {"key": "clouds", "head": "clouds", "as": "integer"},
     {"key": "points", "head": "points", "as": "integer"},
@@ -467,7 +505,8 @@ RUN_COLUMNS: tuple[dict[str, Any], ...] = (
     {"key": "evaluate_seconds", "head": "s to train and test", "as": "median", "digits": 0},
 )
 _DEFAULT_COLUMNS = (
-    *("method", "ppc", "backbone", "accuracy", "above_random", "below_whole", "num_seeds"),
+    *("method", "ppc", "backbone", "accuracy", "of_whole", "above_random", "below_whole"),
+    *("score", "num_seeds"),
     *("clouds", "bits", "steps", "step_seconds", "step_megabytes"),
 )
 # What makes two runs of different seeds the same row.

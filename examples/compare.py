@@ -28,7 +28,14 @@ from common import (
     share,
 )
 
-from torch_geometric_ddp.comparison import ENTRIES, markdown, plot_bits, plot_comparison, summarize
+from torch_geometric_ddp.comparison import (
+    ENTRIES,
+    cost_markdown,
+    markdown,
+    plot_bits,
+    plot_comparison,
+    summarize,
+)
 from torch_geometric_ddp.memory import keep_freed_memory
 
 
@@ -69,7 +76,7 @@ def main() -> None:
         cells = list(lab.cells(entries, args.ppc, seeds))
     rows = summarize(lab.run(cells))
     title = heading(args, lab)
-    print_table(args, lab, title, markdown(rows), "table.md")
+    print_table(args, lab, title, f"{markdown(rows)}\n{cost_markdown(rows)}", "table.md")
     if rows:
         plot_comparison(rows, args.out / "table.png", title)
     if len({row.ppc for row in rows if row.ppc is not None}) > 1:

@@ -34,6 +34,7 @@ from torch_geometric_ddp.comparison import (
     Distilled,
     Initial,
     class_markdown,
+    cost_markdown,
     markdown,
     plot_comparison,
     summarize,
@@ -84,7 +85,8 @@ def main(args: argparse.Namespace) -> None:
         cells = list(lab.cells(entries, [args.ppc], seeds))
     rows = summarize(lab.run(cells))
     title = heading(args, lab)
-    print_table(args, lab, title, f"{markdown(rows)}\n{class_markdown(rows)}", "table.md")
+    tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
+    print_table(args, lab, title, tables, "table.md")
     if rows:
         plot_comparison(rows, args.out / "table.png", title)
     keep_set(args, lab, next(cell for cell in cells if cell.entry == distilled))

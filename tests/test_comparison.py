@@ -8,6 +8,8 @@ from functools import partial
 import pytest
 import torch
 from helpers import TOY_PARTS, NormNet, TinyNet, TinySegmenter, check_labelled, toy_parts, toy_set
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp import SMOKE, Protocol, StorageBudget, SyntheticPointCloudDataset, evaluate
@@ -20,12 +22,19 @@ from torch_geometric_ddp.comparison import (
     Entry,
     Lab,
     Preset,
+    Standing,
     Whole,
     class_markdown,
+    cost_markdown,
+    dd_ranking_score,
+    hard_label_recovery,
+    improvement_over_random,
     markdown,
     plot_bits,
     plot_comparison,
     plot_transfer,
+    share_of_whole,
+    strongest_control,
     summarize,
     transfer_markdown,
     transfer_matrix,
@@ -35,7 +44,7 @@ from torch_geometric_ddp.evaluation import RandomRotation
 from torch_geometric_ddp.methods import ddp, dm, pkr
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
-from torch_geometric_ddp.tasks import Classification, Segmentation
+from torch_geometric_ddp.tasks import TASKS, Classification, Segmentation
 from torch_geometric_ddp.transforms import FarthestPointSample
 
 WHOLE = replace(SMOKE, name="whole", epochs=3)
@@ -664,12 +673,12 @@ def test_a_run_of_segmentation_is_what_its_parts_give(segmented):
 def test_tables_of_segmentation(segmented, tmp_path):
     _, runs = segmented
     rows = summarize(runs)
-    head, _, *body = markdown(rows).splitlines()
-    assert head.startswith("| method | PPC | backbone | instance mIoU % | class mIoU % | seeds |")
+    (head, *body), _ = cells_of(markdown(rows))
+    assert head[:4] == ["method", "PPC", "instance mIoU %", "class mIoU %"]
     assert len(body) == 11
-    first, _, *classes = class_markdown(rows).splitlines()
-    assert first.startswith("| class | random, PPC 1 | DDP-initial, PPC 1 |")
-    assert [line.split(" | ")[0] for line in classes] == [f"| {name}" for name in TOY_PARTS]
+    (first, *classes), _ = cells_of(class_markdown(rows))
+    assert first[:3] == ["class", "random, PPC 1", "DDP-initial, PPC 1"]
+    assert [line[0] for line in classes] == list(TOY_PARTS)
     matrix = transfer_matrix(runs, PARTS)
     figure = plot_transfer(matrix, ["Tiny"], tmp_path / "matrix.png")
     assert figure.axes[1].get_ylabel() == "instance mIoU %"
@@ -700,7 +709,7 @@ def test_rows_that_do_not_serve_the_task_are_refused_before_any_work(tmp_path, n
 
 def test_rows_that_serve_a_task():
     serving = {name for name, entry in ENTRIES.items() if entry.serves(Segmentation())}
-    assert set(ENTRIES) - serving == {"forgetting", "DC", "PCC", "PKR", "SADM"}
+    assert set(ENTRIES) - serving == {"forgetting", "DC", "PCC", "PKR", "SADM", "point-mixup"}
     assert all(entry.serves(Classification()) for entry in ENTRIES.values())
 
 
@@ -734,6 +743,7 @@ def line_of(method, value, ppc=1, seed=0, **kwargs):
     return {
         "method": method,
         "backbone": "Tiny",
+        "task": "classification",
         "ppc": ppc,
         "seed": seed,
         "metric": "accuracy",
@@ -760,35 +770,185 @@ RUNS = [
 ]
 
 
+def cells_of(text):
+    """The cells of a table, line by line without its rule, and the lines under it."""
+    found, notes = [], []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        (found if line.startswith("|") else notes).append(cells if line.startswith("|") else line)
+    return [found[0], *found[2:]], [note for note in notes if note]
+
+
+def body_of(text):
+    (head, *lines), _ = cells_of(text)
+    return [dict(zip(head, line, strict=True)) for line in lines]
+
+
 def test_table():
-    rows = [line.strip("| ").split(" | ") for line in markdown(summarize(RUNS)).splitlines()]
-    head, body = rows[0], [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
-    assert head[:5] == ["method", "PPC", "backbone", "accuracy %", "class accuracy %"]
+    text = markdown(summarize(RUNS))
+    body = body_of(text)
+    heads = ["method", "PPC", "seeds", "accuracy %", "class accuracy %"]
+    assert [*body[0]] == [*heads, "of whole", "HLR", "IOR", "score"]
     assert [row["method"] for row in body] == ["random", "random", "DDP", "whole"]
+    assert [row["seeds"] for row in body] == ["2", "1", "2", "1"]
     assert [row["PPC"] for row in body] == ["1", "3", "1", "-"]
     assert [row["accuracy %"] for row in body] == ["30.0 ± 14.1", "50.0", "70.0 ± 14.1", "90.0"]
     means = [row["class accuracy %"] for row in body]
     assert means == ["15.0 ± 7.1", "25.0", "35.0 ± 7.1", "45.0"]
-    assert [row["above random"] for row in body] == ["+0.0", "+0.0", "+40.0", "-"]
-    assert [row["below whole"] for row in body] == ["60.0", "40.0", "20.0", "0.0"]
-    assert body[2]["steps"] == "7"
-    assert body[2]["MB/step"] == "2"
-    assert body[0]["s/step"] == "-"
+    assert [row["IOR"] for row in body] == ["+0.0", "+0.0", "+40.0", "-"]
+    assert [row["HLR"] for row in body] == ["60.0", "40.0", "20.0", "0.0"]
+    assert [row["of whole"] for row in body] == ["33 %", "56 %", "78 %", "100 %"]
+    scores = [(math.exp(a) - 1 / math.e) / (math.e - 1 / math.e) for a in (-0.3, -0.2, 0.1)]
+    assert [row["score"] for row in body] == [*(f"{score:.2f}" for score in scores), "-"]
+    # Lines of a table are equally long, so that its columns stand below each other.
+    assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_what_all_rows_have_in_common_stands_under_the_table():
+    _, notes = cells_of(markdown(summarize(RUNS)))
+    assert notes[0] == "All rows: Tiny."
+    text = markdown(summarize([*RUNS[:2], *RUNS[3:5], {**RUNS[-1], "seed": 1}, RUNS[-1]]))
+    assert [*body_of(text)[0]][:2] == ["method", "accuracy %"]
+    assert cells_of(text)[1][0] == "All rows: PPC 1, Tiny, 2 seeds."
+    both = [*RUNS, *({**run, "backbone": "Norm"} for run in RUNS)]
+    assert [row["backbone"] for row in body_of(markdown(summarize(both)))[:5]] == [
+        *["Tiny"] * 4,
+        "Norm",
+    ]
+
+
+def test_table_of_costs():
+    text = cost_markdown(summarize(RUNS))
+    body = body_of(text)
+    assert [*body[0]][-5:] == ["clouds", "bits", "steps", "s/step", "MB/step"]
+    assert (body[2]["steps"], body[2]["s/step"], body[2]["MB/step"]) == ("7", "0.50", "2")
+    assert (body[0]["bits"], body[0]["steps"], body[0]["s/step"]) == ("90", "-", "-")
 
 
 def test_table_without_references():
-    text = markdown(summarize([RUNS[3]]))
-    assert "| DDP | 1 | Tiny | 60.0 | 30.0 | 1 | - | - |" in text
-    assert markdown([]) == class_markdown([]) == "No runs.\n"
+    (row,) = body_of(markdown(summarize([RUNS[3]])))
+    assert [row[key] for key in ("accuracy %", "of whole", "HLR", "IOR", "score")] == [
+        "60.0",
+        *"----",
+    ]
+    assert markdown([]) == cost_markdown([]) == class_markdown([]) == "No runs.\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({"data": {"test": "1"}}, ["of whole", "HLR", "IOR", "score"]),
+        ({"network": "another"}, ["of whole", "HLR", "IOR", "score"]),
+        ({"num_networks": 3}, ["of whole", "HLR", "IOR", "score"]),
+        # How the whole set is trained is told by its own protocol.
+        ({"protocol": {"epochs": 7}}, ["IOR", "score"]),
+        ({"seed": 5}, []),
+    ],
+)
+def test_only_figures_that_were_made_alike_are_compared(change, missing):
+    other = {**RUNS[3], **change}
+    row = body_of(markdown(summarize([RUNS[0], other, RUNS[-1]])))[1]
+    assert [key for key in ("of whole", "HLR", "IOR", "score") if row[key] == "-"] == missing
+
+
+def test_fewer_points_of_the_whole_set_are_not_the_whole_set():
+    fewer = line_of("whole, 8 points", 0.95, budget_bits=None, settings={"num_points": 8})
+    body = body_of(markdown(summarize([*RUNS, fewer])))
+    assert [row["HLR"] for row in body] == ["60.0", "40.0", "20.0", "0.0", "-5.0"]
+    alone = body_of(markdown(summarize([RUNS[0], fewer])))
+    assert [row["HLR"] for row in alone] == ["-", "-"]
+
+
+def long_line(method, **kwargs):
+    """A line whose figures take the most room that they can take."""
+    return line_of(method, 0.101, seed=0, **kwargs), line_of(method, 1.0, seed=1, **kwargs)
+
+
+def test_tables_fit_a_terminal():
+    """All rows of one budget, and those that are known by name under two and two backbones."""
+    whole = line_of("whole", 0.99, budget_bits=None)
+    one = [run for name in ("random", *CONTROLS) for run in long_line(name)]
+    several = [
+        run
+        for name in ENTRIES
+        for ppc in (1, 10)
+        for backbone in ("PointNet", "DGCNN")
+        for run in long_line(name, ppc=ppc, backbone=backbone)
+    ]
+    for runs in ([*one, whole], several):
+        for table in (markdown(summarize(runs)), cost_markdown(summarize(runs))):
+            lines = [line for line in table.splitlines() if line.startswith("|")]
+            assert max(map(len, lines)) <= 100
+
+
+def test_the_strongest_control_is_named_where_it_is_missing():
+    def notes(*runs):
+        return cells_of(markdown(summarize(runs)))[1][1:]
+
+    bits = 3 * 98_304  # Those of three clouds of 1,024 points.
+    whole = line_of("whole", 0.9, budget_bits=None)
+    assert notes(whole) == []
+    left_out = "Left out, though the strongest real clouds known at these bits: "
+    random = line_of("random", 0.2, budget_bits=bits)
+    quarter = line_of("random", 0.2, ppc=0.25, budget_bits=bits // 4)
+    assert notes(random, whole) == [f"{left_out}`random 128x6` (PPC 1)."]
+    assert notes(random, quarter, whole) == [
+        f"{left_out}`random 128x6` (PPC 1), `mirrored 64x6` (PPC 0.25)."
+    ]
+    control = line_of("random 128x6", 0.8, budget_bits=bits)
+    assert notes(random, control, whole) == []
+    assert notes(random, {**control, "backbone": "Norm"}, whole) != []
+    three = {**random, "ppc": 3, "budget_bits": 3 * bits}
+    assert notes(random, three) == [f"{left_out}`random 128x6` (PPC 1, 3)."]
+    parts = {**random, "task": "segmentation"}
+    assert notes(parts) == [f"{left_out}`random 128x6 in order` (PPC 1)."]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_strongest_control_serves_its_task(task):
+    for bits in (1, 6_144, 12_288, 24_576, 49_152, 98_304, 10**9):
+        control = strongest_control(bits, task)
+        assert control.serves(task)
+        assert CONTROLS[control.name] == control
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_metrics(own, random, whole, weight):
+    recovery, improvement = (
+        hard_label_recovery(own, whole),
+        improvement_over_random(own, random),
+    )
+    score = dd_ranking_score(recovery, improvement, weight)
+    assert -1e-9 <= score <= 1 + 1e-9
+    better = dd_ranking_score(recovery - 0.1, improvement + 0.1, weight)
+    assert better > score
+    standing = Standing(own, random, whole)
+    assert (standing.recovery, standing.improvement) == (recovery, improvement)
+    assert standing.score == dd_ranking_score(recovery, improvement)
+
+
+def test_metrics_by_hand():
+    assert share_of_whole(0.6, 0.8) == pytest.approx(0.75)
+    assert math.isnan(share_of_whole(0.6, 0.0))
+    assert dd_ranking_score(-1, 1) == pytest.approx(1)
+    assert dd_ranking_score(1, -1) == pytest.approx(0)
+    # DDP and DM on ModelNet10 as published: 87.7, 25.8 and, of the whole set, 92.18.
+    alpha = 0.25 * 0.619 - 0.75 * 0.0448
+    expected = (math.exp(alpha) - math.exp(-1)) / (math.exp(1) - math.exp(-1))
+    assert dd_ranking_score(0.0448, 0.619, 0.25) == pytest.approx(expected)
+    for weight in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="'weight' must"):
+            dd_ranking_score(0.1, 0.1, weight)
+    assert Standing(0.5) == Standing(0.5, None, None)
+    assert Standing(0.5, random=0.4).score is None
 
 
 def test_table_of_classes():
-    assert class_markdown(summarize(RUNS)).splitlines() == [
-        "| class | random, PPC 1 | random, PPC 3 | DDP, PPC 1 | whole |",
-        "|---|---|---|---|---|",
-        "| a | 30.0 | 50.0 | 70.0 | 90.0 |",
-        "| b | 0.0 | 0.0 | 0.0 | 0.0 |",
-        "| c | - | - | - | - |",
+    assert cells_of(class_markdown(summarize(RUNS)))[0] == [
+        ["class", "random, PPC 1", "random, PPC 3", "DDP, PPC 1", "whole"],
+        ["a", "30.0", "50.0", "70.0", "90.0"],
+        ["b", "0.0", "0.0", "0.0", "0.0"],
+        ["c", *"----"],
     ]
     two = [line_of("DDP", 0.6), line_of("DDP", 0.5, backbone="Norm")]
     assert class_markdown(summarize(two)).startswith("| class | DDP, Tiny | DDP, Norm |\n")
@@ -879,15 +1039,16 @@ def test_matrix_rows():
 
 
 def test_matrix_table():
-    assert transfer_markdown(matrix(), ["C", "A", "B"]).splitlines() == [
-        "| method | distilled with | PPC | C | A | B |",
-        "|---|---|---|---|---|---|",
-        "| random | - | 1 | - | 20.0 ± 0.0 | 20.0 ± 0.0 |",
-        "| DDP | A | 1 | 75.0 ± 7.1 | 75.0 ± 7.1 | 75.0 ± 7.1 |",
-        "| DDP | B | 1 | 60.0 ± 0.0 | 60.0 ± 0.0 | 60.0 (1) |",
-        "| DDP | B | 3 | 50.0 ± 0.0 | 50.0 ± 0.0 | 50.0 ± 0.0 |",
-        "| whole | - | - | 90.0 ± 0.0 | 90.0 ± 0.0 | 90.0 ± 0.0 |",
+    found, notes = cells_of(transfer_markdown(matrix(), ["C", "A", "B"]))
+    assert found == [
+        ["method", "distilled with", "PPC", "C", "A", "B"],
+        ["random", "-", "1", "-", "20.0 ± 0.0", "20.0 ± 0.0"],
+        ["DDP", "A", "1", "75.0 ± 7.1", "75.0 ± 7.1", "75.0 ± 7.1"],
+        ["DDP", "B", "1", "60.0 ± 0.0", "60.0 ± 0.0", "60.0 (1)"],
+        ["DDP", "B", "3", "50.0 ± 0.0", "50.0 ± 0.0", "50.0 ± 0.0"],
+        ["whole", "-", "-", "90.0 ± 0.0", "90.0 ± 0.0", "90.0 ± 0.0"],
     ]
+    assert "`mirrored 32x5` (PPC 1, 3)." in notes[0]
 
 
 def test_heat_map(tmp_path):

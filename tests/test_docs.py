@@ -10,7 +10,7 @@ import pytest
 from helpers import TinyNet, toy_set
 
 from torch_geometric_ddp import SMOKE
-from torch_geometric_ddp.comparison import ENTRIES, Distilled, Lab, Preset, summarize
+from torch_geometric_ddp.comparison import ENTRIES, Distilled, Lab, Preset, markdown, summarize
 from torch_geometric_ddp.methods import ddp
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -302,6 +302,13 @@ def test_runs_become_a_results_file(runs, tmp_path):
     assert shown == [
         [row.method, str(row.ppc or "-"), str(row), "2", f"{row.runs[0]['bits']:,}"] for row in rows
     ]
+    keys = ["of_whole", "below_whole", "above_random", "score"]
+    # The same as the program prints.
+    printed = [line.strip("| ").split("|") for line in markdown(rows).splitlines()]
+    printed = [[cell.strip() for cell in line] for line in printed if len(line) > 1]
+    places = [printed[0].index(head) for head in ("of whole", "HLR", "IOR", "score")]
+    ours = results.lines(keys, folder=tmp_path)[1:]
+    assert ours == [[line[i].removesuffix(" %") for i in places] for line in printed[2:]]
     for row in results.rows:
         assert len(row["accuracy"]) == len(row["mean_class_accuracy"]) == 2
         assert (row["step_seconds"] is not None) == (row["method"] == "DDP")

@@ -29,6 +29,8 @@ PROGRAMS = (
     "segment",
     "compare",
     "cross_architecture",
+    "cross_resolution",
+    "continual",
     "tune",
     "evaluate",
     "train_on_synthetic",
@@ -85,11 +87,15 @@ def tables(stdout):
     for line in stdout.splitlines():
         if line.startswith("|---"):
             found.append({})
+            head = cells_of(before)
         elif line.startswith("| ") and before.startswith("|"):
-            name, *cells = (cell.strip() for cell in line.strip("| ").split("|"))
-            found[-1][name] = cells
+            found[-1][cells_of(line)[0]] = dict(zip(head, cells_of(line), strict=True))
         before = line
     return found
+
+
+def cells_of(line):
+    return [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
 
 
 def table(stdout):
@@ -134,21 +140,21 @@ def spread(values):
 
 def check_tables(stdout, out, rows):
     """Holds what a program prints against the runs that it keeps."""
-    shown, classes = tables(stdout)
+    shown, costs, classes = tables(stdout)
     found = read(out)
-    assert list(shown) == list(found) == rows
+    assert list(shown) == list(costs) == list(found) == rows
     for name, cells in shown.items():
         runs = found[name]
         assert [run["seed"] for run in runs] == [0, 1]
-        assert cells[2] == spread([run["value"] for run in runs])
-        assert cells[3] == spread([run["class_mean"] for run in runs])
-        assert cells[4] == "2"
-        clouds, bits = (int(cell.replace(",", "")) for cell in cells[7:9])
+        metric, class_metric = (runs[0][key] for key in ("metric", "class_metric"))
+        assert cells[f"{metric} %"] == spread([run["value"] for run in runs])
+        assert cells[f"{class_metric} %"] == spread([run["class_mean"] for run in runs])
+        clouds, bits = (int(costs[name][key].replace(",", "")) for key in ("clouds", "bits"))
         assert (clouds, bits) == (runs[0]["num_clouds"], runs[0]["bits"])
     name = rows[2]  # The distilled set.
     assert list(classes) == found[name][0]["class_names"]
     expected = 100 * np.mean([run["per_class"] for run in found[name]], axis=0)
-    ours = [float(row[rows.index(name)]) for row in classes.values()]
+    ours = [float(row[name]) for row in classes.values()]
     np.testing.assert_allclose(ours, expected, atol=0.051)
     assert set((out / "table.md").read_text().splitlines()) <= {*stdout.splitlines(), ""} | {
         (out / "table.md").read_text().splitlines()[0]
@@ -160,7 +166,11 @@ def test_table(first, out):
     found = check_tables(first.stdout, out, ROWS)
     assert "shapes, preset smoke, 2 steps: smoke protocol, whole set smoke" in first.stdout
     assert {run["metric"] for runs in found.values() for run in runs} == {"accuracy"}
-    assert "| accuracy % | class accuracy % |" in first.stdout
+    assert "All rows: PPC 1, PointNet, 2 seeds." in first.stdout
+    assert "Left out, though the strongest real clouds known at these bits: `" in first.stdout
+    (line,) = (line for line in first.stdout.splitlines() if "score" in line)
+    heads = ["of whole", "HLR", "IOR", "score"]
+    assert cells_of(line) == ["method", "accuracy %", "class accuracy %", *heads]
 
 
 def test_sizes(first, out):
@@ -423,16 +433,59 @@ def test_compare(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
     assert list(rows) == ["random", "SADM", "whole"]
-    assert all("±" in row[2] for row in rows.values())
-    assert rows["SADM"][9] == "1"
+    assert all("±" in row["accuracy %"] for row in rows.values())
+    assert tables(done.stdout)[1]["SADM"]["steps"] == "1"
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
-    assert "| SADM | 1 |" in (tmp_path / "table.md").read_text()
+    assert tables((tmp_path / "table.md").read_text())[0] == rows
     assert [run["method"] for run in lines(tmp_path)] == ["random", "SADM", "whole"] * 2
 
     again = compare(tmp_path, "--methods", "random", "SADM", "whole", "--seeds", "0", "1")
     assert again.returncode == 0, again.stderr
     assert table(again.stdout) == rows
     assert len(lines(tmp_path)) == 6
+
+
+def test_continual(tmp_path):
+    """Two rows in three increments, which are there when the program is started again."""
+    data = ["--num-per-class", "4", "--num-points", "64", "--preset", "smoke", "--steps", "1"]
+    args = [*data, "--methods", "DDP", "random 32x5", "--num-increments", "3", "--seeds", "0"]
+    runs = []
+    for _ in range(2):
+        done = start(*args, "--out", tmp_path, program="continual.py")
+        assert done.returncode == 0, done.stderr
+        assert list(table(done.stdout)) == ["DDP", "random 32x5"]
+        runs.append((tmp_path / "runs.jsonl").read_text())
+    assert runs[0] == runs[1]
+    assert len(runs[0].splitlines()) == 2 * 3
+    assert tables((tmp_path / "table.md").read_text())[0] == table(done.stdout)
+    assert "PointNet, PPC 1, 3 increments" in done.stdout
+    assert (tmp_path / "increments.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("message", "args"),
+    [
+        ("--task must have one label for a cloud, got segmentation", ["--task", "segmentation"]),
+        ("'num_increments' must be at most 10, got 11", ["--num-increments", "11"]),
+        ("invalid choice: 'SADMM'", ["--methods", "SADMM"]),
+    ],
+)
+def test_continual_refuses(refused, tmp_path, message, args):
+    data = ["--num-per-class", "1", "--num-points", "32", "--out", tmp_path]
+    refused(message, *data, *args, program="continual.py")
+
+
+def test_cross_resolution(tmp_path):
+    data = ["--num-per-class", "4", "--num-points", "64", "--preset", "smoke", "--seeds", "0"]
+    args = [*data, "--methods", "random", "whole", "--train-points", "32", "64"]
+    done = start(*args, "--out", tmp_path, program="cross_resolution.py")
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    assert list(rows) == [f"{one}, {num} points" for one in ("random", "whole") for num in (32, 64)]
+    assert list(rows["random, 32 points"])[2:] == ["64"]
+    assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 4
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    assert tables((tmp_path / "matrix.md").read_text())[0] == rows
 
 
 def test_compare_learning_rates_on_a_validation_split(tmp_path):
@@ -455,20 +508,18 @@ def test_compare_segmentation(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
     names = ["random", "herding", "k-center", "DM", "anchors", "DDP-initial", "DDP-static"]
-    assert list(rows) == [*names, "DDP-no-eta", "DDP-noise", "DDP", "whole"]
-    assert "| instance mIoU % | class mIoU % |" in done.stdout
+    assert list(rows) == [*names, "DDP-no-eta", "DDP-no-align", "DDP-noise", "DDP", "whole"]
     runs = lines(tmp_path)
     # Herding made the runs of the whole set.
     assert sorted(run["method"] for run in runs) == sorted(rows)
     for run in runs:
         assert run["task"] == run.get("provenance", {"task": "segmentation"})["task"]
         assert run["network"] == {"partial": "PointNetSegmentation", "keywords": {"width": 0.1}}
-        assert rows[run["method"]][1:4] == [
-            "PointNetSegmentation, width 0.1",
-            f"{100 * run['value']:.1f}",
-            f"{100 * run['class_mean']:.1f}",
-        ]
+        row = rows[run["method"]]
+        assert row["instance mIoU %"] == f"{100 * run['value']:.1f}"
+        assert row["class mIoU %"] == f"{100 * run['class_mean']:.1f}"
         assert len(run["per_class"]) == 10
+    assert "All rows: PPC 1, PointNetSegmentation, width 0.1, 1 seed." in done.stdout
 
 
 # cross_architecture.py ############################################################################

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp.parameterization import FullResolution, Rotation, ShapeMorphing
+from torch_geometric_ddp.parameterization import FullResolution, PointMixup, Rotation, ShapeMorphing
 
 C, K, M, N, L = 3, 2, 4, 10, 5
 
@@ -29,6 +29,7 @@ def morphing(device="cpu", adaptive=True, **kwargs):
 
 MAKERS = {
     "FullResolution": full,
+    "PointMixup": lambda device="cpu": PointMixup(rand(C * K, M, N, 3).to(device), C, L),
     "ShapeMorphing": morphing,
     "static": lambda device="cpu": morphing(device, adaptive=False),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch_geometric.data import Data, InMemoryDataset
@@ -21,6 +21,9 @@ _KIND = "synthetic point cloud data set"
 _VERSION = 1
 
 Split = Literal["all", "anchors", "morphs"]
+
+# The set of the generated shapes that comes with the package.
+_EXAMPLE = Path(__file__).with_name("example.safetensors")
 
 
 class SyntheticPointCloudDataset(InMemoryDataset):
@@ -95,6 +98,30 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         if not clouds:
             raise ValueError(f"no cloud is left of split='{split}' and 'pre_filter'")
         self.data, self.slices = self.collate(clouds)
+
+    @classmethod
+    def example(
+        cls,
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+    ) -> Self:
+        """The distilled set of the generated shapes, which comes with the package.
+
+        It is made of :class:`~torch_geometric_ddp.datasets.ParametricShapes` of 256 points, with
+        the storage of one of them per class. :attr:`provenance` says how, and what PointNet
+        reaches that is trained on it (docs/training.rst has the command).
+
+        .. code-block:: python
+
+            train_set = SyntheticPointCloudDataset.example()
+            test_set = ParametricShapes(train=False, num_per_class=50, num_points=256)
+            print(evaluate(train_set, test_set, protocol=QUICK, seeds=1))
+
+        Args:
+            transform (callable, optional): Applied to a :obj:`Data` at every access.
+            pre_transform (callable, optional): Applied to every :obj:`Data` once.
+        """
+        return cls(_EXAMPLE, transform=transform, pre_transform=pre_transform)
 
     def _clouds(self) -> list[Data]:
         with torch.no_grad():

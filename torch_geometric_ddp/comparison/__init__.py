@@ -1,7 +1,13 @@
 """Every method on one harness: the same data, storage, backbone, protocol and seeds."""
 
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
-from torch_geometric_ddp.comparison.controls import CONTROL_FAMILIES, CONTROLS, Family
+from torch_geometric_ddp.comparison.class_incremental import ClassIncremental
+from torch_geometric_ddp.comparison.controls import (
+    CONTROL_FAMILIES,
+    CONTROLS,
+    Family,
+    strongest_control,
+)
 from torch_geometric_ddp.comparison.curve import plot_bits
 from torch_geometric_ddp.comparison.entries import (
     ENTRIES,
@@ -12,14 +18,33 @@ from torch_geometric_ddp.comparison.entries import (
     ObservedCoreset,
     Whole,
 )
+from torch_geometric_ddp.comparison.incremental_report import (
+    average_accuracy,
+    incremental_markdown,
+    mean_forgetting,
+    plot_increments,
+)
 from torch_geometric_ddp.comparison.lab import Lab
+from torch_geometric_ddp.comparison.metrics import (
+    Standing,
+    dd_ranking_score,
+    hard_label_recovery,
+    improvement_over_random,
+    share_of_whole,
+)
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.report import (
     Row,
     class_markdown,
+    cost_markdown,
     markdown,
     plot_comparison,
     summarize,
+)
+from torch_geometric_ddp.comparison.resolution import (
+    CrossResolution,
+    resolution_markdown,
+    resolution_matrix,
 )
 from torch_geometric_ddp.comparison.transfer import (
     TransferRow,
@@ -35,7 +60,9 @@ __all__ = [
     "PRESETS",
     "Bench",
     "Cell",
+    "ClassIncremental",
     "Coreset",
+    "CrossResolution",
     "Distilled",
     "DistilledFromMean",
     "Entry",
@@ -45,13 +72,26 @@ __all__ = [
     "ObservedCoreset",
     "Preset",
     "Row",
+    "Standing",
     "TransferRow",
     "Whole",
+    "average_accuracy",
     "class_markdown",
+    "cost_markdown",
+    "dd_ranking_score",
+    "hard_label_recovery",
+    "improvement_over_random",
+    "incremental_markdown",
     "markdown",
+    "mean_forgetting",
     "plot_bits",
     "plot_comparison",
+    "plot_increments",
     "plot_transfer",
+    "resolution_markdown",
+    "resolution_matrix",
+    "share_of_whole",
+    "strongest_control",
     "summarize",
     "transfer_markdown",
     "transfer_matrix",

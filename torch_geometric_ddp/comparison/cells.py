@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +19,7 @@ from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["Bench", "Cell", "Entry", "Figures", "named"]
+__all__ = ["Bench", "Cell", "Entry", "Figures", "digest", "named"]
 
 #: The figures of a run, as JSON.
 Figures = dict[str, Any]
@@ -26,6 +28,11 @@ Figures = dict[str, Any]
 def named(settings: Mapping[str, Any]) -> Figures:
     """Settings as JSON."""
     return {key: describe(value) for key, value in settings.items()}
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """A short name for what makes a run the same run."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Bench(Protocol):

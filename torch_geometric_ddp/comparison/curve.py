@@ -38,9 +38,9 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         axes = figure.add_subplot(len(backbones), 1, i + 1)
         for k, method in enumerate(methods):
             mine = [row for row in within if (row.method, row.backbone) == (method, backbone)]
-            mine.sort(key=_bits_per_class)
+            mine.sort(key=lambda row: row.bits_per_class)
             axes.errorbar(
-                [_bits_per_class(row) for row in mine],
+                [row.bits_per_class for row in mine],
                 [100 * row.mean for row in mine],
                 yerr=[100 * row.std for row in mine],  # None for a single run: its spread is NaN.
                 marker="o",
@@ -53,7 +53,7 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
             if row.ppc is None and row.backbone == backbone:
                 axes.axhline(100 * row.mean, color="0.4", linestyle="--", label=plain(row.method))
         axes.set_xscale("log", base=2)
-        ticks = sorted({_bits_per_class(row) for row in within if row.backbone == backbone})
+        ticks = sorted({row.bits_per_class for row in within if row.backbone == backbone})
         axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], rotation=30, ha="right")
         axes.minorticks_off()
         axes.set(xlabel="bits per class", ylabel=f"{rows[0].metric} %")
@@ -62,8 +62,3 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         axes.legend(frameon=False, fontsize=8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def _bits_per_class(row: Row) -> float:
-    first = row.runs[0]
-    return float(first["budget_bits"] / len(first["class_names"]))

@@ -17,6 +17,7 @@ from torch_geometric_ddp.coreset import (
     herding_coreset,
     k_center_coreset,
     nearest_to_mean,
+    point_mixup_coreset,
     random_coreset,
 )
 from torch_geometric_ddp.memory import PeakMemory
@@ -38,14 +39,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Coreset(Entry):
-    """Random real clouds, whole or packed as the settings of :func:`random_coreset` say."""
+    """Random real clouds, whole or packed as the settings of :func:`random_coreset` say.
 
+    Args:
+        draw (callable): Makes the set from the real set, a PPC, a seed and the :obj:`task`.
+            (default: :func:`random_coreset`)
+    """
+
+    draw: Callable[..., SyntheticPointCloudDataset] = random_coreset
     uses_network: ClassVar[bool] = False
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Draws with the seed of the run."""
         return lab.judge(
-            cell, random_coreset(lab.train_set, cell.ppc, cell.seed, task=lab.task, **self.settings)
+            cell, self.draw(lab.train_set, cell.ppc, cell.seed, task=lab.task, **self.settings)
         )
 
 
@@ -194,9 +201,10 @@ class Whole(Entry):
 
 
 #: Every row that the package knows, by name. DC, PCC and SADM (whose largest features are those of
-#: no part) are for classification only, and so is the count of what a network forgets. The rows
-#: ``anchors`` (real clouds at a quarter of their points, untouched) and ``DDP-initial`` show what
-#: more and smaller clouds are worth alone.
+#: no part) are for classification only, and so are PointMixup and the count of what a network
+#: forgets. The rows ``anchors`` (real clouds at a quarter of their points, untouched),
+#: ``point-mixup`` (these and mixtures of them) and ``DDP-initial`` show what more and smaller
+#: clouds are worth alone.
 ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -209,9 +217,11 @@ ENTRIES: dict[str, Entry] = {
         DistilledFromMean("PCC", one_label=True, build=pcc),
         Distilled("SADM", one_label=True, build=sadm),
         Initial("anchors", {"num_morphs": 0}, build=ddp),
+        Coreset("point-mixup", one_label=True, draw=point_mixup_coreset),
         Initial("DDP-initial", build=ddp),
         Distilled("DDP-static", {"adaptive": False}, build=ddp),
         Distilled("DDP-no-eta", {"uniformity_lambda": 0.0}, build=ddp),
+        Distilled("DDP-no-align", {"align": False}, build=ddp),
         Distilled("DDP-noise", {"start": tanh_noise}, build=ddp),
         Distilled("DDP", build=ddp),
         Distilled("PKR", one_label=True, build=pkr),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 import time
@@ -28,7 +26,7 @@ from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures
+from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import RunLog
@@ -42,7 +40,7 @@ from torch_geometric_ddp.tasks.base import json_numbers
 __all__ = ["Lab"]
 
 # Why a run may fail and leave the others alone.
-_FAILURES = (BudgetError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
+FAILURES = (BudgetError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
 
 
 class Lab:
@@ -176,7 +174,7 @@ class Lab:
                 bar.set_postfix_str(str(cell))
                 try:
                     self._result(cell)
-                except _FAILURES as error:
+                except FAILURES as error:
                     self.failures[str(cell)] = f"{type(error).__name__}: {error}"
                     bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
@@ -300,7 +298,7 @@ class Lab:
                 figures = cell.entry.run(self, cell)
             else:
                 figures = self.judge(cell, self.synthetic(cell.source))
-        except _FAILURES as error:
+        except FAILURES as error:
             self._failed[identity] = type(error)(str(error))  # Without the frames of its trace.
             raise
         machine = {"device": str(self.bank.device), "threads": torch.get_num_threads()}
@@ -335,8 +333,7 @@ class Lab:
         }
 
     def _identity(self, cell: Cell) -> str:
-        text = json.dumps(self._key(cell), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(self._key(cell))
 
     def set_path(self, cell: Cell) -> Path:
         """Where the set of a run is kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,10 +12,23 @@ import torch
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
+from torch_geometric_ddp.comparison.controls import strongest_control
+from torch_geometric_ddp.comparison.metrics import Standing
 from torch_geometric_ddp.evaluation import percent
+from torch_geometric_ddp.tasks import find_task
 from torch_geometric_ddp.visualize import plain
 
-__all__ = ["Row", "class_markdown", "markdown", "plot_comparison", "summarize"]
+__all__ = [
+    "Row",
+    "class_markdown",
+    "cost_markdown",
+    "markdown",
+    "plot_comparison",
+    "summarize",
+]
+
+# What figures must have in common to be compared, beside their backbone.
+_SETTING = ("source", "task", "data", "network", "num_networks")
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,26 @@ class Row:
         values = torch.tensor(self.values, dtype=torch.float64)
         return float(values.std()) if len(values) > 1 else float("nan")
 
+    @property
+    def bits_per_class(self) -> float:
+        """The bits of the budget per class; NaN for the whole set."""
+        first = self.runs[0]
+        bits = first["budget_bits"]
+        return float("nan") if bits is None else bits / len(first["class_names"])
+
     def __str__(self) -> str:
-        return _percent(self.values)
+        return percents(self.values)
+
+    def alike(self, other: Row, *more: str) -> bool:
+        """Whether the figures of another row were made on the same data in the same way.
+
+        Args:
+            other (Row): The other row.
+            *more (str): What else of the runs must be equal.
+        """
+        keys, own, its = (*_SETTING, *more), self.runs[0], other.runs[0]
+        same = all(own.get(key) == its.get(key) for key in keys)
+        return same and self.backbone == other.backbone
 
     def median(self, key: str) -> float | None:
         """The median of a figure over the runs that have it."""
@@ -74,50 +105,97 @@ def summarize(runs: Iterable[Figures]) -> list[Row]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table of means, and how far they lie above random clouds and below the whole set.
+    """A table of means, and where they stand between random clouds and the whole set.
 
-    Both of these are differences of means in points, under the same budget, backbone,
-    protocol and seeds: the improvement over random and the recovery that "DD-Ranking: Rethinking
-    the Evaluation of Dataset Distillation" (2025) reports beside accuracies, so that what a
-    protocol gives to any data is not taken for better data. :obj:`-` stands for what was not run.
+    The columns are the figure of the task and its mean over the classes, the share of the whole set
+    (:func:`share_of_whole`), and of DD-Ranking :func:`hard_label_recovery` (HLR),
+    :func:`improvement_over_random` (IOR), both in points, and :func:`dd_ranking_score`. Random
+    clouds are those of the same storage and training, and the whole set is that of the same data,
+    backbone and number of networks, with all points; where there is no such row, :obj:`-` stands.
+    What all rows have in common stands under the table, and so does the strongest control where the
+    table lacks it (:func:`strongest_control`).
 
     Args:
         rows (sequence of Row): The rows of a comparison, all of one task.
     """
     if not rows:
         return "No runs.\n"
-    random = {(row.backbone, row.ppc): row.mean for row in rows if row.method == "random"}
-    whole = {row.backbone: row.mean for row in rows if row.ppc is None}
-    head = [
-        "method",
-        "PPC",
-        "backbone",
-        f"{rows[0].metric} %",
-        f"{rows[0].runs[0]['class_metric']} %",
+    columns, notes = _headings(rows)
+    standings = [_standing(row, rows) for row in rows]
+    columns[f"{rows[0].metric} %"] = [str(row) for row in rows]
+    columns[f"{rows[0].runs[0]['class_metric']} %"] = [
+        percents([run["class_mean"] for run in row.runs]) for row in rows
     ]
-    head += ["seeds", "above random", "below whole", "clouds", "bits", "steps", "s/step", "MB/step"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    columns["of whole"] = [_shown(one.share, "{:.0f} %", 100) for one in standings]
+    columns["HLR"] = [_shown(one.recovery, "{:.1f}", 100) for one in standings]
+    columns["IOR"] = [_shown(one.improvement, "{:+.1f}", 100) for one in standings]
+    columns["score"] = [_shown(one.score, "{:.2f}") for one in standings]
+    return "\n".join([aligned(columns), *notes, *lacking_controls(rows)]) + "\n"
+
+
+def cost_markdown(rows: Sequence[Row]) -> str:
+    """A table of what rows store, and what their steps cost.
+
+    Args:
+        rows (sequence of Row): The rows of a comparison.
+    """
+    if not rows:
+        return "No runs.\n"
+    columns, _ = _headings(rows)
+    first = [row.runs[0] for row in rows]
+    columns["clouds"] = [f"{run['num_clouds']:,}" for run in first]
+    columns["bits"] = [f"{run['bits']:,}" for run in first]
+    columns["steps"] = [str(run["steps"] or "-") for run in first]
+    columns["s/step"] = [_shown(row.median("step_seconds"), "{:.2f}") for row in rows]
+    columns["MB/step"] = [_shown(row.median("step_bytes"), "{:,.0f}", 1e-6) for row in rows]
+    return aligned(columns)
+
+
+def _headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
+    """The columns that say which rows they are, and in a line what all of them have in common."""
+    columns, common = {"method": [row.method for row in rows]}, []
+    seeds = [len(row.values) for row in rows]
+    for head, cells, words in (
+        ("PPC", ["-" if row.ppc is None else str(row.ppc) for row in rows], "PPC {}"),
+        ("backbone", [row.backbone for row in rows], "{}"),
+        ("seeds", [str(num) for num in seeds], "{} seeds" if max(seeds) > 1 else "{} seed"),
+    ):
+        values = {*cells} - {"-"}
+        if len(values) > 1:
+            columns[head] = cells
+        else:
+            common += [words.format(value) for value in values]
+    return columns, [f"All rows: {', '.join(common)}."] if common else []
+
+
+def _standing(row: Row, rows: Sequence[Row]) -> Standing:
+    random = [
+        other.mean
+        for other in rows
+        if (other.method, other.ppc) == ("random", row.ppc) and other.alike(row, "protocol")
+    ]
+    whole = [
+        other.mean
+        for other in rows
+        # Fewer points of it are another set.
+        if other.ppc is None and not other.runs[0].get("settings") and other.alike(row)
+    ]
+    return Standing(row.mean, *((found[0] if found else None) for found in (random, whole)))
+
+
+def lacking_controls(rows: Iterable[Row]) -> list[str]:
+    """A line that names the strongest controls which a table lacks, if it does."""
+    rows = [row for row in rows if row.ppc is not None]
+    there = {(row.backbone, row.ppc, row.method) for row in rows}
+    lacking: dict[str, dict[str, None]] = {}
     for row in rows:
-        first = row.runs[0]
-        base, top = random.get((row.backbone, row.ppc)), whole.get(row.backbone)
-        seconds, size = row.median("step_seconds"), row.median("step_bytes")
-        cells = (
-            row.method,
-            "-" if row.ppc is None else str(row.ppc),
-            row.backbone,
-            str(row),
-            _percent([run["class_mean"] for run in row.runs]),
-            str(len(row.values)),
-            "-" if base is None else f"{100 * (row.mean - base):+.1f}",
-            "-" if top is None else f"{100 * (top - row.mean):.1f}",
-            f"{first['num_clouds']:,}",
-            f"{first['bits']:,}",
-            str(first["steps"] or "-"),
-            "-" if seconds is None else f"{seconds:.2f}",
-            "-" if size is None else f"{size / 1e6:,.0f}",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        control = strongest_control(row.bits_per_class, find_task(row.runs[0]["task"])).name
+        if (row.backbone, row.ppc, control) not in there:
+            lacking.setdefault(control, {})[str(row.ppc)] = None
+    if not lacking:
+        return []
+    names = ", ".join(f"`{name}` (PPC {', '.join(ppcs)})" for name, ppcs in lacking.items())
+    return [f"Left out, though the strongest real clouds known at these bits: {names}."]
 
 
 def class_markdown(rows: Sequence[Row]) -> str:
@@ -142,12 +220,9 @@ def class_markdown(rows: Sequence[Row]) -> str:
         classes = zip(*(run["per_class"] for run in row.runs), strict=True)
         return ["-" if None in values else f"{100 * fmean(values):.1f}" for values in classes]
 
-    lines = [
-        ["class", *map(head, rows)],
-        *zip(rows[0].runs[0]["class_names"], *map(cells, rows), strict=True),
-    ]
-    texts = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([texts[0], "|" + "---|" * len(lines[0]), *texts[1:]]) + "\n"
+    columns = {"class": list(rows[0].runs[0]["class_names"])}
+    columns |= {head(row): cells(row) for row in rows}
+    return aligned(columns)
 
 
 def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
@@ -192,6 +267,20 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
     figure.savefig(path, dpi=150)
 
 
-def _percent(values: Sequence[float]) -> str:
+def percents(values: Sequence[float]) -> str:
     """The mean and, of several values, the sample standard deviation, in percent."""
     return percent(torch.tensor(values, dtype=torch.float64)).removesuffix(" %")
+
+
+def _shown(value: float | None, form: str, factor: float = 1.0) -> str:
+    """A number in a table; what is not there or not known is a dash."""
+    return "-" if value is None or value != value else form.format(factor * value)
+
+
+def aligned(columns: Mapping[str, Sequence[str]]) -> str:
+    """A Markdown table whose columns are as wide in a terminal as their widest cell."""
+    widths = [max(map(len, [head, *cells])) for head, cells in columns.items()]
+    lines = [[*columns], *zip(*columns.values(), strict=True)]
+    texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in map(list, lines)]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([texts[0], rule, *texts[1:]]) + "\n"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
-from torch_geometric_ddp.comparison.report import Row, summarize
+from torch_geometric_ddp.comparison.report import Row, aligned, lacking_controls, summarize
 from torch_geometric_ddp.visualize import plain
 
 __all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
@@ -72,19 +72,21 @@ def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> 
     """A table of the means in percent, a column for every backbone that is trained.
 
     :obj:`-` stands for what was not run, and a number in brackets for the runs of a mean that has
-    fewer of them than others.
+    fewer of them than others. The strongest controls that are left out stand under the table.
 
     Args:
         rows (sequence of TransferRow): The rows.
         backbones (sequence of str): The columns.
     """
-    head = ["method", "distilled with", "PPC", *backbones]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row, texts in zip(rows, _texts(rows, backbones), strict=True):
-        ppc = "-" if row.ppc is None else str(row.ppc)
-        cells = [row.method, row.distilled_with or "-", ppc, *(text or "-" for text in texts)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    columns = {
+        "method": [row.method for row in rows],
+        "distilled with": [row.distilled_with or "-" for row in rows],
+        "PPC": ["-" if row.ppc is None else str(row.ppc) for row in rows],
+    }
+    texts = _texts(rows, backbones)
+    columns |= {name: [line[i] or "-" for line in texts] for i, name in enumerate(backbones)}
+    lacking = lacking_controls(cell for row in rows for cell in row.cells.values())
+    return "\n".join([aligned(columns), *lacking]) + ("\n" if lacking else "")
 
 
 def plot_transfer(

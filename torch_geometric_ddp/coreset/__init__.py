@@ -4,6 +4,7 @@ from torch_geometric_ddp.coreset.forgetting import ForgettingEvents, forgetting_
 from torch_geometric_ddp.coreset.herding import herding_coreset
 from torch_geometric_ddp.coreset.k_center import k_center_coreset
 from torch_geometric_ddp.coreset.observation import Observation
+from torch_geometric_ddp.coreset.point_mixup import point_mixup_coreset
 from torch_geometric_ddp.coreset.random import random_coreset
 from torch_geometric_ddp.coreset.selection import nearest_to_mean
 from torch_geometric_ddp.coreset.watching import global_features, observe, watch
@@ -17,6 +18,7 @@ __all__ = [
     "k_center_coreset",
     "nearest_to_mean",
     "observe",
+    "point_mixup_coreset",
     "random_coreset",
     "watch",
 ]

@@ -15,6 +15,7 @@ from torch_geometric_ddp.parameterization.form import Form
 from torch_geometric_ddp.parameterization.full_resolution import FullResolution
 from torch_geometric_ddp.parameterization.mirrored import Mirrored
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
+from torch_geometric_ddp.parameterization.point_mixup import PointMixup
 from torch_geometric_ddp.parameterization.rotation import Rotation
 from torch_geometric_ddp.parameterization.shape_morphing import ANCHOR_LR, ShapeMorphing
 
@@ -30,6 +31,7 @@ __all__ = [
     "Mirrored",
     "Parameterization",
     "PartLabels",
+    "PointMixup",
     "PointSet",
     "Rotation",
     "ShapeMorphing",

@@ -130,6 +130,7 @@ class ShapeMorphing(Parameterization):
         generator: torch.Generator | None = None,
         adaptive: bool = True,
         labels: PartLabels | None = None,
+        align: bool = True,
         **kwargs: Any,
     ) -> Self:
         r"""Starts from real clouds: farthest point sampling, alignment and random weights.
@@ -144,7 +145,13 @@ class ShapeMorphing(Parameterization):
             adaptive (bool): See above. (default: :obj:`True`)
             labels (PartLabels, optional): The parts of the points. The clouds must then have
                 :math:`N_2` points in their arrangement, and are aligned within every part.
+            align (bool): Whether the anchors of a group are aligned. Otherwise points correspond
+                by their order in farthest point sampling (an ablation). (default: :obj:`True`)
             **kwargs: Further arguments of the constructor.
+
+        Raises:
+            TypeError, ValueError: If a shape, a type or a number does not fit, or anchors are not
+                aligned that a codec would store without the order of their points.
         """
         pos = check_points("pos", pos, "C K*M N1 3")
         num_anchors = check_int("num_anchors", num_anchors)
@@ -165,8 +172,15 @@ class ShapeMorphing(Parameterization):
                 )
             parts = [*labels(0, num_classes, pos.size(1) // num_anchors)]
         groups = flat.view(-1, num_anchors, anchor_points, 3)
-        pairs = zip(groups, parts, strict=True)
-        anchors = torch.stack([ops.align_points(group, part) for group, part in pairs])
+        anchors = groups
+        if check_flag("align", align):
+            pairs = zip(groups, parts, strict=True)
+            anchors = torch.stack([ops.align_points(group, part) for group, part in pairs])
+        elif not (codec := kwargs.get("codec", FLOAT32)).keeps_order:
+            raise ValueError(
+                f"'align' must be True where the codec of the anchors is {codec}, since they are "
+                "aligned anew whenever a file of them is read"
+            )
         shape = (len(anchors), num_morphs, num_anchors)
         # Drawn on the CPU, so that a seed means the same on every device.
         weights = torch.randn(shape, generator=generator) if adaptive else torch.zeros(shape)

@@ -1,0 +1,277 @@
+"""Class-incremental learning from exemplars: its metrics, its runs and what they see."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import TinyNet, toy_set
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from torch_geometric_ddp import SMOKE, ParametricShapes, StorageBudget, evaluate
+from torch_geometric_ddp.comparison import (
+    CONTROLS,
+    ENTRIES,
+    ClassIncremental,
+    Distilled,
+    Preset,
+    average_accuracy,
+    incremental_markdown,
+    mean_forgetting,
+    plot_increments,
+)
+from torch_geometric_ddp.coreset import random_coreset
+from torch_geometric_ddp.methods import ddp
+
+PRESET = Preset("tiny", replace(SMOKE, epochs=3), SMOKE, 2, 2)
+DDP = Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)
+NAMES = [f"class{i}" for i in range(5)]
+
+
+def lab_of(out, num_increments=2, **kwargs):
+    sets = (toy_set(num_classes=5, seed=seed) for seed in (0, 1))
+    values = {"preset": PRESET, "network": TinyNet, "source": "toy", **kwargs}
+    return ClassIncremental(*sets, out, num_increments, **values)
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
+
+
+# Metrics ##########################################################################################
+
+
+def test_metrics_by_hand():
+    matrix = [[0.9], [0.5, 0.8], [0.6, 0.2, 0.7]]
+    # Best before the last step: 0.9 and 0.8; after it 0.6 and 0.2.
+    assert mean_forgetting(matrix) == pytest.approx((0.3 + 0.6) / 2)
+    assert average_accuracy([0.9, 0.65, 0.5]) == pytest.approx(2.05 / 3)
+    assert mean_forgetting([[0.4]]) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=5))
+def test_nothing_is_forgotten_where_nothing_changes(accuracies):
+    matrix = [accuracies[: i + 1] for i in range(len(accuracies))]
+    assert mean_forgetting(matrix) == 0
+    lost = [*matrix[:-1], [0.0] * len(accuracies)]
+    assert mean_forgetting(lost) == pytest.approx(average_accuracy(accuracies[:-1]))
+
+
+# Runs #############################################################################################
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("incremental")
+    lab = lab_of(out, 3)
+    rows = [ENTRIES["random"], ENTRIES["herding"], CONTROLS["random 32x6"], DDP, ENTRIES["whole"]]
+    return out, lab, lab.run(lab.cells(rows, 1, (0, 1)))
+
+
+def test_every_increment_is_a_line(made):
+    out, lab, runs = made
+    assert lab.failures == {}
+    assert lab.classes_seen == [2, 4, 5]
+    assert lines(out) == runs
+    assert len(runs) == 5 * 2 * 3
+    for i, run in enumerate(runs):
+        assert run["classes_seen"] == [2, 4, 5][: i % 3 + 1]
+        assert len(run["increment_accuracies"]) == i % 3 + 1
+        assert run["class_names"] == NAMES
+        sizes = torch.tensor([2, 2, 1][: i % 3 + 1])
+        each = torch.tensor(run["increment_accuracies"])
+        # Every class has as many test clouds.
+        assert run["value"] == pytest.approx(float((each * sizes).sum() / sizes.sum()))
+        if run["method"] == "whole":
+            assert run["num_clouds"] == 6 * run["classes_seen"][-1]
+            assert run["budget_bits"] is None
+        else:
+            seen = run["classes_seen"][-1]
+            assert run["bits"] <= seen * StorageBudget(32, 1, 1).bits
+            assert run["budget_bits"] == StorageBudget(32, 5, 1).bits
+    packed = [run["num_clouds"] for run in runs if run["method"] == "random 32x6"]
+    assert packed[2] > 5
+
+
+def test_an_increment_is_what_its_parts_give(made):
+    """The same accuracy by hand: exemplars of each increment alone, then all of them together."""
+    _, _, runs = made
+    real, test = toy_set(num_classes=5), toy_set(num_classes=5, seed=1)
+    clouds = []
+    for start, stop in ((0, 2), (2, 4)):
+        part = [data for data in real if start <= int(data.y) < stop]
+        for data in part:
+            data.y -= start
+        for data in random_coreset(part, 1, 1):
+            data.y += start
+            clouds.append(data)
+    seen = [data for data in test if int(data.y) < 4]
+
+    class Named(list):
+        class_names = NAMES
+
+    result = evaluate(Named(clouds), Named(seen), TinyNet, PRESET.protocol, [1], progress=False)
+    (found,) = (
+        run
+        for run in runs
+        if (run["method"], run["seed"], run["classes_seen"]) == ("random", 1, [2, 4])
+    )
+    assert found["value"] == result.mean
+    table = result.scores.confusion.double()
+    first, second = table[:2].diagonal().sum() / 12, table[2:4, 2:4].diagonal().sum() / 12
+    assert found["increment_accuracies"] == pytest.approx([float(first), float(second)])
+
+
+def test_finished_increments_are_not_made_again(made, monkeypatch):
+    out, _, runs = made
+    trained, text = [], (out / "runs.jsonl").read_text()
+    monkeypatch.setattr(
+        ClassIncremental, "_learn", lambda self, cell, number: trained.append(number)
+    )
+    monkeypatch.setattr(Distilled, "run", lambda *args: pytest.fail("it is distilled again"))
+    lab = lab_of(out, 3)
+    assert lab.run(lab.cells([ENTRIES["random"], DDP], 1, (0, 1))) == [
+        run
+        for seed in (0, 1)
+        for run in runs
+        if run["seed"] == seed and run["method"] in ("random", "DDP")
+    ]
+    assert trained == []
+    assert (out / "runs.jsonl").read_text() == text
+
+
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    whole = lab_of(tmp_path / "whole")
+    expected = whole.run(whole.cells([DDP], 1, (0,)))
+    learn, count = ClassIncremental._learn, []
+
+    def fragile(self, cell, number):
+        count.append(number)
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        return learn(self, cell, number)
+
+    monkeypatch.setattr(ClassIncremental, "_learn", fragile)
+    lab = lab_of(tmp_path / "torn")
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(lab.cells([DDP], 1, (0,)))
+    assert len(lines(tmp_path / "torn")) == 1
+    found = lab.run(lab.cells([DDP], 1, (0,)))
+    assert count == [0, 1, 1]
+    assert [run["value"] for run in found] == [run["value"] for run in expected]
+    assert list((tmp_path / "torn" / "checkpoints").glob("*")) == []
+
+
+def test_increments_see_their_own_classes_only(tmp_path, monkeypatch):
+    seen = []
+    original = Distilled.run
+
+    def noted(self, bench, cell):
+        seen.append((bench.bank.class_names, bench.bank.y.unique().tolist()))
+        return original(self, bench, cell)
+
+    monkeypatch.setattr(Distilled, "run", noted)
+    lab = lab_of(tmp_path, 3)
+    lab.run(lab.cells([DDP], 1, (0,)))
+    assert seen == [(NAMES[:2], [0, 1]), (NAMES[2:4], [0, 1]), (NAMES[4:], [0])]
+
+
+def test_what_makes_another_run(tmp_path):
+    first = lab_of(tmp_path)
+    base = first.run(first.cells([ENTRIES["random"]], 1, (0,)))
+    changes = (
+        {"num_increments": 5},
+        {"preset": replace(PRESET, protocol=SMOKE)},
+        {"preset": replace(PRESET, num_networks=2)},
+        {"backbone": "other"},
+    )
+    for change in changes:
+        before = len(lines(tmp_path))
+        lab = lab_of(tmp_path, **change)
+        lab.run(lab.cells([ENTRIES["random"]], 1, (0,)))
+        assert len(lines(tmp_path)) == before + lab.num_increments
+    again = lab_of(tmp_path)
+    assert again.run(again.cells([ENTRIES["random"]], 1, (0,))) == base
+
+
+def test_a_row_without_room_leaves_the_others(tmp_path):
+    lab = lab_of(tmp_path)
+    rows = [CONTROLS["random 32x32"], CONTROLS["random 32x4"]]
+    runs = lab.run(lab.cells(rows, 1 / 4, (0,)))
+    assert {run["method"] for run in runs} == {"random 32x4"}
+    ((name, reason),) = lab.failures.items()
+    assert name == "random 32x32, PPC 0.25, TinyNet, seed 0"
+    assert reason.startswith("BudgetError: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_increments": 6}, "'num_increments' must be at most 5, got 6"),
+        ({"num_increments": 0}, "'num_increments' must be at least 1, got 0"),
+        ({"preset": "cpu"}, "'preset' must be a Preset, got str"),
+        ({"source": 3}, "'source' must"),
+    ],
+)
+def test_refused(tmp_path, change, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        lab_of(tmp_path, **change)
+
+
+def test_other_classes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="must have the same classes"):
+        ClassIncremental(toy_set(), ParametricShapes(num_per_class=1, num_points=32), tmp_path, 2)
+    lab = lab_of(tmp_path)
+    with pytest.raises(ValueError, match="'seed' must"):
+        list(lab.cells([DDP], 1, (-1,)))
+    with pytest.raises(ValueError, match="'ppc' must"):
+        list(lab.cells([DDP], 0, (0,)))
+
+
+# Table and picture ################################################################################
+
+
+def test_table_and_picture(made, tmp_path, monkeypatch):
+    _, _, runs = made
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: kept.append(figure))
+    head, _, *body = incremental_markdown(runs).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *body[:5])]
+    heads = ["method", "average %", "last %", "forgetting", "seeds", "clouds", "bits"]
+    assert cells[0] == heads
+    assert [line[0] for line in cells[1:]] == ["random", "herding", "random 32x6", "DDP", "whole"]
+    found = [run for run in runs if run["method"] == "DDP"]
+    seeds = [[run for run in found if run["seed"] == seed] for seed in (0, 1)]
+    each = {
+        "average %": [
+            average_accuracy([run["value"] for run in increments]) for increments in seeds
+        ],
+        "last %": [increments[-1]["value"] for increments in seeds],
+        "forgetting": [
+            mean_forgetting([run["increment_accuracies"] for run in increments])
+            for increments in seeds
+        ],
+    }
+    for name, values in each.items():
+        mean, std = torch.tensor(values).double().mean(), torch.tensor(values).double().std()
+        assert cells[4][heads.index(name)] == f"{100 * mean:.1f} ± {100 * std:.1f}"
+    assert body[-1] == (
+        "Left out, though the strongest real clouds known at these bits: `mirrored 32x5` (PPC 1)."
+    )
+    plot_increments(runs, tmp_path / "picture.png", "toy")
+    (axes,) = kept[0].axes
+    curves = {c.get_label(): c.lines[0].get_xydata() for c in axes.containers}
+    assert list(curves) == ["random", "herding", "random 32x6", "DDP", "whole"]
+    assert curves["DDP"][:, 0].tolist() == [2, 4, 5]
+    assert curves["DDP"][-1, 1] == pytest.approx(100 * sum(each["last %"]) / 2)
+
+
+def test_runs_that_lack_increments_are_left_out(made, tmp_path):
+    _, _, runs = made
+    torn = [run for run in runs if run["method"] != "DDP" or len(run["classes_seen"]) < 3]
+    assert "DDP" not in incremental_markdown(torn)
+    assert incremental_markdown([]) == "No runs.\n"
+    with pytest.raises(ValueError, match="at least one run with all of its increments"):
+        plot_increments([], tmp_path / "picture.png")

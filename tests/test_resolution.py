@@ -1,0 +1,154 @@
+"""The matrix of the points of training and test clouds."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from helpers import TinyNet, TinySegmenter, toy_parts, toy_set
+
+from torch_geometric_ddp import SMOKE, evaluate
+from torch_geometric_ddp.clouds import PointCloudBank
+from torch_geometric_ddp.comparison import (
+    CONTROLS,
+    ENTRIES,
+    CrossResolution,
+    Lab,
+    Preset,
+    plot_transfer,
+    resolution_markdown,
+    resolution_matrix,
+)
+from torch_geometric_ddp.coreset import random_coreset
+from torch_geometric_ddp.evaluation import fit
+
+WHOLE = replace(SMOKE, name="whole", epochs=3)
+PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
+ROWS = [ENTRIES["random"], CONTROLS["random 32x6"], ENTRIES["whole"]]
+
+
+def lab_of(out, preset=PRESET):
+    train, test = (toy_set(num_points=64, seed=seed) for seed in (0, 1))
+    return Lab(train, test, out, preset, {"Tiny": TinyNet}, source="toy")
+
+
+def run(lab, train_points=(16, 32, 64), test_points=(8, 64), seeds=(0, 1), rows=ROWS):
+    matrix = CrossResolution(lab, train_points, test_points)
+    return matrix.run(list(lab.cells(rows, (1,), seeds)))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("resolution")
+    lab = lab_of(out)
+    return out, lab, run(lab)
+
+
+def test_rows_are_those_that_a_set_has_points_for(made):
+    out, lab, runs = made
+    assert lab.failures == {}
+    rows = [(run["method"], run["train_points"]) for run in runs if run["seed"] == 0]
+    assert rows == [
+        *(("random", num) for num in (16, 32, 64)),
+        *(("random 32x6", num) for num in (16, 32)),
+        *(("whole", num) for num in (16, 32, 64)),
+    ]
+    lines = (out / "resolutions.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == runs
+    for run in runs:
+        assert run["test_points"] == [8, 64]
+        assert len(run["at_points"]) == 2
+        assert run["value"] == run["at_points"][0]
+        assert run["protocol"]["name"] == ("whole" if run["method"] == "whole" else "smoke")
+
+
+@pytest.mark.parametrize(("method", "points"), [("random", 16), ("random", 64), ("whole", 32)])
+def test_a_cell_is_what_its_parts_give(made, method, points):
+    _, _, runs = made
+    sets = toy_set(num_points=64), toy_set(num_points=64, seed=1)
+    train, test = (PointCloudBank.from_dataset(one).normalize() for one in sets)
+    protocol = WHOLE
+    if method == "random":
+        train = PointCloudBank.from_dataset(random_coreset(sets[0], 1, 1)).normalize()
+        protocol = SMOKE
+    (found,) = (
+        run["at_points"]
+        for run in runs
+        if (run["method"], run["train_points"], run["seed"]) == (method, points, 1)
+    )
+    for num, value in zip((8, 64), found, strict=True):
+        args = train.farthest_points(points), test.farthest_points(num), TinyNet, protocol, [1]
+        assert evaluate(*args, progress=False).mean == value
+
+
+def test_a_network_is_trained_once_for_all_resolutions_of_test_clouds(tmp_path, monkeypatch):
+    trained = []
+
+    def counted(*args):
+        trained.append(1)
+        return fit(*args)
+
+    monkeypatch.setattr("torch_geometric_ddp.comparison.resolution.fit", counted)
+    lab = lab_of(tmp_path)
+    runs = run(lab, test_points=(8, 16, 32, 64), seeds=(0,), rows=ROWS[:1])
+    assert len(trained) == len(runs) == 3
+    again = run(lab, test_points=(8, 16, 32, 64), seeds=(0,), rows=ROWS[:1])
+    assert again == runs
+    assert len(trained) == 3
+    # Other networks are another run, and so are other points.
+    other = lab_of(tmp_path, replace(PRESET, num_networks=2))
+    run(other, (16,), seeds=(0,), rows=ROWS[:1])
+    assert len(trained) == 5
+    run(other, (16,), (8,), seeds=(0,), rows=ROWS[:1])
+    assert len(trained) == 7
+
+
+def test_sets_of_a_comparison_are_taken_over(tmp_path, monkeypatch):
+    lab = lab_of(tmp_path)
+    cells = list(lab.cells(ROWS[:1], (1,), (0,)))
+    lab.run(cells)
+    monkeypatch.setattr(Lab, "judge", lambda *args: pytest.fail("the set is made again"))
+    assert len(run(lab, (16,), seeds=(0,), rows=ROWS[:1])) == 1
+
+
+def test_segmentation(tmp_path):
+    sets = (toy_parts(seed=seed) for seed in (0, 1))
+    lab = Lab(*sets, tmp_path, PRESET, {"Tiny": TinySegmenter}, task="segmentation")
+    (found,) = run(lab, (8,), (8, 24), seeds=(0,), rows=ROWS[:1])
+    assert found["metric"] == "instance mIoU"
+    assert all(0 <= value <= 1 for value in found["at_points"])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ((0,), (8,), "'train_points' must be at least 1, got 0"),
+        ((8,), (65,), "'test_points' must be at most 64, got 65"),
+        ((8,), (-1,), "'test_points' must"),
+    ],
+)
+def test_refused(tmp_path, train, test, message):
+    with pytest.raises(ValueError, match=message):
+        CrossResolution(lab_of(tmp_path), train, test)
+
+
+def test_table_and_picture(made, tmp_path):
+    _, _, runs = made
+    rows = resolution_matrix(runs)
+    head, _, *body = resolution_markdown(rows).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *body)]
+    assert cells[0] == ["trained on", "PPC", "8", "64"]
+    assert [line[:2] for line in cells[1:3]] == [
+        ["random, 16 points", "1"],
+        ["random, 32 points", "1"],
+    ]
+    assert cells[-1][:2] == ["whole, 64 points", "-"]
+    own = [
+        run["at_points"][1]
+        for run in runs
+        if (run["method"], run["train_points"]) == ("random", 16)
+    ]
+    assert rows[0].cells["64"].values == own
+    assert cells[1][3] == str(rows[0].cells["64"])
+    figure = plot_transfer(rows, ["8", "64"], tmp_path / "matrix.png", "toy")
+    assert figure.axes[0].images[0].get_array()[0, 1] == pytest.approx(50 * sum(own))
+    assert resolution_markdown([]) == "No runs.\n"

@@ -1,0 +1,313 @@
+"""Class-incremental learning: classes come in increments, and only exemplars of them are kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_dataset, check_int, check_ppc, check_seed, check_text
+from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._identity import describe
+from torch_geometric_ddp._version import versions
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
+from torch_geometric_ddp.comparison.lab import FAILURES
+from torch_geometric_ddp.comparison.presets import PRESETS, Preset
+from torch_geometric_ddp.comparison.runs import RunLog
+from torch_geometric_ddp.coreset import Observation, observe
+from torch_geometric_ddp.evaluation import evaluate
+from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Accuracy, Task, find_task
+
+__all__ = ["ClassIncremental"]
+
+
+@dataclass(frozen=True)
+class _Increment:
+    """The classes of an increment: a :class:`Bench` on which rows make their exemplars.
+
+    Args:
+        start (int): The first class.
+        train_set (PointCloudBank): Their real clouds, labelled from 0 on.
+        owner (ClassIncremental): Whose increment it is.
+    """
+
+    start: int
+    train_set: PointCloudBank
+    owner: ClassIncremental
+
+    @property
+    def task(self) -> Task:
+        return self.owner.task
+
+    @property
+    def bank(self) -> PointCloudBank:
+        return self.train_set
+
+    @property
+    def source(self) -> str:
+        return self.owner.source
+
+    @property
+    def backbones(self) -> Mapping[str, Callable[..., Backbone]]:
+        return {self.owner.backbone: self.owner.network}
+
+    def observation(self, backbone: str, seed: int) -> Observation:
+        """What a network learned on the real clouds of these classes, and no others."""
+        key = {**self.owner.key(), "seed": seed, "whole": self.owner.preset.whole.to_dict()}
+        path = self._path("observations", key)
+        if not path.exists():
+            network, whole = self.owner.network, self.owner.preset.whole
+            observe(self.train_set, network, whole, seed, progress=False).save(path)
+        return Observation.load(path)
+
+    def checkpoint(self, cell: Cell) -> Path:
+        return self._path("checkpoints", self.owner.key(cell))
+
+    def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
+        """Keeps the set; what it is worth shows together with those of other increments."""
+        synthetic.parameterization.check_budget(self.bank.budget(cell.ppc))
+        synthetic.save(self._path("sets", self.owner.key(cell)))
+        return {}
+
+    def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
+        raise ValueError("the whole set has no exemplars")
+
+    def exemplars(self, cell: Cell) -> SyntheticPointCloudDataset:
+        """The exemplars of a row; makes them if they are not there yet."""
+        path = self._path("sets", self.owner.key(cell))
+        if not path.exists():
+            cell.entry.run(self, cell)
+            self.checkpoint(cell).unlink(missing_ok=True)
+        return SyntheticPointCloudDataset(path)
+
+    def _path(self, folder: str, key: Mapping[str, Any]) -> Path:
+        name = digest({**key, "classes": self.train_set.class_names})
+        return self.owner.out / folder / f"{name}.safetensors"
+
+
+class ClassIncremental:
+    """Makes the runs of class-incremental learning and remembers them.
+
+    The classes come in increments, in their order. Of an increment's real clouds a row keeps
+    exemplars within the storage, and sees neither real clouds nor exemplars of others. After every
+    increment a network is trained from scratch on the exemplars of all classes seen and tested on
+    all test clouds of these classes: the protocol of `GDumb
+    <https://doi.org/10.1007/978-3-030-58536-5_31>`_ (ECCV 2020), with which "Dataset Condensation
+    with Distribution Matching" (WACV 2023) compares distilled exemplars with chosen ones. What rows
+    differ in is thus their exemplars and nothing else. The row of the whole set keeps all real
+    clouds, the upper bound.
+
+    The folder receives one JSON line an increment in :obj:`runs.jsonl`, the exemplars, and
+    checkpoints; what is there is never made again.
+
+    Args:
+        train_set (Dataset): The real set, clouds of one size. They are normalised to the unit ball.
+        test_set (Dataset): What networks are tested on, and nothing else.
+        out (path): The folder of the results.
+        num_increments (int): In how many increments classes come; the classes of two differ in
+            number by at most one. (default: :obj:`5`)
+        preset (Preset): How much work to take.
+        network (callable): Makes a backbone from the number of classes. (default: :obj:`PointNet`)
+        backbone (str, optional): What it is called. (default: its name)
+        device (torch.device, optional): Where to compute. (default: where the clouds lie)
+        source (str): What the real set is called. (default: :obj:`"data"`)
+
+    Raises:
+        TypeError, ValueError: If an argument is of another type, the sets do not have the same
+            classes, or there are more increments than classes.
+    """
+
+    def __init__(
+        self,
+        train_set: Iterable[Data],
+        test_set: Iterable[Data],
+        out: str | os.PathLike[str],
+        num_increments: int = 5,
+        preset: Preset = PRESETS["cpu"],
+        network: Callable[..., Backbone] = PointNet,
+        backbone: str | None = None,
+        device: torch.device | str | None = None,
+        source: str = "data",
+    ) -> None:
+        check_dataset("train_set", train_set)
+        check_dataset("test_set", test_set)
+        check_text("source", source)
+        if not isinstance(preset, Preset):
+            raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
+        check_place("out", Path(out) / "runs.jsonl")
+        self.task, self.out, self.preset, self.source = (
+            find_task("classification"),
+            Path(out),
+            preset,
+            source,
+        )
+        self.network, self.backbone = (
+            network,
+            str(backbone or getattr(network, "__name__", "network")),
+        )
+        self.train = self.task.read(train_set, device).normalize()
+        self.train.check_every_class()
+        self.test = self.task.read(test_set, self.train.device)
+        self.task.network_sizes(self.train, self.test)  # Raises if the classes differ.
+        self.num_increments = check_int(
+            "num_increments", num_increments, maximum=self.train.num_classes
+        )
+        self._data = {"train": self.train.sha256(), "test": self.test.sha256()}
+        self._runs = RunLog(self.out / "runs.jsonl")
+        self._runs.read()  # Raises if it is none, before the first run.
+        #: Why runs failed, by what they are called.
+        self.failures: dict[str, str] = {}
+        sizes = [
+            len(part) for part in np.array_split(range(self.train.num_classes), num_increments)
+        ]
+        #: The number of classes seen after every increment.
+        self.classes_seen: list[int] = np.cumsum(sizes).tolist()
+        starts = [0, *self.classes_seen[:-1]]
+        self._increments = [
+            _Increment(start, self._classes(start, stop), self)
+            for start, stop in zip(starts, self.classes_seen, strict=True)
+        ]
+
+    def cells(self, entries: Sequence[Entry], ppc: float, seeds: Sequence[int]) -> Iterator[Cell]:
+        """The runs of a table, seed by seed, each of all increments.
+
+        Args:
+            entries (sequence of Entry): The rows.
+            ppc (float): The budget of every class.
+            seeds (sequence of int): The seeds.
+
+        Raises:
+            TypeError, ValueError: If the budget or a seed is none.
+        """
+        ppc = check_ppc(ppc)
+        for seed in seeds:
+            check_seed("seed", seed)
+        for seed in seeds:
+            for entry in entries:
+                steps = entry.steps(self.preset.steps) if entry.has_budget else 0
+                yield Cell(entry, self.backbone, ppc if entry.has_budget else 1, seed, steps)
+
+    def run(self, cells: Iterable[Cell]) -> list[Figures]:
+        """Makes the increments that are not there yet and returns the figures of all of them.
+
+        A run that does not fit its storage, or fails for want of memory or of a finite loss, is
+        noted in :attr:`failures` and left out.
+        """
+        found = []
+        with tqdm(list(cells), "Learn classes", unit="run") as bar:
+            for cell in bar:
+                bar.set_postfix_str(str(cell))
+                try:
+                    found += [self._result(cell, number) for number in range(self.num_increments)]
+                except FAILURES as error:
+                    self.failures[str(cell)] = f"{type(error).__name__}: {error}"
+                    bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
+        return found
+
+    def key(self, cell: Cell | None = None) -> Figures:
+        """What makes exemplars the same exemplars, or without a run what all have in common."""
+        common = {
+            "source": self.source,
+            "task": self.task.name,
+            "data": self._data,
+            "backbone": self.backbone,
+            "network": describe(self.network),
+        }
+        if cell is None:
+            return common
+        return common | {
+            "method": cell.entry.name,
+            "settings": cell.entry.identity(),
+            "ppc": cell.ppc,
+            "seed": cell.seed,
+            "steps": cell.steps,
+            "whole": self.preset.whole.to_dict() if cell.entry.observes else None,
+        }
+
+    def _classes(self, start: int, stop: int) -> PointCloudBank:
+        """The real clouds of some classes, labelled from 0 on."""
+        bank = self.train.select(_between(self.train, start, stop))
+        return PointCloudBank(bank.pos, bank.sizes, bank.y - start, bank.class_names[start:stop])
+
+    def _result(self, cell: Cell, number: int) -> Figures:
+        protocol = self.preset.protocol if cell.entry.has_budget else self.preset.whole
+        key = {
+            **self.key(cell),
+            "protocol": protocol.to_dict(),
+            "num_networks": self.preset.num_networks,
+            "classes_seen": self.classes_seen[: number + 1],
+        }
+        identity = digest(key)
+        known = self._runs.read()
+        if identity not in known:
+            figures = self._learn(cell, number)
+            machine = {"device": str(self.train.device), "threads": torch.get_num_threads()}
+            line = {"id": identity, **key, **figures, **machine, "versions": versions()}
+            self._runs.append(line)
+            return line
+        return known[identity]
+
+    def _learn(self, cell: Cell, number: int) -> Figures:
+        """Trains on the exemplars of all classes seen, and tests on these classes."""
+        seen = self.classes_seen[number]
+        budget = self.train.budget(cell.ppc)
+        if cell.entry.has_budget:
+            train, bits = self._joined(
+                [one.exemplars(cell) for one in self._increments[: number + 1]]
+            )
+        else:
+            train = self.train.select(_between(self.train, 0, seen))
+            bits = train.whole_bits()
+        result = evaluate(
+            train,
+            self.test.select(_between(self.test, 0, seen)),
+            self.network,
+            self.preset.protocol if cell.entry.has_budget else self.preset.whole,
+            self.preset.network_seeds(cell.seed),
+            progress=False,
+        )
+        assert isinstance(result.scores, Accuracy)
+        tables = result.scores.confusion.double()
+        starts = [0, *self.classes_seen[:number]]
+        each = [
+            float(tables.diagonal()[i:j].sum() / tables[i:j].sum())
+            for i, j in zip(starts, self.classes_seen, strict=False)
+        ]
+        return {
+            "metric": self.task.metric,
+            "value": result.mean,
+            "class_metric": self.task.class_metric,
+            "class_mean": float(result.scores.class_means.mean()),
+            "class_names": self.train.class_names,
+            "increment_accuracies": each,
+            "num_clouds": len(train),
+            "bits": bits,
+            "budget_bits": budget.bits if cell.entry.has_budget else None,
+        }
+
+    def _joined(self, sets: Sequence[SyntheticPointCloudDataset]) -> tuple[PointCloudBank, int]:
+        """The exemplars of several increments together, and the bits that they store."""
+        banks = [self.task.read(one, self.train.device) for one in sets]
+        labels = [bank.y + one.start for bank, one in zip(banks, self._increments, strict=False)]
+        joined = PointCloudBank(
+            torch.cat([bank.pos for bank in banks]),
+            torch.cat([bank.sizes for bank in banks]),
+            torch.cat(labels),
+            self.train.class_names,
+        )
+        return joined, sum(one.storage_bits for one in sets)
+
+
+def _between(bank: PointCloudBank, start: int, stop: int) -> torch.Tensor:
+    return ((bank.y >= start) & (bank.y < stop)).nonzero().flatten()

@@ -1,0 +1,139 @@
+"""What class-incremental learning reached: its metrics, their table and their picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from torch_geometric_ddp.comparison.cells import Figures
+from torch_geometric_ddp.comparison.report import aligned, lacking_controls, percents, summarize
+from torch_geometric_ddp.visualize import plain
+
+__all__ = ["average_accuracy", "incremental_markdown", "mean_forgetting", "plot_increments"]
+
+
+def average_accuracy(accuracies: Sequence[float]) -> float:
+    r"""The average incremental accuracy :math:`\frac{1}{T} \sum_t A_t`.
+
+    From `"iCaRL: Incremental Classifier and Representation Learning"
+    <https://arxiv.org/abs/1611.07725>`_ (CVPR 2017).
+
+    Args:
+        accuracies (sequence of float): The accuracy :math:`A_t` on the test clouds of all classes
+            seen, after each of :math:`T` increments.
+    """
+    return sum(accuracies) / len(accuracies)
+
+
+def mean_forgetting(matrix: Sequence[Sequence[float]]) -> float:
+    r"""How much of what was known of earlier classes is lost in the end; less is better.
+
+    .. math::
+        F = \frac{1}{T - 1} \sum_{j=1}^{T-1} \Big( \max_{l < T} a_{lj} - a_{Tj} \Big)
+
+    From `"Riemannian Walk for Incremental Learning" <https://arxiv.org/abs/1801.10112>`_ (ECCV
+    2018). It is 0 for a single increment.
+
+    Args:
+        matrix (sequence of sequences): The accuracy :math:`a_{lj}` on the test clouds of the
+            classes of increment :math:`j \le l`, after increment :math:`l`: a triangle.
+    """
+    *before, last = matrix
+    lost = [max(row[j] for row in before[j:]) - last[j] for j in range(len(before))]
+    return sum(lost) / len(lost) if lost else 0.0
+
+
+def incremental_markdown(runs: Sequence[Figures]) -> str:
+    """A table of average and last accuracy and forgetting, in percent, one line for every row.
+
+    See :func:`average_accuracy` and :func:`mean_forgetting`; *last* is the accuracy on all classes
+    after the last increment. A run that lacks increments is left out.
+
+    Args:
+        runs (sequence of dict): The figures of :meth:`ClassIncremental.run`.
+    """
+    rows = _triangles(runs)
+    if not rows:
+        return "No runs.\n"
+    last = [[increments[-1] for increments in seeds] for seeds in rows.values()]
+    columns = {
+        "method": [*rows],
+        "average %": [
+            percents(
+                [average_accuracy([one["value"] for one in increments]) for increments in seeds]
+            )
+            for seeds in rows.values()
+        ],
+        "last %": [percents([one["value"] for one in seeds]) for seeds in last],
+        "forgetting": [
+            percents(
+                [
+                    mean_forgetting([one["increment_accuracies"] for one in increments])
+                    for increments in seeds
+                ]
+            )
+            for seeds in rows.values()
+        ],
+        "seeds": [str(len(seeds)) for seeds in last],
+        "clouds": [f"{seeds[0]['num_clouds']:,}" for seeds in last],
+        "bits": [f"{seeds[0]['bits']:,}" for seeds in last],
+    }
+    lacking = lacking_controls(summarize(one for seeds in last for one in seeds))
+    return "\n".join([aligned(columns), *lacking]) + ("\n" if lacking else "")
+
+
+def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title: str = "") -> None:
+    """Draws the accuracy on all classes seen over their number, a line for every row.
+
+    Args:
+        runs (sequence of dict): The figures of :meth:`ClassIncremental.run`.
+        path (str or path): The picture, usually :obj:`*.png`.
+        title (str): What stands above it. (default: nothing)
+
+    Raises:
+        ValueError: If no run has all of its increments.
+    """
+    rows = _triangles(runs)
+    if not rows:
+        raise ValueError("'runs' must hold at least one run with all of its increments, got none")
+    figure = Figure(figsize=(7, 4.2), layout="tight")
+    axes = figure.add_subplot()
+    for i, (name, seeds) in enumerate(rows.items()):
+        values = 100 * np.array([[one["value"] for one in increments] for increments in seeds])
+        seen = seeds[0][-1]["classes_seen"]
+        spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
+        upper = seeds[0][-1]["budget_bits"] is None
+        axes.errorbar(
+            seen,
+            values.mean(axis=0),
+            yerr=spread,
+            marker="o",
+            capsize=3,
+            color="0.4" if upper else f"C{i % 10}",
+            linestyle="--" if upper else "-",
+            label=plain(name),
+        )
+    axes.set_xticks(seen)
+    axes.set(xlabel="classes seen", ylabel="accuracy %", ylim=(0, 105), title=plain(title))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
+    """The increments of every seed of every row, of those that have all of them."""
+    total = max((len(run["classes_seen"]) for run in runs), default=0)
+    found: dict[str, dict[int, list[Figures]]] = {}
+    for run in sorted(runs, key=lambda run: len(run["classes_seen"])):
+        found.setdefault(run["method"], {}).setdefault(run["seed"], []).append(run)
+    order = dict.fromkeys(run["method"] for run in runs)
+    whole = {
+        name: [increments for increments in found[name].values() if len(increments) == total]
+        for name in order
+    }
+    return {name: seeds for name, seeds in whole.items() if seeds}

@@ -1,0 +1,165 @@
+"""Training at one resolution and testing at others: the cross-resolution matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._version import versions
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
+from torch_geometric_ddp.comparison.lab import FAILURES, Lab
+from torch_geometric_ddp.comparison.report import Row, aligned
+from torch_geometric_ddp.comparison.runs import RunLog
+from torch_geometric_ddp.comparison.transfer import TransferRow
+from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
+
+__all__ = ["CrossResolution", "resolution_markdown", "resolution_matrix"]
+
+
+class CrossResolution:
+    """Trains on sets at several resolutions, and tests every network at several others.
+
+    Clouds of both sides are reduced by farthest point sampling. A set whose clouds have fewer
+    points than a resolution has no runs of it. The sets are those of a harness, and made by it
+    where they are not there yet; the folder receives a JSON line in :obj:`resolutions.jsonl` for
+    every set and resolution of training, and what is there is never made again.
+
+    Args:
+        lab (Lab): The harness.
+        train_points (sequence of int): The points of training clouds.
+        test_points (sequence of int): The points of test clouds.
+
+    Raises:
+        TypeError, ValueError: If a number is none, or test clouds have fewer points.
+    """
+
+    def __init__(self, lab: Lab, train_points: Sequence[int], test_points: Sequence[int]) -> None:
+        self.lab = lab
+        self.train_points = [check_int("train_points", num) for num in train_points]
+        test = lab.task.read(lab.test_set, lab.bank.device).normalize()
+        most = int(test.sizes.min())
+        points = [check_int("test_points", num, maximum=most) for num in test_points]
+        #: The test clouds by their points.
+        self.tests = {num: test.farthest_points(num) for num in dict.fromkeys(points)}
+        self._runs = RunLog(lab.out / "resolutions.jsonl")
+        self._runs.read()  # Raises if it is none, before the first run.
+
+    def run(self, cells: Iterable[Cell]) -> list[Figures]:
+        """Makes the runs that are not there yet and returns the figures of all of them.
+
+        What fails is noted in :attr:`Lab.failures` and left out.
+        """
+        found = []
+        with tqdm(list(cells), "Cross resolutions", unit="set") as bar:
+            for cell in bar:
+                bar.set_postfix_str(str(cell))
+                try:
+                    found += self._results(cell)
+                except FAILURES as error:
+                    self.lab.failures[str(cell)] = f"{type(error).__name__}: {error}"
+        return found
+
+    def _results(self, cell: Cell) -> list[Figures]:
+        lab = self.lab
+        if cell.entry.has_budget:
+            train = lab.task.read(lab.synthetic(cell), lab.bank.device)
+            protocol, budget = lab.preset.protocol, lab.bank.budget(cell.ppc).bits
+        else:
+            train, protocol, budget = lab.bank, lab.preset.whole, None
+        train, known, found = train.normalize(), self._runs.read(), []
+        for num in self.train_points:
+            if num > int(train.sizes.min()):
+                continue
+            sizes = {"train_points": num, "test_points": [*self.tests]}
+            # The name of a set stands for all that it was made with, and for the protocol.
+            identity = digest({"set": lab.set_path(cell).stem, "of": cell.backbone, **sizes})
+            if identity not in known:
+                figures = self._cross(cell, train.farthest_points(num), protocol)
+                named = {"method": cell.entry.name, "backbone": cell.backbone, "seed": cell.seed}
+                line = {"id": identity, **named, "ppc": cell.ppc, "budget_bits": budget, **sizes}
+                line |= {**figures, "protocol": protocol.to_dict(), "versions": versions()}
+                self._runs.append(line)
+                known[identity] = line
+            found.append(known[identity])
+        return found
+
+    def _cross(self, cell: Cell, train: PointCloudBank, protocol: Protocol) -> Figures:
+        """Trains once, and tests at every resolution."""
+        lab, models, (first, *others) = self.lab, [], self.tests
+
+        def trainer(model: nn.Module, *args: Any) -> None:
+            fit(model, *args)
+            models.append(model)
+
+        result = evaluate(
+            train,
+            self.tests[first],
+            lab.backbones[cell.backbone],
+            protocol,
+            lab.preset.network_seeds(cell.seed),
+            progress=False,
+            trainer=trainer,
+            task=lab.task,
+        )
+        each = {first: result.mean}
+        with torch.no_grad():
+            for num in others:
+                test = self.tests[num]
+                test = test.normalize() if protocol.normalize else test
+                scores = [lab.task.score(model, train, test).values for model in models]
+                each[num] = float(torch.cat(scores).mean())
+        at_points = [each[num] for num in self.tests]
+        return {"metric": lab.task.metric, "value": each[first], "at_points": at_points}
+
+
+def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
+    """Gathers the runs of :class:`CrossResolution` by method, budget and points of training.
+
+    Args:
+        runs (iterable of dict): The figures of :meth:`CrossResolution.run`.
+
+    Returns:
+        The rows, with a column for every number of points that is tested, by its text; what
+        :func:`plot_transfer` draws.
+    """
+    groups: dict[tuple[str, float | None, int, str], list[Figures]] = {}
+    for run in runs:
+        ppc = None if run["budget_bits"] is None else run["ppc"]
+        groups.setdefault((run["method"], ppc, run["train_points"], run["backbone"]), []).append(
+            run
+        )
+    several = len({key[-1] for key in groups}) > 1
+    rows = []
+    for (method, ppc, num, backbone), group in groups.items():
+        name = f"{method}, {backbone}" if several else method
+        cells = {
+            str(points): Row(
+                method, backbone, ppc, [{**run, "value": run["at_points"][i]} for run in group]
+            )
+            for i, points in enumerate(group[0]["test_points"])
+        }
+        rows.append(TransferRow(f"{name}, {num} points", None, ppc, cells))
+    return rows
+
+
+def resolution_markdown(rows: Sequence[TransferRow]) -> str:
+    """A table of the means in percent, a column for every number of points of test clouds.
+
+    Args:
+        rows (sequence of TransferRow): The rows of :func:`resolution_matrix`.
+    """
+    if not rows:
+        return "No runs.\n"
+    columns = {
+        "trained on": [row.method for row in rows],
+        "PPC": ["-" if row.ppc is None else str(row.ppc) for row in rows],
+    }
+    heads = dict.fromkeys(points for row in rows for points in row.cells)
+    columns |= {points: [str(row.cells.get(points, "-")) for row in rows] for points in heads}
+    return aligned(columns)

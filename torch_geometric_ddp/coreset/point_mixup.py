@@ -1,0 +1,77 @@
+"""Random real clouds with mixtures of them, what interpolation is worth without distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch_geometric.data import Data
+
+from torch_geometric_ddp._checks import check_int, check_ppc, check_seed
+from torch_geometric_ddp.coreset.selection import check_stored
+from torch_geometric_ddp.parameterization import FLOAT32, Codec, PointMixup, ShapeMorphing
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import Task, find_task
+
+__all__ = ["point_mixup_coreset"]
+
+
+def point_mixup_coreset(
+    dataset: Iterable[Data],
+    ppc: float = 1,
+    seed: int = 0,
+    task: Task | str = "classification",
+    num_anchors: int = 4,
+    num_mixtures: int = 16,
+    codec: Codec = FLOAT32,
+) -> SyntheticPointCloudDataset:
+    """Chooses real clouds at random, reduced to what fits, and mixes them.
+
+    The storage of a whole cloud holds a group of small ones, as in shape morphing, and the
+    mixtures of :class:`~torch_geometric_ddp.parameterization.PointMixup` take the place of its
+    learned morphs, without their weights. The clouds are scaled to the unit ball.
+
+    Args:
+        dataset (Dataset): The real set, clouds of one size.
+        ppc (float): The storage, in full-resolution clouds per class. (default: :obj:`1`)
+        seed (int): The seed. (default: :obj:`0`)
+        task (Task or str): Only :obj:`"classification"`. (default: :obj:`"classification"`)
+        num_anchors (int): Clouds of a group. (default: :obj:`4`)
+        num_mixtures (int): Mixtures of a group. (default: :obj:`16`)
+        codec (Codec): How clouds are stored. (default:
+            :class:`~torch_geometric_ddp.parameterization.Float32`)
+
+    Returns:
+        The chosen clouds and their mixtures, a group in every whole cloud per class.
+
+    Raises:
+        TypeError: If a number is none.
+        ValueError: If a number is out of range, the clouds of :obj:`dataset` differ in size, points
+            are labelled with parts, or nothing fits.
+    """
+    ppc, seed = check_ppc(ppc), check_seed("seed", seed)
+    check_int("num_anchors", num_anchors, minimum=2)
+    check_stored(None, codec)
+    task = find_task(task)
+    if not task.one_label:
+        raise ValueError(f"'task' must have one label for a cloud, got '{task.name}'")
+    bank = task.read(dataset).normalize()
+    budget = bank.budget(ppc)
+    fits = ShapeMorphing.largest_anchor_points(budget, num_anchors, 0, codec)
+    points = min(fits, budget.num_points)
+    chosen = bank.draw(
+        budget.num_groups * num_anchors, torch.Generator().manual_seed(seed)
+    ).flatten()
+    pos = bank.select(chosen).farthest_points(points).dense()
+    groups = pos.view(-1, num_anchors, points, 3)
+    clouds = PointMixup(groups, bank.num_classes, num_mixtures, codec=codec).stored()
+    provenance = {
+        "method": "point-mixup",
+        "seed": seed,
+        "num_points": points,
+        "task": task.name,
+        "ppc": ppc,
+        "bits": clouds.storage_bits(),
+        "chosen": chosen.tolist(),
+    }
+    return SyntheticPointCloudDataset(clouds, class_names=bank.class_names, provenance=provenance)
