@@ -146,16 +146,9 @@ class ClassIncremental:
         if not isinstance(preset, Preset):
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
         check_place("out", Path(out) / "runs.jsonl")
-        self.task, self.out, self.preset, self.source = (
-            find_task("classification"),
-            Path(out),
-            preset,
-            source,
-        )
-        self.network, self.backbone = (
-            network,
-            str(backbone or getattr(network, "__name__", "network")),
-        )
+        self.task, self.out = find_task("classification"), Path(out)
+        self.preset, self.source, self.network = preset, source, network
+        self.backbone = str(backbone or getattr(network, "__name__", "network"))
         self.train = self.task.read(train_set, device).normalize()
         self.train.check_every_class()
         self.test = self.task.read(test_set, self.train.device)
