@@ -27,6 +27,8 @@ class ClassIndex:
         order, ends = y.argsort(stable=True), self.counts.cumsum(0)
         places = torch.arange(int(self.counts.max()), device=y.device)
         slots = (ends - self.counts)[:, None] + places
+        # Read once, and not in every draw.
+        self._missing: list[int] = (self.counts == 0).nonzero().flatten().tolist()
         #: The clouds of every class in the order of the data set, :obj:`[C, most]`. Rows of smaller
         #: classes are filled up with any clouds.
         self.members = order[slots.clamp_max(len(y) - 1)]
@@ -39,9 +41,8 @@ class ClassIndex:
         Raises:
             ValueError: If a class has none.
         """
-        missing = (self.counts == 0).nonzero().flatten().tolist()
-        if missing:
-            names = ", ".join(f"{i} ({self.class_names[i]})" for i in missing)
+        if self._missing:
+            names = ", ".join(f"{i} ({self.class_names[i]})" for i in self._missing)
             raise ValueError(f"every class must have a cloud, got none of class {names}")
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
