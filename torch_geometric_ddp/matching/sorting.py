@@ -66,21 +66,23 @@ class _SortedFeatures(torch.autograd.Function):
         x, index = ctx.saved_tensors
         # Laid out as the features are, so that what comes before needs no copy.
         result = torch.empty_like(x)
-        out = result.transpose(1, 2)
-        size = _CLOUDS if grad.device.type == "cpu" else max(1, len(grad))
+        # One cloud at a time on a CPU, so that what is scattered to stays in the cache.
+        size = 1 if grad.device.type == "cpu" else max(1, len(grad))
+        place = torch.empty_like(index[:size], dtype=torch.int64)
+        values = torch.empty_like(grad[:size])
         for i in range(0, len(grad), size):
-            block = out[i : i + size]
-            block.scatter_(-1, index[i : i + size].long(), grad[i : i + size])
+            block = slice(i, i + size)
+            values.scatter_(-1, place.copy_(index[block]), grad[block])
             if ctx.absolute:
-                block.mul_(x[i : i + size].transpose(1, 2).sign())
+                values.mul_(x[block].transpose(1, 2).sign())
+            result[block] = values.transpose(1, 2)
         return result, None, None, None
 
 
 Sorted = tuple[Tensor, Tensor | None]
 
-# On a CPU, the channels that are sorted and the clouds whose gradient is put back at a time, so
-# that they stay in the cache.
-_CHANNELS, _CLOUDS = 256, 8
+# The channels that are sorted at a time on a CPU, so that they stay in the cache.
+_CHANNELS = 256
 
 
 def _sort_torch(x: Tensor, absolute: bool, shift: Tensor | None, keep: bool) -> Sorted:
