@@ -245,9 +245,9 @@ def test_chunks_of_classes_give_the_same_gradient(network, size, device):
     )
 
 
-@pytest.mark.parametrize(("free", "chunks"), [(1, 3), (1 << 40, 1)])
-def test_chunks_follow_the_free_memory_unless_told(monkeypatch, free, chunks):
-    monkeypatch.setattr(memory_plan, "_free_bytes", lambda device: free)
+@pytest.mark.parametrize(("allowed", "chunks"), [(1, 3), (1 << 40, 1)])
+def test_chunks_hold_so_many_bytes_unless_told(monkeypatch, allowed, chunks):
+    monkeypatch.setattr(memory_plan, "_BYTES", allowed)
     sizes = []
 
     class Recorder(TinyNet):

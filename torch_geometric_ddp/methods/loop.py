@@ -62,8 +62,8 @@ class Distillation:
         inner_epochs (int): Epochs of training on the synthetic set that the network receives
             between two updates. (default: :obj:`1`)
         classes_per_chunk (int, optional): How many classes are computed at a time; fewer need
-            less memory and give the same gradient up to rounding. (default: as many as the free
-            memory allows)
+            less memory and give the same gradient up to rounding. (default: as many as 4 GiB
+            hold)
         task (Task or str): What the networks learn. (default: :obj:`"classification"`)
         networks (NetworkSource, optional): Where the network of a step comes from, with the same
             :obj:`generator`. (default: a fresh one in every step)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import psutil  # PyG depends on it.
-import torch
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_int
@@ -17,12 +15,17 @@ from torch_geometric_ddp.parameterization import Parameterization
 __all__ = ["MemoryPlan"]
 
 
+# What the classes of a chunk may take together. It does not follow the memory that happens to be
+# free: a run would not repeat.
+_BYTES = 4 << 30
+
+
 class MemoryPlan:
-    """Splits the classes into chunks, by a number that is given or by the memory that is free.
+    """Splits the classes into chunks, by a number that is given or by what a class takes.
 
     Args:
         classes_per_chunk (int, optional): The number of classes of a chunk. (default: as many as
-            half of the free memory holds)
+            4 GiB hold)
 
     Raises:
         TypeError: If :obj:`classes_per_chunk` is no integer.
@@ -54,8 +57,7 @@ class MemoryPlan:
         if size is None:
             if self._bytes_per_class is None:
                 self._bytes_per_class = _measure(network, parameterization, views, batch_size)
-            device = next(parameterization.parameters()).device
-            size = max(1, int(_free_bytes(device) / 2 / self._bytes_per_class))
+            size = max(1, int(_BYTES / self._bytes_per_class))
         return [slice(i, i + size) for i in range(0, num_classes, size)]
 
 
@@ -77,9 +79,3 @@ def _measure(
     # And what the layers keep; without a gradient, some of it is there for a moment.
     layers = (real / 9 + ours) * kept / ours
     return floats * batch.pos.element_size() + layers
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available

@@ -119,7 +119,7 @@ class Method:
             network (callable, optional): Makes a backbone. (default: that of the task)
             task (Task or str): What networks learn. (default: :obj:`"classification"`)
             classes_per_chunk (int, optional): How many classes are computed at a time. (default:
-                as many as the free memory allows)
+                as many as 4 GiB hold)
             steps (int, optional): The steps of the whole run, for a schedule. (default: as
                 published)
             checkpoint (str or path, optional): A file for the state of the run. If it exists, the
@@ -210,7 +210,7 @@ class Method:
             checkpoint (str or path, optional): A file for the state of the run. If it exists, the
                 run goes on from there.
             classes_per_chunk (int, optional): How many classes are computed at a time. (default:
-                as many as the free memory allows)
+                as many as 4 GiB hold)
             progress (bool): Whether to show progress bars. (default: :obj:`True`)
             callback (callable, optional): Called with the loop after every step.
             retries (int): How many times a run that diverges goes back to its last good state.
