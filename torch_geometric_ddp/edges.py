@@ -138,8 +138,9 @@ def edge_index(index: Tensor, points: Layout, queries: Layout | None = None) -> 
 
 
 def _check(pos: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
+    named = {"pos": pos} if query is None else {"pos": pos, "query": query}
     query = pos if query is None else query
-    for name, x in (("pos", pos), ("query", query)):
+    for name, x in named.items():
         if not isinstance(x, Tensor) or x.dim() != 3 or not x.is_floating_point():
             what = f"{list(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"'{name}' must be a floating point tensor [B, N, F], got {what}")
