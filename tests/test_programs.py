@@ -189,11 +189,10 @@ def test_a_mistake_gives_one_line(words, message, folder):
 
 
 def test_sets_of_other_classes_give_one_line(made, folder):
-    points, labels = toy_arrays()[:2]
-    arrays = {"points": points, "labels": labels}
-    np.savez(
-        "mine.npz", **{f"{split}_{k}": v for split in ("train", "test") for k, v in arrays.items()}
-    )
+    points, labels = toy_arrays()
+    sets = {f"{split}_points": points for split in ("train", "test")}
+    sets |= {f"{split}_labels": labels for split in ("train", "test")}
+    np.savez("mine.npz", **sets, class_names=np.array(["a", "b", "c"]))
     file = made[0] / "distilled.safetensors"
     for program in ("evaluate", "train"):
         assert "class" in refused(program, file, "--data", "mine.npz")

@@ -41,9 +41,6 @@ def run(args: argparse.Namespace) -> None:
     # Before the search, so that what does not fit the test set is not noticed after it.
     name = work.source(args)
     lab = Lab(train_set, test_set, args.out, preset, backbones, args.device, name, args.task)
-    work_of_trial = f"{args.steps} steps, {args.trial_runs} run(s) and a network for each"
-    print(f"To do: up to {args.trials} trials ({work_of_trial}), and at the end the best", end="")
-    print(" and the published settings on the test set.", flush=True)
     if max(args.gpus, 1) * args.workers > 1:
         _spawn(args)
     # Finishes what the processes may have left.
