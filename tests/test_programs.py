@@ -417,7 +417,8 @@ def test_train_keeps_a_network_that_reaches_its_figure(made, folder, capsys):
 
 def test_show_says_what_a_set_is(made, folder, capsys):
     file = made[0] / "distilled.safetensors"
-    assert command.main(["show", str(file), *TINY, "--picture", "set.png"]) == 0
+    words = ["--picture", "set.png", "--classes", "bed", "--up", "y", "--drawn", "1", "2", "2"]
+    assert command.main(["show", str(file), *TINY, *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     synthetic = SyntheticPointCloudDataset(file)
     assert f"bits: {synthetic.storage_bits:,}" in lines

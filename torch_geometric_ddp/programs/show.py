@@ -1,7 +1,7 @@
 """Shows a distilled set, as words and as a picture, or the table of a folder of runs.
 
     distill3d show out/distill/distilled.safetensors
-    distill3d show set.safetensors --data clouds.npz --picture set.png
+    distill3d show set.safetensors --data clouds.npz --classes chair table --up y
     distill3d show out/compare
 
 Real clouds stand beside those of the set where `--data` or `--dataset` says where they are. The
@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[3, 4, 4],
         help="how many clouds of a class (3 4 4)",
     )
+    picture.add_argument("--classes", nargs="+", metavar="C", help="the classes to draw (all)")
+    picture.add_argument("--up", choices=("x", "y", "z"), default="z", help="what points up (z)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +65,7 @@ def _show_set(args: argparse.Namespace) -> None:
     unknown = is_generated(args) and made.get("source") != "shapes"
     real = [] if unknown else work.load(args)[0]
     path = args.picture or args.file.with_suffix(".png")
-    plot_distilled(real, synthetic, path, *args.drawn)
+    plot_distilled(real, synthetic, path, *args.drawn, args.classes, args.up)
     print(f"The picture is {path}", end="")
     print(": --data or --dataset adds real clouds." if unknown else ".")
 
