@@ -65,7 +65,8 @@ def _show_set(args: argparse.Namespace) -> None:
     unknown = is_generated(args) and made.get("source") != "shapes"
     real = [] if unknown else work.load(args)[0]
     path = args.picture or args.file.with_suffix(".png")
-    plot_distilled(real, synthetic, path, *args.drawn, args.classes, args.up)
+    num_real, num_anchors, num_morphs = args.drawn
+    plot_distilled(real, synthetic, path, num_real, num_anchors, num_morphs, args.classes, args.up)
     print(f"The picture is {path}", end="")
     print(": --data or --dataset adds real clouds." if unknown else ".")
 
