@@ -380,7 +380,7 @@ def test_evaluate_refuses_a_figure_that_says_too_little(made, folder):
     synthetic = SyntheticPointCloudDataset(made[0] / "distilled.safetensors")
     del synthetic.provenance["evaluated"]["seeds"]
     synthetic.save("set.safetensors")
-    assert "the figure that set.safetensors tells must have" in refused(
+    assert "the figure that a set tells must have" in refused(
         "evaluate", "set.safetensors"
     )
 

@@ -56,8 +56,9 @@ def test_grid(synthetic):
 def test_title_says_the_figure_that_the_set_tells(synthetic):
     told = SyntheticPointCloudDataset(synthetic.parameterization)
     told.provenance = {"method": "DDP", "evaluated": {"metric": "accuracy", "value": 0.826}}
+    told.provenance["evaluated"]["protocol"] = {"name": "cpu"}
     title = plot_distilled([], told, num_anchors=1, num_morphs=1).get_suptitle()
-    assert title == f"distilled by DDP, {told.storage_bits:,} bits, accuracy 82.6 %"
+    assert title == f"distilled by DDP, {told.storage_bits:,} bits, accuracy 82.6 % (cpu protocol)"
 
 
 @pytest.mark.parametrize("classes", [["class2", "class0"], [2, 0], ["class2", 0]])

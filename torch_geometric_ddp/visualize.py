@@ -156,7 +156,10 @@ def _title(synthetic: SyntheticPointCloudDataset) -> str:
     words.append(f"{whole.storage_bits:,} bits")
     told = made.get("evaluated")
     if isinstance(told, dict) and isinstance(told.get("value"), int | float):
-        words.append(f"{told.get('metric', 'figure')} {100 * told['value']:.1f} %")
+        protocol = told.get("protocol")
+        named = isinstance(protocol, dict) and "name" in protocol
+        by = f" ({protocol['name']} protocol)" if named else ""
+        words.append(f"{told.get('metric', 'figure')} {100 * told['value']:.1f} %{by}")
     return ", ".join(words)
 
 

@@ -24,12 +24,9 @@ from torch_geometric_ddp.programs.options import (
 
 if TYPE_CHECKING:
     from torch_geometric_ddp.evaluation import Protocol
-    from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 EPILOG = NETWORKS_HELP
 GO_ON = "Nothing is kept: the same command begins anew."
-# What the figure of a file is told with.
-_TOLD = {"backbone", "network", "protocol", "seeds", "metric", "value", "test_sha256"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +47,8 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.programs import work
 
     synthetic = work.open_set(args)
-    told = _told(args, synthetic)
+    told = work.figure_of(synthetic)
+    _complete(args, told)
     _, test_set = work.load(args)
     name = args.backbone or told["backbone"].split(",")[0]
     ((_, network),) = work.networks(args, [name]).items()
@@ -71,20 +69,16 @@ def run(args: argparse.Namespace) -> None:
             print(f"They were made with another {reason}.")
 
 
-def _told(args: argparse.Namespace, synthetic: SyntheticPointCloudDataset) -> dict[str, Any]:
-    """What the file tells of its figure, whose network is taken where no other is asked for."""
-    told = synthetic.provenance.get("evaluated", {})
+def _complete(args: argparse.Namespace, told: Mapping[str, Any]) -> None:
+    """Takes the sizes of the network of the file where no other network is asked for."""
     if not told and not (args.backbone and args.preset and args.seeds):
         raise ValueError(f"{args.file} tells no figure: give --backbone, --preset and --seeds")
-    if told and not (isinstance(told, dict) and told.keys() >= _TOLD):
-        raise ValueError(f"the figure that {args.file} tells must have {sorted(_TOLD)}")
     if told and args.backbone is None:
         network = told["network"]
         sizes = network.get("keywords", {}) if isinstance(network, dict) else {}
         args.width = sizes.get("width", 1.0) if args.width is None else args.width
         if args.mamba_centers is None:
             args.mamba_centers = sizes.get("num_centers")
-    return dict(told)
 
 
 def _differences(

@@ -58,7 +58,7 @@ def _show_set(args: argparse.Namespace) -> None:
     for key in ("method", "source", "task", "ppc", "steps", "seed"):
         if key in made:
             print(f"{key}: {made[key]}")
-    told = made.get("evaluated")
+    told = work.figure_of(synthetic)
     if told:
         print(f"{told['metric']}: {100 * told['value']:.1f} % ", end="")
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")

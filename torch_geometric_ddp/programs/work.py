@@ -29,6 +29,7 @@ __all__ = [
     "announce",
     "announce_training",
     "changed",
+    "figure_of",
     "heading",
     "keep_set",
     "load",
@@ -49,6 +50,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "ddp": {"num_morphs": 4, "anchor_lr": 0.5},
     "pkr": {"visits": 20, "ages": (0, 20, 40), "num_trained": 2, "real_per_class": 30},
 }
+# What a figure is told with.
+_TOLD = {"backbone", "network", "protocol", "seeds", "metric", "value", "test_sha256"}
 
 
 def load(args: argparse.Namespace) -> Sequence[Any]:
@@ -69,6 +72,18 @@ def open_set(args: argparse.Namespace) -> SyntheticPointCloudDataset:
     synthetic = SyntheticPointCloudDataset(args.file)
     args.task = find_task(synthetic.provenance.get("task", args.task)).name
     return synthetic
+
+
+def figure_of(synthetic: SyntheticPointCloudDataset) -> dict[str, Any]:
+    """What a set tells of its figure, if it does.
+
+    Raises:
+        ValueError: If it tells a part of it only.
+    """
+    told = synthetic.provenance.get("evaluated", {})
+    if not isinstance(told, dict) or (told and not told.keys() >= _TOLD):
+        raise ValueError(f"the figure that a set tells must have {sorted(_TOLD)}, got {told!r:.80}")
+    return told
 
 
 def source(args: argparse.Namespace) -> str:
