@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +83,18 @@ def test_what_needs_no_work_loads_no_library(words):
     assert torch_geometric_ddp.__version__ in done.stdout or "invalid choice" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="does not count what children take")
 def test_help_takes_less_than_a_second():
-    spans = []
-    for _ in range(3):
-        began = time.perf_counter()
-        assert python("-m", "torch_geometric_ddp", "compare", "--help").returncode == 0
-        spans.append(time.perf_counter() - began)
-    assert min(spans) < 1
+    """Of a processor, so that what runs beside it does not count."""
+    import resource
+
+    def taken():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = taken()
+    assert python("-m", "torch_geometric_ddp", "compare", "--help").returncode == 0
+    assert taken() - before < 1
 
 
 def test_kept_names_are_those_of_the_registries():
@@ -380,9 +384,7 @@ def test_evaluate_refuses_a_figure_that_says_too_little(made, folder):
     synthetic = SyntheticPointCloudDataset(made[0] / "distilled.safetensors")
     del synthetic.provenance["evaluated"]["seeds"]
     synthetic.save("set.safetensors")
-    assert "the figure that a set tells must have" in refused(
-        "evaluate", "set.safetensors"
-    )
+    assert "the figure that a set tells must have" in refused("evaluate", "set.safetensors")
 
 
 def test_train_keeps_a_network_that_reaches_its_figure(made, folder, capsys):
