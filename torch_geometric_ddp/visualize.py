@@ -157,8 +157,8 @@ def _title(synthetic: SyntheticPointCloudDataset) -> str:
     told = made.get("evaluated")
     if isinstance(told, dict) and isinstance(told.get("value"), int | float):
         protocol = told.get("protocol")
-        named = isinstance(protocol, dict) and "name" in protocol
-        by = f" ({protocol['name']} protocol)" if named else ""
+        name = protocol.get("name") if isinstance(protocol, dict) else None
+        by = "" if name is None else f" ({name} protocol)"
         words.append(f"{told.get('metric', 'figure')} {100 * told['value']:.1f} %{by}")
     return ", ".join(words)
 
