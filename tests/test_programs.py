@@ -183,6 +183,13 @@ def refused(*words):
         (["show", "."], "'.' must be a folder with runs.jsonl"),
         (["tune", *WORK, "--objectives", "speed"], "'objectives' must be 'score', alone or"),
         (["tune", *WORK, "--trials", "1", "--gpus", "3"], "'device' must be a device that can"),
+        *(
+            (
+                ["tune", *WORK, "--hold-out", "0.5", "--storage", url],
+                f"'storage' must be the URL of a database that can be opened, got {kind}://: ",
+            )
+            for kind, url in (("sqlite", "sqlite:///nowhere/x.db"), ("foo", "foo://user:secret@x"))
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else f"{value[0]} {value[-1]}",
 )
@@ -198,7 +205,7 @@ def test_sets_of_other_classes_give_one_line(made, folder):
     sets |= {f"{split}_labels": labels for split in ("train", "test")}
     np.savez("mine.npz", **sets, class_names=np.array(["a", "b", "c"]))
     file = made[0] / "distilled.safetensors"
-    for program in ("evaluate", "train"):
+    for program in ("evaluate", "train", "show"):
         assert "class" in refused(program, file, "--data", "mine.npz")
 
 

@@ -64,6 +64,9 @@ def _show_set(args: argparse.Namespace) -> None:
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
     unknown = is_generated(args) and made.get("source") != "shapes"
     real = [] if unknown else work.load(args)[0]
+    theirs = list(getattr(real, "class_names", None) or synthetic.class_names)
+    if theirs != synthetic.class_names:
+        raise ValueError(f"the data must have the classes of the set, got {theirs}")
     path = args.picture or args.file.with_suffix(".png")
     num_real, num_anchors, num_morphs = args.drawn
     plot_distilled(real, synthetic, path, num_real, num_anchors, num_morphs, args.classes, args.up)
