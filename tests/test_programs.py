@@ -275,6 +275,8 @@ def test_what_is_there_is_not_said_to_be_done(made, capsys):
         "- 1 network to train on the whole set: protocol smoke, 2 epochs",
     ]
     assert "(its figures mean nothing)" in "".join(lines)
+    assert command.main(["distill", *WORK, "--out", str(made[0])]) == 0
+    assert capsys.readouterr().out.startswith("4 runs, all of which are there.\n")
 
 
 def run_ids(path):

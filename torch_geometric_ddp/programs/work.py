@@ -197,6 +197,9 @@ def heading(args: argparse.Namespace, lab: Lab) -> str:
 def announce(lab: Lab, cells: Sequence[Cell]) -> None:
     """Says how many runs there are to make, and of what."""
     new = lab.missing(cells)
+    if not new:
+        print(f"{_number(len(cells), 'run')}, all of which are there.")
+        return
     there = f", of which {len(cells) - len(new)} are there" if len(new) < len(cells) else ""
     print(f"{_number(len(cells), 'run')}{there}. To do:")
     steps = [cell.steps for cell in new if cell.steps and cell.distilled_with is None]
@@ -211,8 +214,7 @@ def announce(lab: Lab, cells: Sequence[Cell]) -> None:
                 f"- {_number(trained, 'network')} to train on {what}: protocol {protocol.name}, "
                 f"{_number(protocol.epochs, 'epoch')}{least}"
             )
-    if new:
-        print("How long a bar has to go stands in it after its first step.", flush=True)
+    print("How long a bar has to go stands in it after its first step.", flush=True)
 
 
 def announce_training(name: str, count: int, protocol: Protocol, num_clouds: int) -> None:
