@@ -1,4 +1,4 @@
-"""The parsers of the example programs, for the option pages and the tests.
+"""The parsers of the programs, for the option pages and the tests.
 
 A page asks for them when it is built, so that it cannot go stale.
 """
@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import patch
+
+from torch_geometric_ddp.programs import command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,12 +49,14 @@ def parser_of(path: str) -> ArgumentParser:
     raise ValueError(f"{path} ends without reading its command line")
 
 
-distill = partial(parser_of, "examples/distill.py")
-segment = partial(parser_of, "examples/segment.py")
-compare = partial(parser_of, "examples/compare.py")
-cross_architecture = partial(parser_of, "examples/cross_architecture.py")
-continual = partial(parser_of, "examples/continual.py")
-cross_resolution = partial(parser_of, "examples/cross_resolution.py")
-tune = partial(parser_of, "examples/tune.py")
-evaluate = partial(parser_of, "examples/evaluate.py")
+distill = partial(command.parser_of, "distill")
+segment = partial(command.parser_of, "segment")
+compare = partial(command.parser_of, "compare")
+cross = partial(command.parser_of, "cross")
+resolution = partial(command.parser_of, "resolution")
+continual = partial(command.parser_of, "continual")
+tune = partial(command.parser_of, "tune")
+train = partial(command.parser_of, "train")
+evaluate = partial(command.parser_of, "evaluate")
+show = partial(command.parser_of, "show")
 train_on_synthetic = partial(parser_of, "examples/train_on_synthetic.py")

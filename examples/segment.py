@@ -4,11 +4,10 @@
     python examples/segment.py --data parts.npz --categories recommended
     python examples/segment.py --dataset shapenetpart --root data --device cuda
 
-The program of `distill.py` for part segmentation: the same options, and the mean intersection over
-union of ShapeNetPart instead of the accuracy.
+This is the program `segment` of the command `distill3d`, which needs no checkout.
 """
 
-from distill import main, parse_args
+from torch_geometric_ddp.programs.command import start
 
 if __name__ == "__main__":
-    main(parse_args("segmentation", "out/segment", __doc__))
+    start("segment")

@@ -1,6 +1,10 @@
 """Trains a PyG model on a distilled set: an ordinary program, with one line of ours for each set.
 
+Start it with the file of a set, and with what the set was made from:
+
 python examples/train_on_synthetic.py out/distill/distilled.safetensors
+python examples/train_on_synthetic.py set.safetensors --data clouds.npz
+python examples/train_on_synthetic.py set.safetensors --dataset modelnet10 --root data
 """
 
 import argparse
@@ -11,7 +15,8 @@ from torch.nn import functional as F
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import MLP, global_max_pool
 
-from torch_geometric_ddp import ParametricShapes, SyntheticPointCloudDataset
+from torch_geometric_ddp import SyntheticPointCloudDataset
+from torch_geometric_ddp.datasets import READERS, read_file
 
 
 class Net(torch.nn.Module):
@@ -25,17 +30,28 @@ class Net(torch.nn.Module):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", help="a distilled set, such as examples/distill.py writes")
+    parser.add_argument("--data", help="test clouds of a file (.npz)")
+    parser.add_argument(
+        "--dataset", choices=READERS, default="shapes", help="or of a data set (generated shapes)"
+    )
+    parser.add_argument("--root", default="data", help="where a data set lies (data)")
+    parser.add_argument("--num-points", type=int, help="points of a test cloud (shapes 256)")
     parser.add_argument("--epochs", type=int, default=100, help="epochs of training (100)")
-    parser.add_argument("--num-points", type=int, default=256, help="of the test clouds (256)")
     args = parser.parse_args()
     torch.manual_seed(0)
 
     train_set = SyntheticPointCloudDataset(args.file, pre_transform=T.NormalizeScale())
-    test_set = ParametricShapes(False, 100, args.num_points, pre_transform=T.NormalizeScale())
+    if args.data:
+        _, test_set = read_file(args.data, num_points=args.num_points)
+    else:
+        _, test_set = READERS[args.dataset].load(args.root, args.num_points)
+    test_set.transform = T.NormalizeScale()
     if train_set.class_names != test_set.class_names:
-        raise SystemExit(f"Put a test set with the classes {train_set.class_names} here.")
+        raise SystemExit(f"Test clouds must have the classes {train_set.class_names}: see --data.")
     single = len(train_set) % 8 == 1  # For one cloud BatchNorm has no statistics.
     train_loader = DataLoader(train_set, batch_size=8, shuffle=True, drop_last=single)
     test_loader = DataLoader(test_set, batch_size=64)

@@ -1,7 +1,5 @@
 """The examples and benchmarks as a user starts them: as programs, with small settings."""
 
-import argparse
-import importlib
 import json
 import os
 import runpy
@@ -18,23 +16,14 @@ from torch_geometric_ddp import (
     ParametricShapes,
     PointCloudArrays,
     SyntheticPointCloudDataset,
-    distill,
 )
 from torch_geometric_ddp.comparison import ENTRIES
-from torch_geometric_ddp.methods import METHODS, ddp, pkr
+from torch_geometric_ddp.methods import METHODS, ddp
+from torch_geometric_ddp.programs import work
+from torch_geometric_ddp.programs.command import parser_of
+from torch_geometric_ddp.programs.distill import rows_of
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = (
-    "distill",
-    "segment",
-    "compare",
-    "cross_architecture",
-    "cross_resolution",
-    "continual",
-    "tune",
-    "evaluate",
-    "train_on_synthetic",
-)
 ROWS = ["random", "initial", "DDP", "whole"]
 SMALL = ["--num-morphs", "2", "--preset", "smoke", "--steps", "2"]
 SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
@@ -156,15 +145,18 @@ def check_tables(stdout, out, rows):
     expected = 100 * np.mean([run["per_class"] for run in found[name]], axis=0)
     ours = [float(row[name]) for row in classes.values()]
     np.testing.assert_allclose(ours, expected, atol=0.051)
-    assert set((out / "table.md").read_text().splitlines()) <= {*stdout.splitlines(), ""} | {
-        (out / "table.md").read_text().splitlines()[0]
-    }
+    title, *written, made_of = (out / "table.md").read_text().splitlines()
+    assert f"{title}: " in stdout
+    assert set(written) <= {*stdout.splitlines(), ""}
+    identities = {run["id"] for runs in found.values() for run in runs}
+    assert set(made_of.split()[2:-1]) == identities
     return found
 
 
 def test_table(first, out):
     found = check_tables(first.stdout, out, ROWS)
-    assert "shapes, preset smoke, 2 steps: smoke protocol, whole set smoke" in first.stdout
+    title = "shapes, preset smoke, 2 steps (its figures mean nothing)"
+    assert f"{title}: smoke protocol, whole set smoke" in first.stdout
     assert {run["metric"] for runs in found.values() for run in runs} == {"accuracy"}
     assert "All rows: PPC 1, PointNet, 2 seeds." in first.stdout
     assert "Left out, though the strongest real clouds known at these bits: `" in first.stdout
@@ -280,26 +272,21 @@ def test_other_settings_in_the_same_folder(own):
     ],
     ids=["shapes", "shapes with options", "file", "file with a rate", "ungrouped", "by name"],
 )
-def test_settings_of_the_method(args, expected, monkeypatch):
+def test_settings_of_the_method(args, expected):
     """Only the generated shapes have others than the method itself."""
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    monkeypatch.setattr(sys, "argv", ["distill.py", *args])
-    options = importlib.import_module("distill").parse_args()
-    settings = importlib.import_module("common").method_settings(options)
+    settings = work.method_settings(parser_of("distill").parse_args(args))
     assert settings == {"num_anchors": 4, "uniformity_lambda": 1000.0, **expected}
     ddp(**settings)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_settings_of_other_methods(method, monkeypatch):
+def test_settings_of_other_methods(method):
     """They are their own, but for PKR on the generated shapes, which is a first look."""
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    distill, common = (importlib.import_module(name) for name in ("distill", "common"))
+    parser = parser_of("distill")
     if method != "ddp":
-        monkeypatch.setattr(sys, "argv", ["distill.py", "--method", method, "--data", "mine.npz"])
-        assert common.method_settings(distill.parse_args()) == {}
-    monkeypatch.setattr(sys, "argv", ["distill.py", "--method", method])
-    initial, distilled = distill.rows_of(distill.parse_args())
+        options = parser.parse_args(["--method", method, "--data", "mine.npz"])
+        assert work.method_settings(options) == {}
+    initial, distilled = rows_of(parser.parse_args(["--method", method]))
     known = ENTRIES[METHODS[method]().name]
     assert (distilled.name, distilled.build) == (known.name, known.build)
     assert initial.build is distilled.build
@@ -398,24 +385,6 @@ def test_a_wrong_value_gives_one_line(program, args, message, tmp_path, refused)
     assert not (tmp_path / "out" / "study.journal").exists()
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_every_option_has_help(program, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    parsers = []
-
-    def parse(self, *args):
-        parsers.append(self)
-        raise SystemExit
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
-    module = importlib.import_module(program)
-    with pytest.raises(SystemExit):
-        getattr(module, "parse_args", module.__dict__.get("main"))()
-    (parser,) = parsers
-    assert len(parser._actions) > 3
-    assert [action.dest for action in parser._actions if not action.help] == []
-
-
 # compare.py #######################################################################################
 
 
@@ -504,7 +473,7 @@ def test_compare_learning_rates_on_a_validation_split(tmp_path):
 def test_compare_segmentation(tmp_path):
     """All rows that there are for it, by one program with the same options."""
     args = ["--task", "segmentation", "--num-per-class", "3", "--width", "0.1", "--seeds", "0"]
-    done = compare(tmp_path, *args)
+    done = compare(tmp_path, *args, "--methods", "all")
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
     names = ["random", "herding", "k-center", "DM", "anchors", "DDP-initial", "DDP-static"]
@@ -549,7 +518,8 @@ def test_cross_architecture(tmp_path):
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
     runs = lines(tmp_path)
     assert len(runs) == 8
-    assert "preset smoke, 1 steps, accuracy % of the backbone that is trained" in done.stdout
+    title = "preset smoke, 1 steps (its figures mean nothing)"
+    assert f"{title}, accuracy % of the backbone that is trained" in done.stdout
     assert "whole set smoke, epochs 3" in done.stdout
     whole = [run for run in runs if run["method"] == "whole, 16 points"]
     assert [run["epochs"] for run in whole] == [3, 3]
@@ -668,7 +638,7 @@ def test_tune(tmp_path):
 
 
 def test_tune_packed_clouds(tmp_path):
-    """Points, bits and mirroring are searched, and the line of Python makes the same set."""
+    """Points, bits and mirroring are searched, and the command line makes the same set again."""
     small = ["--num-per-class", "6", "--num-points", "48", "--steps", "1", "--epochs", "1"]
     small += ["--preset", "smoke", "--min-steps", "3", "--seeds", "1", "--hold-out", "0.34"]
     search = ["--method", "pkr", "--ppc", "0.5", "--cloud-points", "4", "16", "--trials", "3"]
@@ -687,16 +657,17 @@ def test_tune_packed_clouds(tmp_path):
     assert (
         own.storage_bits == run["bits"] <= run["budget_bits"] == 48 * 96 * len(own.class_names) / 2
     )
-    known = {"distill": distill, "pkr": pkr, "dataset": ParametricShapes(True, 6, 48)}
-    again = eval(found["command"], known)
-    assert all(np.allclose(a.pos, b.pos, atol=1e-4) for a, b in zip(own, again, strict=True))
+    again = start(*shlex.split(found["command"])[2:], "--skip-whole")
+    assert again.returncode == 0, again.stderr
+    (repeated,) = read(tmp_path / "distill")["PKR"]
+    assert [repeated[key] for key in ("value", "bits")] == [run["value"], run["bits"]]
 
 
 def test_tune_refuses_options_of_another_method(tmp_path):
     for method, option in (("pkr", "--num-morphs"), ("ddp", "--depth")):
         args = ["--method", method, option, "2", "4", "--out", tmp_path]
         done = start(*args, program="tune.py")
-        assert done.returncode == 2
+        assert done.returncode == 1
         assert f"{option} is no option of --method {method}" in done.stderr
 
 
@@ -729,7 +700,10 @@ def test_evaluate_repeats_the_figure_of_a_file(first, out):
     data = ("--num-per-class", "8", "--num-points", "64")
     done = start(file, *data, program="evaluate.py")
     assert done.returncode == 0, done.stderr
-    _, now, then = done.stdout.splitlines()
+    _, work, now, then = done.stdout.splitlines()
+    assert work.startswith(
+        "To do: 1 network (PointNet) to train, protocol smoke: 2 epochs of 60 clouds, 16 steps each"
+    )
     value = SyntheticPointCloudDataset(file).provenance["evaluated"]["value"]
     (run,) = [run for run in read(out)["DDP"] if run["seed"] == 0]
     assert value == run["value"]
@@ -742,7 +716,7 @@ def test_evaluate_says_what_is_otherwise(first, out):
     data = ("--num-per-class", "8", "--num-points", "32", "--seeds", "1", "2", "--preset", "smoke")
     done = start(file, *data, "--backbone", "PointNet", program="evaluate.py")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[3:] == [
+    assert done.stdout.splitlines()[4:] == [
         f"They were made with another {what}." for what in ("test set", "choice of seeds")
     ]
 
@@ -772,7 +746,7 @@ def test_train_on_synthetic_wants_the_same_classes(own):
     file = own[0] / "distilled.safetensors"
     done = start(file, program="train_on_synthetic.py")
     assert done.returncode == 1
-    assert "Put a test set with the classes" in done.stderr
+    assert "Test clouds must have the classes" in done.stderr
 
 
 # segment.py #######################################################################################

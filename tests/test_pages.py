@@ -13,6 +13,8 @@ from pydoc import locate
 
 import pytest
 
+from torch_geometric_ddp.programs import command
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
@@ -20,8 +22,17 @@ programs = importlib.import_module("programs")
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("programs/*.rst"))]
-PROGRAMS = sorted([*ROOT.glob("examples/*.py"), *ROOT.glob("examples/extending/*.py")])
-COMMAND = re.compile(r"python ((?:examples|benchmarks|docs)/[\w/]+\.py)([^`\n#&]*)")
+PROGRAMS = sorted(
+    [
+        *ROOT.glob("examples/*.py"),
+        *ROOT.glob("examples/extending/*.py"),
+        *(ROOT / "torch_geometric_ddp" / "programs" / f"{name}.py" for name in command.PROGRAMS),
+    ]
+)
+COMMAND = re.compile(
+    r"(?:python ((?:examples|benchmarks|docs)/[\w/]+\.py)"
+    rf"|(distill3d) (?=(?:{'|'.join(command.PROGRAMS)})\b))([^`\n#&]*)"
+)
 PACKAGES = (
     "torch_geometric_ddp",
     *(
@@ -38,7 +49,8 @@ PACKAGES = (
 def commands(text):
     """The commands of a text that start a program of ours, as the program and its words."""
     text = re.sub(r"^    :prog: .*$", "", text.replace("\\\n", " "), flags=re.MULTILINE)
-    for path, rest in COMMAND.findall(text):
+    for file, name, rest in COMMAND.findall(text):
+        path = file or name
         if "..." not in rest:
             # What stands in quotes within another command ends with the quote.
             yield path, shlex.split(rest if rest.count('"') % 2 == 0 else rest.rpartition('"')[0])
@@ -60,7 +72,8 @@ def parser():
 
     def find(path):
         if path not in known:
-            known[path] = programs.parser_of(path)
+            whole = path == "distill3d"
+            known[path] = command.whole_parser() if whole else programs.parser_of(path)
             known[path].exit_on_error = False
         return known[path]
 
@@ -92,14 +105,16 @@ def test_commands_are_understood(path, words, parser, capsys):
     try:
         parser(path).parse_args(shlex.split(words))
     except (SystemExit, ArgumentError) as error:
-        pytest.fail(f"python {path} {words}: {error} {capsys.readouterr().err}")
+        pytest.fail(f"{path} {words}: {error} {capsys.readouterr().err}")
 
 
 def test_commands_are_found():
-    found = {path for path, _ in COMMANDS}
-    assert {f"examples/{page.stem}.py" for page in DOCS.glob("programs/*.rst")} - found == {
-        "examples/index.py"
-    }
+    found = {words.split()[0] for path, words in COMMANDS if path == "distill3d"}
+    assert found == {*command.PROGRAMS}
+    others = {"index", "train_on_synthetic"}
+    assert {page.stem for page in DOCS.glob("programs/*.rst")} - others == found
+    started = {Path(path).stem for path, _ in COMMANDS if path.startswith("examples/")}
+    assert started == {path.stem for path in ROOT.glob("examples/*.py")}
     assert ("examples/distill.py", "") in COMMANDS
     assert any(words.startswith("markdown ") for _, words in COMMANDS)
 
@@ -107,7 +122,7 @@ def test_commands_are_found():
 def test_programs_without_options_exist():
     for _, text in all_texts():
         for path, _ in commands(text):
-            assert (ROOT / path).is_file()
+            assert path == "distill3d" or (ROOT / path).is_file()
 
 
 #: Options that the commands of older results have, which the page of the benchmarks explains.
@@ -117,8 +132,8 @@ RENAMED = {"--protocol", "--seed", "--eval-seeds"}
 @pytest.mark.parametrize("path", sorted(DOCS.glob("results/*.json")), ids=lambda path: path.stem)
 def test_commands_of_results_are_understood_or_explained(path, parser, capsys):
     page = (DOCS / "benchmarks.rst").read_text(encoding="utf-8")
-    for command in json.loads(path.read_text(encoding="utf-8"))["commands"]:
-        for program, words in commands(command):
+    for line in json.loads(path.read_text(encoding="utf-8"))["commands"]:
+        for program, words in commands(line):
             if not (ROOT / program).exists():
                 assert f"``{Path(program).name}``" in page
                 continue

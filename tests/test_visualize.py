@@ -1,5 +1,7 @@
 """Pictures of clouds."""
 
+import math
+
 import pytest
 import torch
 from helpers import TinyNet, TinySegmenter, toy_set
@@ -17,6 +19,7 @@ from torch_geometric_ddp.comparison import (
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import ParametricShapes
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize import _plot_kinds, _view, plot_clouds, plot_distilled
 
 
@@ -45,7 +48,39 @@ def test_grid(synthetic):
     assert titles == ["real", "real", "anchor", "anchor", "morph", "morph"]
     names = [axis.get_ylabel() for axis in figure.axes[::6]]
     assert names == ["class0", "class1", "class2"]
-    assert figure.get_suptitle() == "toys, distilled by DDP"
+    bits = 3 * 32 * (2 * 15 * 3 + 3)  # Anchors, and a free weight for each morph.
+    assert synthetic.storage_bits == bits
+    assert figure.get_suptitle() == f"toys, distilled by DDP, PPC 1, {bits:,} bits"
+
+
+def test_title_says_the_figure_that_the_set_tells(synthetic):
+    told = SyntheticPointCloudDataset(synthetic.parameterization)
+    told.provenance = {"method": "DDP", "evaluated": {"metric": "accuracy", "value": 0.826}}
+    told.provenance["evaluated"]["protocol"] = {"name": "cpu"}
+    title = plot_distilled([], told, num_anchors=1, num_morphs=1).get_suptitle()
+    assert title == f"distilled by DDP, {told.storage_bits:,} bits, accuracy 82.6 % (cpu protocol)"
+
+
+@pytest.mark.parametrize("classes", [["class2", "class0"], [2, 0], ["class2", 0]])
+def test_only_the_classes_that_are_asked_for(synthetic, classes):
+    sizes = {"num_real": 1, "num_anchors": 1, "num_morphs": 1}
+    figure = plot_distilled(toy_set(), synthetic, classes=classes, **sizes)
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["class2", "class0"]
+    whole = plot_distilled(toy_set(), synthetic, **sizes)
+
+    def points(axis):
+        return axis.collections[0].get_offsets()
+
+    for row, label in enumerate((2, 0)):
+        for column in range(3):
+            ours, theirs = figure.axes[3 * row + column], whole.axes[3 * label + column]
+            assert (points(ours) == points(theirs)).all()
+
+
+@pytest.mark.parametrize("classes", [["class3"], [3], [-1], []])
+def test_classes_that_are_unknown(synthetic, classes):
+    with pytest.raises(ValueError, match="'classes' must"):
+        plot_distilled(toy_set(), synthetic, classes=classes)
 
 
 def test_grid_shows_no_more_than_there_is(synthetic):
@@ -96,6 +131,28 @@ def test_no_window_is_opened(synthetic):
 
     plot_distilled(toy_set(), synthetic)
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(("up", "axis"), [("x", 0), ("y", 1), ("z", 2)])
+def test_what_points_up_is_drawn_upwards(up, axis):
+    view = _view(35.0, 20.0, up)
+    torch.testing.assert_close(view @ view.T, torch.eye(3, dtype=torch.float64))
+    assert float(torch.linalg.det(view)) == pytest.approx(
+        float(torch.linalg.det(_view(35.0, 20.0)))
+    )
+    assert float(view[0, axis]) == pytest.approx(0)
+    assert float(view[1, axis]) == pytest.approx(math.cos(math.radians(20)))
+    pole = torch.zeros(9, 3)
+    pole[:, axis] = torch.arange(9.0)
+    (shaft,) = plot_clouds([[pole]], ["a"], ["b"], up=up).axes[0].collections
+    across, along = shaft.get_offsets().T.tolist()
+    assert across == pytest.approx([0] * 9)
+    assert max(along) - min(along) == pytest.approx(2 * math.cos(math.radians(20)))
+
+
+def test_no_axis_points_there():
+    with pytest.raises(ValueError, match=r"'up' must be one of .*, got 'w'"):
+        plot_clouds([[torch.zeros(1, 3)]], ["a"], ["b"], up="w")
 
 
 def test_view_from_above():

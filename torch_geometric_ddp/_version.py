@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-import torch_geometric
-
 __all__ = ["__version__", "versions"]
 
 __version__ = "0.1.0"
@@ -12,6 +9,9 @@ __version__ = "0.1.0"
 
 def versions() -> dict[str, str]:
     """The versions of the packages that a result depends on."""
+    import torch  # Here, as the command line says its version without waiting for them.
+    import torch_geometric
+
     return {
         "torch_geometric_ddp": __version__,
         "torch": str(torch.__version__),

@@ -180,6 +180,11 @@ class Lab:
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 
+    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The runs that are not there yet."""
+        known = self._runs.read()
+        return [cell for cell in cells if self._identity(cell) not in known]
+
     def observation(self, backbone: str, seed: int) -> Observation:
         """What a network learned on the whole set; trains it if the run is not there yet."""
         path = self._observation_path(backbone, seed)

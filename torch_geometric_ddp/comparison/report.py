@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,13 +96,29 @@ class Row:
         return float(torch.tensor(values, dtype=torch.float64).median()) if values else None
 
 
+# What runs share that differ in nothing but their seed.
+_ALIKE = (
+    *("source", "task", "data", "settings", "network", "steps", "protocol", "whole"),
+    *("distilled_with", "distilling_network", "num_networks"),
+)
+
+
 def summarize(runs: Iterable[Figures]) -> list[Row]:
-    """Gathers the runs that differ in nothing but their seed, in the order in which they come."""
-    groups: dict[tuple[str, str, int | None], list[Figures]] = {}
+    """Gathers the runs that differ in nothing but their seed, in the order in which they come.
+
+    Runs of one method that were not made alike, such as by another protocol, are rows of their own.
+    """
+    groups: dict[tuple[str, ...], list[Figures]] = {}
     for run in runs:
-        ppc = None if run["budget_bits"] is None else run["ppc"]
-        groups.setdefault((run["method"], run["backbone"], ppc), []).append(run)
-    return [Row(*key, group) for key, group in groups.items()]
+        made = json.dumps([run.get(key) for key in _ALIKE], sort_keys=True)
+        key = (run["method"], run["backbone"], str(_ppc(run)), made)
+        groups.setdefault(key, []).append(run)
+    firsts = ((group[0], group) for group in groups.values())
+    return [Row(run["method"], run["backbone"], _ppc(run), group) for run, group in firsts]
+
+
+def _ppc(run: Figures) -> float | None:
+    return None if run["budget_bits"] is None else run["ppc"]
 
 
 def markdown(rows: Sequence[Row]) -> str:

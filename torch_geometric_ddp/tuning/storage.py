@@ -22,6 +22,7 @@ from optuna.storages.journal import (
     JournalFileSymlinkLock,
     JournalStorage,
 )
+from sqlalchemy.exc import SQLAlchemyError  # Optuna's own package for databases.
 
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
@@ -62,9 +63,19 @@ def find_storage(
         if not host or not port.isdigit():
             raise ValueError(f"'storage' must name a host and a port, grpc://host:port, got {url}")
         return lambda: GrpcStorageProxy(host=host, port=int(port)), lock
+    return partial(_open_database, url), lock
+
+
+def _open_database(url: str) -> RDBStorage:
     # SQLite lets one process write at a time; the others wait.
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-    return lambda: RDBStorage(url, engine_kwargs=arguments), lock
+    try:
+        return RDBStorage(url, engine_kwargs=arguments)
+    except (SQLAlchemyError, ImportError) as error:
+        kind, reason = url.partition("://")[0], str(error).partition("\n")[0]
+        raise ValueError(  # Without the rest of the URL, which may hold a password.
+            f"'storage' must be the URL of a database that can be opened, got {kind}://: {reason}"
+        ) from error
 
 
 class _Healing:

@@ -1,0 +1,466 @@
+"""The command, its options, and what programs say before, after and instead of their work."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import toy_arrays
+from safetensors import safe_open
+from safetensors.torch import load_model
+
+import torch_geometric_ddp
+from torch_geometric_ddp import SyntheticPointCloudDataset, evaluate
+from torch_geometric_ddp.comparison import summarize
+from torch_geometric_ddp.evaluation import Protocol
+from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.programs import command, names, tune, work
+from torch_geometric_ddp.programs.options import METHOD_OPTIONS, dest_of
+from torch_geometric_ddp.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["--num-per-class", "2", "--num-points", "32"]
+WORK = [*TINY, "--preset", "smoke", "--steps", "1", "--seeds", "0"]
+
+
+@pytest.fixture(autouse=True)
+def usual_memory(monkeypatch):
+    monkeypatch.setattr("torch_geometric_ddp.memory.keep_freed_memory", lambda: None)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where programs are started."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def python(*words):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, *words], env=env, capture_output=True, text=True, timeout=400
+    )
+
+
+def parsed(program, *words):
+    return command.parser_of(program).parse_args([*map(str, words)])
+
+
+# The command #####################################################################################
+
+HELP = """
+import sys
+from torch_geometric_ddp.programs.command import main
+try:
+    main({words})
+except SystemExit as end:
+    assert end.code == {code}
+heavy = {{"torch", "torch_geometric", "numpy", "scipy", "optuna", "matplotlib"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("program", [None, *command.PROGRAMS])
+def test_help_loads_no_library(program):
+    words = ["--help"] if program is None else [program, "--help"]
+    done = python("-c", HELP.format(words=words, code=0))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: {' '.join(['distill3d', program or ''])}".rstrip())
+
+
+@pytest.mark.parametrize("words", [["--version"], ["compare", "--methods", "X"], ["distil"]])
+def test_what_needs_no_work_loads_no_library(words):
+    code = 0 if words == ["--version"] else 2
+    done = python("-c", HELP.format(words=words, code=code))
+    assert done.returncode == 0, done.stderr
+    assert torch_geometric_ddp.__version__ in done.stdout or "invalid choice" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="does not count what children take")
+def test_help_takes_less_than_a_second():
+    """Of a processor, so that what runs beside it does not count."""
+    import resource
+
+    def taken():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = taken()
+    assert python("-m", "torch_geometric_ddp", "compare", "--help").returncode == 0
+    assert taken() - before < 1
+
+
+def test_kept_names_are_those_of_the_registries():
+    """If not: python -m torch_geometric_ddp.programs.names."""
+    kept = Path(names.__file__).with_name("names.json").read_text(encoding="utf-8")
+    assert json.loads(kept) == names.collect()
+    assert json.dumps(names.collect(), indent=1) + "\n" == kept
+
+
+def test_every_row_by_name():
+    assert list(work.ROWS) == names.ROWS
+
+
+@pytest.mark.parametrize("program", command.PROGRAMS)
+def test_every_option_has_help(program):
+    parser = command.parser_of(program)
+    shown = [action for action in parser._actions if action.dest != "worker"]
+    assert len(shown) > 3
+    assert [a.dest for a in shown if not a.help or a.help == argparse.SUPPRESS] == []
+
+
+def test_an_option_means_one_thing_in_all_programs():
+    """Of one option, the number of values, and where it is a number also its type, are the same."""
+    kinds = {}
+    for program in command.PROGRAMS:
+        for action in command.parser_of(program)._actions:
+            # What is a setting elsewhere has a range in a search, and several rows several values.
+            if action.metavar == ("LOW", "HIGH") or action.dest in ("ppc", "mirror"):
+                continue
+            for option in action.option_strings:
+                kind = (action.nargs, getattr(action.type, "__name__", None))
+                kinds.setdefault(option, {}).setdefault(kind, []).append(program)
+    several = {option: kind for option, kind in kinds.items() if len(kind) > 1}
+    assert set(several) == {"--lr"}  # Which is also the older word for the --lrs of compare.
+
+
+def test_the_package_gives_its_names_when_they_are_used():
+    code = "import torch_geometric_ddp as p, sys; assert 'torch' not in sys.modules; "
+    code += "assert set(p.__all__) <= set(dir(p)); p.methods.ddp; p.distill; p.StorageBudget; "
+    code += "from torch_geometric_ddp import *; assert distill is p.methods.distill; p.nothing"
+    done = python("-c", code)
+    assert done.returncode == 1
+    error = "AttributeError: module 'torch_geometric_ddp' has no attribute 'nothing'"
+    assert done.stderr.splitlines()[-1].startswith(error)
+    for name in torch_geometric_ddp.__all__:
+        assert getattr(torch_geometric_ddp, name) is not None
+
+
+# What goes wrong #################################################################################
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with the runs of `distill` on generated shapes, and what it printed."""
+    out = tmp_path_factory.mktemp("made") / "out"
+    done = python("-m", "torch_geometric_ddp", "distill", *WORK, "--skip-whole", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def refused(*words):
+    with pytest.raises(SystemExit) as caught:
+        command.main([*map(str, words)])
+    assert isinstance(caught.value.code, str)
+    assert "\n" not in caught.value.code
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["distill", *WORK, "--method", "pkr", "--depth", "99"], "'depth' must be from 1 to 10"),
+        (["distill", *WORK, "--uniformity-lambda", "nan"], "'uniformity_lambda' must be finite"),
+        (["distill", *WORK, "--lr", "1"], "--lr must go with '--method sadm' or '--method dm' or"),
+        (["distill", *WORK, "--device", "nonsense"], "'device' must be a device that can be used"),
+        (["distill", *WORK, "--data", "text.npz"], "'text.npz' is no usable .npz file"),
+        (["distill", *WORK, "--num-anchors", "100"], "no set was distilled: the reasons stand"),
+        (["distill", *WORK, "--out", "text.npz"], "'out' must be a file that can be written"),
+        (["segment", *WORK, "--width", "0"], "'width' must be finite and above 0, got 0"),
+        (["compare", *WORK, "--methods", "DDP", "--ppc", "1e-6"], "no run was made: the reasons"),
+        (["compare", *WORK, "--methods", "DDP", "--lrs", "nan"], "'anchor_lr' must be finite"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["evaluate", "text.npz"], "text.npz"),
+        (["train", "nowhere"], "nowhere"),
+        (["show", "nowhere"], "nowhere"),
+        (["show", "."], "'.' must be a folder with runs.jsonl"),
+        (["tune", *WORK, "--objectives", "speed"], "'objectives' must be 'score', alone or"),
+        (["tune", *WORK, "--trials", "1", "--gpus", "3"], "'device' must be a device that can"),
+        *(
+            (
+                ["tune", *WORK, "--hold-out", "0.5", "--storage", url],
+                f"'storage' must be the URL of a database that can be opened, got {kind}://: ",
+            )
+            for kind, url in (("sqlite", "sqlite:///nowhere/x.db"), ("foo", "foo://user:secret@x"))
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else f"{value[0]} {value[-1]}",
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="one of them would find its GPUs")
+def test_a_mistake_gives_one_line(words, message, folder):
+    Path("text.npz").write_text("no archive")
+    assert message in refused(*words)
+
+
+def test_sets_of_other_classes_give_one_line(made, folder):
+    points, labels = toy_arrays()
+    sets = {f"{split}_points": points for split in ("train", "test")}
+    sets |= {f"{split}_labels": labels for split in ("train", "test")}
+    np.savez("mine.npz", **sets, class_names=np.array(["a", "b", "c"]))
+    file = made[0] / "distilled.safetensors"
+    for program in ("evaluate", "train", "show"):
+        assert "class" in refused(program, file, "--data", "mine.npz")
+
+
+def test_a_traceback_is_shown_when_it_is_asked_for(folder):
+    with pytest.raises(FileNotFoundError):
+        command.main(["show", "nowhere", "--traceback"])
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch):
+    def run(args):
+        raise KeyError("a fault")
+
+    monkeypatch.setattr("torch_geometric_ddp.programs.show.run", run)
+    with pytest.raises(KeyError):
+        command.main(["show", "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        (
+            ["distill", "--out", "here"],
+            "The same command goes on from there: what is finished is in here/.",
+        ),
+        (
+            ["segment", "--out", "here"],
+            "The same command goes on from there: what is finished is in here/.",
+        ),
+        (["compare"], "The same command goes on from there: what is finished is in out/compare/."),
+        (["cross"], "The same command goes on from there: what is finished is in out/cross/."),
+        (["tune", "--storage", "x.db"], "The same command goes on with the study in x.db."),
+        (["train", "set"], "Nothing is kept: the same command begins anew."),
+        (["evaluate", "set"], "Nothing is kept: the same command begins anew."),
+        (["show", "set"], "Nothing is kept: the same command begins anew."),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_ctrl_c_says_how_to_go_on(words, how, monkeypatch, capsys):
+    def run(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"torch_geometric_ddp.programs.{words[0]}.run", run)
+    assert command.main(words) == 130
+    assert capsys.readouterr().err == f"\nStopped. {how}\n"
+
+
+# What programs say ###############################################################################
+
+
+def test_what_is_going_to_be_done_is_said_at_the_start(made):
+    lines = made[1].stdout.splitlines()
+    assert lines[:4] == [
+        "3 runs. To do:",
+        "- 1 set to distil, 1 step each",
+        "- 3 networks to train on a small set each: protocol smoke, 2 epochs",
+        "How long a bar has to go stands in it after its first step.",
+    ]
+    # As it does.
+    assert re.search(r"1/2 \[\d\d:\d\d<\d\d:\d\d", made[1].stderr)
+
+
+def test_what_is_there_is_not_said_to_be_done(made, capsys):
+    assert command.main(["distill", *WORK, "--out", str(made[0])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "4 runs, of which 3 are there. To do:",
+        "- 1 network to train on the whole set: protocol smoke, 2 epochs",
+    ]
+    assert "(its figures mean nothing)" in "".join(lines)
+    assert command.main(["distill", *WORK, "--out", str(made[0])]) == 0
+    assert capsys.readouterr().out.startswith("4 runs, all of which are there.\n")
+
+
+def run_ids(path):
+    return set(re.search("<!-- runs: (.*) -->", path.read_text())[1].split())
+
+
+def test_a_table_of_more_runs_is_never_replaced_by_one_of_fewer(tmp_path, capsys):
+    def compare(*methods):
+        words = ["compare", *WORK, "--methods", *methods, "--out", str(tmp_path)]
+        assert command.main(words) == 0
+        return capsys.readouterr().out.splitlines()[-1], sorted(
+            p.name for p in tmp_path.glob("*.md")
+        )
+
+    compare("random")
+    first = run_ids(tmp_path / "table.md")
+    _, tables = compare("random", "anchors")  # It grows.
+    assert tables == ["table.md"]
+    assert first < run_ids(tmp_path / "table.md")
+    before = {name: (tmp_path / name).read_bytes() for name in ("table.md", "table.png")}
+    for _ in range(2):
+        said, tables = compare("anchors")
+        assert tables == ["table-2.md", "table.md"]
+        assert "table-2.md" in said
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert (tmp_path / "table-2.png").exists()
+    assert len(run_ids(tmp_path / "table-2.md")) == 1
+    # A table of an earlier version does not say of which runs it is.
+    (tmp_path / "table.md").write_text("| method |\n")
+    assert compare("random", "anchors")[1] == ["table-2.md", "table.md"]
+    assert (tmp_path / "table.md").read_text() == "| method |\n"
+    assert len(run_ids(tmp_path / "table-2.md")) == 2
+
+
+def test_runs_that_were_not_made_alike_are_rows_of_their_own():
+    def run(seed, **changes):
+        made = {"method": "DDP", "backbone": "PointNet", "ppc": 1, "budget_bits": 8, "steps": 2}
+        made |= {"settings": {"num_morphs": 4}, "protocol": {"name": "cpu", "min_steps": 1000}}
+        return {**made, "seed": seed, "value": 0.1 * seed, "metric": "accuracy", **changes}
+
+    runs = [run(0), run(1), run(2, protocol={"name": "cpu", "min_steps": 9}), run(3)]
+    runs += [run(4, steps=3), run(5, settings={"num_morphs": 5}), run(6, num_networks=2)]
+    rows = summarize(runs)
+    assert [[made["seed"] for made in row.runs] for row in rows] == [[0, 1, 3], [2], [4], [5], [6]]
+    assert {row.method for row in rows} == {"DDP"}
+
+
+# distill, and what tune says of it ###############################################################
+
+
+WORDS = {
+    **{"--num-anchors": (3, 3), "--anchor-points": (5, 5), "--num-morphs": (0, 0)},
+    **{"--uniformity-lambda": (2, 2.0), "--anchor-lr": (0.5, 0.5), "--weight-lr": (0.25, 0.25)},
+    **{"--lr": (0.125, 0.125), "--cloud-points": (8, 8), "--depth": (5, 5)},
+    **{"--mirror": ("never", False), "--ridge": (0.5, 0.5)},
+}
+
+
+@pytest.mark.parametrize("method", METHOD_OPTIONS)
+def test_every_method_takes_its_options_and_no_others(method):
+    own = {option: setting for setting, option in METHOD_OPTIONS[method].items()}
+    for option in {*WORDS, "--ungrouped"}:
+        word, value = WORDS.get(option, (None, False))
+        given = [option] if word is None else [option, word]
+        args = parsed("distill", "--method", method, "--data", "mine.npz", *given)
+        if option in own:
+            assert work.method_settings(args)[own[option]] == value
+        else:
+            with pytest.raises(ValueError, match=f"{option} must go with '--method "):
+                work.method_settings(args)
+
+
+def test_the_command_of_tune_has_every_option_that_distill_shares():
+    words = ["--data", "mine.npz", "--root", "r", "--num-points", 9, "--num-per-class", 8]
+    words += ["--task", "segmentation", "--categories", "a", "b", "--resplit", 7, "--validate", 0.2]
+    words += ["--ppc", 0.5, "--preset", "cpu", "--steps", 6, "--num-networks", 5, "--epochs", 4]
+    words += ["--min-steps", 3, "--train-lr", 0.5, "--rotate", "--width", 0.3]
+    words += ["--mamba-centers", 2, "--device", "cpu", "--backbone", "B", "--whole-epochs", 3]
+    args = parsed("tune", *words, "--dataset", "modelnet10", "--out", "o", "--method", "pkr")
+    tune.complete(args)
+    settings = {"num_points": 16, "depth": 5, "mirror": False, "lr": 0.01}
+    line = tune.command(args, settings, [2, 3])
+    assert line.startswith("distill3d distill ")
+    back = vars(command.whole_parser().parse_args(line.split()[1:]))
+    expected = {name: value for name, value in vars(args).items() if name in back}
+    expected |= {"cloud_points": 16, "depth": 5, "mirror": "never", "lr": 0.01, "ridge": None}
+    expected |= {"seeds": [2, 3], "out": Path("o/distill")}
+    assert {name: back[name] for name in expected} == expected
+    ours = {action.dest for action in command.parser_of("tune")._actions}
+    theirs = {action.dest for action in command.parser_of("distill")._actions}
+    of_methods = {dest_of(o) for options in METHOD_OPTIONS.values() for o in options.values()}
+    shared = (ours & theirs) - of_methods - {"help", "traceback"}
+    # All of them were given above, so that none was left out of the line unnoticed.
+    usual = vars(parsed("tune"))
+    assert {name for name in shared if getattr(args, name) == usual[name]} == {"seeds"}
+
+
+# evaluate, train and show ########################################################################
+
+
+def test_evaluate_takes_the_network_of_the_file(folder, capsys):
+    """Also where it has other sizes than the usual ones, which are part of its name."""
+    words = ["--width", "0.1", "--skip-whole", "--num-morphs", "0", "--out", "."]
+    assert command.main(["segment", *WORK, *words]) == 0
+    capsys.readouterr()
+    assert command.main(["evaluate", "distilled.safetensors", *TINY]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    now, then = (re.search(r"[\d.]+ %", line)[0] for line in lines[2:4])
+    assert now == then
+    assert len(lines) == 4  # Nothing is otherwise.
+
+
+def test_evaluate_refuses_a_figure_that_says_too_little(made, folder):
+    synthetic = SyntheticPointCloudDataset(made[0] / "distilled.safetensors")
+    del synthetic.provenance["evaluated"]["seeds"]
+    synthetic.save("set.safetensors")
+    assert "the figure that a set tells must have" in refused("evaluate", "set.safetensors")
+
+
+def test_train_keeps_a_network_that_reaches_its_figure(made, folder, capsys):
+    words = [*TINY, "--preset", "smoke", "--epochs", "3", "--seed", "5"]
+    assert command.main(["train", str(made[0] / "distilled.safetensors"), *words]) == 0
+    printed = capsys.readouterr().out
+    path = "out/train/network.safetensors"
+    with safe_open(path, "pt") as file:
+        told = json.loads(file.metadata()["made"])
+    assert told["network"] == "PointNet"
+    assert Protocol.from_dict(told["protocol"]).epochs == 3
+    assert f"accuracy: {100 * told['value']:.1f} %. The network is in {path}." in printed
+    rows = re.findall(r"^\| (\w+) \| (\d+\.\d) \|$", printed, re.MULTILINE)
+    assert [name for name, _ in rows] == told["class_names"]
+    model = PointNet(len(told["class_names"]))
+    load_model(model, path)
+    _, test_set = work.load(parsed("train", "set", *TINY))
+    bank = TASKS["classification"].read(test_set).normalize()
+    model.eval()
+    with torch.no_grad():
+        scores = TASKS["classification"].score(model, bank, bank)
+    assert float(scores.values.mean()) == told["value"]
+    again = evaluate(
+        SyntheticPointCloudDataset(made[0] / "distilled.safetensors"),
+        test_set,
+        protocol=Protocol.from_dict(told["protocol"]),
+        seeds=[5],
+        progress=False,
+    )
+    assert again.mean == told["value"]
+
+
+def test_show_says_what_a_set_is(made, folder, capsys):
+    file = made[0] / "distilled.safetensors"
+    words = ["--picture", "set.png", "--classes", "bed", "--up", "y", "--drawn", "1", "2", "2"]
+    assert command.main(["show", str(file), *TINY, *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    synthetic = SyntheticPointCloudDataset(file)
+    assert f"bits: {synthetic.storage_bits:,}" in lines
+    assert "method: DDP" in lines
+    assert "classes: airplane, bed," in "\n".join(lines)
+    told = synthetic.provenance["evaluated"]
+    expected = f"accuracy: {100 * told['value']:.1f} % (PointNet, protocol smoke, seeds [0])"
+    assert expected in lines
+    assert Path("set.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_draws_a_set_of_unknown_origin_alone(made, folder, capsys):
+    synthetic = SyntheticPointCloudDataset(made[0] / "distilled.safetensors")
+    synthetic.provenance = {}
+    synthetic.save("set.safetensors")
+    assert command.main(["show", "set.safetensors"]) == 0
+    assert "set.png: --data or --dataset adds real clouds." in capsys.readouterr().out
+    assert Path("set.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_gives_the_tables_of_a_folder(tmp_path, capsys):
+    words = ["--methods", "random", "whole", "--out", str(tmp_path)]
+    assert command.main(["compare", *WORK, *words]) == 0
+    expected = capsys.readouterr().out
+    assert command.main(["compare", *WORK, "--epochs", "1", *words]) == 0
+    capsys.readouterr()
+    assert command.main(["show", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    titles = [line for line in shown.splitlines() if line.startswith("shapes, ")]
+    assert titles == [
+        f"shapes, classification, protocol smoke{more}" for more in ("", ", epochs 1")
+    ]
+    table = [line for line in expected.splitlines() if line.startswith("| ")]
+    assert [line for line in shown.splitlines() if line.startswith("| ")][: len(table)] == table

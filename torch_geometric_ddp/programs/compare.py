@@ -1,0 +1,72 @@
+"""Compares methods of data set distillation under the same storage, and prints a table.
+
+    distill3d compare                                         # generated shapes
+    distill3d compare --data clouds.npz --preset cpu --methods random SADM DDP --ppc 1 3
+    distill3d compare --dataset modelnet10 --device cuda --preset paper --methods all
+    distill3d compare --task segmentation
+
+Every run is one line of `runs.jsonl` in the folder `--out`, with all that is needed to repeat it. A
+run that is there is not made again, so that an interrupted comparison goes on when it is started
+again, and a larger one takes over what a smaller one made.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from torch_geometric_ddp.programs.options import (
+    NETWORKS_HELP,
+    ROWS_HELP,
+    add_data_arguments,
+    add_row_arguments,
+    add_work_arguments,
+)
+
+EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
+GO_ON = "The same command goes on from there: what is finished is in {out}/."
+
+METHODS = ("random", "herding", "SADM", "DDP", "whole")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_data_arguments(parser)
+    usual = f"{', '.join(METHODS)}, as far as the task has them"
+    add_row_arguments(parser, usual, "PointNet's")
+    parser.add_argument(
+        "--lrs",
+        "--lr",
+        dest="lrs",
+        type=float,
+        nargs="+",
+        help="learning rates, a row for each (those of the methods)",
+    )
+    add_work_arguments(parser, "out/compare")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Makes the runs and shows them."""
+    from torch_geometric_ddp.comparison import (
+        cost_markdown,
+        markdown,
+        plot_bits,
+        plot_comparison,
+        summarize,
+    )
+    from torch_geometric_ddp.programs import work
+
+    lab = work.open_lab(args, work.networks(args, args.backbones))
+    _, seeds = work.preset_and_seeds(args)
+    entries = work.rows(args, METHODS)
+    if args.lrs:
+        entries = [row for entry in entries for row in entry.at_rates(args.lrs)]
+    cells = list(lab.cells(entries, args.ppc, seeds))
+    work.announce(lab, cells)
+    runs = lab.run(cells)
+    rows, title = summarize(runs), work.heading(args, lab)
+    tables = f"{markdown(rows)}\n{cost_markdown(rows)}"
+    stem = work.print_table(args, lab, title, tables, runs, "table")
+    plot_comparison(rows, args.out / f"{stem}.png", title)
+    if len({row.ppc for row in rows if row.ppc is not None}) > 1:
+        plot_bits(rows, args.out / f"{stem.replace('table', 'bits')}.png", title)
+    print(f"The runs, the distilled sets, {stem}.md and its pictures are in {args.out}/.")

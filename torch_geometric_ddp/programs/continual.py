@@ -1,0 +1,84 @@
+"""Learns classes in increments from exemplars: distilled, random, herded and quantised ones.
+
+    distill3d continual                                       # generated shapes
+    distill3d continual --dataset modelnet10 --root data --preset cpu --methods random herding \
+        "random 128x6" "PKR 64" DDP whole
+    distill3d continual --data clouds.npz --num-increments 3 --ppc 3
+
+Of every class exemplars are kept within the same bits, and after every increment a network is
+trained from scratch on those of all classes seen. Prints the average and the last accuracy and what
+was forgotten, and draws the accuracy over the classes seen. Every increment is one line of
+`runs.jsonl` in the folder `--out`, and one that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from torch_geometric_ddp.programs.options import (
+    NETWORKS_HELP,
+    ROWS_HELP,
+    add_data_arguments,
+    add_work_arguments,
+    positive,
+    row_name,
+    share,
+)
+
+EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
+GO_ON = "The same command goes on from there: what is finished is in {out}/."
+METHODS = ("random", "herding", "random 64x6", "DDP", "whole")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_data_arguments(parser)
+    what = parser.add_argument_group("what is compared")
+    what.add_argument(
+        "--methods",
+        type=row_name,
+        nargs="+",
+        metavar="M",
+        help=f"the rows, or: all ({', '.join(METHODS)})",
+    )
+    what.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
+    what.add_argument(
+        "--num-increments", type=positive, default=5, help="in how many increments classes come (5)"
+    )
+    what.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    add_work_arguments(parser, "out/continual")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Makes the runs and shows them."""
+    from torch_geometric_ddp.comparison import (
+        ClassIncremental,
+        incremental_markdown,
+        plot_increments,
+    )
+    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.tasks import TASKS
+
+    if not TASKS[args.task].one_label:
+        raise ValueError(f"--task must have one label for a cloud, got {args.task}")
+    ((name, network),) = work.networks(args, args.backbone and [args.backbone]).items()
+    preset, seeds = work.preset_and_seeds(args)
+    train_set, test_set = work.load(args)
+    lab = ClassIncremental(
+        train_set,
+        test_set,
+        args.out,
+        args.num_increments,
+        preset,
+        network,
+        name,
+        args.device,
+        work.source(args),
+    )
+    runs = lab.run(lab.cells(work.rows(args, METHODS), args.ppc, seeds))
+    increments = f"{lab.num_increments} increments"
+    title = f"{work.heading(args, lab)}, {name}, PPC {args.ppc}, {increments}"
+    stem = work.print_table(args, lab, title, incremental_markdown(runs), runs, "table")
+    picture = f"{stem.replace('table', 'increments')}.png"
+    plot_increments(runs, args.out / picture, title)
+    print(f"The runs, the exemplars, {stem}.md and {picture} are in {args.out}/.")

@@ -1,0 +1,82 @@
+"""Distils with one backbone, trains all of them on the result, and prints a matrix.
+
+    distill3d cross                              # generated shapes
+    distill3d cross --data clouds.npz --preset cpu --whole-points 256
+    distill3d cross --dataset modelnet10 --device cuda --preset paper --backbones all
+    distill3d cross --task segmentation
+
+Every run is one line of `runs.jsonl` in the folder `--out`. A run that is there is not made again,
+and no set is distilled twice: an interrupted matrix goes on when it is started again, and in the
+folder of `compare` the sets that it has made are taken over.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from torch_geometric_ddp.programs.options import (
+    NETWORKS_HELP,
+    ROWS_HELP,
+    add_data_arguments,
+    add_row_arguments,
+    add_work_arguments,
+    positive,
+)
+
+EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
+GO_ON = "The same command goes on from there: what is finished is in {out}/."
+METHODS = ("random", "SADM", "DDP", "whole")
+# Those that train in minutes on a CPU.
+BACKBONES = ("PointNet", "PointNet2MSG", "PointTransformer")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_data_arguments(parser)
+    usual = f"{', '.join(METHODS)}, as far as the task has them"
+    add_row_arguments(parser, usual, f"{', '.join(BACKBONES)}, with parts all")
+    parser.add_argument(
+        "--distill-with", nargs="+", metavar="B", help="what sets are distilled with (PointNet's)"
+    )
+    parser.add_argument(
+        "--whole-points",
+        type=positive,
+        metavar="N",
+        help="train on the whole set with N points of every cloud, for slow backbones: a row that "
+        "says so; test clouds keep all points",
+    )
+    add_work_arguments(parser, "out/cross")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Makes the runs and shows them."""
+    from torch_geometric_ddp.comparison import (
+        Whole,
+        plot_transfer,
+        transfer_markdown,
+        transfer_matrix,
+    )
+    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.tasks import TASKS
+
+    known = TASKS[args.task].backbones
+    usual = [name for name in BACKBONES if name in known] or list(known)
+    columns = work.networks(args, args.backbones or usual)
+    makers = work.networks(args, args.distill_with)
+    lab = work.open_lab(args, {**columns, **makers})
+    _, seeds = work.preset_and_seeds(args)
+    entries = work.rows(args, METHODS)
+    if args.whole_points is not None:
+        most = lab.bank.dense().size(1)
+        if args.whole_points > most:
+            raise ValueError(f"--whole-points must lie in 1..{most}, got {args.whole_points}")
+        entries = [e.at(args.whole_points) if isinstance(e, Whole) else e for e in entries]
+    cells = list(lab.cells(entries, args.ppc, seeds, list(columns), list(makers)))
+    work.announce(lab, cells)
+    runs = lab.run(cells)
+    rows = transfer_matrix(runs, entries)
+    title = f"{work.heading(args, lab)}, {lab.task.metric} % of the backbone that is trained"
+    table = transfer_markdown(rows, list(columns))
+    stem = work.print_table(args, lab, title, table, runs, "matrix")
+    plot_transfer(rows, list(columns), args.out / f"{stem}.png", title)
+    print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

@@ -1,0 +1,93 @@
+"""Distils a data set of 3D point clouds and shows what the result is worth.
+
+    distill3d distill                                  # generated shapes, 5 minutes
+    distill3d distill --data clouds.npz --out out/mine
+    distill3d distill --dataset modelnet10 --root data --device cuda --preset paper
+    distill3d distill --method pkr
+
+Compares networks trained on random clouds of the same storage, on what the method starts from (for
+DDP anchors and morphs), on the distilled set and on the whole set; every seed is a draw, a
+distillation and a network of its own. Writes the table, the distilled sets and pictures to the
+folder `--out`. A run that is there is not made again: started with the same options, an interrupted
+program goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from torch_geometric_ddp.programs.options import (
+    NETWORKS_HELP,
+    add_data_arguments,
+    add_method_arguments,
+    add_work_arguments,
+)
+
+if TYPE_CHECKING:
+    from torch_geometric_ddp.comparison import Distilled, Initial
+
+EPILOG = NETWORKS_HELP
+GO_ON = "The same command goes on from there: what is finished is in {out}/."
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, task: str = "classification", out: str = "out/distill"
+) -> None:
+    """The options."""
+    add_data_arguments(parser, task)
+    add_method_arguments(parser)
+    add_work_arguments(parser, out)
+    parser.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
+
+
+def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
+    """What the method starts from, and what it distils."""
+    from torch_geometric_ddp.comparison import ENTRIES, Distilled, Initial
+    from torch_geometric_ddp.methods import METHODS
+    from torch_geometric_ddp.programs.work import method_settings
+    from torch_geometric_ddp.tasks import TASKS
+
+    settings, build = method_settings(args), METHODS[args.method]
+    name = build(**settings).name
+    one_label = ENTRIES[name].one_label
+    distilled = Distilled(name, settings, one_label, build)
+    if not distilled.serves(TASKS[args.task]):
+        raise ValueError(
+            f"'--method {args.method}' needs clouds with one label each, which the task "
+            f"'{args.task}' has not"
+        )
+    return Initial("initial", settings, one_label, build), distilled
+
+
+def run(args: argparse.Namespace) -> None:
+    """Makes the runs and shows them."""
+    from torch_geometric_ddp.comparison import (
+        ENTRIES,
+        Entry,
+        class_markdown,
+        cost_markdown,
+        markdown,
+        plot_comparison,
+        summarize,
+    )
+    from torch_geometric_ddp.programs import work
+
+    initial, distilled = rows_of(args)
+    lab = work.open_lab(args, work.networks(args, args.backbone and [args.backbone]))
+    _, seeds = work.preset_and_seeds(args)
+    entries: list[Entry] = [ENTRIES["random"], initial, distilled]
+    if not args.skip_whole:
+        entries.append(ENTRIES["whole"])
+    cells = list(lab.cells(entries, [args.ppc], seeds))
+    work.announce(lab, cells)
+    runs = lab.run(cells)
+    rows, title = summarize(runs), work.heading(args, lab)
+    tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
+    stem = work.print_table(args, lab, title, tables, runs, "table")
+    plot_comparison(rows, args.out / f"{stem}.png", title)
+    if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == distilled)):
+        raise ValueError("no set was distilled: the reasons stand above")
+    files = f"its picture, {stem}.md, {stem}.png"
+    print(f"The first distilled set, {files} and all runs are in {args.out}/.")

@@ -1,0 +1,236 @@
+"""The options that programs share, with one word for one thing."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import textwrap
+from pathlib import Path
+
+from torch_geometric_ddp.programs import names
+
+__all__ = [
+    "METHOD_OPTIONS",
+    "MIRROR",
+    "NETWORKS_HELP",
+    "ROWS_HELP",
+    "add_data_arguments",
+    "add_method_arguments",
+    "add_network_arguments",
+    "add_row_arguments",
+    "add_training_arguments",
+    "add_work_arguments",
+    "dest_of",
+    "is_generated",
+    "natural",
+    "positive",
+    "row_name",
+    "share",
+]
+
+#: The options of single methods, by the settings that they are.
+METHOD_OPTIONS: dict[str, dict[str, str]] = {
+    "ddp": {
+        "num_anchors": "--num-anchors",
+        "anchor_points": "--anchor-points",
+        "num_morphs": "--num-morphs",
+        "uniformity_lambda": "--uniformity-lambda",
+        "anchor_lr": "--anchor-lr",
+        "weight_lr": "--weight-lr",
+        "grouped": "--ungrouped",
+    },
+    "sadm": {"lr": "--lr"},
+    "dm": {"lr": "--lr"},
+    "dc": {"lr": "--lr"},
+    "pkr": {
+        "num_points": "--cloud-points",
+        "depth": "--depth",
+        "mirror": "--mirror",
+        "lr": "--lr",
+        "ridge": "--ridge",
+    },
+}
+#: What the words of ``--mirror`` mean.
+MIRROR = {"always": True, "never": False}
+
+
+def _wrapped(text: str, first: str = "") -> str:
+    rest = " " * len(first)
+    return textwrap.fill(
+        text, 88, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
+
+
+#: What :obj:`--help` says of the networks.
+NETWORKS_HELP = _wrapped(
+    "Networks: "
+    + "; ".join(f"{', '.join(known)} ({task})" for task, known in names.NETWORKS.items())
+    + "."
+)
+#: What :obj:`--help` says of the rows: the controls family by family, as they are many.
+ROWS_HELP = "\n\n".join(
+    (
+        _wrapped(f"Methods: {', '.join(names.ENTRIES)}."),
+        _wrapped(
+            "Controls, which say what codecs alone are worth, with N points of a cloud or an "
+            "anchor (32, 64, 128) and B bits of a coordinate (8, 6, 5, 4):"
+        ),
+        "\n".join(_wrapped(f"{form}: {about}", "* ") for form, about in names.FAMILIES.items()),
+    )
+)
+
+
+def positive(text: str) -> int:
+    """The type of an option that is a whole number of at least one."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def natural(text: str) -> int:
+    """The type of an option that is a whole number of at least zero."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
+    return value
+
+
+def share(text: str) -> float:
+    """The type of an option that is a storage in clouds per class, also in parts of one."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {value:g}")
+    return int(value) if value == int(value) else value
+
+
+def row_name(text: str) -> str:
+    """The type of an option that is the name of a row, or stands for all methods."""
+    if text not in (*names.ROWS, "all"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (--help says which there are)")
+    return text
+
+
+def dest_of(option: str) -> str:
+    """What the value of an option is called."""
+    return "grouped" if option == "--ungrouped" else option.lstrip("-").replace("-", "_")
+
+
+def is_generated(args: argparse.Namespace) -> bool:
+    """Whether the data are the generated shapes, which get small settings for a first look."""
+    return args.data is None and args.dataset == "shapes"
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classification") -> None:
+    """Which real clouds to read."""
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", type=Path, help="a file of clouds (.npz)")
+    data.add_argument(
+        "--dataset", choices=names.DATASETS, default="shapes", help="a data set (generated shapes)"
+    )
+    data.add_argument("--root", type=Path, default=Path("data"), help="where a data set lies")
+    data.add_argument("--num-points", type=positive, help="points of a cloud (shapes 256)")
+    data.add_argument(
+        "--num-per-class", type=positive, help="shapes only: training clouds (100, with parts 50)"
+    )
+    data.add_argument(
+        "--task", choices=list(names.NETWORKS), default=task, help=f"what networks learn ({task})"
+    )
+    data.add_argument(
+        "--categories", nargs="+", help="of labelled clouds: which to keep, or: recommended (all)"
+    )
+    data.add_argument("--resplit", type=natural, help="labelled .npz: a seed for new splits")
+    data.add_argument(
+        "--validate",
+        type=float,
+        metavar="SHARE",
+        help="test on this share of the training clouds, which are left out of the training set, "
+        "and never on the test set: for the choice of settings",
+    )
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to distil."""
+    method = parser.add_argument_group("distillation")
+    method.add_argument("--method", choices=names.METHODS, default="ddp", help="the method (ddp)")
+    method.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
+    method.add_argument("--lr", type=float, help="learning rate of methods other than ddp (theirs)")
+    ddp = parser.add_argument_group("distillation by DDP, and by no other method")
+    ddp.add_argument("--num-anchors", type=positive, help="anchors per group, M (4)")
+    ddp.add_argument("--anchor-points", type=positive, help="points per anchor, N2 (what fits)")
+    ddp.add_argument("--num-morphs", type=natural, help="morphs per group, L (16, shapes 4)")
+    ddp.add_argument("--uniformity-lambda", type=float, help="sharpness λ (1000)")
+    ddp.add_argument("--anchor-lr", type=float, help="learning rate (2.5, shapes 0.5)")
+    ddp.add_argument("--weight-lr", type=float, help="of the weights (a tenth of the anchors')")
+    ddp.add_argument(
+        "--ungrouped",
+        dest="grouped",
+        action="store_const",
+        const=False,
+        help="of labelled clouds: match without regard to parts, as PointNet2Segmentation needs",
+    )
+    pkr = parser.add_argument_group("distillation by PKR, and by no other method")
+    pkr.add_argument("--cloud-points", type=positive, help="points of a stored cloud (64)")
+    pkr.add_argument("--depth", type=positive, help="bits of a coordinate (6)")
+    pkr.add_argument("--mirror", choices=MIRROR, help="whether halves are stored (always)")
+    pkr.add_argument("--ridge", type=float, help="ridge of the regression (0.01)")
+
+
+def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str) -> None:
+    """What is compared, and which rows and backbones that is without these options."""
+    what = parser.add_argument_group("what is compared")
+    what.add_argument(
+        "--methods", type=row_name, nargs="+", metavar="M", help=f"the rows, or: all ({rows})"
+    )
+    what.add_argument(
+        "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"
+    )
+    what.add_argument(
+        "--backbones", nargs="+", metavar="B", help=f"what is trained, or: all ({backbones})"
+    )
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Sizes of networks, and where they are computed."""
+    network = parser.add_argument_group("networks")
+    network.add_argument(
+        "--width", type=float, help="share of the channels of PointNetSegmentation (shapes 0.25)"
+    )
+    network.add_argument(
+        "--mamba-centers",
+        type=positive,
+        metavar="N",
+        help="PointMamba with N centres instead of 64, which its name says: the paper takes one "
+        "for 16 points, and its time is that of its centres",
+    )
+    network.add_argument("--device", help="cpu, cuda, ... (cpu)")
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, usual: str = "quick") -> None:
+    """How networks are trained, and by which preset without these options."""
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--preset", choices=names.PRESETS, help=f"how much work to take ({usual})"
+    )
+    training.add_argument("--epochs", type=positive, help="epochs (as the preset says)")
+    training.add_argument("--min-steps", type=natural, help="the least steps (likewise)")
+    training.add_argument("--train-lr", type=float, help="learning rate (likewise)")
+    training.add_argument("--rotate", action="store_true", help="turn clouds at random")
+
+
+def add_work_arguments(
+    parser: argparse.ArgumentParser, out: str, steps: str = "as the preset says"
+) -> None:
+    """How much work to take, and what the program does without these options."""
+    add_training_arguments(parser)
+    add_network_arguments(parser)
+    work = parser.add_argument_group("work")
+    work.add_argument("--steps", type=natural, help=f"optimisation steps ({steps})")
+    work.add_argument("--seeds", type=natural, nargs="+", help="the seeds (as the preset says)")
+    work.add_argument(
+        "--num-networks", type=positive, help="networks trained on the set of every seed (1)"
+    )
+    work.add_argument(
+        "--whole-epochs", type=positive, help="epochs on the whole set (as the preset says)"
+    )
+    work.add_argument("--out", type=Path, default=Path(out), help=f"folder of results ({out})")

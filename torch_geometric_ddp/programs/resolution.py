@@ -1,0 +1,64 @@
+"""Trains on clouds of some points, tests on clouds of others, and prints the matrix.
+
+    distill3d resolution                                # generated shapes
+    distill3d resolution --data clouds.npz --preset cpu --methods random DDP whole \
+        --train-points 64 128 252 512 1024 --test-points 64 128 256 512 1024
+
+Clouds are reduced by farthest point sampling; a set has no row of more points than its clouds have.
+Every row is one line of `resolutions.jsonl` in the folder `--out`, and one that is there is not
+made again. In the folder of `compare` the sets that it has made are taken over.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from torch_geometric_ddp.programs.options import (
+    NETWORKS_HELP,
+    ROWS_HELP,
+    add_data_arguments,
+    add_row_arguments,
+    add_work_arguments,
+    positive,
+)
+
+EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
+GO_ON = "The same command goes on from there: what is finished is in {out}/."
+METHODS = ("random", "DDP", "whole")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_data_arguments(parser)
+    add_row_arguments(parser, ", ".join(METHODS), "PointNet's")
+    for name in ("train", "test"):
+        parser.add_argument(
+            f"--{name}-points",
+            type=positive,
+            nargs="+",
+            metavar="N",
+            help=f"points of a {name} cloud (64, 128, ... up to those that it has)",
+        )
+    add_work_arguments(parser, "out/resolution")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Makes the runs and shows them."""
+    from torch_geometric_ddp.comparison import (
+        CrossResolution,
+        plot_transfer,
+        resolution_markdown,
+        resolution_matrix,
+    )
+    from torch_geometric_ddp.programs import work
+
+    lab = work.open_lab(args, work.networks(args, args.backbones))
+    _, seeds = work.preset_and_seeds(args)
+    sizes = [num for num in (64, 128, 256, 512, 1024) if num <= lab.bank.dense().size(1)]
+    matrix = CrossResolution(lab, args.train_points or sizes, args.test_points or sizes)
+    runs = matrix.run(lab.cells(work.rows(args, METHODS), args.ppc, seeds))
+    rows = resolution_matrix(runs)
+    title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
+    stem = work.print_table(args, lab, title, resolution_markdown(rows), runs, "matrix")
+    plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title)
+    print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

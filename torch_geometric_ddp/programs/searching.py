@@ -1,0 +1,208 @@
+"""What `tune` does: the processes of a search, its winner on the test set, and its report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
+from torch_geometric_ddp.methods import METHODS, Method
+from torch_geometric_ddp.programs import work
+from torch_geometric_ddp.programs.options import MIRROR, is_generated
+from torch_geometric_ddp.programs.tune import RANGES, command
+from torch_geometric_ddp.tuning import (
+    LETTERS,
+    PackedSpace,
+    SearchSpace,
+    TuningResult,
+    plot_tuning,
+    tune,
+    write_html,
+)
+
+__all__ = ["run"]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Searches, and shows what was found."""
+    backbones = work.networks(args, args.backbone and [args.backbone])
+    preset, seeds = work.preset_and_seeds(args)
+    train_set, test_set = work.load(args)
+    space = _space(args)
+    if args.worker is not None:
+        _search(args, train_set, progress=args.worker == 0)
+        return
+    # Before the search, so that what does not fit the test set is not noticed after it.
+    name = work.source(args)
+    lab = Lab(train_set, test_set, args.out, preset, backbones, args.device, name, args.task)
+    if max(args.gpus, 1) * args.workers > 1:
+        _spawn(args)
+    # Finishes what the processes may have left.
+    result = _search(args, train_set, progress=True)
+
+    chosen = {"best found": result.settings}
+    published = space.published_settings(result.budget)
+    if published != result.settings:
+        chosen["published"] = published
+    build, fixed = METHODS[args.method], _fixed(args)
+    entries = [
+        Distilled(name, {**fixed, **settings}, build=build) for name, settings in chosen.items()
+    ]
+    cells = list(lab.cells(entries, [args.ppc], seeds))
+    rows = {row.method: row for row in summarize(lab.run(cells))}
+    work.keep_set(args, lab, cells[0])
+    plot_tuning(result, args.out)
+    write_html(result, args.out)
+    _report(args, lab, result, {**chosen, "published": published}, rows)
+
+
+def _space(args: argparse.Namespace) -> SearchSpace | PackedSpace:
+    found = {name: getattr(args, name) for name in RANGES[args.method]}
+    given: dict[str, Any] = {name: tuple(ends) for name, ends in found.items() if ends}
+    if args.method == "ddp":
+        return SearchSpace(**given, no_penalty=args.no_penalty)
+    if "cloud_points" in given:
+        given["num_points"] = given.pop("cloud_points")
+    mirror = tuple(MIRROR.values()) if args.mirror in (None, "both") else (MIRROR[args.mirror],)
+    return PackedSpace(**given, mirror=mirror)
+
+
+def _fixed(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that are not searched and yet not the method's own."""
+    shapes = is_generated(args)
+    if args.method == "ddp":
+        return {"anchor_lr": 0.5 if shapes else 2.5, "weight_lr": 0.05 if shapes else 0.25}
+    return work.SMALL[args.method] if shapes else {}
+
+
+def _search(args: argparse.Namespace, train_set: Any, progress: bool) -> TuningResult:
+    (network,) = work.networks(args, args.backbone and [args.backbone]).values()
+    preset, _ = work.preset_and_seeds(args)
+    method: Callable[..., Method] = partial(METHODS[args.method], **_fixed(args))
+    return tune(
+        train_set,
+        args.ppc,
+        space=_space(args),
+        n_trials=args.trials,
+        storage=args.storage,
+        study_name=args.study,
+        objectives=args.objectives,
+        steps=args.steps,
+        seeds=args.trial_runs,
+        protocol=preset.protocol,
+        looks=args.looks,
+        share=args.hold_out,
+        method=method,
+        network=network,
+        task=args.task,
+        seed=args.seed,
+        device=args.device,
+        progress=progress,
+    )
+
+
+def _spawn(args: argparse.Namespace) -> None:
+    """Lets processes of their own work on the study until it is finished."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(i) for i in range(args.gpus)]
+    if args.gpus > len(gpus):
+        raise ValueError(f"'--gpus' must be at most the {len(gpus)} visible ones, got {args.gpus}")
+    places: list[str | None] = [*gpus[: args.gpus]] or [None]
+    threads = max(1, (os.cpu_count() or 1) // (len(places) * args.workers))
+    program = [sys.executable, "-m", "torch_geometric_ddp", "tune", *args.words]
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        for index in range(len(places) * args.workers):
+            env = {"OMP_NUM_THREADS": str(threads), **os.environ}
+            place = places[index % len(places)]
+            if place is not None:
+                env["CUDA_VISIBLE_DEVICES"] = place
+            children.append(subprocess.Popen([*program, "--worker", str(index)], env=env))
+        for index, child in enumerate(children):
+            if child.wait() != 0:
+                print(f"Worker {index} ended with status {child.returncode}.", file=sys.stderr)
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+
+
+def _report(
+    args: argparse.Namespace,
+    lab: Lab,
+    result: TuningResult,
+    chosen: Mapping[str, Mapping[str, Any]],
+    rows: Mapping[str, Row],
+) -> None:
+    """Prints what was found, and writes it to a file."""
+    best = chosen["best found"]
+    spans = [
+        trial.duration.total_seconds() for trial in result.completed if trial.duration is not None
+    ]
+    seconds = sum(spans) / len(spans)
+    print(f"\n{len(result.finished)} trials: {len(result.completed)} completed, ", end="")
+    print(f"{len(result.reasons)} failed, {seconds:.1f} s per completed trial,")
+    print(f"{100 * result.idle_share:.1f} % of it neither distilling nor training networks.")
+    for number, reason in result.reasons.items():
+        print(f"Trial {number} failed: {reason}")
+    if len(result.objectives) > 1:
+        _print_front(result)
+    _, seeds = work.preset_and_seeds(args)
+    protocol = lab.preset.protocol.name
+    print(f"\n{work.heading(args, lab)}: {protocol} protocol, seeds {list(seeds)}")
+    _print_table(chosen, rows, result.metric)
+    for run, reason in lab.failures.items():
+        print(f"Failed: {run}: {reason}")
+    line = command(args, {**_fixed(args), **best}, seeds)
+    print(f"\nTo distil with the best settings:\n\n    {line}\n")
+    summary = {
+        "best": best,
+        "published": chosen["published"],
+        "validation": dict(zip(result.objectives, result.best.values, strict=True)),
+        "test": {name: row.runs for name, row in rows.items()},
+        "importances": result.importances(),
+        "trials": len(result.finished),
+        "failed": result.reasons,
+        "seconds_per_trial": seconds,
+        "idle_share": result.idle_share,
+        "command": line,
+    }
+    text = json.dumps(summary, indent=1) + "\n"
+    (args.out / "results.json").write_text(text, encoding="utf-8")
+    print(f"The set, the pictures and the figures are in {args.out}/, the study is in")
+    print(f"{args.storage} (see it with optuna-dashboard).")
+
+
+def _print_front(result: TuningResult) -> None:
+    names = [f"{result.metric} %", *result.objectives[1:]]
+    _print_head(["trial", *names, *(LETTERS.get(name, name) for name in result.settings)])
+    for trial in result.front:
+        score, *others = trial.values
+        values = " | ".join([f"{100 * score:.1f}", *(f"{value:,.6g}" for value in others)])
+        print(f"| {trial.number} | {values} | {_shown(trial.user_attrs['settings'].values())} |")
+
+
+def _print_table(
+    chosen: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Row], metric: str
+) -> None:
+    names = list(chosen["best found"])
+    _print_head(["settings", *(LETTERS.get(name, name) for name in names), f"test {metric} %"])
+    for name, settings in chosen.items():
+        same = settings == chosen["best found"] and name != "best found"
+        value = "the same settings" if same else rows.get(name, "failed")
+        print(f"| {name} | {_shown(settings.values())} | {value} |")
+
+
+def _print_head(words: list[str]) -> None:
+    print("\n| " + " | ".join(words) + " |\n|" + "---|" * len(words))
+
+
+def _shown(values: Iterable[Any]) -> str:
+    return " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)

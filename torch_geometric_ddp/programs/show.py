@@ -1,0 +1,107 @@
+"""Shows a distilled set, as words and as a picture, or the table of a folder of runs.
+
+    distill3d show out/distill/distilled.safetensors
+    distill3d show set.safetensors --data clouds.npz --classes chair table --up y
+    distill3d show out/compare
+
+Real clouds stand beside those of the set where `--data` or `--dataset` says where they are. The
+table of a folder has all runs of its `runs.jsonl`, those that were made alike in one row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from torch_geometric_ddp.programs.options import add_data_arguments, is_generated, natural
+
+EPILOG = ""
+GO_ON = "Nothing is kept: the same command begins anew."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("file", type=Path, help="a distilled set, or a folder of runs")
+    add_data_arguments(parser)
+    picture = parser.add_argument_group("picture")
+    picture.add_argument("--picture", type=Path, help="its file (that of the set, as .png)")
+    picture.add_argument(
+        "--drawn",
+        type=natural,
+        nargs=3,
+        metavar=("REAL", "ANCHORS", "MORPHS"),
+        default=[3, 4, 4],
+        help="how many clouds of a class (3 4 4)",
+    )
+    picture.add_argument("--classes", nargs="+", metavar="C", help="the classes to draw (all)")
+    picture.add_argument("--up", choices=("x", "y", "z"), default="z", help="what points up (z)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints, and draws."""
+    if args.file.is_dir():
+        _show_runs(args.file)
+    else:
+        _show_set(args)
+
+
+def _show_set(args: argparse.Namespace) -> None:
+    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.visualize import plot_distilled
+
+    synthetic = work.open_set(args)
+    made = synthetic.provenance
+    print(f"{args.file}: {synthetic}")
+    print(f"classes: {', '.join(synthetic.class_names)}")
+    print(f"bits: {synthetic.storage_bits:,}")
+    for key in ("method", "source", "task", "ppc", "steps", "seed"):
+        if key in made:
+            print(f"{key}: {made[key]}")
+    told = work.figure_of(synthetic)
+    if told:
+        print(f"{told['metric']}: {100 * told['value']:.1f} % ", end="")
+        print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
+    unknown = is_generated(args) and made.get("source") != "shapes"
+    real = [] if unknown else work.load(args)[0]
+    theirs = list(getattr(real, "class_names", None) or synthetic.class_names)
+    if theirs != synthetic.class_names:
+        raise ValueError(f"the data must have the classes of the set, got {theirs}")
+    path = args.picture or args.file.with_suffix(".png")
+    num_real, num_anchors, num_morphs = args.drawn
+    plot_distilled(real, synthetic, path, num_real, num_anchors, num_morphs, args.classes, args.up)
+    print(f"The picture is {path}", end="")
+    print(": --data or --dataset adds real clouds." if unknown else ".")
+
+
+def _show_runs(folder: Path) -> None:
+    from torch_geometric_ddp.comparison import markdown, summarize
+    from torch_geometric_ddp.comparison.runs import RunLog
+
+    runs = list(RunLog(folder / "runs.jsonl").read().values())
+    if not runs:
+        raise ValueError(f"'{folder}' must be a folder with runs.jsonl, which it has not")
+    whole = [run for run in runs if run.get("protocol") is None]
+    tables: dict[str, list[dict[str, object]]] = {}
+    for run in runs:
+        if run.get("protocol") is not None:
+            tables.setdefault(_table(run, run["protocol"]), []).append(run)
+    for run in whole:  # It stands in every table of its data.
+        mine = [rows for rows in tables.values() if _data(rows[0]) == _data(run)]
+        for rows in mine or [tables.setdefault(_table(run, run.get("whole")), [])]:
+            rows.append(run)
+    for rows in tables.values():
+        first = rows[0]
+        protocol = first.get("protocol") or first.get("whole") or {}
+        name = protocol["name"] if isinstance(protocol, dict) and "name" in protocol else "?"
+        print(f"{first.get('source')}, {first.get('task')}, protocol {name}\n")
+        print(markdown(summarize(rows)))
+
+
+def _data(run: dict[str, object]) -> list[object]:
+    return [run.get(key) for key in ("source", "task", "data")]
+
+
+def _table(run: dict[str, object], protocol: object) -> str:
+    """What runs share that stand in one table."""
+    return json.dumps([_data(run), protocol], sort_keys=True)

@@ -1,0 +1,162 @@
+"""Lets Optuna choose the settings of DDP or PKR for a data set under a storage budget.
+
+    distill3d tune                                   # generated shapes, some minutes
+    distill3d tune --data clouds.npz --trials 50 --preset cpu --out out/mine
+    distill3d tune --dataset modelnet10 --gpus 4 --trials 200 --trial-runs 3 --preset cpu
+    distill3d tune --objectives score,bits --storage sqlite:///study.db
+    distill3d tune --task segmentation
+    distill3d tune --method pkr --ppc 0.25
+
+Every trial distils a part of the training set and is judged on the other part. The test set is
+seen once, at the end: by the winner and by the published settings. A search that was interrupted
+goes on when it is started again; more processes, also on other machines, join it by being started
+with the same options and the same `--storage`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch_geometric_ddp.programs import distill
+from torch_geometric_ddp.programs.options import (
+    METHOD_OPTIONS,
+    MIRROR,
+    NETWORKS_HELP,
+    add_data_arguments,
+    add_work_arguments,
+    dest_of,
+    is_generated,
+    natural,
+    positive,
+    share,
+)
+
+EPILOG = NETWORKS_HELP
+GO_ON = "The same command goes on with the study in {storage}."
+
+#: What can be tuned, and the options that are ranges of its settings.
+RANGES = {
+    "ddp": (
+        *("num_anchors", "num_morphs", "anchor_share", "uniformity_lambda"),
+        *("anchor_lr", "weight_lr"),
+    ),
+    "pkr": ("cloud_points", "depth", "lr", "ridge"),
+}
+# What else belongs to one method only.
+_CHOICES = {"ddp": ("no_penalty",), "pkr": ("mirror",)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_data_arguments(parser)
+    what = parser.add_argument_group("search")
+    what.add_argument("--method", choices=RANGES, default="ddp", help="what is tuned (ddp)")
+    what.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
+    what.add_argument("--trials", type=positive, help="trials of the study (30, shapes 6)")
+    what.add_argument(
+        "--trial-runs",
+        "--trial-seeds",
+        dest="trial_runs",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="runs of a trial, each with a seed of its own (1)",
+    )
+    what.add_argument(
+        "--objectives",
+        type=lambda text: tuple(text.split(",")),
+        default=("score",),
+        help="score, or with a second one: score,bits or score,seconds (score)",
+    )
+    looks = "when the pruner sees a trial, in shares of its steps (0.5, shapes never)"
+    what.add_argument("--looks", type=float, nargs="*", metavar="SHARE", help=looks)
+    held = "share of the training clouds that trials are judged on (0.2)"
+    what.add_argument("--hold-out", type=float, default=0.2, metavar="SHARE", help=held)
+    what.add_argument("--seed", type=natural, default=0, help="of that split and the sampler (0)")
+    ends: dict[str, Any] = {"nargs": 2, "metavar": ("LOW", "HIGH")}
+    ddp = parser.add_argument_group("ranges of the settings of DDP")
+    ddp.add_argument("--num-anchors", type=int, **ends, help="M (2 8)")
+    ddp.add_argument("--num-morphs", type=int, **ends, help="L (0 32, shapes 0 4)")
+    ddp.add_argument("--anchor-share", type=float, **ends, help="N2, of the largest (0.25 1)")
+    ddp.add_argument("--uniformity-lambda", type=float, **ends, help="λ (10 100000)")
+    ddp.add_argument("--no-penalty", action="store_true", help="also try λ = 0")
+    ddp.add_argument("--anchor-lr", type=float, **ends, help="search it (2.5, shapes 0.5)")
+    ddp.add_argument("--weight-lr", type=float, **ends, help="search it (0.25, shapes 0.05)")
+    pkr = parser.add_argument_group("ranges of the settings of PKR")
+    pkr.add_argument("--cloud-points", type=int, **ends, help="points of a cloud (16 256)")
+    pkr.add_argument("--depth", type=int, **ends, help="bits of a coordinate (4 8)")
+    pkr.add_argument("--mirror", choices=("both", *MIRROR), help="whether halves are stored (both)")
+    pkr.add_argument("--lr", type=float, **ends, help="search it (0.005)")
+    pkr.add_argument("--ridge", type=float, **ends, help="search it (0.01)")
+    run = parser.add_argument_group("run")
+    run.add_argument("--storage", help="journal file or URL (study.journal in --out)")
+    run.add_argument("--study", default="tune", help="name of the study in the storage (tune)")
+    run.add_argument("--gpus", type=int, default=0, help="GPUs, each with its own process (0)")
+    run.add_argument("--workers", type=positive, default=1, help="processes, for each GPU (1)")
+    run.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # Of the processes, which.
+    add_work_arguments(parser, "out/tune", steps="200, shapes 10")
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Fills in what was not given.
+
+    Raises:
+        ValueError: If an option of another method was given.
+    """
+    for method in RANGES:
+        for name in (*RANGES[method], *_CHOICES[method]) if method != args.method else ():
+            if getattr(args, name):
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{option} is no option of --method {args.method}")
+    # The generated shapes are for a first look at a CPU: few trials, steps and morphs.
+    shapes = is_generated(args)
+    usual: dict[str, Any] = (
+        {"trials": 6, "steps": 10, "looks": ()}
+        if shapes
+        else {"trials": 30, "steps": 200, "looks": (0.5,)}
+    )
+    if shapes and args.method == "ddp":
+        usual["num_morphs"] = (0, 4)
+    for name, value in usual.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    args.storage = args.storage or str(args.out / "study.journal")
+    args.device = "cuda" if args.gpus else args.device
+
+
+def command(args: argparse.Namespace, settings: Mapping[str, Any], seeds: Iterable[int]) -> str:
+    """The command line that distils with such settings, on the data and with the work of ours."""
+    parser = argparse.ArgumentParser()
+    distill.add_arguments(parser)
+    own = {o: name for name, o in METHOD_OPTIONS[args.method].items()}
+    # What is a range here is none there, and the preset of this program need not be that of others.
+    of_methods = {dest_of(o) for options in METHOD_OPTIONS.values() for o in options.values()}
+    values = {name: value for name, value in vars(args).items() if name not in of_methods}
+    values |= {
+        "preset": args.preset or "quick",
+        "seeds": list(seeds),
+        "out": args.out / "distill",
+    }
+    words = ["distill3d", "distill"]
+    for action in parser._actions:
+        option = action.option_strings[0]
+        value = settings.get(own[option]) if option in own else values.get(action.dest)
+        if value is None or (value == action.default and action.dest not in ("preset", "out")):
+            continue
+        if option == "--mirror":
+            value = next(word for word, meaning in MIRROR.items() if meaning == value)
+        given = [] if action.nargs == 0 else value if isinstance(value, list) else [value]
+        words += [option, *map(str, given)]
+    return shlex.join(words)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Searches, and shows what was found."""
+    complete(args)
+    from torch_geometric_ddp.programs import searching
+
+    searching.run(args)

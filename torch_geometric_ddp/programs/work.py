@@ -1,0 +1,282 @@
+"""What the shared options mean: the data, the networks, the harness, and how results are shown."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch_geometric_ddp.clouds import hold_out
+from torch_geometric_ddp.comparison import CONTROLS, ENTRIES, PRESETS, Cell, Entry, Lab, Preset
+from torch_geometric_ddp.comparison.cells import Figures
+from torch_geometric_ddp.datasets import READERS, read_file
+from torch_geometric_ddp.evaluation import Protocol, RandomRotation
+from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
+from torch_geometric_ddp.programs.options import METHOD_OPTIONS, MIRROR, dest_of, is_generated
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import TASKS, find_task
+from torch_geometric_ddp.visualize import plot_distilled
+
+__all__ = [
+    "ROWS",
+    "SMALL",
+    "announce",
+    "announce_training",
+    "changed",
+    "figure_of",
+    "heading",
+    "keep_set",
+    "load",
+    "method_settings",
+    "networks",
+    "open_lab",
+    "open_set",
+    "preset_and_seeds",
+    "print_table",
+    "rows",
+    "source",
+]
+
+#: Every row of a comparison by name.
+ROWS: dict[str, Entry] = {**ENTRIES, **CONTROLS}
+#: What methods take for the generated shapes, for a first look at a CPU.
+SMALL: dict[str, dict[str, Any]] = {
+    "ddp": {"num_morphs": 4, "anchor_lr": 0.5},
+    "pkr": {"visits": 20, "ages": (0, 20, 40), "num_trained": 2, "real_per_class": 30},
+}
+# What a figure is told with.
+_TOLD = {"backbone", "network", "protocol", "seeds", "metric", "value", "test_sha256"}
+
+
+def load(args: argparse.Namespace) -> Sequence[Any]:
+    """The training and the test set."""
+    kept = "recommended" if args.categories == ["recommended"] else args.categories
+    options = {"categories": kept, "resplit": args.resplit}
+    if args.data is not None:
+        sets = read_file(args.data, args.task, args.num_points, **options)
+    else:
+        few = 50 if args.task == "segmentation" else 100
+        options["num_per_class"] = (args.num_per_class or few) if is_generated(args) else None
+        sets = READERS[args.dataset].load(args.root, args.num_points, args.task, **options)
+    return sets if args.validate is None else hold_out(sets[0], args.validate)
+
+
+def open_set(args: argparse.Namespace) -> SyntheticPointCloudDataset:
+    """The distilled set of a file, which also says what its labels are for."""
+    synthetic = SyntheticPointCloudDataset(args.file)
+    args.task = find_task(synthetic.provenance.get("task", args.task)).name
+    return synthetic
+
+
+def figure_of(synthetic: SyntheticPointCloudDataset) -> dict[str, Any]:
+    """What a set tells of its figure, if it does.
+
+    Raises:
+        ValueError: If it tells a part of it only.
+    """
+    told = synthetic.provenance.get("evaluated", {})
+    if not isinstance(told, dict) or (told and not told.keys() >= _TOLD):
+        raise ValueError(f"the figure that a set tells must have {sorted(_TOLD)}, got {told!r:.80}")
+    return told
+
+
+def source(args: argparse.Namespace) -> str:
+    """What the data are called."""
+    return str(args.data.stem if args.data else args.dataset)
+
+
+def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
+    """How much work to take, and for which seeds; what is changed is part of the name."""
+    preset = PRESETS[args.preset or "quick"]
+    if args.steps is not None:
+        preset = replace(preset, name=f"{preset.name}, {args.steps} steps", steps=args.steps)
+    if args.num_networks is not None and args.num_networks > 1:
+        name = f"{preset.name}, {args.num_networks} networks"
+        preset = replace(preset, name=name, num_networks=args.num_networks)
+    # Epochs of the whole set that are asked for are not prolonged.
+    least = None if args.whole_epochs is None else 0
+    whole = changed(args, preset.whole, args.whole_epochs, least)
+    protocol = changed(args, preset.protocol, args.epochs, args.min_steps)
+    preset = replace(preset, protocol=protocol, whole=whole)
+    return preset, range(preset.num_seeds) if args.seeds is None else args.seeds
+
+
+def changed(
+    args: argparse.Namespace, protocol: Protocol, epochs: int | None, min_steps: int | None
+) -> Protocol:
+    """A protocol with what the options change of it, which its name says."""
+    changes = {
+        "epochs": epochs,
+        "min_steps": min_steps,
+        "lr": args.train_lr,
+        "augment": RandomRotation() if args.rotate else None,
+    }
+    changes = {key: value for key, value in changes.items() if value is not None}
+    words = [key if key == "augment" else f"{key} {value}" for key, value in changes.items()]
+    return replace(protocol, name=", ".join([protocol.name, *words]), **changes)
+
+
+def networks(args: argparse.Namespace, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The backbones of these names, all or the usual one of the task, by what tables call them.
+
+    Raises:
+        ValueError: If the task has no backbone of such a name.
+    """
+    task = TASKS[args.task]
+    if names and "all" in names:
+        names = list(task.backbones)
+    unknown = [name for name in names or () if name not in task.backbones]
+    if unknown:
+        known = ", ".join(task.backbones)
+        raise ValueError(f"a backbone for {task.name} must be one of {known}, got {unknown[0]!r}")
+    width = args.width if args.width is not None else 0.25 if is_generated(args) else 1.0
+    special: dict[str, tuple[str, Any]] = {}
+    if width != 1:
+        make = partial(PointNetSegmentation, width=width)
+        special["PointNetSegmentation"] = (f"PointNetSegmentation, width {width:g}", make)
+    if args.mamba_centers is not None:
+        mamba = partial(PointMamba, num_centers=args.mamba_centers)
+        special["PointMamba"] = (f"PointMamba, {args.mamba_centers} centres", mamba)
+    names = names or [task.network.__name__]
+    return dict(special.get(name, (name, task.backbones[name])) for name in names)
+
+
+def rows(args: argparse.Namespace, usual: Sequence[str]) -> list[Entry]:
+    """The rows that the options name, all methods of the task, or of the usual ones those."""
+    task = TASKS[args.task]
+    if args.methods is not None and "all" not in args.methods:
+        return [ROWS[name] for name in args.methods]
+    names = usual if args.methods is None else ENTRIES
+    return [ROWS[name] for name in names if ROWS[name].serves(task)]
+
+
+def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
+    """The harness for the data and the work that the options name."""
+    preset, _ = preset_and_seeds(args)
+    train_set, test_set = load(args)
+    device, name = args.device, source(args)
+    return Lab(train_set, test_set, args.out, preset, backbones, device, name, args.task)
+
+
+def method_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the method that the options name; the generated shapes have smaller ones.
+
+    Raises:
+        ValueError: If they are of another method.
+    """
+    own = METHOD_OPTIONS[args.method]
+    every = dict.fromkeys(o for options in METHOD_OPTIONS.values() for o in options.values())
+    given = [option for option in every if getattr(args, dest_of(option)) is not None]
+    wrong = [option for option in given if option not in own.values()]
+    if wrong:
+        having = [name for name, known in METHOD_OPTIONS.items() if wrong[0] in known.values()]
+        alike = [o for o in wrong if o in METHOD_OPTIONS[having[0]].values()]
+        methods = " or ".join(f"'--method {name}'" for name in having)
+        raise ValueError(f"{', '.join(alike)} must go with {methods}, got '--method {args.method}'")
+    settings = {name: getattr(args, dest_of(option)) for name, option in own.items()}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if "mirror" in settings:
+        settings["mirror"] = MIRROR[settings["mirror"]]
+    usual = {"num_anchors": 4, "uniformity_lambda": 1e3} if args.method == "ddp" else {}
+    return usual | (SMALL.get(args.method, {}) if is_generated(args) else {}) | settings
+
+
+def heading(args: argparse.Namespace, lab: Lab) -> str:
+    """What stands above a table and its picture."""
+    held = ", tested on clouds held out from the training set" if args.validate else ""
+    nothing = " (its figures mean nothing)" if args.preset == "smoke" else ""
+    return f"{source(args)}, preset {lab.preset.name}{nothing}{held}"
+
+
+def announce(lab: Lab, cells: Sequence[Cell]) -> None:
+    """Says how many runs there are to make, and of what."""
+    new = lab.missing(cells)
+    if not new:
+        print(f"{_number(len(cells), 'run')}, all of which are there.")
+        return
+    there = f", of which {len(cells) - len(new)} are there" if len(new) < len(cells) else ""
+    print(f"{_number(len(cells), 'run')}{there}. To do:")
+    steps = [cell.steps for cell in new if cell.steps and cell.distilled_with is None]
+    for count, group in itertools.groupby(sorted(steps)):
+        print(f"- {_number(len(list(group)), 'set')} to distil, {_number(count, 'step')} each")
+    for whole, protocol in ((False, lab.preset.protocol), (True, lab.preset.whole)):
+        trained = sum(cell.entry.has_budget != whole for cell in new) * lab.preset.num_networks
+        if trained:
+            least = f", at least {_number(protocol.min_steps, 'step')}" * (protocol.min_steps > 0)
+            what = "the whole set" if whole else "a small set each"
+            print(
+                f"- {_number(trained, 'network')} to train on {what}: protocol {protocol.name}, "
+                f"{_number(protocol.epochs, 'epoch')}{least}"
+            )
+    print("How long a bar has to go stands in it after its first step.", flush=True)
+
+
+def announce_training(name: str, count: int, protocol: Protocol, num_clouds: int) -> None:
+    """Says how networks are going to be trained on a set of so many clouds."""
+    epochs, steps = protocol.epochs_for(num_clouds), -(-num_clouds // protocol.batch_size)
+    print(
+        f"To do: {_number(count, 'network')} ({name}) to train, protocol {protocol.name}: "
+        f"{_number(epochs, 'epoch')} of {_number(num_clouds, 'cloud')}, {epochs * steps:,} steps "
+        "each. How long that takes stands in the bar after the first epoch.",
+        flush=True,
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def print_table(
+    args: argparse.Namespace, lab: Lab, title: str, table: str, runs: Sequence[Figures], stem: str
+) -> str:
+    """Prints a table and what failed, and writes the table to a file of the folder.
+
+    Returns:
+        The stem of its file: one with a number where a table of other or more runs lies already.
+
+    Raises:
+        ValueError: If all runs failed.
+    """
+    identities = sorted(run["id"] for run in runs)
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = _free_stem(args.out, stem, identities)
+    failed = [f"Failed: {run}: {reason}\n" for run, reason in lab.failures.items()]
+    table += "".join(["\n", *failed]) if failed else ""
+    text = f"{title}\n\n{table}\n<!-- runs: {' '.join(identities)} -->\n"
+    (args.out / f"{stem}.md").write_text(text, encoding="utf-8")
+    preset = lab.preset
+    print(f"\n{title}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
+    print(table)
+    if not runs:
+        raise ValueError("no run was made: the reasons stand above")
+    return stem
+
+
+def _free_stem(folder: Path, stem: str, identities: Iterable[str]) -> str:
+    """The first name under which there is no table, or one of no other runs than these."""
+
+    def is_free(name: str) -> bool:
+        path = folder / f"{name}.md"
+        if not path.exists():
+            return True
+        found = re.search(r"<!-- runs: (.*) -->", path.read_text(encoding="utf-8"))
+        return found is not None and set(found[1].split()) <= set(identities)
+
+    names = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
+    return next(filter(is_free, names))
+
+
+def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> bool:
+    """Copies the set of a run to the top of the folder and draws it, unless the run failed."""
+    if str(cell) in lab.failures:
+        return False
+    synthetic = lab.synthetic(cell)
+    shutil.copyfile(lab.set_path(cell), args.out / "distilled.safetensors")
+    plot_distilled(lab.train_set, synthetic, args.out / "distilled.png")
+    return True
