@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_network_arguments,
     natural,
+    positive,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--backbone", metavar="B", help="the network")
     what.add_argument("--preset", choices=names.PRESETS, help="the protocol is that of this preset")
     what.add_argument("--seeds", type=natural, nargs="+", help="the seeds")
+    what.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        help="seeds trained side by side, each by a process of one thread (1)",
+    )
     add_network_arguments(parser)
 
 
@@ -58,7 +65,15 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.file}: {synthetic}, {synthetic.storage_bits:,} bits.")
     work.announce_training(name, len(seeds), protocol, len(synthetic))
     result = evaluation.evaluate(
-        synthetic, test_set, network, protocol, seeds, args.device, name=name, task=args.task
+        synthetic,
+        test_set,
+        network,
+        protocol,
+        seeds,
+        args.device,
+        name=name,
+        task=args.task,
+        workers=args.workers,
     )
     figure = evaluation.percent(result.values)
     print(f"{result.metric}: {figure} now ({name}, {protocol.name}, seeds {seeds})")
