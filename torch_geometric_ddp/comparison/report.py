@@ -206,7 +206,7 @@ def lacking_controls(rows: Iterable[Row]) -> list[str]:
     there = {(row.backbone, row.ppc, row.method) for row in rows}
     lacking: dict[str, dict[str, None]] = {}
     for row in rows:
-        control = strongest_control(row.bits_per_class, find_task(row.runs[0]["task"])).name
+        control = strongest_control(find_task(row.runs[0]["task"])).name
         if (row.backbone, row.ppc, control) not in there:
             lacking.setdefault(control, {})[str(row.ppc)] = None
     if not lacking:

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from torch_geometric_ddp.clouds import hold_out
-from torch_geometric_ddp.comparison import CONTROLS, ENTRIES, PRESETS, Cell, Entry, Lab, Preset
+from torch_geometric_ddp.comparison import (
+    CONTROLS,
+    ENTRIES,
+    PRESETS,
+    Cell,
+    ClassIncremental,
+    Entry,
+    Lab,
+    Preset,
+)
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.datasets import READERS, read_file
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
@@ -187,7 +196,7 @@ def method_settings(args: argparse.Namespace) -> dict[str, Any]:
     return usual | (SMALL.get(args.method, {}) if is_generated(args) else {}) | settings
 
 
-def heading(args: argparse.Namespace, lab: Lab) -> str:
+def heading(args: argparse.Namespace, lab: Lab | ClassIncremental) -> str:
     """What stands above a table and its picture."""
     held = ", tested on clouds held out from the training set" if args.validate else ""
     nothing = " (its figures mean nothing)" if args.preset == "smoke" else ""
@@ -233,7 +242,12 @@ def _number(count: int, what: str) -> str:
 
 
 def print_table(
-    args: argparse.Namespace, lab: Lab, title: str, table: str, runs: Sequence[Figures], stem: str
+    args: argparse.Namespace,
+    lab: Lab | ClassIncremental,
+    title: str,
+    table: str,
+    runs: Sequence[Figures],
+    stem: str,
 ) -> str:
     """Prints a table and what failed, and writes the table to a file of the folder.
 
