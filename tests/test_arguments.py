@@ -17,7 +17,7 @@ from torch_geometric_ddp import (
     evaluate,
 )
 from torch_geometric_ddp.clouds import PointCloudBank
-from torch_geometric_ddp.comparison import Lab
+from torch_geometric_ddp.comparison import ClassIncremental, Lab
 from torch_geometric_ddp.coreset import (
     Observation,
     forgetting_coreset,
@@ -216,6 +216,21 @@ WALK = {
             "device": DEVICES,
             "source": [*TEXTS, None],
             "task": TASKS,
+        },
+    ),
+    "ClassIncremental": (
+        ClassIncremental,
+        {"train_set": toy_set(), "test_set": toy_set(seed=1), "out": "out", "num_increments": 3},
+        {
+            "train_set": SETS,
+            "test_set": SETS,
+            "out": ["/dev/null/out", 1, b"out", None, [], 1.5],
+            "num_increments": [*WHOLE, 0, 4],
+            "preset": ["cpu", None, 1],
+            "network": [*CALLS, None],
+            "backbone": TEXTS,
+            "device": DEVICES,
+            "source": [*TEXTS, None],
         },
     ),
     "SyntheticPointCloudDataset": (

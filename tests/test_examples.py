@@ -335,8 +335,9 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         (
             "distill.py",
             ["--backbone", "PointNetXL"],
-            "a backbone for classification must be one of PointNet, PointNet2SSG, PointNet2MSG, "
-            "DGCNN, PointConv, PointTransformer, PointMamba, got 'PointNetXL'",
+            "argument --backbone: must be one of PointNet, PointNet2SSG, PointNet2MSG, DGCNN, "
+            "PointConv, PointTransformer, PointMamba, PointNetSegmentation, PointNet2Segmentation, "
+            "got 'PointNetXL'",
         ),
         (
             "segment.py",

@@ -41,6 +41,13 @@ def check_place(name: str, value: Any) -> Path:
     return path
 
 
+def check_folder(name: str, value: Any) -> Path:
+    """Returns the path of a folder into which files shall be written, if they can be."""
+    if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
+        raise TypeError(f"'{name}' must be a path, got {shown(value)}")
+    return check_place(name, Path(value) / "any").parent
+
+
 def write_tensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, Tensor],

@@ -14,8 +14,16 @@ import torch
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_dataset, check_int, check_ppc, check_seed, check_text
-from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._checks import (
+    check_callable,
+    check_dataset,
+    check_device,
+    check_int,
+    check_ppc,
+    check_seed,
+    check_text,
+)
+from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -145,8 +153,11 @@ class ClassIncremental:
         check_text("source", source)
         if not isinstance(preset, Preset):
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
-        check_place("out", Path(out) / "runs.jsonl")
-        self.task, self.out = find_task("classification"), Path(out)
+        check_int("num_increments", num_increments)
+        check_callable("network", network, optional=False)
+        check_text("backbone", backbone, optional=True)
+        check_device("device", device)
+        self.task, self.out = find_task("classification"), check_folder("out", out)
         self.preset, self.source, self.network = preset, source, network
         self.backbone = str(backbone or getattr(network, "__name__", "network"))
         self.train = self.task.read(train_set, device).normalize()

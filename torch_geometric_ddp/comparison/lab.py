@@ -19,9 +19,8 @@ from torch_geometric_ddp._checks import (
     check_device,
     check_seed,
     check_text,
-    shown,
 )
-from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import BudgetError
@@ -84,15 +83,13 @@ class Lab:
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
         check_device("device", device)
         check_text("source", source)  # It goes into every line.
-        if not isinstance(out, str | os.PathLike):
-            raise TypeError(f"'out' must be a path, got {shown(out)}")
-        check_place("out", Path(out) / "runs.jsonl")
+        self.out = check_folder("out", out)
         if backbones is not None and not isinstance(backbones, Mapping):
             raise TypeError(f"'backbones' must be a mapping, got {type(backbones).__name__}")
         for name, make in (backbones or {}).items():
             if not isinstance(name, str) or not callable(make):
                 raise TypeError(f"'backbones' must map names to networks, got {name!r}: {make!r}")
-        self.train_set, self.test_set, self.out = train_set, test_set, Path(out)
+        self.train_set, self.test_set = train_set, test_set
         self.preset, self.source = preset, source
         self.task = find_task(task)
         default = self.task.network

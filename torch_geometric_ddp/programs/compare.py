@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_row_arguments,
     add_work_arguments,
+    finite,
 )
 
 EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lrs",
         "--lr",
         dest="lrs",
-        type=float,
+        type=finite,
         nargs="+",
         help="learning rates, a row for each (those of the methods)",
     )

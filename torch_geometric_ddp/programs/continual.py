@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     ROWS_HELP,
     add_data_arguments,
     add_work_arguments,
+    network_name,
     positive,
     row_name,
     share,
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--num-increments", type=positive, default=5, help="in how many increments classes come (5)"
     )
-    what.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    what.add_argument("--backbone", type=network_name, metavar="B", help="the network (PointNet's)")
     add_work_arguments(parser, "out/continual")
 
 

@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_row_arguments,
     add_work_arguments,
+    network_or_all,
     positive,
 )
 
@@ -36,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = f"{', '.join(METHODS)}, as far as the task has them"
     add_row_arguments(parser, usual, f"{', '.join(BACKBONES)}, with parts all")
     parser.add_argument(
-        "--distill-with", nargs="+", metavar="B", help="what sets are distilled with (PointNet's)"
+        "--distill-with",
+        type=network_or_all,
+        nargs="+",
+        metavar="B",
+        help="what sets are distilled with, or: all (PointNet's)",
     )
     parser.add_argument(
         "--whole-points",

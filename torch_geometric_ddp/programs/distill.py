@@ -22,6 +22,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_method_arguments,
     add_work_arguments,
+    network_name,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def add_arguments(
     add_data_arguments(parser, task)
     add_method_arguments(parser)
     add_work_arguments(parser, out)
-    parser.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    parser.add_argument(
+        "--backbone", type=network_name, metavar="B", help="the network (PointNet's)"
+    )
     parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
 
 

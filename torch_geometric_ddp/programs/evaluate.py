@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_network_arguments,
     natural,
+    network_name,
     positive,
 )
 
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a distilled set")
     add_data_arguments(parser)
     what = parser.add_argument_group("evaluation: what is not given is as the file says")
-    what.add_argument("--backbone", metavar="B", help="the network")
+    what.add_argument("--backbone", type=network_name, metavar="B", help="the network")
     what.add_argument("--preset", choices=names.PRESETS, help="the protocol is that of this preset")
     what.add_argument("--seeds", type=natural, nargs="+", help="the seeds")
     what.add_argument(

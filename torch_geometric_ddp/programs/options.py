@@ -21,11 +21,15 @@ __all__ = [
     "add_training_arguments",
     "add_work_arguments",
     "dest_of",
+    "finite",
     "is_generated",
     "natural",
+    "network_name",
+    "network_or_all",
     "positive",
     "row_name",
     "share",
+    "width",
 ]
 
 #: The options of single methods, by the settings that they are.
@@ -104,6 +108,36 @@ def share(text: str) -> float:
     return int(value) if value == int(value) else value
 
 
+def finite(text: str) -> float:
+    """The type of an option that is a number of any size, such as a learning rate."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be finite, got {value:g}")
+    return value
+
+
+def width(text: str) -> float:
+    """The type of an option that is a share of the channels of a network."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {value:g}")
+    return value
+
+
+def network_name(text: str) -> str:
+    """The type of an option that is the name of a network of any task."""
+    known = {name: None for networks in names.NETWORKS.values() for name in networks}
+    if text not in known:
+        listed = ", ".join(known)
+        raise argparse.ArgumentTypeError(f"must be one of {listed}, got {text!r}")
+    return text
+
+
+def network_or_all(text: str) -> str:
+    """The type of an option that is such a name, or stands for all of a task."""
+    return text if text == "all" else network_name(text)
+
+
 def row_name(text: str) -> str:
     """The type of an option that is the name of a row, or stands for all methods."""
     if text not in (*names.ROWS, "all"):
@@ -142,7 +176,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
     data.add_argument("--resplit", type=natural, help="labelled .npz: a seed for new splits")
     data.add_argument(
         "--validate",
-        type=float,
+        type=finite,
         metavar="SHARE",
         help="test on this share of the training clouds, which are left out of the training set, "
         "and never on the test set: for the choice of settings",
@@ -154,14 +188,16 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("distillation")
     method.add_argument("--method", choices=names.METHODS, default="ddp", help="the method (ddp)")
     method.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
-    method.add_argument("--lr", type=float, help="learning rate of methods other than ddp (theirs)")
+    method.add_argument(
+        "--lr", type=finite, help="learning rate of methods other than ddp (theirs)"
+    )
     ddp = parser.add_argument_group("distillation by DDP, and by no other method")
     ddp.add_argument("--num-anchors", type=positive, help="anchors per group, M (4)")
     ddp.add_argument("--anchor-points", type=positive, help="points per anchor, N2 (what fits)")
     ddp.add_argument("--num-morphs", type=natural, help="morphs per group, L (16, shapes 4)")
-    ddp.add_argument("--uniformity-lambda", type=float, help="sharpness λ (1000)")
-    ddp.add_argument("--anchor-lr", type=float, help="learning rate (2.5, shapes 0.5)")
-    ddp.add_argument("--weight-lr", type=float, help="of the weights (a tenth of the anchors')")
+    ddp.add_argument("--uniformity-lambda", type=finite, help="sharpness λ (1000)")
+    ddp.add_argument("--anchor-lr", type=finite, help="learning rate (2.5, shapes 0.5)")
+    ddp.add_argument("--weight-lr", type=finite, help="of the weights (a tenth of the anchors')")
     ddp.add_argument(
         "--ungrouped",
         dest="grouped",
@@ -173,7 +209,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     pkr.add_argument("--cloud-points", type=positive, help="points of a stored cloud (64)")
     pkr.add_argument("--depth", type=positive, help="bits of a coordinate (6)")
     pkr.add_argument("--mirror", choices=MIRROR, help="whether halves are stored (always)")
-    pkr.add_argument("--ridge", type=float, help="ridge of the regression (0.01)")
+    pkr.add_argument("--ridge", type=finite, help="ridge of the regression (0.01)")
 
 
 def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str) -> None:
@@ -186,7 +222,11 @@ def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str
         "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"
     )
     what.add_argument(
-        "--backbones", nargs="+", metavar="B", help=f"what is trained, or: all ({backbones})"
+        "--backbones",
+        type=network_or_all,
+        nargs="+",
+        metavar="B",
+        help=f"what is trained, or: all ({backbones})",
     )
 
 
@@ -194,7 +234,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Sizes of networks, and where they are computed."""
     network = parser.add_argument_group("networks")
     network.add_argument(
-        "--width", type=float, help="share of the channels of PointNetSegmentation (shapes 0.25)"
+        "--width", type=width, help="share of the channels of PointNetSegmentation (shapes 0.25)"
     )
     network.add_argument(
         "--mamba-centers",
@@ -214,7 +254,7 @@ def add_training_arguments(parser: argparse.ArgumentParser, usual: str = "quick"
     )
     training.add_argument("--epochs", type=positive, help="epochs (as the preset says)")
     training.add_argument("--min-steps", type=natural, help="the least steps (likewise)")
-    training.add_argument("--train-lr", type=float, help="learning rate (likewise)")
+    training.add_argument("--train-lr", type=finite, help="learning rate (likewise)")
     training.add_argument("--rotate", action="store_true", help="turn clouds at random")
 
 

@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     add_network_arguments,
     add_training_arguments,
     natural,
+    network_name,
 )
 
 EPILOG = NETWORKS_HELP
@@ -32,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     add_training_arguments(parser)
     add_network_arguments(parser)
-    parser.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    parser.add_argument(
+        "--backbone", type=network_name, metavar="B", help="the network (PointNet's)"
+    )
     parser.add_argument("--seed", type=natural, default=0, help="of the network (0)")
     parser.add_argument(
         "--out", type=Path, default=Path("out/train"), help="folder of results (out/train)"

@@ -28,8 +28,10 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_work_arguments,
     dest_of,
+    finite,
     is_generated,
     natural,
+    network_name,
     positive,
     share,
 )
@@ -72,31 +74,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score, or with a second one: score,bits or score,seconds (score)",
     )
     looks = "when the pruner sees a trial, in shares of its steps (0.5, shapes never)"
-    what.add_argument("--looks", type=float, nargs="*", metavar="SHARE", help=looks)
+    what.add_argument("--looks", type=finite, nargs="*", metavar="SHARE", help=looks)
     held = "share of the training clouds that trials are judged on (0.2)"
-    what.add_argument("--hold-out", type=float, default=0.2, metavar="SHARE", help=held)
+    what.add_argument("--hold-out", type=finite, default=0.2, metavar="SHARE", help=held)
     what.add_argument("--seed", type=natural, default=0, help="of that split and the sampler (0)")
     ends: dict[str, Any] = {"nargs": 2, "metavar": ("LOW", "HIGH")}
     ddp = parser.add_argument_group("ranges of the settings of DDP")
     ddp.add_argument("--num-anchors", type=int, **ends, help="M (2 8)")
     ddp.add_argument("--num-morphs", type=int, **ends, help="L (0 32, shapes 0 4)")
-    ddp.add_argument("--anchor-share", type=float, **ends, help="N2, of the largest (0.25 1)")
-    ddp.add_argument("--uniformity-lambda", type=float, **ends, help="λ (10 100000)")
+    ddp.add_argument("--anchor-share", type=finite, **ends, help="N2, of the largest (0.25 1)")
+    ddp.add_argument("--uniformity-lambda", type=finite, **ends, help="λ (10 100000)")
     ddp.add_argument("--no-penalty", action="store_true", help="also try λ = 0")
-    ddp.add_argument("--anchor-lr", type=float, **ends, help="search it (2.5, shapes 0.5)")
-    ddp.add_argument("--weight-lr", type=float, **ends, help="search it (0.25, shapes 0.05)")
+    ddp.add_argument("--anchor-lr", type=finite, **ends, help="search it (2.5, shapes 0.5)")
+    ddp.add_argument("--weight-lr", type=finite, **ends, help="search it (0.25, shapes 0.05)")
     pkr = parser.add_argument_group("ranges of the settings of PKR")
     pkr.add_argument("--cloud-points", type=int, **ends, help="points of a cloud (16 256)")
     pkr.add_argument("--depth", type=int, **ends, help="bits of a coordinate (4 8)")
     pkr.add_argument("--mirror", choices=("both", *MIRROR), help="whether halves are stored (both)")
-    pkr.add_argument("--lr", type=float, **ends, help="search it (0.005)")
-    pkr.add_argument("--ridge", type=float, **ends, help="search it (0.01)")
+    pkr.add_argument("--lr", type=finite, **ends, help="search it (0.005)")
+    pkr.add_argument("--ridge", type=finite, **ends, help="search it (0.01)")
     run = parser.add_argument_group("run")
     run.add_argument("--storage", help="journal file or URL (study.journal in --out)")
     run.add_argument("--study", default="tune", help="name of the study in the storage (tune)")
     run.add_argument("--gpus", type=int, default=0, help="GPUs, each with its own process (0)")
     run.add_argument("--workers", type=positive, default=1, help="processes, for each GPU (1)")
-    run.add_argument("--backbone", metavar="B", help="the network (PointNet's)")
+    run.add_argument("--backbone", type=network_name, metavar="B", help="the network (PointNet's)")
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # Of the processes, which.
     add_work_arguments(parser, "out/tune", steps="200, shapes 10")
 
