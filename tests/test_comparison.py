@@ -242,6 +242,10 @@ def test_failed_run_leaves_the_others(tmp_path):
     ((name, reason),) = lab.failures.items()
     assert name == "wild, PPC 1, Tiny, seed 0"
     assert reason.startswith("FloatingPointError: the loss of step")
+    assert json.loads((tmp_path / "failures.json").read_text()) == lab.failures
+    lab = lab_of(tmp_path, preset)
+    lab.run(lab.cells([ENTRIES["random"]], (1,), (0,)))
+    assert not (tmp_path / "failures.json").exists()
 
 
 def test_the_file_of_a_set_tells_its_figure(tmp_path):

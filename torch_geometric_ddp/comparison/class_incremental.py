@@ -30,7 +30,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
 from torch_geometric_ddp.comparison.lab import FAILURES
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import RunLog
+from torch_geometric_ddp.comparison.runs import RunLog, tell_failures
 from torch_geometric_ddp.coreset import Observation, observe
 from torch_geometric_ddp.evaluation import evaluate
 from torch_geometric_ddp.nn import Backbone, PointNet
@@ -206,7 +206,7 @@ class ClassIncremental:
         """Makes the increments that are not there yet and returns the figures of all of them.
 
         A run that does not fit its storage, or fails for want of memory or of a finite loss, is
-        noted in :attr:`failures` and left out.
+        noted in :attr:`failures` and :obj:`failures.json` and left out.
         """
         found = []
         with tqdm(list(cells), "Learn classes", unit="run") as bar:
@@ -217,6 +217,7 @@ class ClassIncremental:
                 except FAILURES as error:
                     self.failures[str(cell)] = f"{type(error).__name__}: {error}"
                     bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
+        tell_failures(self.out, self.failures)
         return found
 
     def key(self, cell: Cell | None = None) -> Figures:

@@ -28,7 +28,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import RunLog
+from torch_geometric_ddp.comparison.runs import RunLog, tell_failures
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.nn import Backbone
@@ -161,8 +161,8 @@ class Lab:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
         A run that does not fit its storage, or fails for want of memory or of a finite loss, is
-        noted in :attr:`failures` and left out, and so is what needs its set; it is tried again the
-        next time.
+        noted in :attr:`failures` and :obj:`failures.json` and left out, and so is what needs its
+        set; it is tried again the next time.
         """
         cells = list(cells)
         self._failed.clear()
@@ -174,6 +174,7 @@ class Lab:
                 except FAILURES as error:
                     self.failures[str(cell)] = f"{type(error).__name__}: {error}"
                     bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
+        tell_failures(self.out, self.failures)
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 

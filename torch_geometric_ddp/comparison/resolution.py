@@ -15,7 +15,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import FAILURES, Lab
 from torch_geometric_ddp.comparison.report import Row, aligned
-from torch_geometric_ddp.comparison.runs import RunLog
+from torch_geometric_ddp.comparison.runs import RunLog, tell_failures
 from torch_geometric_ddp.comparison.transfer import TransferRow
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 
@@ -63,6 +63,7 @@ class CrossResolution:
                     found += self._results(cell)
                 except FAILURES as error:
                     self.lab.failures[str(cell)] = f"{type(error).__name__}: {error}"
+        tell_failures(self.lab.out, self.lab.failures)
         return found
 
     def _results(self, cell: Cell) -> list[Figures]:

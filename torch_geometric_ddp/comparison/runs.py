@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunLog"]
+__all__ = ["RunLog", "tell_failures"]
 
 # What every run has, whatever it measures.
 _KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
@@ -76,3 +77,18 @@ class RunLog:
             file.write(newline + json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def tell_failures(folder: Path, failures: Mapping[str, str]) -> None:
+    """Writes why runs failed into :obj:`failures.json` of a folder, which is removed if none did.
+
+    Args:
+        folder (Path): The folder of a comparison.
+        failures (dict): The reasons, by what the runs are called.
+    """
+    path = folder / "failures.json"
+    if failures:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(failures, indent=1), encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
