@@ -43,3 +43,12 @@ def data_dir():
     if not path.is_dir():
         pytest.skip("no real data: set TGDDP_DATA to its folder")
     return path
+
+
+@pytest.fixture
+def one_thread():
+    """On which a figure does not depend on the processors of the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

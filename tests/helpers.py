@@ -1,5 +1,7 @@
 """Small data sets, small networks and plain-loop twins that several test files share."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,7 +11,9 @@ from torch_geometric.nn import global_max_pool
 
 from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.comparison import Lab, Preset
 from torch_geometric_ddp.datasets import PointCloudArrays
+from torch_geometric_ddp.evaluation import SMOKE
 from torch_geometric_ddp.nn import Backbone, Segmenter
 
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -167,3 +171,13 @@ def relative(ours, theirs):
     """The relative error in the Euclidean norm."""
     ours, theirs = torch.as_tensor(ours).double(), torch.as_tensor(theirs).double()
     return float((ours - theirs).norm() / theirs.norm())
+
+
+WHOLE = replace(SMOKE, name="whole", epochs=3)
+PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
+
+
+def lab_of(out, preset=PRESET, num_points=32, **kwargs):
+    """A harness for toy clouds and a tiny network."""
+    train, test = (toy_set(num_points=num_points, seed=seed) for seed in (0, 1))
+    return Lab(train, test, out, preset, {"Tiny": TinyNet}, source="toy", **kwargs)

@@ -7,7 +7,18 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import TOY_PARTS, NormNet, TinyNet, TinySegmenter, check_labelled, toy_parts, toy_set
+from helpers import (
+    PRESET,
+    TOY_PARTS,
+    WHOLE,
+    NormNet,
+    TinyNet,
+    TinySegmenter,
+    check_labelled,
+    lab_of,
+    toy_parts,
+    toy_set,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -47,16 +58,9 @@ from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS, Classification, Segmentation
 from torch_geometric_ddp.transforms import FarthestPointSample
 
-WHOLE = replace(SMOKE, name="whole", epochs=3)
-PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
 SMALL = {"num_anchors": 2, "num_morphs": 3}
 TINY = {"num_points": 8, "visits": 3, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
 DDP = Distilled("DDP", SMALL, build=ddp)
-
-
-def lab_of(out, preset=PRESET, **kwargs):
-    backbones = {"Tiny": TinyNet}
-    return Lab(toy_set(), toy_set(seed=1), out, preset, backbones, source="toy", **kwargs)
 
 
 def run(out, entries, ppcs=(1,), seeds=(0,), **kwargs):

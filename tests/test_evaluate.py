@@ -629,14 +629,6 @@ def test_a_segmenter_that_gives_nan_has_no_score():
 # Seeds side by side ###############################################################################
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_seeds_side_by_side_are_those_of_one_thread(one_thread, capsys):
     sets = toy_set(), toy_set(seed=1)
     own, other = (evaluate(*sets, NormNet, SHORT, [5, 2, 7], workers=n) for n in (1, 2))

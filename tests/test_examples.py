@@ -636,7 +636,10 @@ def test_tune(tmp_path):
     args = ["--trials", "5", "--objectives", "score,bits", "--workers", "2"]
     done = tune(tmp_path, *args)
     assert done.returncode == 0, done.stderr
-    assert "| trial | accuracy % | bits | M | N2 | L | λ |" in done.stdout
+    head = ["trial", "accuracy %", "bits", "M", "N2", "L", "λ"]
+    front = tables(done.stdout)[0]
+    assert front
+    assert all([*row] == head for row in front.values())
     found = check_search(tmp_path, done, 5)
     for runs in found["test"].values():
         for run in runs:  # All three test clouds of every class.

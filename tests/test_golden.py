@@ -33,15 +33,6 @@ RUNS = {
 ROUNDING = {"segmentation": 2e-3}
 
 
-@pytest.fixture
-def one_thread():
-    """That of the machine that wrote the files."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(params=RUNS)
 def name(request):
     return request.param

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from helpers import TinyNet, TinySegmenter, toy_parts, toy_set
+from helpers import PRESET, WHOLE, TinyNet, TinySegmenter, lab_of, toy_parts, toy_set
 
 from torch_geometric_ddp import SMOKE, evaluate
 from torch_geometric_ddp.clouds import PointCloudBank
@@ -13,7 +13,6 @@ from torch_geometric_ddp.comparison import (
     ENTRIES,
     CrossResolution,
     Lab,
-    Preset,
     plot_transfer,
     resolution_markdown,
     resolution_matrix,
@@ -21,14 +20,7 @@ from torch_geometric_ddp.comparison import (
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.evaluation import fit
 
-WHOLE = replace(SMOKE, name="whole", epochs=3)
-PRESET = Preset("tiny", SMOKE, WHOLE, 2, 2)
 ROWS = [ENTRIES["random"], CONTROLS["random 32x6"], ENTRIES["whole"]]
-
-
-def lab_of(out, preset=PRESET):
-    train, test = (toy_set(num_points=64, seed=seed) for seed in (0, 1))
-    return Lab(train, test, out, preset, {"Tiny": TinyNet}, source="toy")
 
 
 def run(lab, train_points=(16, 32, 64), test_points=(8, 64), seeds=(0, 1), rows=ROWS):
@@ -39,7 +31,7 @@ def run(lab, train_points=(16, 32, 64), test_points=(8, 64), seeds=(0, 1), rows=
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("resolution")
-    lab = lab_of(out)
+    lab = lab_of(out, num_points=64)
     return out, lab, run(lab)
 
 
@@ -88,14 +80,14 @@ def test_a_network_is_trained_once_for_all_resolutions_of_test_clouds(tmp_path, 
         return fit(*args)
 
     monkeypatch.setattr("torch_geometric_ddp.comparison.resolution.fit", counted)
-    lab = lab_of(tmp_path)
+    lab = lab_of(tmp_path, num_points=64)
     runs = run(lab, test_points=(8, 16, 32, 64), seeds=(0,), rows=ROWS[:1])
     assert len(trained) == len(runs) == 3
     again = run(lab, test_points=(8, 16, 32, 64), seeds=(0,), rows=ROWS[:1])
     assert again == runs
     assert len(trained) == 3
     # Other networks are another run, and so are other points.
-    other = lab_of(tmp_path, replace(PRESET, num_networks=2))
+    other = lab_of(tmp_path, replace(PRESET, num_networks=2), 64)
     run(other, (16,), seeds=(0,), rows=ROWS[:1])
     assert len(trained) == 5
     run(other, (16,), (8,), seeds=(0,), rows=ROWS[:1])
@@ -103,7 +95,7 @@ def test_a_network_is_trained_once_for_all_resolutions_of_test_clouds(tmp_path, 
 
 
 def test_sets_of_a_comparison_are_taken_over(tmp_path, monkeypatch):
-    lab = lab_of(tmp_path)
+    lab = lab_of(tmp_path, num_points=64)
     cells = list(lab.cells(ROWS[:1], (1,), (0,)))
     lab.run(cells)
     monkeypatch.setattr(Lab, "judge", lambda *args: pytest.fail("the set is made again"))
@@ -128,7 +120,7 @@ def test_segmentation(tmp_path):
 )
 def test_refused(tmp_path, train, test, message):
     with pytest.raises(ValueError, match=message):
-        CrossResolution(lab_of(tmp_path), train, test)
+        CrossResolution(lab_of(tmp_path, num_points=64), train, test)
 
 
 def test_table_and_picture(made, tmp_path):

@@ -149,11 +149,10 @@ def plot_distilled(
 def _title(synthetic: SyntheticPointCloudDataset) -> str:
     """The data, the method, the storage and the figure of a set, as far as it tells them."""
     made = synthetic.provenance
-    whole = SyntheticPointCloudDataset(synthetic.parameterization)
     words = [str(made["source"])] if "source" in made else []
     words.append(f"distilled by {made.get('method', '?')}")
     words += [f"PPC {made['ppc']:g}"] if isinstance(made.get("ppc"), int | float) else []
-    words.append(f"{whole.storage_bits:,} bits")
+    words.append(f"{synthetic.storage_bits:,} bits")
     told = made.get("evaluated")
     if isinstance(told, dict) and isinstance(told.get("value"), int | float):
         protocol = told.get("protocol")

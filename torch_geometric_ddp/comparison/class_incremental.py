@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch_geometric.data import Data
-from tqdm import tqdm
 
 from torch_geometric_ddp._checks import (
     check_callable,
@@ -28,9 +26,8 @@ from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
-from torch_geometric_ddp.comparison.lab import FAILURES
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import RunLog, tell_failures
+from torch_geometric_ddp.comparison.runs import RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, observe
 from torch_geometric_ddp.evaluation import evaluate
 from torch_geometric_ddp.nn import Backbone, PointNet
@@ -208,17 +205,12 @@ class ClassIncremental:
         A run that does not fit its storage, or fails for want of memory or of a finite loss, is
         noted in :attr:`failures` and :obj:`failures.json` and left out.
         """
-        found = []
-        with tqdm(list(cells), "Learn classes", unit="run") as bar:
-            for cell in bar:
-                bar.set_postfix_str(str(cell))
-                try:
-                    found += [self._result(cell, number) for number in range(self.num_increments)]
-                except FAILURES as error:
-                    self.failures[str(cell)] = f"{type(error).__name__}: {error}"
-                    bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
-        tell_failures(self.out, self.failures)
-        return found
+
+        def make(cell: Cell) -> list[Figures]:
+            return [self._result(cell, number) for number in range(self.num_increments)]
+
+        made = carry_out(cells, make, self.failures, self.out, "Learn classes")
+        return [one for increments in made for one in increments]
 
     def key(self, cell: Cell | None = None) -> Figures:
         """What makes exemplars the same exemplars, or without a run what all have in common."""

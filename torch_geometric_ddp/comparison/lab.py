@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +22,11 @@ from torch_geometric_ddp._checks import (
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
-from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import RunLog, tell_failures
+from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.nn import Backbone
@@ -37,9 +35,6 @@ from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tasks.base import json_numbers
 
 __all__ = ["Lab"]
-
-# Why a run may fail and leave the others alone.
-FAILURES = (BudgetError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
 
 
 class Lab:
@@ -166,15 +161,7 @@ class Lab:
         """
         cells = list(cells)
         self._failed.clear()
-        with tqdm(cells, "Compare", unit="run") as bar:
-            for cell in bar:
-                bar.set_postfix_str(str(cell))
-                try:
-                    self._result(cell)
-                except FAILURES as error:
-                    self.failures[str(cell)] = f"{type(error).__name__}: {error}"
-                    bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
-        tell_failures(self.out, self.failures)
+        carry_out(cells, self._result, self.failures, self.out, "Compare")
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 

@@ -143,10 +143,10 @@ def markdown(rows: Sequence[Row]) -> str:
     columns[f"{rows[0].runs[0]['class_metric']} %"] = [
         percents([run["class_mean"] for run in row.runs]) for row in rows
     ]
-    columns["of whole"] = [_shown(one.share, "{:.0f} %", 100) for one in standings]
-    columns["HLR"] = [_shown(one.recovery, "{:.1f}", 100) for one in standings]
-    columns["IOR"] = [_shown(one.improvement, "{:+.1f}", 100) for one in standings]
-    columns["score"] = [_shown(one.score, "{:.2f}") for one in standings]
+    columns["of whole"] = [shown(one.share, "{:.0f} %", 100) for one in standings]
+    columns["HLR"] = [shown(one.recovery, "{:.1f}", 100) for one in standings]
+    columns["IOR"] = [shown(one.improvement, "{:+.1f}", 100) for one in standings]
+    columns["score"] = [shown(one.score, "{:.2f}") for one in standings]
     return "\n".join([aligned(columns), *notes, *lacking_controls(rows)]) + "\n"
 
 
@@ -163,8 +163,8 @@ def cost_markdown(rows: Sequence[Row]) -> str:
     columns["clouds"] = [f"{run['num_clouds']:,}" for run in first]
     columns["bits"] = [f"{run['bits']:,}" for run in first]
     columns["steps"] = [str(run["steps"] or "-") for run in first]
-    columns["s/step"] = [_shown(row.median("step_seconds"), "{:.2f}") for row in rows]
-    columns["MB/step"] = [_shown(row.median("step_bytes"), "{:,.0f}", 1e-6) for row in rows]
+    columns["s/step"] = [shown(row.median("step_seconds"), "{:.2f}") for row in rows]
+    columns["MB/step"] = [shown(row.median("step_bytes"), "{:,.0f}", 1e-6) for row in rows]
     return aligned(columns)
 
 
@@ -289,7 +289,7 @@ def percents(values: Sequence[float]) -> str:
     return percent(torch.tensor(values, dtype=torch.float64)).removesuffix(" %")
 
 
-def _shown(value: float | None, form: str, factor: float = 1.0) -> str:
+def shown(value: float | None, form: str, factor: float = 1.0) -> str:
     """A number in a table; what is not there or not known is a dash."""
     return "-" if value is None or value != value else form.format(factor * value)
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
-from torch_geometric_ddp.comparison.lab import FAILURES, Lab
+from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import Row, aligned
-from torch_geometric_ddp.comparison.runs import RunLog, tell_failures
+from torch_geometric_ddp.comparison.runs import RunLog, carry_out
 from torch_geometric_ddp.comparison.transfer import TransferRow
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 
@@ -55,16 +54,9 @@ class CrossResolution:
 
         What fails is noted in :attr:`Lab.failures` and left out.
         """
-        found = []
-        with tqdm(list(cells), "Cross resolutions", unit="set") as bar:
-            for cell in bar:
-                bar.set_postfix_str(str(cell))
-                try:
-                    found += self._results(cell)
-                except FAILURES as error:
-                    self.lab.failures[str(cell)] = f"{type(error).__name__}: {error}"
-        tell_failures(self.lab.out, self.lab.failures)
-        return found
+        lab = self.lab
+        made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions")
+        return [one for rows in made for one in rows]
 
     def _results(self, cell: Cell) -> list[Figures]:
         lab = self.lab

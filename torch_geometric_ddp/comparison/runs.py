@@ -1,14 +1,26 @@
-"""The log of the runs of a comparison."""
+"""The runs of a comparison, one after the other, and their log."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["RunLog", "tell_failures"]
+import torch
+from tqdm import tqdm
+
+from torch_geometric_ddp.budget import BudgetError
+from torch_geometric_ddp.comparison.cells import Cell
+
+__all__ = ["FAILURES", "RunLog", "carry_out"]
+
+Made = TypeVar("Made")
+
+# Why a run may fail and leave the others alone.
+FAILURES = (BudgetError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
 
 # What every run has, whatever it measures.
 _KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
@@ -79,16 +91,41 @@ class RunLog:
             os.fsync(file.fileno())
 
 
-def tell_failures(folder: Path, failures: Mapping[str, str]) -> None:
-    """Writes why runs failed into :obj:`failures.json` of a folder, which is removed if none did.
+def carry_out(
+    cells: Iterable[Cell],
+    make: Callable[[Cell], Made],
+    failures: dict[str, str],
+    folder: Path,
+    name: str,
+) -> list[Made]:
+    """Makes runs one after the other, and goes on where one fails.
+
+    Why runs failed is written into :obj:`failures.json` of the folder, which is removed if none
+    did.
 
     Args:
-        folder (Path): The folder of a comparison.
-        failures (dict): The reasons, by what the runs are called.
+        cells (iterable of Cell): The runs.
+        make (callable): Makes one.
+        failures (dict): Receives the reasons, by what the runs are called.
+        folder (Path): The folder of the comparison.
+        name (str): What the progress bar is called.
+
+    Returns:
+        What was made of the runs that did not fail.
     """
+    made = []
+    with tqdm(list(cells), name, unit="run") as bar:
+        for cell in bar:
+            bar.set_postfix_str(str(cell))
+            try:
+                made.append(make(cell))
+            except FAILURES as error:
+                failures[str(cell)] = f"{type(error).__name__}: {error}"
+                bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
     path = folder / "failures.json"
     if failures:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(failures, indent=1), encoding="utf-8")
     else:
         path.unlink(missing_ok=True)
+    return made

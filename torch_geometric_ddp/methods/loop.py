@@ -267,7 +267,9 @@ class Distillation:
                 try:
                     value = self.step()
                     due = self.num_steps == steps or self.num_steps % checkpoint_every == 0
-                    if due:
+                    if due and checkpoint is not None:
+                        self.save_checkpoint(checkpoint)
+                    elif due:
                         self._check_finite()
                 except FloatingPointError as error:
                     bar.write(good.go_back(error), file=sys.stderr)
@@ -275,8 +277,6 @@ class Distillation:
                     continue
                 if due:
                     good.keep()
-                    if checkpoint is not None:
-                        self.save_checkpoint(checkpoint)
                 bar.set_postfix(loss=f"{value / self.bank.num_classes:.4f}")
                 bar.update()
                 if callback is not None:

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any, ClassVar
 
 import torch
+from scipy.stats.qmc import Halton
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
@@ -85,11 +86,11 @@ class PointMixup(Parameterization):
         first, second = (list(side) for side in zip(*pairs, strict=True))
         order = torch.stack([_assigned(group, pairs) for group in anchors])
         others = anchors[:, second].gather(2, order[..., None].expand(-1, -1, -1, 3))
-        turn = torch.arange(self.num_mixtures) % len(pairs)
-        ratios = [_van_der_corput(1 + i // len(pairs)) for i in range(self.num_mixtures)]
-        mixtures = torch.lerp(
-            anchors[:, first][:, turn], others[:, turn], anchors.new_tensor(ratios).view(-1, 1, 1)
-        )
+        index = torch.arange(self.num_mixtures)
+        turn, cycle = index % len(pairs), index // len(pairs)
+        sequence = Halton(1, scramble=False).fast_forward(1).random(int(cycle[-1]) + 1)
+        ratios = anchors.new_tensor(sequence)[cycle.to(anchors.device)]
+        mixtures = torch.lerp(anchors[:, first][:, turn], others[:, turn], ratios[..., None])
         return torch.cat([anchors, mixtures], dim=1).flatten(0, 1)
 
     def sizes(self) -> dict[str, Any]:
@@ -105,8 +106,3 @@ class PointMixup(Parameterization):
 def _assigned(group: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
     """The order :obj:`[P, N]` of the points of the second of each pair of clouds."""
     return torch.stack([ops.alignment(group[[*pair]])[1] for pair in pairs])
-
-
-def _van_der_corput(number: int) -> float:
-    """The binary digits of a number from one on, mirrored at the point: 1/2, 1/4, 3/4, 1/8, ..."""
-    return int(f"{number:b}"[::-1], 2) / 2 ** number.bit_length()

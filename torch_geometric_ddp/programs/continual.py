@@ -16,18 +16,17 @@ from __future__ import annotations
 import argparse
 
 from torch_geometric_ddp.programs.options import (
-    NETWORKS_HELP,
-    ROWS_HELP,
+    GOES_ON,
+    ROWS_EPILOG,
+    add_backbone_argument,
     add_data_arguments,
     add_work_arguments,
-    network_name,
     positive,
     row_name,
     share,
 )
 
-EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
-GO_ON = "The same command goes on from there: what is finished is in {out}/."
+EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
 METHODS = ("random", "herding", "random 64x6", "DDP", "whole")
 
 
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--num-increments", type=positive, default=5, help="in how many increments classes come (5)"
     )
-    what.add_argument("--backbone", type=network_name, metavar="B", help="the network (PointNet's)")
+    add_backbone_argument(what)
     add_work_arguments(parser, "out/continual")
 
 
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
     if not TASKS[args.task].one_label:
         raise ValueError(f"--task must have one label for a cloud, got {args.task}")
-    ((name, network),) = work.networks(args, args.backbone and [args.backbone]).items()
+    name, network = work.network(args)
     preset, seeds = work.preset_and_seeds(args)
     train_set, test_set = work.load(args)
     lab = ClassIncremental(

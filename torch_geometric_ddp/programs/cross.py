@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 
 from torch_geometric_ddp.programs.options import (
-    NETWORKS_HELP,
-    ROWS_HELP,
+    GOES_ON,
+    ROWS_EPILOG,
     add_data_arguments,
     add_row_arguments,
     add_work_arguments,
@@ -24,8 +24,7 @@ from torch_geometric_ddp.programs.options import (
     positive,
 )
 
-EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
-GO_ON = "The same command goes on from there: what is finished is in {out}/."
+EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
 METHODS = ("random", "SADM", "DDP", "whole")
 # Those that train in minutes on a CPU.
 BACKBONES = ("PointNet", "PointNet2MSG", "PointTransformer")

@@ -18,18 +18,18 @@ import argparse
 from typing import TYPE_CHECKING
 
 from torch_geometric_ddp.programs.options import (
+    GOES_ON,
     NETWORKS_HELP,
+    add_backbone_argument,
     add_data_arguments,
     add_method_arguments,
     add_work_arguments,
-    network_name,
 )
 
 if TYPE_CHECKING:
     from torch_geometric_ddp.comparison import Distilled, Initial
 
-EPILOG = NETWORKS_HELP
-GO_ON = "The same command goes on from there: what is finished is in {out}/."
+EPILOG, GO_ON = NETWORKS_HELP, GOES_ON
 
 
 def add_arguments(
@@ -39,9 +39,7 @@ def add_arguments(
     add_data_arguments(parser, task)
     add_method_arguments(parser)
     add_work_arguments(parser, out)
-    parser.add_argument(
-        "--backbone", type=network_name, metavar="B", help="the network (PointNet's)"
-    )
+    add_backbone_argument(parser)
     parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
 
 
@@ -78,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.programs import work
 
     initial, distilled = rows_of(args)
-    lab = work.open_lab(args, work.networks(args, args.backbone and [args.backbone]))
+    lab = work.open_lab(args, dict([work.network(args)]))
     _, seeds = work.preset_and_seeds(args)
     entries: list[Entry] = [ENTRIES["random"], initial, distilled]
     if not args.skip_whole:

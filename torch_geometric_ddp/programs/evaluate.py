@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch_geometric_ddp.programs import names
 from torch_geometric_ddp.programs.options import (
+    BEGINS_ANEW,
     NETWORKS_HELP,
+    add_backbone_argument,
     add_data_arguments,
     add_network_arguments,
     natural,
-    network_name,
     positive,
 )
 
 if TYPE_CHECKING:
     from torch_geometric_ddp.evaluation import Protocol
 
-EPILOG = NETWORKS_HELP
-GO_ON = "Nothing is kept: the same command begins anew."
+EPILOG, GO_ON = NETWORKS_HELP, BEGINS_ANEW
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a distilled set")
     add_data_arguments(parser)
     what = parser.add_argument_group("evaluation: what is not given is as the file says")
-    what.add_argument("--backbone", type=network_name, metavar="B", help="the network")
+    add_backbone_argument(what, "the network")
     what.add_argument("--preset", choices=names.PRESETS, help="the protocol is that of this preset")
     what.add_argument("--seeds", type=natural, nargs="+", help="the seeds")
     what.add_argument(

@@ -10,10 +10,13 @@ from pathlib import Path
 from torch_geometric_ddp.programs import names
 
 __all__ = [
+    "BEGINS_ANEW",
+    "GOES_ON",
     "METHOD_OPTIONS",
     "MIRROR",
     "NETWORKS_HELP",
-    "ROWS_HELP",
+    "ROWS_EPILOG",
+    "add_backbone_argument",
     "add_data_arguments",
     "add_method_arguments",
     "add_network_arguments",
@@ -82,6 +85,12 @@ ROWS_HELP = "\n\n".join(
         "\n".join(_wrapped(f"{form}: {about}", "* ") for form, about in names.FAMILIES.items()),
     )
 )
+
+#: What the end of :obj:`--help` says where rows can be named.
+ROWS_EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
+#: How to go on with a program whose folder keeps what is finished, and with one that keeps nothing.
+GOES_ON = "The same command goes on from there: what is finished is in {out}/."
+BEGINS_ANEW = "Nothing is kept: the same command begins anew."
 
 
 def positive(text: str) -> int:
@@ -244,6 +253,13 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "for 16 points, and its time is that of its centres",
     )
     network.add_argument("--device", help="cpu, cuda, ... (cpu)")
+
+
+def add_backbone_argument(
+    group: argparse._ActionsContainer, usual: str = "the network (PointNet's)"
+) -> None:
+    """Which network, where there is one."""
+    group.add_argument("--backbone", type=network_name, metavar="B", help=usual)
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, usual: str = "quick") -> None:

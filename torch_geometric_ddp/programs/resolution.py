@@ -14,16 +14,15 @@ from __future__ import annotations
 import argparse
 
 from torch_geometric_ddp.programs.options import (
-    NETWORKS_HELP,
-    ROWS_HELP,
+    GOES_ON,
+    ROWS_EPILOG,
     add_data_arguments,
     add_row_arguments,
     add_work_arguments,
     positive,
 )
 
-EPILOG = f"{ROWS_HELP}\n\n{NETWORKS_HELP}"
-GO_ON = "The same command goes on from there: what is finished is in {out}/."
+EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
 METHODS = ("random", "DDP", "whole")
 
 

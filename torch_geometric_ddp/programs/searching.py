@@ -7,11 +7,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
+from torch_geometric_ddp.comparison.report import aligned
 from torch_geometric_ddp.methods import METHODS, Method
 from torch_geometric_ddp.programs import work
 from torch_geometric_ddp.programs.options import MIRROR, is_generated
@@ -31,7 +32,7 @@ __all__ = ["run"]
 
 def run(args: argparse.Namespace) -> None:
     """Searches, and shows what was found."""
-    backbones = work.networks(args, args.backbone and [args.backbone])
+    backbones = dict([work.network(args)])
     preset, seeds = work.preset_and_seeds(args)
     train_set, test_set = work.load(args)
     space = _space(args)
@@ -82,7 +83,7 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _search(args: argparse.Namespace, train_set: Any, progress: bool) -> TuningResult:
-    (network,) = work.networks(args, args.backbone and [args.backbone]).values()
+    _, network = work.network(args)
     preset, _ = work.preset_and_seeds(args)
     method: Callable[..., Method] = partial(METHODS[args.method], **_fixed(args))
     return tune(
@@ -182,27 +183,29 @@ def _report(
 
 def _print_front(result: TuningResult) -> None:
     names = [f"{result.metric} %", *result.objectives[1:]]
-    _print_head(["trial", *names, *(LETTERS.get(name, name) for name in result.settings)])
+    lines = [["trial", *names, *(LETTERS.get(name, name) for name in result.settings)]]
     for trial in result.front:
         score, *others = trial.values
-        values = " | ".join([f"{100 * score:.1f}", *(f"{value:,.6g}" for value in others)])
-        print(f"| {trial.number} | {values} | {_shown(trial.user_attrs['settings'].values())} |")
+        values = [f"{100 * score:.1f}", *(f"{value:,.6g}" for value in others)]
+        lines.append([str(trial.number), *values, *_words(trial.user_attrs["settings"])])
+    _print_lines(lines)
 
 
 def _print_table(
     chosen: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Row], metric: str
 ) -> None:
     names = list(chosen["best found"])
-    _print_head(["settings", *(LETTERS.get(name, name) for name in names), f"test {metric} %"])
+    lines = [["settings", *(LETTERS.get(name, name) for name in names), f"test {metric} %"]]
     for name, settings in chosen.items():
         same = settings == chosen["best found"] and name != "best found"
         value = "the same settings" if same else rows.get(name, "failed")
-        print(f"| {name} | {_shown(settings.values())} | {value} |")
+        lines.append([name, *_words(settings), str(value)])
+    _print_lines(lines)
 
 
-def _print_head(words: list[str]) -> None:
-    print("\n| " + " | ".join(words) + " |\n|" + "---|" * len(words))
+def _print_lines(lines: list[list[str]]) -> None:
+    print("\n" + aligned({head: cells for head, *cells in zip(*lines, strict=True)}), end="")
 
 
-def _shown(values: Iterable[Any]) -> str:
-    return " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+def _words(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{v:.4g}" if isinstance(v, float) else str(v) for v in settings.values()]

@@ -14,10 +14,14 @@ import argparse
 import json
 from pathlib import Path
 
-from torch_geometric_ddp.programs.options import add_data_arguments, is_generated, natural
+from torch_geometric_ddp.programs.options import (
+    BEGINS_ANEW,
+    add_data_arguments,
+    is_generated,
+    natural,
+)
 
-EPILOG = ""
-GO_ON = "Nothing is kept: the same command begins anew."
+EPILOG, GO_ON = "", BEGINS_ANEW
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

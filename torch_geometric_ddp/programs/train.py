@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from torch_geometric_ddp.programs.options import (
+    BEGINS_ANEW,
     NETWORKS_HELP,
+    add_backbone_argument,
     add_data_arguments,
     add_network_arguments,
     add_training_arguments,
     natural,
-    network_name,
 )
 
-EPILOG = NETWORKS_HELP
-GO_ON = "Nothing is kept: the same command begins anew."
+EPILOG, GO_ON = NETWORKS_HELP, BEGINS_ANEW
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     add_training_arguments(parser)
     add_network_arguments(parser)
-    parser.add_argument(
-        "--backbone", type=network_name, metavar="B", help="the network (PointNet's)"
-    )
+    add_backbone_argument(parser)
     parser.add_argument("--seed", type=natural, default=0, help="of the network (0)")
     parser.add_argument(
         "--out", type=Path, default=Path("out/train"), help="folder of results (out/train)"
@@ -49,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp._files import check_place
     from torch_geometric_ddp._identity import describe
     from torch_geometric_ddp.comparison import PRESETS
+    from torch_geometric_ddp.comparison.report import aligned, shown
     from torch_geometric_ddp.evaluation import evaluate, fit
     from torch_geometric_ddp.programs import work
 
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     check_place("out", path)
     synthetic = work.open_set(args)
     _, test_set = work.load(args)
-    ((name, network),) = work.networks(args, args.backbone and [args.backbone]).items()
+    name, network = work.network(args)
     usual = PRESETS[args.preset or "quick"].protocol
     protocol = work.changed(args, usual, args.epochs, args.min_steps)
     work.announce_training(name, 1, protocol, len(synthetic))
@@ -87,9 +86,7 @@ def run(args: argparse.Namespace) -> None:
     }
     args.out.mkdir(parents=True, exist_ok=True)
     save_model(trained[0].cpu(), str(path), metadata={"made": json.dumps(made)})
-    print(f"\n{name}, protocol {protocol.name}, seed {args.seed}\n\n| class | {result.metric} % |")
-    print("|---|---|")
-    scores = result.scores
-    for class_name, value in zip(scores.class_names, scores.per_class[0], strict=True):
-        print(f"| {class_name} | {'-' if value.isnan() else f'{100 * float(value):.1f}'} |")
-    print(f"\n{result.metric}: {100 * result.mean:.1f} %. The network is in {path}.")
+    values = [shown(value, "{:.1f}", 100) for value in result.scores.per_class[0].tolist()]
+    print(f"\n{name}, protocol {protocol.name}, seed {args.seed}\n")
+    print(aligned({"class": result.scores.class_names, f"{result.metric} %": values}))
+    print(f"{result.metric}: {100 * result.mean:.1f} %. The network is in {path}.")

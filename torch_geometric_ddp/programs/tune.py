@@ -25,13 +25,13 @@ from torch_geometric_ddp.programs.options import (
     METHOD_OPTIONS,
     MIRROR,
     NETWORKS_HELP,
+    add_backbone_argument,
     add_data_arguments,
     add_work_arguments,
     dest_of,
     finite,
     is_generated,
     natural,
-    network_name,
     positive,
     share,
 )
@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--study", default="tune", help="name of the study in the storage (tune)")
     run.add_argument("--gpus", type=int, default=0, help="GPUs, each with its own process (0)")
     run.add_argument("--workers", type=positive, default=1, help="processes, for each GPU (1)")
-    run.add_argument("--backbone", type=network_name, metavar="B", help="the network (PointNet's)")
+    add_backbone_argument(run)
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # Of the processes, which.
     add_work_arguments(parser, "out/tune", steps="200, shapes 10")
 

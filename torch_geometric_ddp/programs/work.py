@@ -43,6 +43,7 @@ __all__ = [
     "keep_set",
     "load",
     "method_settings",
+    "network",
     "networks",
     "open_lab",
     "open_set",
@@ -154,6 +155,12 @@ def networks(args: argparse.Namespace, names: Sequence[str] | None = None) -> di
         special["PointMamba"] = (f"PointMamba, {args.mamba_centers} centres", mamba)
     names = names or [task.network.__name__]
     return dict(special.get(name, (name, task.backbones[name])) for name in names)
+
+
+def network(args: argparse.Namespace) -> tuple[str, Any]:
+    """The one network that the options name, or the usual one, and what tables call it."""
+    ((name, make),) = networks(args, None if args.backbone is None else [args.backbone]).items()
+    return name, make
 
 
 def rows(args: argparse.Namespace, usual: Sequence[str]) -> list[Entry]:
