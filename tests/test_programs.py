@@ -485,7 +485,7 @@ def test_train_keeps_a_network_that_reaches_its_figure(made, folder, capsys):
     assert told["network"] == "PointNet"
     assert Protocol.from_dict(told["protocol"]).epochs == 3
     assert f"accuracy: {100 * told['value']:.1f} %. The network is in {path}." in printed
-    rows = re.findall(r"^\| (\w+) \| (\d+\.\d) \|$", printed, re.MULTILINE)
+    rows = re.findall(r"^\| (\w+) +\| (\d+\.\d) +\|$", printed, re.MULTILINE)
     assert [name for name, _ in rows] == told["class_names"]
     model = PointNet(len(told["class_names"]))
     load_model(model, path)
