@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset, distill
 from torch_geometric_ddp.clouds import LabelledBank, PointCloudBank
 from torch_geometric_ddp.matching import KernelRegression
-from torch_geometric_ddp.methods import METHODS, Method, full_resolution, mirrored, packed, pkr
+from torch_geometric_ddp.methods import (
+    METHODS,
+    Method,
+    full_resolution,
+    mirrored,
+    packed,
+    packed_count,
+    packed_size,
+    pkr,
+)
 from torch_geometric_ddp.parameterization import FLOAT32, Mirrored, PointSet
 
 HALF = PointSet(6, half=True)
@@ -161,7 +170,7 @@ def test_whole_clouds_are_what_is_stored_of_them():
     assert torch.equal(full_resolution().form(pos), pos)
 
 
-TINY = {"num_points": 8, "steps": 3, "visits": 5, "ages": (0, 2), "num_trained": 1}
+TINY = {"num_points": 8, "depth": 6, "steps": 3, "visits": 5, "ages": (0, 2), "num_trained": 1}
 
 
 @pytest.mark.parametrize("mirror", [True, False])
@@ -179,6 +188,37 @@ def test_pkr(mirror, tmp_path):
     assert not torch.equal(other._data.pos, synthetic._data.pos)
     start = distill(toy_set(), 0.5, method, seed=2, steps=0, **kwargs)
     assert not torch.equal(start._data.pos, synthetic._data.pos)
+
+
+@pytest.mark.parametrize(
+    ("ppc", "depth", "mirror", "size", "count"),
+    [
+        (1 / 16, None, True, (32, 5), 37),
+        (1 / 4, None, True, (64, 6), 61),
+        (1, None, True, (128, 6), 133),
+        (1 / 8, None, False, (32, 5), 36),
+        (1 / 8, 8, False, (32, 8), 19),
+        (1, 8, True, (128, 8), 87),
+    ],
+)
+def test_the_budget_says_what_pkr_stores(ppc, depth, mirror, size, count):
+    """The most points of which 48 clouds per class fit."""
+    budget = StorageBudget(1024, 10, ppc)
+    assert packed_size(budget, depth, mirror) == size
+    assert packed_count(budget, *size, mirror) == count
+    larger = [n for n in (32, 64, 128) if n > size[0]]
+    assert all(packed_count(budget, n, depth or 6, mirror) < 48 for n in larger)
+
+
+def test_pkr_without_a_size():
+    """Is the method of the size that the budget says, from which nothing else is taken."""
+    settings = {k: v for k, v in TINY.items() if k not in ("num_points", "depth")}
+    kwargs = {"network": TinyNet, "progress": False, "seed": 2}
+    found = distill(toy_set(), 0.5, pkr(**settings, real_per_class=4), **kwargs)
+    size = packed_size(StorageBudget(32, 3, 0.5))
+    same = distill(toy_set(), 0.5, pkr(*size, **settings, real_per_class=4), **kwargs)
+    assert torch.equal(found._data.pos, same._data.pos)
+    assert found[0].pos.shape == (32, 3)
 
 
 def test_pkr_by_name():

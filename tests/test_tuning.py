@@ -188,7 +188,7 @@ def test_search_of_packed_clouds():
     result = search(n_trials=4, budget=0.5, space=PackedSpace((4, 16)), method=method, steps=1)
     assert result.reasons == {}
     first, *others = (trial.user_attrs for trial in result.completed)
-    assert first["settings"] == {"num_points": 16, "depth": 6, "mirror": True}
+    assert first["settings"] == {"num_points": 16, "depth": 5, "mirror": True}
     assert len({tuple(trial["settings"].values()) for trial in others}) == 3
     assert all(0 < trial["bits"] <= StorageBudget(32, 3, 0.5).bits for trial in (first, *others))
 

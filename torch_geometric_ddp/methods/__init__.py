@@ -6,7 +6,7 @@ from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.networks import NetworkSource
 from torch_geometric_ddp.methods.optimizers import SGD, cosine
-from torch_geometric_ddp.methods.packed_regression import pkr
+from torch_geometric_ddp.methods.packed_regression import packed_count, packed_size, pkr
 from torch_geometric_ddp.methods.published import dc, ddp, dm, pcc, sadm
 from torch_geometric_ddp.methods.registry import METHODS, find_method
 from torch_geometric_ddp.methods.storing import (
@@ -39,6 +39,8 @@ __all__ = [
     "mirrored",
     "morphing",
     "packed",
+    "packed_count",
+    "packed_size",
     "pcc",
     "pkr",
     "sadm",

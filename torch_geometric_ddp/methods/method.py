@@ -24,6 +24,7 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
+from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.loop import Distillation, check_chunk
@@ -70,6 +71,8 @@ class Method:
             :obj:`steps`, those of the whole run. (default: always one)
         sees_stored (bool): Whether optimisation sees what is stored. Otherwise a codec rounds what
             was optimised without it (post-training quantisation). (default: :obj:`True`)
+        within (callable, optional): Gives the method that runs in the place of this one within a
+            :class:`~torch_geometric_ddp.budget.StorageBudget`. (default: this one, within any)
 
     Raises:
         TypeError: If an argument is of another type.
@@ -88,6 +91,7 @@ class Method:
     choose: Callable[[Any], Start] | None = None
     schedule: Callable[..., float] | None = None
     sees_stored: bool = True
+    within: Callable[[StorageBudget], Method] | None = None
 
     def __post_init__(self) -> None:
         check_text("name", self.name)
@@ -97,6 +101,7 @@ class Method:
             check_callable(name, getattr(self, name), optional=False)
         check_callable("choose", self.choose)
         check_callable("schedule", self.schedule)
+        check_callable("within", self.within)
         check_flag("sees_stored", self.sees_stored)
 
     def begin(
@@ -136,6 +141,11 @@ class Method:
         task = find_task(task)
         bank.check_every_class()
         budget = bank.check_budget(bank.budget(ppc))
+        if self.within is not None:
+            fitted = self.within(budget)
+            return fitted.begin(
+                bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint
+            )
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)
         make = task.network if network is None else network

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 
 from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods.choosing import chosen_by_regression
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.optimizers import cosine
 from torch_geometric_ddp.methods.storing import mirrored, packed
 from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
-from torch_geometric_ddp.parameterization import PointSet
+from torch_geometric_ddp.parameterization import FullResolution, Mirrored, PointSet
 
-__all__ = ["pkr"]
+__all__ = ["packed_count", "packed_size", "pkr"]
+
+# The points of a cloud among which a budget chooses, and how many clouds a class shall have.
+_SIZES, _ENOUGH = (128, 64, 32), 48
 
 
 def pkr(
-    num_points: int = 64,
-    depth: int = 6,
+    num_points: int | None = None,
+    depth: int | None = None,
     mirror: bool = True,
     lr: float = 0.005,
     steps: int = 600,
@@ -50,8 +55,10 @@ def pkr(
     FRePo (arXiv 2206.00719). Its settings were chosen on a validation split of ModelNet10.
 
     Args:
-        num_points (int): The points of a stored cloud. (default: :obj:`64`)
-        depth (int): The bits of a coordinate. (default: :obj:`6`)
+        num_points (int, optional): The points of a stored cloud. (default: the most of 128, 64 and
+            32 of which 48 clouds per class fit, or 32; never more than a real cloud has)
+        depth (int, optional): The bits of a coordinate. (default: 5 for clouds of up to 32 points,
+            which need fewer, and 6 for others)
         mirror (bool): Whether halves are stored, which unfold with their mirror images
             (:class:`~torch_geometric_ddp.parameterization.Mirrored`). (default: :obj:`True`)
         lr (float): The learning rate of the points, for clouds of the unit ball.
@@ -74,21 +81,66 @@ def pkr(
     """
     check_float("lr", lr)
     check_float("ridge", ridge, exclusive=True)
-    codec = PointSet(depth, half=mirror)
-    storing = (mirrored if mirror else packed)(num_points, codec, lr)
+
     networks = partial(
         TrainedNetworks,
         ages=tuple(ages),
         num_trained=num_trained,
         real_per_class=real_per_class,
     )
-    return Method(
+    method = Method(
         name,
-        storing,
+        packed(),  # Another one comes below.
         partial(KernelRegression, ridge),
         steps,
         optimizer=torch.optim.Adam,
         networks=networks,
-        choose=chosen_by_regression(storing.form, visits, ridge=ridge),
         schedule=cosine,
     )
+
+    def of(num_points: int, depth: int) -> Method:
+        codec = PointSet(depth, half=mirror)
+        storing = (mirrored if mirror else packed)(num_points, codec, lr)
+        choose = chosen_by_regression(storing.form, visits, ridge=ridge)
+        return replace(method, storing=storing, choose=choose)
+
+    if num_points is not None:
+        return of(num_points, _depth(num_points) if depth is None else depth)
+    usual = of(_SIZES[-1], _depth(_SIZES[-1]) if depth is None else depth)
+    return replace(usual, within=lambda budget: of(*packed_size(budget, depth, mirror)))
+
+
+def packed_size(
+    budget: StorageBudget, depth: int | None = None, mirror: bool = True
+) -> tuple[int, int]:
+    """The points of a cloud and the bits of a coordinate that :func:`pkr` takes by itself.
+
+    Args:
+        budget (StorageBudget): What may be stored.
+        depth (int, optional): The bits, if they are given. (default: see :func:`pkr`)
+        mirror (bool): Whether halves are stored. (default: :obj:`True`)
+    """
+    most = max(budget.num_points - budget.num_points % 2, 2)
+    sizes = [(n, _depth(n) if depth is None else depth) for n in (min(s, most) for s in _SIZES)]
+    enough = (size for size in sizes if packed_count(budget, *size, mirror) >= _ENOUGH)
+    return next(enough, sizes[-1])
+
+
+def packed_count(budget: StorageBudget, num_points: int, depth: int, mirror: bool = True) -> int:
+    """How many packed clouds per class fit, which may be none.
+
+    Args:
+        budget (StorageBudget): What may be stored.
+        num_points (int): The points of a cloud.
+        depth (int): The bits of a coordinate.
+        mirror (bool): Whether halves are stored. (default: :obj:`True`)
+    """
+    store = Mirrored if mirror else FullResolution
+    try:
+        return store.clouds_that_fit(budget, num_points, PointSet(depth, half=mirror))
+    except BudgetError:
+        return 0
+
+
+def _depth(num_points: int) -> int:
+    return 5 if num_points <= _SIZES[-1] else 6

@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import BaseTrial, FixedTrial
 
-from torch_geometric_ddp.budget import BudgetError, StorageBudget
-from torch_geometric_ddp.methods import pkr
-from torch_geometric_ddp.parameterization import FullResolution, Mirrored, PointSet
+from torch_geometric_ddp.budget import StorageBudget
+from torch_geometric_ddp.methods import packed_count, packed_size, pkr
+from torch_geometric_ddp.parameterization import PointSet
 from torch_geometric_ddp.tuning.space import Settings, check_range, within
 
 __all__ = ["PackedSpace"]
@@ -87,11 +87,13 @@ class PackedSpace:
     def published(self, budget: StorageBudget) -> dict[str, Any]:
         """The defaults of the method, or what is nearest in the space, as parameters of a trial."""
         usual = {p.name: p.default for p in inspect.signature(pkr).parameters.values()}
-        points = within(usual["num_points"], (self.num_points[0], self._most_points(budget)))
+        mirror = usual["mirror"] if usual["mirror"] in self.mirror else self.mirror[0]
+        points, depth = packed_size(budget, mirror=mirror)
+        points = within(points, (self.num_points[0], self._most_points(budget)))
         params: dict[str, Any] = {
             "halves": points // 2,
-            "depth": within(usual["depth"], self.depth),
-            "mirror": usual["mirror"] if usual["mirror"] in self.mirror else self.mirror[0],
+            "depth": within(depth, self.depth),
+            "mirror": mirror,
         }
         for name in ("lr", "ridge"):
             ends = getattr(self, name)
@@ -108,18 +110,10 @@ class PackedSpace:
         first, last = self.num_points[0], min(self.num_points[1], budget.num_points)
         depth, mirror = self.depth[1], all(self.mirror)
         for points in range(last - last % 2, first - 1, -2):
-            if _fits(budget, points, depth, mirror):
+            if packed_count(budget, points, depth, mirror):
                 return points
         raise ValueError(
             f"nothing in the search space fits the storage of ppc={budget.ppc} clouds of "
             f"{budget.num_points} points per class: 'num_points' begins at {first}, of which no "
             f"cloud with a depth of {depth} bits fits"
         )
-
-
-def _fits(budget: StorageBudget, num_points: int, depth: int, mirror: bool) -> bool:
-    store = Mirrored if mirror else FullResolution
-    try:
-        return store.clouds_that_fit(budget, num_points, PointSet(depth, half=mirror)) > 0
-    except BudgetError:
-        return False
