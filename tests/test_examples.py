@@ -464,6 +464,19 @@ def test_cross_resolution(tmp_path):
     assert tables((tmp_path / "matrix.md").read_text())[0] == rows
 
 
+def test_sensitivity(tmp_path):
+    data = ["--num-per-class", "4", "--num-points", "64", "--preset", "smoke", "--seeds", "0"]
+    args = [*data, "--base", "DDP(num_morphs=2)", "--vary", "num_morphs", "1", "--out", tmp_path]
+    done = start(*args, "--vary", "anchor_lr", "0.1", program="sensitivity.py")
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 3
+    text = (tmp_path / "sensitivity.md").read_text()
+    assert [line.split("|")[2].strip() for line in text.splitlines() if "| 1 " in line] == [
+        *("1", "2", "0.1", "2.5")
+    ]
+    assert (tmp_path / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_compare_learning_rates_on_a_validation_split(tmp_path):
     args = ["--methods", "random", "DM", "--lr", "0.1", "10", "--validate", "0.34", "--seeds", "0"]
     done = compare(tmp_path, *args)

@@ -217,7 +217,15 @@ WRONG = {
     network_name: ["nothing", "", "all"],
     network_or_all: ["nothing", ""],
     share: ["x", "0", "-1", "nan", "inf"],
-    row_name: ["nothing", ""],
+    row_name: [
+        "nothing",
+        "",
+        "DDP(",
+        "DDP(4)",
+        "DDP(nothing=4)",
+        "random(num_points=4)",
+        "all(lr=1)",
+    ],
 }
 WRONG_TEXTS = {
     "file": ["nowhere", "text.npz"],
@@ -228,6 +236,7 @@ WRONG_TEXTS = {
     "--storage": ["/dev/null/study", "foo://user@x"],
     "--objectives": ["speed", "bits", ""],
     "--classes": ["nothing"],
+    "--vary": ["num_morphs"],
 }
 # A folder, a name of a study and a picture's place may be any; what stands in them shows later.
 FREE = {"--root", "--study", "--picture", "--up"}

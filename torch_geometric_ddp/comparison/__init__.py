@@ -46,6 +46,7 @@ from torch_geometric_ddp.comparison.resolution import (
     resolution_markdown,
     resolution_matrix,
 )
+from torch_geometric_ddp.comparison.sensitivity import Sensitivity
 from torch_geometric_ddp.comparison.transfer import (
     TransferRow,
     plot_transfer,
@@ -72,6 +73,7 @@ __all__ = [
     "ObservedCoreset",
     "Preset",
     "Row",
+    "Sensitivity",
     "Standing",
     "TransferRow",
     "Whole",

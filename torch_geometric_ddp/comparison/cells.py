@@ -104,6 +104,17 @@ class Entry(ABC):
         """The same with other learning rates, a row for each; itself where it has none."""
         return [self]
 
+    def changed(self, settings: Mapping[str, Any]) -> Entry:
+        """The same with other settings, as a row of its own that is called :obj:`NAME(KEY=VALUE)`.
+
+        Args:
+            settings (dict): The settings, by their names.
+
+        Raises:
+            TypeError, ValueError: If the row has none of such a name, or not of such a value.
+        """
+        raise ValueError(f"the row {self.name!r} has no settings that can be changed")
+
     def steps(self, requested: int | None) -> int:
         """The optimisation steps of a run, of which :obj:`requested` stands for as published."""
         return 0

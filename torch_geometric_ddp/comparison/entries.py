@@ -6,9 +6,9 @@ import inspect
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry, Figures, named
@@ -35,6 +35,10 @@ __all__ = [
     "ObservedCoreset",
     "Whole",
 ]
+
+
+# Settings of methods that a row has elsewhere: in its name, and as the steps of a comparison.
+_NOT_OF_A_ROW = ("name", "steps")
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,28 @@ class Distilled(Entry):
         """The same with other learning rates, a row for each."""
         return [self.at(rate) for rate in rates]
 
-    def identity(self) -> Figures:
-        """The settings, and the defaults of what is not set: they may change, too."""
+    def all_settings(self) -> dict[str, Any]:
+        """The settings, and the defaults of what is not set."""
         known = inspect.signature(self.build).parameters.values()
         defaults = {p.name: p.default for p in known if p.default is not p.empty}
-        return named({**defaults, **self.settings})
+        return {**defaults, **self.settings}
+
+    def identity(self) -> Figures:
+        """All settings, as the defaults may change, too."""
+        return named(self.all_settings())
+
+    def changed(self, settings: Mapping[str, Any]) -> Distilled:
+        """The same with other settings, which its name says."""
+        known = [key for key in self.all_settings() if key not in _NOT_OF_A_ROW]
+        unknown = [key for key in settings if key not in known]
+        if unknown:
+            raise ValueError(
+                f"settings of {self.name!r} must be among {', '.join(known)}, got {unknown[0]!r}"
+            )
+        words = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        row = replace(self, name=f"{self.name}({words})", settings={**self.settings, **settings})
+        row.steps(None)  # Makes the method, which raises where a value is wrong.
+        return row
 
     def method(self, lab: Bench, cell: Cell) -> Method:
         """The method of a run."""

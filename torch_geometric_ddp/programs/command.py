@@ -19,6 +19,7 @@ PROGRAMS = (
     "compare",
     "cross",
     "resolution",
+    "sensitivity",
     "continual",
     "tune",
     "train",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import math
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from torch_geometric_ddp.programs import names
 
@@ -30,6 +32,7 @@ __all__ = [
     "network_name",
     "network_or_all",
     "positive",
+    "row_and_settings",
     "row_name",
     "share",
     "width",
@@ -77,7 +80,10 @@ NETWORKS_HELP = _wrapped(
 #: What :obj:`--help` says of the rows: the controls family by family, as they are many.
 ROWS_HELP = "\n\n".join(
     (
-        _wrapped(f"Methods: {', '.join(names.ENTRIES)}."),
+        _wrapped(
+            f"Methods: {', '.join(names.ENTRIES)}. After one that is distilled, settings may stand "
+            "in brackets: 'DDP(num_morphs=4, anchor_lr=1.0)'."
+        ),
         _wrapped(
             "Controls, which say what codecs alone are worth, with N points of a cloud or an "
             "anchor (32, 64, 128) and B bits of a coordinate (8, 6, 5, 4):"
@@ -148,10 +154,51 @@ def network_or_all(text: str) -> str:
 
 
 def row_name(text: str) -> str:
-    """The type of an option that is the name of a row, or stands for all methods."""
-    if text not in (*names.ROWS, "all"):
-        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (--help says which there are)")
+    """The type of an option that is the name of a row, or stands for all methods.
+
+    After the name of a method, settings of it may stand in brackets.
+    """
+    try:
+        name, _ = row_and_settings(text)
+    except SyntaxError:
+        raise argparse.ArgumentTypeError(
+            f"settings must be as in 'DDP(num_morphs=4)', got {text!r}"
+        ) from None
+    if name not in names.ROWS and text != "all":
+        raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (--help says which there are)")
     return text
+
+
+def row_and_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """The name of a row, and the settings that stand in brackets after it.
+
+    Raises:
+        SyntaxError: If what stands in brackets is no list of names with values.
+    """
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return text, {}
+    # Read as a call is, and never carried out.
+    call = ast.parse(f"f({rest}", mode="eval").body
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise SyntaxError
+    settings = {_key(word): _literal(word.value) for word in call.keywords}
+    if len(settings) < len(call.keywords):
+        raise SyntaxError
+    return name.rstrip(), settings
+
+
+def _key(word: ast.keyword) -> str:
+    if word.arg is None:
+        raise SyntaxError
+    return word.arg
+
+
+def _literal(value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        raise SyntaxError from None
 
 
 def dest_of(option: str) -> str:

@@ -27,7 +27,13 @@ from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.datasets import READERS, read_file
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
 from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
-from torch_geometric_ddp.programs.options import METHOD_OPTIONS, MIRROR, dest_of, is_generated
+from torch_geometric_ddp.programs.options import (
+    METHOD_OPTIONS,
+    MIRROR,
+    dest_of,
+    is_generated,
+    row_and_settings,
+)
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import TASKS, find_task
 from torch_geometric_ddp.visualize import plot_distilled
@@ -49,6 +55,7 @@ __all__ = [
     "open_set",
     "preset_and_seeds",
     "print_table",
+    "row",
     "rows",
     "source",
 ]
@@ -167,9 +174,15 @@ def rows(args: argparse.Namespace, usual: Sequence[str]) -> list[Entry]:
     """The rows that the options name, all methods of the task, or of the usual ones those."""
     task = TASKS[args.task]
     if args.methods is not None and "all" not in args.methods:
-        return [ROWS[name] for name in args.methods]
+        return [row(text) for text in args.methods]
     names = usual if args.methods is None else ENTRIES
     return [ROWS[name] for name in names if ROWS[name].serves(task)]
+
+
+def row(text: str) -> Entry:
+    """The row of a name, with the settings that stand after it."""
+    name, settings = row_and_settings(text)
+    return ROWS[name].changed(settings) if settings else ROWS[name]
 
 
 def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:

@@ -1,0 +1,98 @@
+"""Rows that differ from a method in one setting."""
+
+import pytest
+from helpers import lab_of
+from matplotlib.figure import Figure
+
+from torch_geometric_ddp.comparison import ENTRIES, Distilled, Sensitivity, summarize
+from torch_geometric_ddp.methods import ddp
+
+BASE = Distilled("DDP", {"num_morphs": 2}, build=ddp)
+
+
+def test_a_row_with_other_settings():
+    row = BASE.changed({"num_anchors": 2, "adaptive": False})
+    assert row.name == "DDP(num_anchors=2, adaptive=False)"
+    assert row.settings == {"num_morphs": 2, "num_anchors": 2, "adaptive": False}
+    assert row.identity() == {**BASE.identity(), "num_anchors": 2, "adaptive": False}
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "error", "message"),
+    [
+        (
+            "DDP",
+            {"num_morph": 2},
+            ValueError,
+            "settings of 'DDP' must be among num_anchors, ",
+        ),
+        ("DDP", {"steps": 2}, ValueError, "got 'steps'"),
+        ("DDP", {"batch_size": 0}, ValueError, "'batch_size' must be at least 1, got 0"),
+        ("DDP", {"batch_size": "8"}, TypeError, "'batch_size'"),
+        ("PCC", {"choose": None}, ValueError, "settings of 'PCC' must be among lr, got 'choose'"),
+        ("random", {"num_points": 2}, ValueError, "the row 'random' has no settings"),
+        ("whole", {"num_points": 2}, ValueError, "the row 'whole' has no settings"),
+    ],
+)
+def test_settings_that_a_row_cannot_have(row, settings, error, message):
+    with pytest.raises(error, match=message):
+        ENTRIES[row].changed(settings)
+    if isinstance(ENTRIES[row], Distilled):
+        with pytest.raises(error, match=message):
+            Sensitivity(ENTRIES[row], {name: [value] for name, value in settings.items()})
+
+
+def test_every_setting_is_changed_alone():
+    found = Sensitivity(BASE, {"num_morphs": (4, 2, 1), "anchor_points": (8,), "num_anchors": (4,)})
+    names = ["DDP", "DDP(num_morphs=1)", "DDP(num_morphs=4)", "DDP(anchor_points=8)"]
+    assert [row.name for row in found.entries] == names
+    assert {value: row.name for value, row in found.of("num_morphs").items()} == {
+        "1": "DDP(num_morphs=1)",
+        "2": "DDP",
+        "4": "DDP(num_morphs=4)",
+    }
+    assert list(found.of("anchor_points")) == ["8", "usual"]
+    assert found.of("num_anchors") == {"4": BASE}
+
+
+def test_table_and_picture(tmp_path, monkeypatch):
+    lab = lab_of(tmp_path / "lab")
+    found = Sensitivity(BASE, {"num_morphs": (1,), "uniformity_lambda": (0.0, 10.0)})
+    runs = lab.run(list(lab.cells(found.entries, (1, 2), (0, 1))))
+    assert lab.failures == {}
+    rows = summarize(runs)
+    head, _, *lines = found.markdown(rows).splitlines()
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == [
+        *("setting", "value", "PPC", "accuracy %", "above the method")
+    ]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    wanted = [("num_morphs", value) for value in "12"]
+    wanted += [("uniformity_lambda", value) for value in ("0", "10", "1000")]
+    assert [tuple(line[:3]) for line in cells] == [
+        (*pair, ppc) for pair in wanted for ppc in ("1", "2")
+    ]
+    means = {(row.method, str(row.ppc)): row.mean for row in rows}
+    for setting, value, ppc, figure, above in cells:
+        row = found.of(setting)[value].name
+        assert float(figure.split(" ")[0]) == pytest.approx(100 * means[row, ppc], abs=0.051)
+        gap = 100 * (means[row, ppc] - means["DDP", ppc])
+        assert above == ("-" if row == "DDP" else f"{gap:+.1f}")
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: drawn.append(self))
+    found.plot(rows, tmp_path / "picture.png", "toy")
+    panels = [axes for axes in drawn[0].axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == ["num_morphs", "uniformity_lambda"]
+    line = panels[0].get_lines()[0]
+    assert list(line.get_xdata()) == [0, 1]
+    assert list(line.get_ydata()) == pytest.approx(
+        [100 * means["DDP(num_morphs=1)", "1"], 100 * means["DDP", "1"]]
+    )
+    assert [text.get_text() for text in panels[0].get_xticklabels()] == ["1", "2"]
+
+
+def test_no_runs(tmp_path):
+    found = Sensitivity(BASE, {"num_morphs": (1,)})
+    assert found.markdown([]) == "No runs.\n"
+    with pytest.raises(ValueError, match="'rows' must hold at least one row"):
+        found.plot([], tmp_path / "picture.png")

@@ -1,0 +1,142 @@
+"""Sensitivity: what a method reaches when one of its settings is changed after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from torch_geometric_ddp.comparison.entries import Distilled
+from torch_geometric_ddp.comparison.report import Row, aligned, shown
+from torch_geometric_ddp.visualize import plain
+
+__all__ = ["Sensitivity"]
+
+# Panels of the picture that stand side by side.
+_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Rows that differ from a method in one setting each.
+
+    Args:
+        base (Distilled): The method.
+        values (dict): The values of every setting that is changed, by its name.
+
+    Raises:
+        TypeError, ValueError: If the method has no such setting, or not with such a value.
+    """
+
+    base: Distilled
+    values: Mapping[str, Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        for name in self.values:
+            self.of(name)
+
+    @property
+    def entries(self) -> list[Distilled]:
+        """The method, and a row for every other value of a setting."""
+        rows = (row for name in self.values for row in self.of(name).values())
+        return list({row.name: row for row in (self.base, *rows)}.values())
+
+    def of(self, name: str) -> dict[str, Distilled]:
+        """The row of every value of a setting, by what the value is called, in ascending order.
+
+        The value that the method has by itself is among them, as :obj:`"usual"` where it is what
+        the budget or another setting leaves.
+        """
+        own = self.base.all_settings().get(name)
+        rows = {value: self.base.changed({name: value}) for value in self.values[name]}
+        rows[own] = self.base
+        order = sorted(rows, key=lambda value: (value is None, isinstance(value, str), value))
+        return {"usual" if value is None else _word(value): rows[value] for value in order}
+
+    def markdown(self, rows: Sequence[Row]) -> str:
+        """A table with a line for every value of every setting and PPC.
+
+        Args:
+            rows (sequence of Row): The rows of :attr:`entries`, as far as they were made.
+        """
+        columns: dict[str, list[str]] = {"setting": [], "value": [], "PPC": [], "figure": []}
+        columns["above the method"] = []
+        base = {(row.ppc, row.backbone): row.mean for row in rows if row.method == self.base.name}
+        for name in self.values:
+            for value, entry in self.of(name).items():
+                for row in (row for row in rows if row.method == entry.name):
+                    own = base.get((row.ppc, row.backbone))
+                    gap = None if own is None or entry is self.base else row.mean - own
+                    columns["setting"].append(name)
+                    columns["value"].append(value)
+                    columns["PPC"].append(str(row.ppc))
+                    columns["figure"].append(str(row))
+                    columns["above the method"].append(shown(gap, "{:+.1f}", 100))
+        if not columns["value"]:
+            return "No runs.\n"
+        metric = f"{rows[0].metric} %"
+        return aligned({metric if head == "figure" else head: columns[head] for head in columns})
+
+    def plot(self, rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
+        """Draws a panel for every setting, with a line for every PPC.
+
+        The spread is the sample standard deviation. The method as it is is a larger, hollow mark.
+
+        Args:
+            rows (sequence of Row): The rows of :attr:`entries`, all of one backbone.
+            path (str or path): The picture, usually :obj:`*.png`.
+            title (str): What stands above it. (default: nothing)
+
+        Raises:
+            ValueError: If there are no rows.
+        """
+        if not rows:
+            raise ValueError("'rows' must hold at least one row, got none")
+        wide = min(_COLUMNS, len(self.values))
+        high = -(-len(self.values) // wide)
+        figure = Figure(figsize=(1.2 + 3.2 * wide, 0.8 + 2.8 * high), layout="constrained")
+        panels = figure.subplots(high, wide, sharey=True, squeeze=False)
+        ppcs = sorted({row.ppc for row in rows if row.ppc is not None})
+        for axes, name in zip(panels.flat, self.values, strict=False):
+            places = {entry.name: i for i, entry in enumerate(self.of(name).values())}
+            for k, ppc in enumerate(ppcs):
+                mine = [row for row in rows if row.ppc == ppc and row.method in places]
+                mine.sort(key=lambda row: places[row.method])
+                axes.errorbar(
+                    [places[row.method] for row in mine],
+                    [100 * row.mean for row in mine],
+                    yerr=[100 * row.std for row in mine],  # None for a single run: it is NaN.
+                    marker="o",
+                    capsize=3,
+                    color=f"C{k}",
+                    label=f"PPC {ppc}",
+                )
+                base = [row for row in mine if row.method == self.base.name]
+                axes.plot(
+                    [places[row.method] for row in base],
+                    [100 * row.mean for row in base],
+                    "o",
+                    ms=11,
+                    mfc="none",
+                    color=f"C{k}",
+                )
+            axes.set_xticks(range(len(places)), [plain(value) for value in self.of(name)])
+            axes.set_title(plain(name), fontsize=10)
+            axes.spines[["top", "right"]].set_visible(False)
+        for axes in panels.flat[len(self.values) :]:
+            axes.set_visible(False)
+        for axes in panels[:, 0]:
+            axes.set_ylabel(f"{rows[0].metric} %")
+        if len(ppcs) > 1:
+            panels.flat[0].legend(frameon=False, fontsize=8)
+        figure.suptitle(plain(title or self.base.name))
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
