@@ -262,8 +262,12 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="of labelled clouds: match without regard to parts, as PointNet2Segmentation needs",
     )
     pkr = parser.add_argument_group("distillation by PKR, and by no other method")
-    pkr.add_argument("--cloud-points", type=positive, help="points of a stored cloud (64)")
-    pkr.add_argument("--depth", type=positive, help="bits of a coordinate (6)")
+    pkr.add_argument(
+        "--cloud-points", type=positive, help="points of a stored cloud (32 to 128, by the budget)"
+    )
+    pkr.add_argument(
+        "--depth", type=positive, help="bits of a coordinate (6, of up to 32 points 5)"
+    )
     pkr.add_argument("--mirror", choices=MIRROR, help="whether halves are stored (always)")
     pkr.add_argument("--ridge", type=finite, help="ridge of the regression (0.01)")
 
