@@ -44,6 +44,7 @@ class MemoryPlan:
         parameterization: Parameterization,
         views: Mapping[str, Tensor],
         batch_size: int,
+        within: slice = slice(None),
     ) -> list[slice]:
         """Whole classes that are computed together; all of them where they fit.
 
@@ -52,13 +53,15 @@ class MemoryPlan:
             parameterization (Parameterization): The synthetic clouds.
             views (dict): What is compared of the real clouds, with a row for each.
             batch_size (int): Real clouds per class and step.
+            within (slice): Which classes are computed. (default: all)
         """
-        num_classes, size = parameterization.num_classes, self.classes_per_chunk
+        start, stop, _ = within.indices(parameterization.num_classes)
+        size = self.classes_per_chunk
         if size is None:
             if self._bytes_per_class is None:
                 self._bytes_per_class = _measure(network, parameterization, views, batch_size)
             size = max(1, int(_BYTES / self._bytes_per_class))
-        return [slice(i, i + size) for i in range(0, num_classes, size)]
+        return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
 
 def _measure(

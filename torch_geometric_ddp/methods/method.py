@@ -26,9 +26,11 @@ from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
-from torch_geometric_ddp.methods.loop import Distillation, check_chunk
+from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
+from torch_geometric_ddp.methods.ranks import Ranks
+from torch_geometric_ddp.methods.sharing import check_chunk, shares_of
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
@@ -142,8 +144,11 @@ class Method:
         check_network(make, bank)
         matching = self.matching()
         check_chunk(classes_per_chunk, matching)
+        ranks = Ranks.here()
+        shares_of(ranks, matching, bank.num_classes, classes_per_chunk)  # Raises before long work.
         networks = self.networks(make, bank, self.batch_size, generator)
         resumed = checkpoint is not None and Path(checkpoint).exists()
+        ranks.check_same("whether the file 'checkpoint' is there", resumed)
         # What a run starts from is in its checkpoint; choosing it again may take minutes.
         start = self.start if self.choose is None or resumed else self.choose(networks)
         parameterization = self.storing(bank, budget, start, generator, task)
@@ -239,6 +244,7 @@ class Method:
         task = find_task(task)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
+        progress = progress and Ranks.here().first
         bank = task.read(dataset, device, progress=progress)
         bank = bank.normalize() if normalize else bank.unscaled()
         loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint)
@@ -250,9 +256,12 @@ class Method:
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
         """The set that a loop has distilled so far, on the CPU, with how it was made.
 
+        All ranks call it together, and each has the whole set.
+
         Raises:
             ValueError: If it exceeds the budget, or what would be stored is not finite.
         """
+        loop.share()
         bank, parameterization, budget = loop.bank, loop.parameterization, loop.budget
         provenance = {
             **loop.config(),
@@ -265,6 +274,7 @@ class Method:
             "budget_bits": budget.bits,
             "steps": loop.num_steps,
             **({"retries": loop.num_retries} if loop.num_retries else {}),
+            **({} if loop.ranks.alone else {"ranks": loop.ranks.size}),
             **provenance,
             "versions": versions(),
         }
