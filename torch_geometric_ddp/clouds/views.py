@@ -31,7 +31,10 @@ def clouds_of_classes(bank: PointCloudBank, start: int, stop: int) -> tuple[Poin
     index = ((bank.y >= start) & (bank.y < stop)).nonzero().flatten()
     place = torch.full_like(bank.y, len(index))
     place[index] = torch.arange(len(index), device=place.device)
-    return bank.select(index), place
+    own = bank.select(index)
+    if bank.kept_in is not None:
+        own.keep_in(bank.kept_in)
+    return own, place
 
 
 def subsets_of(

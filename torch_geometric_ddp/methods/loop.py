@@ -30,6 +30,7 @@ from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.retrying import LastGood, retries_of
 from torch_geometric_ddp.methods.sharing import check_chunk, check_rows, share_rows, shares_of
+from torch_geometric_ddp.methods.streaming import rows_of, streamed
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.tasks import Task, find_task
@@ -57,8 +58,9 @@ class Distillation:
     networks, and has those of the others as of the last :meth:`share`.
 
     Args:
-        bank (PointCloudBank): The real clouds.
-        parameterization (Parameterization): What is optimised, on the device of the bank.
+        bank (PointCloudBank): The real clouds. If they lie elsewhere than the parameterization,
+            those of a step are brought to it.
+        parameterization (Parameterization): What is optimised.
         matching (Matching): The loss.
         network (callable, optional): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the
             number of classes, or from those of parts and categories. (default: that of the task)
@@ -82,6 +84,8 @@ class Distillation:
             of steps before it. (default: one)
         budget (StorageBudget, optional): What may be stored. (default: a real cloud for every group
             of the parameterization)
+        device (torch.device, optional): Where to compute; the parameterization is brought there.
+            (default: where it is)
 
     Raises:
         TypeError: If :obj:`batch_size`, :obj:`outer_loops`, :obj:`inner_epochs` or
@@ -108,6 +112,7 @@ class Distillation:
         networks: NetworkSource | None = None,
         schedule: Callable[[int], float] | None = None,
         budget: StorageBudget | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.task = find_task(task)
         bank.unscaled().check_every_class()
@@ -132,10 +137,13 @@ class Distillation:
         make = self.task.network if network is None else network
         self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
         self.schedule = schedule
-        self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
         self.task.check(bank, parameterization.labels, self._num_points)
+        parameterization.to(device)
+        self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
+        #: Where everything is computed.
+        self.device = self.networks.device = next(parameterization.parameters()).device
         # Described before the first step, as what an object holds may change while it is used.
         self._settings = matching.config()
         self._made_by = {
@@ -159,6 +167,10 @@ class Distillation:
     def losses(self) -> list[float]:
         """The losses of all steps, but of the last few where nobody has looked at them yet."""
         return self._losses.values
+
+    @losses.setter
+    def losses(self, values: list[float]) -> None:
+        self._losses.values[:] = values
 
     @property
     def num_steps(self) -> int:
@@ -197,7 +209,7 @@ class Distillation:
         set_rates(self.optimizer, self.num_steps, self.schedule)
         # A network may draw before the features: dropout, or a random first point.
         seed = (self.generator.initial_seed() + self.num_steps) % 2**63
-        with seeded(seed, self.bank.device):
+        with seeded(seed, self.device):
             network = self.networks.fresh()
             self._update(network, read)
             for _ in range(1, self.outer_loops):
@@ -214,8 +226,10 @@ class Distillation:
             network, self.parameterization, self.views, self.batch_size, own
         )
         known, losses = self.networks.known(network), []
-        for classes in chunks:
-            real = self.take(index[classes]) | {key: value[classes] for key, value in known.items()}
+        parts = [self._placed(index[classes]) for classes in chunks]
+        clouds = streamed(self.views, parts, self.device, self._is_streamed)
+        for classes, real in zip(chunks, clouds, strict=True):
+            real |= {key: value[classes] for key, value in known.items()}
             loss = self.matching(network, real, self.parameterization(classes))
             loss.sum().backward()
             losses.append(loss.detach())
@@ -255,8 +269,16 @@ class Distillation:
 
         With several ranks they are of this rank's classes.
         """
-        index = index if self._place is None else self._place[index]
-        return {key: view[index] for key, view in self.views.items()}
+        return rows_of(self.views, self._placed(index), self.device)
+
+    def _placed(self, index: Tensor) -> Tensor:
+        """Where the real clouds :obj:`index [...]` lie in the views."""
+        return index if self._place is None else self._place[index]
+
+    @property
+    def _is_streamed(self) -> bool:
+        """Whether views lie elsewhere than where they are compared, or in a file."""
+        return self.device != self.bank.device or self.bank.kept_in is not None
 
     def run(
         self,
@@ -400,7 +422,7 @@ class Distillation:
             ValueError: If it is damaged or of a run with other settings or other data.
         """
         state = self.parameterization, self.optimizer, self.generator
-        self.losses[:] = read_checkpoint(path, self.config(), *state)
+        self.losses = read_checkpoint(path, self.config(), *state)
 
 
 def _check_json(name: str, config: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ class Losses:
             return
         rows = torch.stack(self._pending)
         self._pending.clear()
-        for value in self.ranks.join(rows, self.shares).sum(dim=1).tolist():
+        for value in self.ranks.join(rows, self.shares).sum(dim=1).cpu().tolist():
             if not math.isfinite(value):
                 raise FloatingPointError(
                     f"the loss of step {len(self.values) + 1} is {value}: lower the learning rates"

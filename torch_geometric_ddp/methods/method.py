@@ -22,7 +22,7 @@ from torch_geometric_ddp._checks import (
     check_seed,
     check_text,
 )
-from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._files import check_folder, check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
@@ -111,6 +111,7 @@ class Method:
         classes_per_chunk: int | None = None,
         steps: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        device: torch.device | str | None = None,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -126,6 +127,8 @@ class Method:
                 published)
             checkpoint (str or path, optional): A file for the state of the run. If it exists, the
                 loop is where that run stopped, and no start is chosen.
+            device (torch.device, optional): Where to compute, if that is elsewhere than where the
+                clouds lie and stay; those of a step are brought there. (default: where they lie)
 
         Raises:
             TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
@@ -133,7 +136,8 @@ class Method:
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
                 the task needs them, the budget exceeds them all, or what would be stored exceeds
-                the budget; or if :obj:`checkpoint` is damaged or of another run.
+                the budget; or if :obj:`checkpoint` is damaged or of another run, or :obj:`device`
+                is not that of the clouds and the networks need all of them there.
         """
         task = find_task(task)
         bank.check_every_class()
@@ -147,6 +151,11 @@ class Method:
         ranks = Ranks.here()
         shares_of(ranks, matching, bank.num_classes, classes_per_chunk)  # Raises before long work.
         networks = self.networks(make, bank, self.batch_size, generator)
+        place = bank.device if device is None else torch.device(device)
+        if place != bank.device and not networks.streams:
+            raise ValueError(
+                f"'stream' must be False for {self.name}, whose networks are trained on all clouds"
+            )
         resumed = checkpoint is not None and Path(checkpoint).exists()
         ranks.check_same("whether the file 'checkpoint' is there", resumed)
         # What a run starts from is in its checkpoint; choosing it again may take minutes.
@@ -170,6 +179,7 @@ class Method:
             networks=networks,
             schedule=self._scheduled(self.steps if steps is None else steps),
             budget=budget,
+            device=place,
         )
         if checkpoint is not None and resumed:
             loop.load_checkpoint(checkpoint)
@@ -195,6 +205,8 @@ class Method:
         progress: bool = True,
         callback: Callable[[Distillation], None] | None = None,
         retries: int = 0,
+        stream: bool = False,
+        cache: str | os.PathLike[str] | None = None,
     ) -> SyntheticPointCloudDataset:
         """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
@@ -220,6 +232,8 @@ class Method:
             callback (callable, optional): Called with the loop after every step.
             retries (int): How many times a run that diverges goes back to its last good state.
                 (default: :obj:`0`)
+            stream (bool): Whether the real clouds stay where they lie. (default: :obj:`False`)
+            cache (str or path, optional): A folder for what is computed of the real clouds.
 
         Returns:
             The distilled set, on the CPU.
@@ -239,15 +253,22 @@ class Method:
         check_callable("network", network)
         check_callable("callback", callback)
         check_int("retries", retries, minimum=0)
+        check_flag("stream", stream)
+        if cache is not None:
+            check_folder("cache", cache)
         if classes_per_chunk is not None:
             check_int("classes_per_chunk", classes_per_chunk)
         task = find_task(task)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
         progress = progress and Ranks.here().first
-        bank = task.read(dataset, device, progress=progress)
+        bank = task.read(dataset, None if stream else device, progress=progress)
         bank = bank.normalize() if normalize else bank.unscaled()
-        loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint)
+        if cache is not None:
+            bank.keep_in(cache)
+        loop = self.begin(
+            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, device
+        )
         loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)
         source = source or (name if isinstance(name, str) and name else type(dataset).__name__)
