@@ -71,6 +71,8 @@ OF_DISTILL = {
     "progress": FLAGS,
     "callback": CALLS,
     "retries": WHOLE,
+    "stream": FLAGS,
+    "cache": without(PLACES, "."),
 }
 GIVEN = {
     "dataset": toy_set(),

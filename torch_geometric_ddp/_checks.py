@@ -134,6 +134,12 @@ def check_finite(name: str, value: Tensor) -> None:
         raise ValueError(f"'{name}' must be finite, got {count} NaN or infinite value(s)")
 
 
+def check_finite_on_cpu(name: str, value: Tensor) -> None:
+    """The same on a CPU. To look at another device waits for it, in every layer of a network."""
+    if value.device.type == "cpu":
+        check_finite(name, value)
+
+
 def is_blurred(pos: Tensor, dtype: torch.dtype, share: float = 1e-5) -> bool:
     """Whether a shorter type moves points :obj:`[N, 3]` by more than a share of their extent."""
     step = torch.finfo(dtype).eps

@@ -14,7 +14,7 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_finite, check_float, check_int, check_points
+from torch_geometric_ddp._checks import check_finite_on_cpu, check_float, check_int, check_points
 from torch_geometric_ddp._threads import thread_map
 from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.ops import at_least_single, at_unit
@@ -46,7 +46,7 @@ def knn(pos: Tensor, k: int, query: Tensor | None = None, sizes: Tensor | None =
         of fewer points repeats its nearest in the places from its size on.
 
     Raises:
-        ValueError: If shapes do not fit or a point is not finite.
+        ValueError: If shapes do not fit or, on a CPU, a point is not finite.
     """
     pos, query = _check(pos, query)
     k = min(check_int("k", k), pos.size(1))
@@ -105,7 +105,8 @@ def ball_query(
         # The place where the count reaches 1, 2, ... is that of the first point, the second, ...
         index = torch.searchsorted(count, slots.expand(*dist.shape[:2], k).contiguous())
         num, first = count[..., -1:], index[..., :1]
-        if bool((num == 0).any()):
+        # A look at another device waits for it.
+        if dist.device.type != "cpu" or bool((num == 0).any()):
             first = torch.where(num > 0, first, dist.argmin(dim=-1, keepdim=True))
         blocks.append(torch.where(slots <= num, index, first))
     return torch.cat(blocks)
@@ -146,7 +147,7 @@ def _check(pos: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
             raise ValueError(f"'{name}' must be a floating point tensor [B, N, F], got {what}")
         if x.size(1) == 0:
             raise ValueError(f"'{name}' must have at least 1 point per cloud, got 0")
-        check_finite(name, x)
+        check_finite_on_cpu(name, x)
     if pos.size(0) != query.size(0) or pos.size(2) != query.size(2):
         raise ValueError(
             f"'query' must fit 'pos' of shape {list(pos.shape)}, got {list(query.shape)}"

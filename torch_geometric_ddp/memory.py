@@ -42,13 +42,14 @@ def saved_bytes(function: Callable[[], object], shared: Iterable[Tensor] = ()) -
         function (callable): The function, called once.
         shared (iterable of torch.Tensor): Tensors that do not count, such as parameters.
     """
-    known = {tensor.untyped_storage().data_ptr() for tensor in shared}
+    # Not by where they lie, which is nowhere on the device "meta".
+    known = {tensor.untyped_storage()._cdata for tensor in shared}
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            saved[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in known:
+            saved[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

@@ -14,7 +14,12 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_finite, check_int, check_points
+from torch_geometric_ddp._checks import (
+    check_finite,
+    check_finite_on_cpu,
+    check_int,
+    check_points,
+)
 from torch_geometric_ddp._threads import thread_map
 
 try:
@@ -36,6 +41,8 @@ __all__ = [
 
 # Points of a block of clouds, whose coordinates and distances (24 bytes a point) fit the cache.
 _BLOCK_POINTS = 1 << 16
+# Pairs of points whose distances are held at a time where all pairs are compared.
+_PAIRS = 1 << 26
 # Coordinates between these can be squared and added up in single precision.
 _SMALLEST, _LARGEST = 1e-12, 1e15
 
@@ -91,10 +98,11 @@ def farthest_point_order(pos: Tensor, num: int, sizes: Tensor | None = None) -> 
 
     Raises:
         TypeError: If :obj:`pos` is no floating point tensor, or :obj:`num` no integer.
-        ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`num` is below one.
+        ValueError: If :obj:`pos` has another shape or, on a CPU, is not finite, or :obj:`num` is
+            below one.
     """
     pos = check_points("pos", pos)
-    check_finite("pos", pos)
+    check_finite_on_cpu("pos", pos)
     num = min(check_int("num", num), pos.size(1))
     blocks = _blocks(pos)
     each = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
@@ -172,10 +180,24 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
         tree = _scipy_knn_distance if torch_cluster is None else _cluster_knn_distance
         dist = torch.stack(thread_map(lambda cloud: tree(cloud, k), wide))
     else:
-        # The exact differences: the inner-product form of cdist loses the nearest distances.
-        every = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist")
-        dist = every.topk(k, dim=-1, largest=False).values
+        dist = _dense_knn_distance(wide, k)
     return (dist * unit).to(pos.dtype)
+
+
+def _dense_knn_distance(pos: Tensor, k: int, most: int = _PAIRS) -> Tensor:
+    """By all pairs, of which at most so many are held at a time."""
+    size = pos.size(1)
+    clouds, rows = max(1, most // size**2), min(size, max(1, most // size))
+
+    def nearest(some: Tensor, of: Tensor) -> Tensor:
+        # The exact differences: the inner-product form of cdist loses the nearest distances.
+        every = torch.cdist(some, of, compute_mode="donot_use_mm_for_euclid_dist")
+        return every.topk(k, dim=-1, largest=False).values
+
+    blocks = pos.split(clouds)
+    return torch.cat(
+        [torch.cat([nearest(some, of) for some in of.split(rows, dim=1)], dim=1) for of in blocks]
+    )
 
 
 def _scipy_knn_distance(cloud: Tensor, k: int) -> Tensor:

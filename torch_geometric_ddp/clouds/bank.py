@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
@@ -215,6 +217,23 @@ class PointCloudBank:
         """
         return self._views.get(function, args, lambda: function(self, *args, **quiet))
 
+    def keep_in(self, folder: str | os.PathLike[str]) -> None:
+        """Lets :meth:`cached` keep the tensors that it computes in files, by all that is in clouds.
+
+        They are mapped into memory, and another process finds them there. Clouds on another device
+        than the CPU have nothing to keep.
+
+        Args:
+            folder (str or path): Where to.
+        """
+        if self.device.type == "cpu":
+            self._views.folder, self._views.content = Path(folder), self.sha256()
+
+    @property
+    def kept_in(self) -> Path | None:
+        """The folder of :meth:`keep_in`, if it was called."""
+        return self._views.folder
+
     @property
     def network_sizes(self) -> tuple[int, ...]:
         """What a network for these clouds is made from: the number of classes."""
@@ -279,13 +298,18 @@ class PointCloudBank:
         """The clouds :obj:`index [B]` as a PyG batch, whatever their sizes."""
         sizes = self.sizes[index]
         ptr = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
-        owner = torch.arange(len(index), device=self.device).repeat_interleave(sizes)
+        # A number of times that is known needs no look at the device.
+        times = sizes if self.num_points is None else self.num_points
+        owner = torch.arange(len(index), device=self.device).repeat_interleave(times)
         extra: dict[str, Any] = {} if self.num_points is None else {"num_points": self.num_points}
         rows = self._rows(index)
         return Batch(pos=self.pos[rows], batch=owner, ptr=ptr, **self._labels(index, rows), **extra)
 
     def _rows(self, index: Tensor) -> Tensor:
         """Where the points of the clouds :obj:`index [B]` lie in :attr:`pos`."""
+        if self.num_points is not None:
+            points = torch.arange(self.num_points, device=self.device)
+            return (self.offsets[index][:, None] + points).flatten()
         sizes = self.sizes[index]
         first = self.offsets[index] - (sizes.cumsum(0) - sizes)
         return first.repeat_interleave(sizes) + torch.arange(int(sizes.sum()), device=self.device)

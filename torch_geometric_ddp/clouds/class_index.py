@@ -23,7 +23,8 @@ class ClassIndex:
     def __init__(self, y: Tensor, class_names: Sequence[str]) -> None:
         self.class_names = list(class_names)
         #: How many clouds every class has, :obj:`[C]`.
-        self.counts = torch.bincount(y, minlength=len(class_names))
+        self.counts = torch.zeros(len(class_names), dtype=torch.long, device=y.device)
+        self.counts.scatter_add_(0, y.long(), torch.ones_like(self.counts[:1]).expand(len(y)))
         order, ends = y.argsort(stable=True), self.counts.cumsum(0)
         places = torch.arange(int(self.counts.max()), device=y.device)
         slots = (ends - self.counts)[:, None] + places

@@ -13,7 +13,28 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
 
-__all__ = ["subset_uniformity", "subsets_of", "uniformity_of"]
+__all__ = ["clouds_of_classes", "subset_uniformity", "subsets_of", "uniformity_of"]
+
+
+def clouds_of_classes(bank: PointCloudBank, start: int, stop: int) -> tuple[PointCloudBank, Tensor]:
+    """The clouds of the classes from :obj:`start` to below :obj:`stop`, and where each lies.
+
+    Args:
+        bank (PointCloudBank): The clouds.
+        start (int): The first class.
+        stop (int): The class behind the last one.
+
+    Returns:
+        A bank of them with all classes, the others empty, and the place :obj:`[n]` of every cloud
+        in it; that of the others is behind the last one.
+    """
+    index = ((bank.y >= start) & (bank.y < stop)).nonzero().flatten()
+    place = torch.full_like(bank.y, len(index))
+    place[index] = torch.arange(len(index), device=place.device)
+    own = bank.select(index)
+    if bank.kept_in is not None:
+        own.keep_in(bank.kept_in)
+    return own, place
 
 
 def subsets_of(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
+
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry, Figures, named
 from torch_geometric_ddp.coreset import (
@@ -22,6 +24,7 @@ from torch_geometric_ddp.coreset import (
 )
 from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, pkr, sadm
+from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
@@ -133,7 +136,21 @@ class Distilled(Entry):
         return self.build(**self.settings).steps if requested is None else requested
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
-        """Distils, going on from a checkpoint if there is one."""
+        """Distils, going on from a checkpoint if there is one, with the ranks that help."""
+        ranks = Ranks.here()
+        ranks.from_first(cell)
+        try:
+            synthetic, figures = self.distil(lab, cell)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            if ranks.alone:
+                raise
+            raise RuntimeError(
+                f"rank 0 of {ranks.size} stops, and so do the others: {error}"
+            ) from error
+        return {**lab.judge(cell, synthetic), **figures}
+
+    def distil(self, lab: Bench, cell: Cell) -> tuple[SyntheticPointCloudDataset, Figures]:
+        """The set of a run, and what it cost; all ranks call it together."""
         method = self.method(lab, cell)
         network = lab.backbones[cell.backbone]
         checkpoint = lab.checkpoint(cell)
@@ -159,8 +176,7 @@ class Distilled(Entry):
             "step_bytes": memory.bytes if seconds else None,
             "loss": loop.losses[-1] if loop.losses else None,
         }
-        synthetic = method.finish(loop, source=lab.source, normalize=True)
-        return {**lab.judge(cell, synthetic), **figures}
+        return method.finish(loop, source=lab.source, normalize=True), figures
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["mmd"]
+__all__ = ["MULTIPLIERS", "mmd"]
 
 
-def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0)) -> Tensor:
+#: The multipliers of the bandwidth, as published.
+MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Tensor:
     r"""Squared maximum mean discrepancy between the rows of :obj:`x` and of :obj:`y`.
 
     .. math::

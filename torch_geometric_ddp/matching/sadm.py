@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Batch
 
 from torch_geometric_ddp._checks import check_float
@@ -16,6 +17,10 @@ from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.matching.discrepancy import mmd
 from torch_geometric_ddp.matching.sorting import sorted_features
 from torch_geometric_ddp.nn import Backbone
+
+#: The features of the synthetic clouds of a class that are computed at once, half a GiB, and those
+#: of a block where a class has more.
+MOST_FEATURES, BLOCK_FEATURES = 1 << 27, 1 << 24
 
 
 class SADM(Matching):
@@ -149,5 +154,25 @@ class SADM(Matching):
             shift = sorted_features(features[:1], self.absolute, group=first)[0]
             x = sorted_features(features, self.absolute, shift, theirs)
             del features
-        y = sorted_features(network.cloud_features(synthetic), self.absolute, shift, ours)
+        if len(synthetic.pos) * network.point_channels > MOST_FEATURES * real.size(0):
+            y = self._block_by_block(network, synthetic.pos.view(-1, size, 3), shift, ours)
+        else:
+            y = sorted_features(network.cloud_features(synthetic), self.absolute, shift, ours)
         return x.view(*real.shape[:-2], -1), y.view(real.size(0), -1, y.size(-1))
+
+    def _block_by_block(
+        self, network: Backbone, pos: Tensor, shift: Tensor, part: Tensor | None
+    ) -> Tensor:
+        """The sorted features of clouds :obj:`[B, N, 3]`, of some at a time.
+
+        Only the sorted rows are kept. The backward pass computes every block again.
+        """
+        num = max(1, BLOCK_FEATURES // (pos.size(1) * network.point_channels))
+        parts = [None] * len(pos.split(num)) if part is None else part.split(num)
+
+        def rows(some: Tensor, group: Tensor | None) -> Tensor:
+            features = network.cloud_features(from_dense(some))
+            return sorted_features(features, self.absolute, shift, group)
+
+        pairs = zip(pos.split(num), parts, strict=True)
+        return torch.cat([checkpoint(rows, *pair, use_reentrant=False) for pair in pairs])

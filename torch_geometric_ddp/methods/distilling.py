@@ -35,6 +35,8 @@ def distill(
     progress: bool = True,
     callback: Callable[[Distillation], None] | None = None,
     retries: int = 0,
+    stream: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> SyntheticPointCloudDataset:
     r"""Distils a labelled set of point clouds into a set a hundred times smaller.
 
@@ -87,6 +89,13 @@ def distill(
         retries (int): How many times a run whose loss or parameters are not finite goes back to its
             last good state, at most 50 steps before, and goes on with half the learning rates.
             (default: :obj:`0`)
+        stream (bool): Whether the real clouds stay where they lie, such as in the memory of the
+            host, and only those of a step go to :obj:`device`, the next ones while the last ones
+            are compared. (default: :obj:`False`)
+        cache (str or path, optional): A folder for what is computed of the real clouds before the
+            first step, in files by the content of the clouds. A later run finds it there. It is
+            mapped into memory, of which no more than needed is read. (default: it is computed in
+            every process, and held in memory)
 
     Returns:
         The distilled set, on the CPU.
@@ -120,4 +129,6 @@ def distill(
         progress=progress,
         callback=callback,
         retries=retries,
+        stream=stream,
+        cache=cache,
     )

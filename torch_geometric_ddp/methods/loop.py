@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +19,18 @@ from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.views import clouds_of_classes
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.checkpoint import read_checkpoint, write_checkpoint
 from torch_geometric_ddp.methods.interrupting import pass_on, stops_noted
+from torch_geometric_ddp.methods.losses import Losses
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
+from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.retrying import LastGood, retries_of
+from torch_geometric_ddp.methods.sharing import check_chunk, check_rows, share_rows, shares_of
+from torch_geometric_ddp.methods.streaming import rows_of, streamed
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.tasks import Task, find_task
@@ -35,6 +40,9 @@ __all__ = ["Distillation"]
 # Steps between two times that points are put in the order of a file: a correspondence of 40 anchors
 # of 252 points takes about a tenth of their step, and the points move little in so many.
 _REORDER_EVERY = 10
+# Seconds after which a bar shows another loss, and the steps after which several ranks, whose
+# clocks differ, read theirs.
+_SHOW_EVERY, _READ_EVERY = 0.1, 10
 
 
 class Distillation:
@@ -45,9 +53,14 @@ class Distillation:
     the parameterization, and takes a step of the optimiser on the sum of the class losses of the
     matching (DDP, ICLR 2026, and its published code).
 
+    In an initialised process group of :obj:`torch.distributed` every process makes the same object
+    and calls the same methods. Each computes some of the classes, from the same draws and
+    networks, and has those of the others as of the last :meth:`share`.
+
     Args:
-        bank (PointCloudBank): The real clouds.
-        parameterization (Parameterization): What is optimised, on the device of the bank.
+        bank (PointCloudBank): The real clouds. If they lie elsewhere than the parameterization,
+            those of a step are brought to it.
+        parameterization (Parameterization): What is optimised.
         matching (Matching): The loss.
         network (callable, optional): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the
             number of classes, or from those of parts and categories. (default: that of the task)
@@ -71,13 +84,16 @@ class Distillation:
             of steps before it. (default: one)
         budget (StorageBudget, optional): What may be stored. (default: a real cloud for every group
             of the parameterization)
+        device (torch.device, optional): Where to compute; the parameterization is brought there.
+            (default: where it is)
 
     Raises:
         TypeError: If :obj:`batch_size`, :obj:`outer_loops`, :obj:`inner_epochs` or
             :obj:`classes_per_chunk` is no integer, or :obj:`optimizer` not callable.
         ValueError: If one of these numbers is below one, :obj:`task` is no known name, a class of
             :obj:`bank` has no clouds, :obj:`parameterization` has another number of classes, or it
-            labels points otherwise than the real set.
+            labels points otherwise than the real set; or if there are several ranks, and the
+            classes cannot be shared by so many, depend on each other or differ between them.
     """
 
     def __init__(
@@ -96,6 +112,7 @@ class Distillation:
         networks: NetworkSource | None = None,
         schedule: Callable[[int], float] | None = None,
         budget: StorageBudget | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.task = find_task(task)
         bank.unscaled().check_every_class()
@@ -112,15 +129,21 @@ class Distillation:
         self.outer_loops = check_int("outer_loops", outer_loops)
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
         check_chunk(classes_per_chunk, matching)
+        self.ranks = Ranks.here()
+        self.shares = shares_of(self.ranks, matching, bank.num_classes, classes_per_chunk)
+        check_rows(self.ranks, parameterization)
         whole = None if matching.per_class else bank.num_classes
         self.memory = MemoryPlan(whole if classes_per_chunk is None else classes_per_chunk)
         make = self.task.network if network is None else network
         self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
         self.schedule = schedule
-        self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
         self.task.check(bank, parameterization.labels, self._num_points)
+        parameterization.to(device)
+        self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
+        #: Where everything is computed.
+        self.device = self.networks.device = next(parameterization.parameters()).device
         # Described before the first step, as what an object holds may change while it is used.
         self._settings = matching.config()
         self._made_by = {
@@ -135,12 +158,24 @@ class Distillation:
         _check_json("parameterization", parameterization.config())
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
-        self.losses: list[float] = []
+        self._place: Tensor | None = None
+        self._losses, self._shown_at = Losses(self.ranks, self.shares), 0.0
+        if not self.ranks.alone:
+            self.ranks.check_same("what is distilled", self.config())
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses of all steps, but of the last few where nobody has looked at them yet."""
+        return self._losses.values
+
+    @losses.setter
+    def losses(self, values: list[float]) -> None:
+        self._losses.values[:] = values
 
     @property
     def num_steps(self) -> int:
         """The number of steps taken so far."""
-        return len(self.losses)
+        return len(self._losses)
 
     @property
     def num_retries(self) -> int:
@@ -149,8 +184,13 @@ class Distillation:
 
     def prepare(self, progress: bool = False) -> None:
         """Computes :attr:`views`, if they are not there yet; the first step does it otherwise."""
-        if not self.views:
-            self.views = self.matching.prepare(self.bank, self._num_points, progress)
+        if self.views:
+            return
+        bank, own = self.bank, self.shares[self.ranks.rank]
+        if not self.ranks.alone:
+            bank, self._place = bank.cached(clouds_of_classes, own.start, own.stop)
+        progress = progress and self.ranks.first
+        self.views = self.matching.prepare(bank, self._num_points, progress)
 
     def step(self) -> float:
         """Takes one step and returns the loss, the sum over all classes.
@@ -158,39 +198,56 @@ class Distillation:
         Raises:
             FloatingPointError: If the loss is not finite; the parameters are as before its update.
         """
+        self._step(read=True)
+        return self.losses[-1]
+
+    def _step(self, read: bool) -> None:
         self.prepare()
+        own = self.shares[self.ranks.rank]
         if self.num_steps % _REORDER_EVERY == 0:
-            self.parameterization.reorder(self.optimizer)
+            self.parameterization.reorder(self.optimizer, own)
         set_rates(self.optimizer, self.num_steps, self.schedule)
         # A network may draw before the features: dropout, or a random first point.
         seed = (self.generator.initial_seed() + self.num_steps) % 2**63
-        with seeded(seed, self.bank.device):
+        with seeded(seed, self.device):
             network = self.networks.fresh()
-            value = self._update(network)
+            self._update(network, read)
             for _ in range(1, self.outer_loops):
+                self.share()
                 self.networks.train(network, self._synthetic(), self.inner_epochs)
-                value = self._update(network)
-        self.losses.append(value)
-        return value
+                self._losses.forget()
+                self._update(network, read)
 
-    def _update(self, network: Backbone) -> float:
+    def _update(self, network: Backbone, read: bool) -> None:
         index = self.bank.draw(self.batch_size, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.bank.device, dtype=self.bank.pos.dtype)
-        chunks = self.memory.chunks(network, self.parameterization, self.views, self.batch_size)
-        known = self.networks.known(network)
-        for classes in chunks:
-            real = self.take(index[classes]) | {key: value[classes] for key, value in known.items()}
-            loss = self.matching(network, real, self.parameterization(classes)).sum()
-            loss.backward()
-            total += loss.detach()
-        value = float(total)
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss of step {self.num_steps + 1} is {value}: lower the learning rates"
-            )
+        own = self.shares[self.ranks.rank]
+        chunks = self.memory.chunks(
+            network, self.parameterization, self.views, self.batch_size, own
+        )
+        known, losses = self.networks.known(network), []
+        parts = [self._placed(index[classes]) for classes in chunks]
+        clouds = streamed(self.views, parts, self.device, self._is_streamed)
+        for classes, real in zip(chunks, clouds, strict=True):
+            real |= {key: value[classes] for key, value in known.items()}
+            loss = self.matching(network, real, self.parameterization(classes))
+            loss.sum().backward()
+            losses.append(loss.detach())
+        self._losses.add(torch.cat(losses))
+        if read:
+            self._losses.read()
         self.optimizer.step()
-        return value
+
+    def share(self) -> None:
+        """Gives every rank the parameters of all classes, and what the optimiser keeps of them.
+
+        All ranks call it together; :meth:`run` does it with every checkpoint and at its end.
+
+        Raises:
+            ConnectionError: If another rank has stopped.
+            ValueError: If the optimiser keeps what does not belong to one class.
+        """
+        share_rows(self.ranks, self.shares, self.parameterization, self.optimizer)
 
     def _check_finite(self) -> None:
         """Raises if the last update ruined a parameter, which the loss of the next step tells."""
@@ -208,8 +265,20 @@ class Distillation:
             return self.task.bank_of(self.parameterization(), self.bank)
 
     def take(self, index: Tensor) -> dict[str, Tensor]:
-        """The views of the real clouds :obj:`index [...]`, each :obj:`[..., *]`."""
-        return {key: view[index] for key, view in self.views.items()}
+        """The views of the real clouds :obj:`index [...]`, each :obj:`[..., *]`.
+
+        With several ranks they are of this rank's classes.
+        """
+        return rows_of(self.views, self._placed(index), self.device)
+
+    def _placed(self, index: Tensor) -> Tensor:
+        """Where the real clouds :obj:`index [...]` lie in the views."""
+        return index if self._place is None else self._place[index]
+
+    @property
+    def _is_streamed(self) -> bool:
+        """Whether views lie elsewhere than where they are compared, or in a file."""
+        return self.device != self.bank.device or self.bank.kept_in is not None
 
     def run(
         self,
@@ -244,6 +313,7 @@ class Distillation:
                 cannot be written.
             FloatingPointError: If a loss or, in the end, a parameter is not finite and no retry is
                 left; it is never written.
+            ConnectionError: If another rank has stopped.
         """
         steps = check_int("steps", steps, minimum=0)
         check_int("checkpoint_every", checkpoint_every)
@@ -255,6 +325,7 @@ class Distillation:
             raise ValueError(
                 f"'steps' must be at least the {self.num_steps} that were taken before, got {steps}"
             )
+        progress = progress and self.ranks.first
         if self.num_steps < steps:
             self.prepare(progress)
         bar = tqdm(
@@ -264,28 +335,50 @@ class Distillation:
         good = LastGood(retries, *state)
         with bar, stops_noted(checkpoint is not None) as stops:
             while self.num_steps < steps:
+                after = self.num_steps + 1
+                due = after == steps or after % checkpoint_every == 0
+                read = due or self._is_looked_at(after, callback is not None)
                 try:
-                    value = self.step()
-                    due = self.num_steps == steps or self.num_steps % checkpoint_every == 0
+                    self._step(read)
                     if due and checkpoint is not None:
                         self.save_checkpoint(checkpoint)
                     elif due:
+                        self.share()
                         self._check_finite()
                 except FloatingPointError as error:
-                    bar.write(good.go_back(error), file=sys.stderr)
+                    self._say(bar, good.go_back(error))
                     bar.n = self.num_steps
                     continue
                 if due:
                     good.keep()
-                bar.set_postfix(loss=f"{value / self.bank.num_classes:.4f}")
+                if read:
+                    bar.set_postfix(loss=f"{self.losses[-1] / self.bank.num_classes:.4f}")
                 bar.update()
                 if callback is not None:
                     callback(self)
-                if checkpoint is not None and stops:
+                stop = stops[0] if stops else 0
+                if not self.ranks.alone:  # All stop after the same step.
+                    stop = self.ranks.largest(stop) if read else 0
+                if checkpoint is not None and stop:
                     self.save_checkpoint(checkpoint)
                     place = f"the state after step {self.num_steps} of {steps} is in '{checkpoint}'"
-                    bar.write(f"Stopped: {place}. Start it again to go on.", file=sys.stderr)
-                    pass_on(stops.pop())
+                    self._say(bar, f"Stopped: {place}. Start it again to go on.")
+                    stops.clear()
+                    pass_on(stop)
+
+    def _is_looked_at(self, step: int, watched: bool) -> bool:
+        """Whether somebody wants to see the loss of a step."""
+        if not self.ranks.alone:
+            return step % _READ_EVERY == 0
+        now = time.monotonic()
+        if not watched and now - self._shown_at < _SHOW_EVERY:
+            return False
+        self._shown_at = now
+        return True
+
+    def _say(self, bar: tqdm[Any], text: str) -> None:
+        if self.ranks.first:
+            bar.write(text, file=sys.stderr)
 
     def config(self) -> dict[str, Any]:
         """What a run must share with a checkpoint to go on from it, as JSON."""
@@ -309,12 +402,17 @@ class Distillation:
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Writes all state of the loop: parameters, optimiser, generator and losses.
 
+        All ranks call it together, and the first one writes.
+
         Raises:
             FloatingPointError: If a parameter is not finite; the file is then as before.
         """
+        self._losses.read()
+        self.share()
         self._check_finite()
         state = self.parameterization, self.optimizer, self.generator
-        write_checkpoint(path, self.config(), *state, self.losses)
+        if self.ranks.first:
+            write_checkpoint(path, self.config(), *state, self.losses)
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Goes back to a checkpoint; what follows is bit for bit what would have followed.
@@ -325,18 +423,6 @@ class Distillation:
         """
         state = self.parameterization, self.optimizer, self.generator
         self.losses = read_checkpoint(path, self.config(), *state)
-
-
-def check_chunk(classes_per_chunk: int | None, matching: Matching) -> None:
-    """Raises unless so many classes may be computed at a time."""
-    if classes_per_chunk is None:
-        return
-    check_int("classes_per_chunk", classes_per_chunk)
-    if not matching.per_class:
-        raise ValueError(
-            f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
-            f"classes at once, got {classes_per_chunk}"
-        )
 
 
 def _check_json(name: str, config: dict[str, Any]) -> None:

@@ -8,11 +8,13 @@ from torch import Tensor
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp.matching.discrepancy import MULTIPLIERS
+from torch_geometric_ddp.matching.sadm import BLOCK_FEATURES, MOST_FEATURES
 from torch_geometric_ddp.memory import saved_bytes
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
 
-__all__ = ["MemoryPlan"]
+__all__ = ["MemoryPlan", "class_bytes"]
 
 
 # What the classes of a chunk may take together. It does not follow the memory that happens to be
@@ -38,12 +40,18 @@ class MemoryPlan:
         self.classes_per_chunk = classes_per_chunk
         self._bytes_per_class: float | None = None
 
+    @staticmethod
+    def together(bytes_per_class: float) -> int:
+        """How many classes of so many bytes are computed together."""
+        return max(1, int(_BYTES / bytes_per_class))
+
     def chunks(
         self,
         network: Backbone,
         parameterization: Parameterization,
         views: Mapping[str, Tensor],
         batch_size: int,
+        within: slice = slice(None),
     ) -> list[slice]:
         """Whole classes that are computed together; all of them where they fit.
 
@@ -52,30 +60,49 @@ class MemoryPlan:
             parameterization (Parameterization): The synthetic clouds.
             views (dict): What is compared of the real clouds, with a row for each.
             batch_size (int): Real clouds per class and step.
+            within (slice): Which classes are computed. (default: all)
         """
-        num_classes, size = parameterization.num_classes, self.classes_per_chunk
+        start, stop, _ = within.indices(parameterization.num_classes)
+        size = self.classes_per_chunk
         if size is None:
             if self._bytes_per_class is None:
-                self._bytes_per_class = _measure(network, parameterization, views, batch_size)
-            size = max(1, int(_BYTES / self._bytes_per_class))
-        return [slice(i, i + size) for i in range(0, num_classes, size)]
+                self._bytes_per_class = class_bytes(network, parameterization, views, batch_size)
+            size = self.together(self._bytes_per_class)
+        return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
 
-def _measure(
+def class_bytes(
     network: Backbone,
     parameterization: Parameterization,
     views: Mapping[str, Tensor],
     batch_size: int,
 ) -> float:
-    """The bytes that a class takes in a step, from what the network keeps of one class."""
+    """The bytes that a class takes in a step, from what the network keeps of one class.
+
+    With everything on the device "meta" nothing is computed, and no memory taken.
+
+    Args:
+        network (Backbone): The network.
+        parameterization (Parameterization): The synthetic clouds.
+        views (dict): What is compared of the real clouds, with a row for each.
+        batch_size (int): Real clouds per class and step.
+    """
     batch, shared = parameterization(slice(0, 1)), [*network.parameters()]
-    ours = len(batch.pos)
-    real = batch_size * sum(view[0].numel() for view in views.values() if view.dim() > 2)
+    ours, clouds = len(batch.pos), batch.num_graphs
+    rows = [view[0].numel() // 3 for view in views.values() if view.dim() > 2]
+    real, subsets = 3 * batch_size * sum(rows), sum(rows) * clouds // ours
     with seeded(0, batch.pos.device):
         kept = saved_bytes(lambda: network.point_features(batch), shared)
-    # The features of the real clouds are held twice, those of the synthetic ones, with their order
-    # and gradients, about eight times.
-    floats = (real + 8 * ours) * network.point_channels
-    # And what the layers keep; without a gradient, some of it is there for a moment.
-    layers = (real / 9 + ours) * kept / ours
-    return floats * batch.pos.element_size() + layers
+    size = batch.pos.element_size()
+    # The features of the real clouds are held twice, and what the layers make of them for a moment.
+    theirs = real * (network.point_channels * size + kept / ours / 9)
+    # Those of the synthetic ones, with their order and gradients, about eight times, and what the
+    # layers keep; or the sorted ones three times, and the others block by block.
+    each = 8 * network.point_channels * size + kept / ours
+    own = ours * each
+    if ours * network.point_channels > MOST_FEATURES:
+        own = 3 * ours * network.point_channels * size
+        own += BLOCK_FEATURES / network.point_channels * each
+    # The kernels of all pairs of clouds, at every bandwidth and with what the gradient needs.
+    pairs = clouds * (clouds + 2 * batch_size) * max(1, subsets)
+    return theirs + own + 3 * len(MULTIPLIERS) * pairs * size

@@ -22,14 +22,16 @@ from torch_geometric_ddp._checks import (
     check_seed,
     check_text,
 )
-from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._files import check_folder, check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
-from torch_geometric_ddp.methods.loop import Distillation, check_chunk
+from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
+from torch_geometric_ddp.methods.ranks import Ranks
+from torch_geometric_ddp.methods.sharing import check_chunk, shares_of
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
@@ -114,6 +116,7 @@ class Method:
         classes_per_chunk: int | None = None,
         steps: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        device: torch.device | str | None = None,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -129,6 +132,8 @@ class Method:
                 published)
             checkpoint (str or path, optional): A file for the state of the run. If it exists, the
                 loop is where that run stopped, and no start is chosen.
+            device (torch.device, optional): Where to compute, if that is elsewhere than where the
+                clouds lie and stay; those of a step are brought there. (default: where they lie)
 
         Raises:
             TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
@@ -136,7 +141,8 @@ class Method:
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
                 the task needs them, the budget exceeds them all, or what would be stored exceeds
-                the budget; or if :obj:`checkpoint` is damaged or of another run.
+                the budget; or if :obj:`checkpoint` is damaged or of another run, or :obj:`device`
+                is not that of the clouds and the networks need all of them there.
         """
         task = find_task(task)
         bank.check_every_class()
@@ -152,8 +158,16 @@ class Method:
         check_network(make, bank)
         matching = self.matching()
         check_chunk(classes_per_chunk, matching)
+        ranks = Ranks.here()
+        shares_of(ranks, matching, bank.num_classes, classes_per_chunk)  # Raises before long work.
         networks = self.networks(make, bank, self.batch_size, generator)
+        place = bank.device if device is None else torch.device(device)
+        if place != bank.device and not networks.streams:
+            raise ValueError(
+                f"'stream' must be False for {self.name}, whose networks are trained on all clouds"
+            )
         resumed = checkpoint is not None and Path(checkpoint).exists()
+        ranks.check_same("whether the file 'checkpoint' is there", resumed)
         # What a run starts from is in its checkpoint; choosing it again may take minutes.
         start = self.start if self.choose is None or resumed else self.choose(networks)
         parameterization = self.storing(bank, budget, start, generator, task)
@@ -175,6 +189,7 @@ class Method:
             networks=networks,
             schedule=self._scheduled(self.steps if steps is None else steps),
             budget=budget,
+            device=place,
         )
         if checkpoint is not None and resumed:
             loop.load_checkpoint(checkpoint)
@@ -200,6 +215,8 @@ class Method:
         progress: bool = True,
         callback: Callable[[Distillation], None] | None = None,
         retries: int = 0,
+        stream: bool = False,
+        cache: str | os.PathLike[str] | None = None,
     ) -> SyntheticPointCloudDataset:
         """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
@@ -225,6 +242,8 @@ class Method:
             callback (callable, optional): Called with the loop after every step.
             retries (int): How many times a run that diverges goes back to its last good state.
                 (default: :obj:`0`)
+            stream (bool): Whether the real clouds stay where they lie. (default: :obj:`False`)
+            cache (str or path, optional): A folder for what is computed of the real clouds.
 
         Returns:
             The distilled set, on the CPU.
@@ -244,14 +263,22 @@ class Method:
         check_callable("network", network)
         check_callable("callback", callback)
         check_int("retries", retries, minimum=0)
+        check_flag("stream", stream)
+        if cache is not None:
+            check_folder("cache", cache)
         if classes_per_chunk is not None:
             check_int("classes_per_chunk", classes_per_chunk)
         task = find_task(task)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
-        bank = task.read(dataset, device, progress=progress)
+        progress = progress and Ranks.here().first
+        bank = task.read(dataset, None if stream else device, progress=progress)
         bank = bank.normalize() if normalize else bank.unscaled()
-        loop = self.begin(bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint)
+        if cache is not None:
+            bank.keep_in(cache)
+        loop = self.begin(
+            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, device
+        )
         loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)
         source = source or (name if isinstance(name, str) and name else type(dataset).__name__)
@@ -260,9 +287,12 @@ class Method:
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
         """The set that a loop has distilled so far, on the CPU, with how it was made.
 
+        All ranks call it together, and each has the whole set.
+
         Raises:
             ValueError: If it exceeds the budget, or what would be stored is not finite.
         """
+        loop.share()
         bank, parameterization, budget = loop.bank, loop.parameterization, loop.budget
         provenance = {
             **loop.config(),
@@ -275,6 +305,7 @@ class Method:
             "budget_bits": budget.bits,
             "steps": loop.num_steps,
             **({"retries": loop.num_retries} if loop.num_retries else {}),
+            **({} if loop.ranks.alone else {"ranks": loop.ranks.size}),
             **provenance,
             "versions": versions(),
         }

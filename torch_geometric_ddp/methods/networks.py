@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from torch_geometric_ddp.nn import Backbone
 
 __all__ = ["NetworkSource"]
 
+# The points that BatchNorm sees at most, whose features fill two GiB at a width of 1,024.
+_WARM_UP_POINTS = 1 << 19
+
 # How gradient matching trains its networks between two updates (DC, ICLR 2021, published code).
 _INNER = Protocol("inner", epochs=1, momentum=0.5, weight_decay=0.0, normalize=False)
 
@@ -27,15 +30,20 @@ class NetworkSource:
     r"""Makes networks without gradients of their own, ready to look at clouds.
 
     A network with BatchNorm first sees a batch of real clouds in training mode and then keeps its
-    statistics (DDP, ICLR 2026, and its published code).
+    statistics (DDP, ICLR 2026, and its published code). Of a batch of more than 524,288 points,
+    such as that of more than 64 classes of 1,024 points, it sees fewer clouds of every class.
 
     Args:
         make (callable): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the sizes that
             :attr:`PointCloudBank.network_sizes` tells.
-        bank (PointCloudBank): The real clouds, whose device and type the networks have.
+        bank (PointCloudBank): The real clouds, whose type the networks have, and whose device
+            unless the loop sets :attr:`device`.
         batch_size (int): Real clouds per class that BatchNorm sees.
         generator (torch.Generator): The source of all randomness, on the CPU.
     """
+
+    #: Whether the real clouds may lie elsewhere than the networks.
+    streams: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -45,11 +53,13 @@ class NetworkSource:
         generator: torch.Generator,
     ) -> None:
         self.make, self.bank = make, bank
+        #: Where the networks are.
+        self.device = bank.device
         self.batch_size, self.generator = batch_size, generator
 
     def fresh(self) -> Backbone:
         """A randomly initialised network, frozen."""
-        device, dtype = self.bank.device, self.bank.pos.dtype
+        device, dtype = self.device, self.bank.pos.dtype
         with seeded(self._seed(), device):
             network = self.make(*self.bank.network_sizes)
             if not isinstance(network, Backbone):
@@ -79,7 +89,7 @@ class NetworkSource:
         """
         seed = self._seed()
         network.requires_grad_(True)
-        with seeded(seed, self.bank.device):  # Dropout reads the global generators.
+        with seeded(seed, self.device):  # Dropout reads the global generators.
             fit(network, clouds, replace(_INNER, epochs=epochs), seed)
         self._freeze(network)
 
@@ -88,11 +98,20 @@ class NetworkSource:
         network.requires_grad_(False).train()
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         if norms:
-            index = self.bank.draw(self.batch_size, self.generator).flatten()
+            index = self.bank.draw(self.batch_size, self.generator)
             with torch.no_grad():
-                network.global_features(from_dense(self.bank.dense()[index]))
+                some = self.bank.dense()[self._some(index)]
+                network.global_features(from_dense(some.to(self.device)))
             for module in norms:
                 module.eval()
+
+    def _some(self, index: Tensor) -> Tensor:
+        """As many of the clouds :obj:`index [C, B]` as have the most points, class after class."""
+        most = max(1, _WARM_UP_POINTS // self.bank.dense().size(1))
+        if index.numel() <= most:
+            return index.flatten()
+        each = max(1, most // len(index))
+        return index[:: -(-len(index) // most), :each].flatten()
 
     def _seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self.generator))

@@ -72,6 +72,8 @@ class TrainedNetworks(NetworkSource):
         ValueError: If a number is too small or :obj:`ages` do not ascend.
     """
 
+    streams = False  # They are trained on all real clouds.
+
     def __init__(
         self,
         make: Callable[..., Backbone],

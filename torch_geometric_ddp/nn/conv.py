@@ -128,7 +128,10 @@ class EdgeConv(pyg.EdgeConv):
         if not norm.training or index.numel() == 1:
             return norm.running_mean, norm.running_var
         num = index.numel()
-        times = torch.bincount(index.flatten(), minlength=len(other)).to(other.dtype)
+        # Not by bincount, which reads its largest number back from the device.
+        times = index.new_zeros(len(other))
+        times.scatter_add_(0, index.flatten(), index.new_ones(1).expand(num))
+        times = times.to(other.dtype)
         mean_own, mean_other = own.mean(dim=0), times @ other / num
         own, other = own - mean_own, other - mean_other
         mixed = (own * F.embedding_bag(index, other, mode="sum")).sum(dim=0)

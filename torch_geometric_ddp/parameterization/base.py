@@ -249,7 +249,9 @@ class Parameterization(nn.Module, ABC):
         return seen(tensor, kept.codec, self._form(name))
 
     @torch.no_grad()
-    def reorder(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def reorder(
+        self, optimizer: torch.optim.Optimizer | None = None, classes: slice = slice(None)
+    ) -> None:
         """Puts points in the order in which a file gives them, where a codec doesn't keep theirs.
 
         Which points of several clouds correspond is then computed anew, so that what is optimised
@@ -257,19 +259,22 @@ class Parameterization(nn.Module, ABC):
 
         Args:
             optimizer (torch.optim.Optimizer, optional): Whose state of every point goes with it.
+            classes (slice): The classes whose points are put in order. (default: all)
         """
+        start, stop, _ = classes.indices(self.num_classes)
+        groups = slice(start * self.ppc, stop * self.ppc)
         for name, kept in self._learned().items():
             in_order = self._form(name).in_order
             if kept.codec.keeps_order or in_order is None:
                 continue
-            parameter, rounded = getattr(self, name), kept.codec.rounded(self._packed()[name])
+            parameter, rounded = getattr(self, name), kept.codec.rounded(self._packed(groups)[name])
             if not bool(torch.isfinite(rounded).all()):
                 continue  # The next loss says so.
             order = order_of_file(rounded, in_order)
             states = {} if optimizer is None else optimizer.state.get(parameter, {})
             like = [v for v in states.values() if getattr(v, "shape", None) == parameter.shape]
             for tensor in (parameter, *like):
-                tensor.copy_(taken(tensor, order))
+                tensor[groups] = taken(tensor[groups], order)
 
     # What is stored ###############################################################################
 
@@ -393,11 +398,11 @@ class Parameterization(nn.Module, ABC):
         learned = self._learned().items()
         return {name: kept.codec for name, kept in learned if kept.codec != FLOAT32}
 
-    def _packed(self) -> dict[str, Tensor]:
-        """What the codecs are given of all groups."""
+    def _packed(self, groups: slice = slice(None)) -> dict[str, Tensor]:
+        """What the codecs are given of some groups."""
         with torch.no_grad():
             return {
-                name: self._form(name).pack(self._turned(name, slice(None)).detach())
+                name: self._form(name).pack(self._turned(name, groups).detach())
                 for name in self._learned()
             }
 

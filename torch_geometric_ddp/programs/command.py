@@ -9,6 +9,7 @@ from importlib import import_module
 from types import ModuleType
 
 from torch_geometric_ddp._version import __version__
+from torch_geometric_ddp.programs.joining import joined
 
 __all__ = ["PROGRAMS", "main", "parser_of", "start", "whole_parser"]
 
@@ -98,7 +99,8 @@ def _carry_out(name: str, args: argparse.Namespace, words: Sequence[str]) -> int
         from torch_geometric_ddp import memory
 
         memory.keep_freed_memory()
-        module.run(args)
+        with joined(name, module):
+            module.run(args)
     except KeyboardInterrupt:
         print(f"\nStopped. {module.GO_ON.format(**vars(args))}", file=sys.stderr)
         return 130

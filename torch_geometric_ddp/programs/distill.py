@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from torch_geometric_ddp.comparison import Distilled, Initial
 
 EPILOG, GO_ON = NETWORKS_HELP, GOES_ON
+#: Several processes, as torchrun starts them, distil together.
+RANKS = True
 
 
 def add_arguments(
@@ -73,10 +75,14 @@ def run(args: argparse.Namespace) -> None:
         plot_comparison,
         summarize,
     )
+    from torch_geometric_ddp.comparison.assisting import assist
+    from torch_geometric_ddp.methods.ranks import Ranks
     from torch_geometric_ddp.programs import work
 
     initial, distilled = rows_of(args)
     lab = work.open_lab(args, dict([work.network(args)]))
+    if not Ranks.here().first:
+        return assist(lab)
     _, seeds = work.preset_and_seeds(args)
     entries: list[Entry] = [ENTRIES["random"], initial, distilled]
     if not args.skip_whole:

@@ -14,7 +14,7 @@ import argparse
 
 from torch_geometric_ddp.programs import distill
 
-EPILOG, GO_ON, run = distill.EPILOG, distill.GO_ON, distill.run
+EPILOG, GO_ON, RANKS, run = distill.EPILOG, distill.GO_ON, distill.RANKS, distill.run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,123 @@
+"""Real clouds that are prepared once and stay where they lie."""
+
+import threading
+
+import pytest
+import torch
+from helpers import TinyNet, TinySegmenter, toy_parts, toy_set
+
+from torch_geometric_ddp import distill, ops
+from torch_geometric_ddp.clouds import view_cache
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.views import subsets_of, uniformity_of
+from torch_geometric_ddp.methods import ddp, pkr, streaming
+
+SMALL = ddp(num_anchors=2, num_morphs=3, batch_size=2)
+
+
+def run(task="classification", **kwargs):
+    data, network = toy_set(), TinyNet
+    if task == "segmentation":
+        data, network = toy_parts(), TinySegmenter
+    made = distill(
+        data, method=SMALL, network=network, task=task, steps=3, progress=False, **kwargs
+    )
+    return [p.detach() for p in made.parameterization.parameters()]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def untouchable(*_):
+    raise AssertionError("it was prepared before")
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_what_was_prepared_is_found_by_its_content(task, tmp_path, monkeypatch):
+    expected = run(task)
+    folder = tmp_path / "cache"
+    assert same(run(task, cache=folder, stream=True), expected)
+    files = sorted(folder.iterdir())
+    assert len(files) == 3  # Subsets, and the uniformity of clouds and subsets.
+    times = [file.stat().st_mtime_ns for file in files]
+    monkeypatch.setattr(ops, "uniformity_score", untouchable)
+    if task == "classification":  # What anchors with part labels start from is made every time.
+        monkeypatch.setattr(ops, "farthest_point_partition", untouchable)
+    assert same(run(task, cache=folder, classes_per_chunk=3), expected)
+    assert [file.stat().st_mtime_ns for file in sorted(folder.iterdir())] == times
+
+
+def test_other_clouds_and_other_arguments_are_other_files(tmp_path):
+    banks = [PointCloudBank.from_dataset(toy_set(seed=seed)) for seed in (0, 1)]
+    for bank in banks:
+        bank.keep_in(tmp_path)
+        for args in ((2, 8), (2, 9)):
+            found = bank.cached(subsets_of, *args)
+            assert torch.equal(found, subsets_of(bank, *args))
+        assert bank.cached(lambda bank: len(bank)) == 18  # What is no tensor stays here.
+    assert len([*tmp_path.iterdir()]) == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"none of ours"])
+def test_a_file_that_is_damaged_is_made_again(damage, tmp_path):
+    expected = run(cache=tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_bytes(damage)
+    assert same(run(cache=tmp_path), expected)
+    assert all(file.stat().st_size > 100 for file in tmp_path.iterdir())
+
+
+def test_what_is_kept_is_mapped_and_not_written_to(tmp_path):
+    for _ in range(2):
+        bank = PointCloudBank.from_dataset(toy_set())
+        bank.keep_in(tmp_path)
+        found = bank.cached(uniformity_of, 4)
+        assert torch.equal(found, uniformity_of(bank, 4))
+        found.fill_(7)  # What nothing does, and what no other process would see.
+
+
+def test_a_code_that_changes_is_another_file(tmp_path, monkeypatch):
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank.keep_in(tmp_path)
+    bank.cached(uniformity_of, 4)
+    monkeypatch.setattr(view_cache, "__version__", "another")
+    again = PointCloudBank.from_dataset(toy_set())
+    again.keep_in(tmp_path)
+    again.cached(uniformity_of, 4)
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_the_next_part_is_fetched_meanwhile():
+    views, rows = {"pos": torch.arange(12.0).view(6, 2)}, streaming.rows_of
+    parts = [torch.tensor(part) for part in ([0, 1], [2], [5, 3], [4])]
+    threads = []
+
+    def recorded(*args):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return rows(*args)
+
+    device = torch.device("cpu")
+    for ahead in (False, True):
+        threads.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(streaming, "rows_of", recorded)
+            taken = []
+            for found in streaming.streamed(views, parts, device, ahead):
+                taken.append(found["pos"])
+                assert len(threads) <= len(taken) + 1  # At most two parts are there.
+        assert threads == [not ahead] * 4
+        assert all(torch.equal(a, views["pos"][i]) for a, i in zip(taken, parts, strict=True))
+
+
+def test_what_a_thread_fails_at_is_raised():
+    views = {"pos": torch.zeros(2, 3)}
+    parts = [torch.tensor([0]), torch.tensor([9])]
+    with pytest.raises(IndexError):
+        list(streaming.streamed(views, parts, torch.device("cpu"), True))
+
+
+def test_networks_that_need_all_clouds_are_refused():
+    bank = PointCloudBank.from_dataset(toy_set())
+    with pytest.raises(ValueError, match="'stream' must be False for PKR, whose networks are"):
+        pkr(8).begin(bank, device="meta")
