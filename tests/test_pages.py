@@ -40,7 +40,7 @@ PACKAGES = (
         for name in (
             *("batching", "budget", "clouds", "comparison", "coreset", "datasets", "edges"),
             *("evaluation", "matching", "memory", "methods", "methods.starts", "nn", "ops"),
-            *("parameterization", "tasks", "transforms", "tuning", "visualize"),
+            *("parameterization", "tasks", "transforms", "tuning", "viewer", "visualize"),
         )
     ),
 )

@@ -176,6 +176,28 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         """The bits of what is stored."""
         return self.parameterization.storage_bits()
 
+    def describe(self) -> str:
+        """What the set is, in a line for a person: its size, how it was made, and its figure."""
+        made, words = self.provenance, [f"{self.parameterization.num_clouds} clouds"]
+        words.append(f"{len(self.class_names)} {'classes' if self.space is None else 'categories'}")
+        ppc = made.get("ppc")
+        words += [f"PPC {ppc:g}"] if isinstance(ppc, int | float) else []
+        words.append(f"{self.storage_bits:,} bits")
+        words += [f"{made[key]!s:.60}" for key in ("method", "source") if key in made]
+        told = made.get("evaluated")
+        if isinstance(told, dict) and isinstance(told.get("value"), int | float):
+            protocol = told.get("protocol")
+            name = protocol.get("name") if isinstance(protocol, dict) else None
+            by = "" if name is None else f" ({name} protocol)"
+            words.append(f"{told.get('metric', 'figure')} {100 * told['value']:.1f} %{by}")
+        return ", ".join(words)
+
+    def __repr__(self) -> str:
+        told = {key: self.provenance[key] for key in ("ppc", "method") if key in self.provenance}
+        parts = {"classes": len(self.class_names), "bits": self.storage_bits, **told}
+        listed = ", ".join(f"{key}={value!r:.60}" for key, value in parts.items())
+        return f"{type(self).__name__}({len(self)}, {listed})"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the whole set to a file, atomically, whatever split or subset this is.
 
