@@ -228,6 +228,7 @@ WRONG_TEXTS = {
     "--storage": ["/dev/null/study", "foo://user@x"],
     "--objectives": ["speed", "bits", ""],
     "--classes": ["nothing"],
+    "--tensorboard": ["/dev/null/board", "text.npz"],
     "--html": ["/dev/null/page.html", "."],
 }
 # A folder, a name of a study and a picture's place may be any; what stands in them shows later.
