@@ -199,6 +199,7 @@ WALK = {
             "task": TASKS,
             "sampler": [*CALLS, None],
             "pruner": ["median", 1, [], object()],
+            "seed_by_seed": FLAGS,
             "seed": SEEDS,
             "normalize": FLAGS,
             "device": DEVICES,

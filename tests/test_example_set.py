@@ -61,3 +61,24 @@ def test_it_repeats_its_figure():
     # Three networks tell little of their spread: that of a share of the test clouds beside it.
     spread = max(told["values"]) - min(told["values"]) + math.sqrt(mean * (1 - mean) / 500)
     assert abs(result.mean - told["value"]) <= spread
+
+
+def test_what_it_says_of_itself():
+    synthetic = SyntheticPointCloudDataset.example()
+    name = "SyntheticPointCloudDataset"
+    assert repr(synthetic) == f"{name}(80, classes=10, bits=245760, ppc=1, method='DDP')"
+    words = (
+        "80 clouds, 10 classes, PPC 1, 245,760 bits, DDP, shapes, accuracy 68.7 % (quick protocol)"
+    )
+    assert synthetic.describe() == words
+    plain = SyntheticPointCloudDataset(synthetic.parameterization, "morphs")
+    assert repr(plain) == f"{name}(40, classes=10, bits=245760)"
+    assert plain.describe() == "80 clouds, 10 classes, 245,760 bits"
+
+
+def test_what_a_foreign_file_tells_of_itself_is_cut():
+    made = {"ppc": [1], "method": "x" * 10**5, "source": {}, "evaluated": {"value": "much"}}
+    stored = SyntheticPointCloudDataset.example().parameterization
+    synthetic = SyntheticPointCloudDataset(stored, provenance=made)
+    assert len(repr(synthetic)) < 200
+    assert len(synthetic.describe()) < 200

@@ -40,7 +40,8 @@ PACKAGES = (
         for name in (
             *("batching", "budget", "clouds", "comparison", "coreset", "datasets", "edges"),
             *("evaluation", "matching", "memory", "methods", "methods.starts", "nn", "ops"),
-            *("parameterization", "tasks", "transforms", "tuning", "visualize"),
+            *("parameterization", "tasks", "tracking", "transforms", "tuning", "viewer"),
+            *("visualize",),
         )
     ),
 )

@@ -237,6 +237,8 @@ WRONG_TEXTS = {
     "--objectives": ["speed", "bits", ""],
     "--classes": ["nothing"],
     "--vary": ["num_morphs"],
+    "--tensorboard": ["/dev/null/board", "text.npz"],
+    "--html": ["/dev/null/page.html", "."],
 }
 # A folder, a name of a study and a picture's place may be any; what stands in them shows later.
 FREE = {"--root", "--study", "--picture", "--up"}

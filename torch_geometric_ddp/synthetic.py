@@ -10,7 +10,15 @@ from typing import Any, Literal, Self
 import torch
 from torch_geometric.data import Data, InMemoryDataset
 
-from torch_geometric_ddp._checks import check_callable, check_finite, check_names, shown
+from torch_geometric_ddp import _hub
+from torch_geometric_ddp._checks import (
+    check_callable,
+    check_finite,
+    check_flag,
+    check_names,
+    check_text,
+    shown,
+)
 from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.parameterization import Parameterization
@@ -123,6 +131,135 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         """
         return cls(_EXAMPLE, transform=transform, pre_transform=pre_transform)
 
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        filename: str = "distilled.safetensors",
+        split: Split = "all",
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """A set from the Hugging Face Hub.
+
+        Only the file that is named is fetched, and it is read like any file: nothing in it is
+        unpickled, and no code of the repository is run.
+
+        .. code-block:: python
+
+            train_set = SyntheticPointCloudDataset.from_hub("name/modelnet10-distilled")
+
+        Args:
+            repo_id (str): The repository of a data set, like :obj:`"name/set"`.
+            filename (str): The file in it. (default: :obj:`"distilled.safetensors"`)
+            split (str): As above. (default: :obj:`"all"`)
+            transform (callable, optional): Applied to a :obj:`Data` at every access.
+            pre_transform (callable, optional): Applied to every :obj:`Data` once.
+            pre_filter (callable, optional): Decides which :obj:`Data` to keep.
+            revision (str, optional): A branch, tag or commit; of these only a commit always gives
+                the same file. (default: the newest)
+            token (str or bool, optional): Who asks. (default: who has logged in)
+            cache_dir (str or path, optional): Where files are kept. (default: as the Hub does)
+            local_files_only (bool): Whether to take only what is kept there.
+                (default: :obj:`False`)
+
+        Raises:
+            ImportError: If huggingface-hub is not installed: the extra :obj:`hub`.
+            TypeError: If an argument is of another type.
+            ValueError: If a name is none, or the file is damaged or none of ours.
+            OSError: If there is no such repository or file, or the Hub does not answer.
+        """
+        _hub.check_repo(repo_id, filename)
+        check_text("revision", revision, optional=True)
+        check_flag("local_files_only", local_files_only)
+        path = _hub.download(
+            repo_id,
+            filename,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return cls(path, split, transform, pre_transform, pre_filter)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        filename: str = "distilled.safetensors",
+        *,
+        license: str,
+        picture: Any = None,
+        private: bool = False,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Shares the whole set on the Hugging Face Hub, with a card, as a data set.
+
+        The card has what the file tells: how the set was made, its figure with network, protocol
+        and seeds, and the command that repeats it; and the licence of the real clouds, of which
+        parts can be seen in the set.
+
+        .. code-block:: python
+
+            picture = plot_distilled(real, synthetic)
+            synthetic.push_to_hub("name/modelnet10-distilled", license="other", picture=picture)
+
+        Args:
+            repo_id (str): The repository, which is made if it is not there.
+            filename (str): What the file is called there.
+                (default: :obj:`"distilled.safetensors"`)
+            license (str): The licence of the real clouds, as the Hub calls it.
+            picture (Figure, str or path, optional): A picture for the card, as Matplotlib or a PNG
+                file has it. (default: none)
+            private (bool): Whether a new repository is private. (default: :obj:`False`)
+            revision (str, optional): The branch. (default: the main one)
+            token (str or bool, optional): Who shares it. (default: who has logged in)
+            message (str, optional): The message of the commit. (default: one that names the file)
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ImportError: If huggingface-hub is not installed: the extra :obj:`hub`.
+            TypeError: If an argument is of another type.
+            ValueError: If a name is none, a tensor is not finite, or :obj:`picture` is no PNG; all
+                before the Hub is asked.
+            OSError: If the Hub does not answer or does not let you.
+        """
+        _hub.check_repo(repo_id, filename)
+        check_text("license", license)
+        check_flag("private", private)
+        check_text("revision", revision, optional=True)
+        check_text("message", message, optional=True)
+        _hub.check_picture(picture)
+        card = _hub.write_card(
+            self.provenance,
+            self.describe(),
+            self.storage_bits,
+            repo_id,
+            filename,
+            license,
+            picture is not None,
+        )
+        return _hub.upload(
+            self.save,
+            card,
+            picture,
+            repo_id,
+            filename,
+            token=token,
+            private=private,
+            revision=revision,
+            commit_message=message or f"Add {filename}",
+        )
+
     def _clouds(self) -> list[Data]:
         with torch.no_grad():
             batch = self.parameterization()
@@ -175,6 +312,28 @@ class SyntheticPointCloudDataset(InMemoryDataset):
     def storage_bits(self) -> int:
         """The bits of what is stored."""
         return self.parameterization.storage_bits()
+
+    def describe(self) -> str:
+        """What the set is, in a line for a person: its size, how it was made, and its figure."""
+        made, words = self.provenance, [f"{self.parameterization.num_clouds} clouds"]
+        words.append(f"{len(self.class_names)} {'classes' if self.space is None else 'categories'}")
+        ppc = made.get("ppc")
+        words += [f"PPC {ppc:g}"] if isinstance(ppc, int | float) else []
+        words.append(f"{self.storage_bits:,} bits")
+        words += [f"{made[key]!s:.60}" for key in ("method", "source") if key in made]
+        told = made.get("evaluated")
+        if isinstance(told, dict) and isinstance(told.get("value"), int | float):
+            protocol = told.get("protocol")
+            name = protocol.get("name") if isinstance(protocol, dict) else None
+            by = "" if name is None else f" ({name} protocol)"
+            words.append(f"{told.get('metric', 'figure')} {100 * told['value']:.1f} %{by}")
+        return ", ".join(words)
+
+    def __repr__(self) -> str:
+        told = {key: self.provenance[key] for key in ("ppc", "method") if key in self.provenance}
+        parts = {"classes": len(self.class_names), "bits": self.storage_bits, **told}
+        listed = ", ".join(f"{key}={value!r:.60}" for key, value in parts.items())
+        return f"{type(self).__name__}({len(self)}, {listed})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the whole set to a file, atomically, whatever split or subset this is.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +23,7 @@ from torch_geometric_ddp.coreset import (
     random_coreset,
 )
 from torch_geometric_ddp.memory import PeakMemory
-from torch_geometric_ddp.methods import Method, dc, ddp, dm, pcc, pkr, sadm
+from torch_geometric_ddp.methods import Distillation, Method, dc, ddp, dm, pcc, pkr, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -89,9 +89,15 @@ class Distilled(Entry):
 
     Args:
         build (callable): Makes the method from the settings.
+        track (callable, optional): Makes of a run the context of a callback
+            (:class:`~torch_geometric_ddp.tracking.Callback`), whose time does not count as that of
+            the run. It changes no run and is no part of its identity. (default: none)
     """
 
     build: Callable[..., Method] = ddp
+    track: Callable[[Cell], AbstractContextManager[Callable[[Distillation], object]]] | None = (
+        field(default=None, compare=False)
+    )
 
     def at(self, lr: float) -> Distilled:
         """The same with another learning rate, as a row of its own."""
@@ -164,14 +170,20 @@ class Distilled(Entry):
             checkpoint=checkpoint,
         )
         loop.prepare(progress=True)
-        ticks = [time.perf_counter()]
-        with PeakMemory(lab.bank.device) as memory:
-            loop.run(
-                cell.steps, True, checkpoint, callback=lambda _: ticks.append(time.perf_counter())
-            )
-        seconds = [b - a for a, b in itertools.pairwise(ticks)]
+        watch = nullcontext() if self.track is None else self.track(cell)
+        with PeakMemory(lab.bank.device) as memory, watch as callback:
+            ends, starts = [], [time.perf_counter()]
+
+            def tick(loop: Distillation) -> None:
+                ends.append(time.perf_counter())
+                if callback is not None:
+                    callback(loop)
+                starts.append(time.perf_counter())
+
+            loop.run(cell.steps, True, checkpoint, callback=tick)
+        seconds = [end - start for start, end in zip(starts, ends, strict=False)]
         figures = {
-            "distill_seconds": ticks[-1] - ticks[0],
+            "distill_seconds": sum(seconds),
             "step_seconds": statistics.median(seconds) if seconds else None,
             "step_bytes": memory.bytes if seconds else None,
             "loss": loop.losses[-1] if loop.losses else None,

@@ -150,7 +150,7 @@ class Method:
         if self.within is not None:
             fitted = self.within(budget)
             return fitted.begin(
-                bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint
+                bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, device
             )
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)

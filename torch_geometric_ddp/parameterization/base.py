@@ -225,6 +225,14 @@ class Parameterization(nn.Module, ABC):
         """Which clouds are computed from others rather than stored, a mask :obj:`[B]`."""
         return torch.zeros(self.num_clouds, dtype=torch.bool)
 
+    def mixing_weights(self) -> Tensor | None:
+        """The weights :obj:`[C * K, L, M]` by which a group mixes its anchors, if it does.
+
+        Where :obj:`M` anchors of a group, with points that correspond, come before :obj:`L` convex
+        combinations of them; :obj:`None` where clouds are made in another way.
+        """
+        return None
+
     @property
     def num_clouds(self) -> int:
         """The number of clouds of all classes."""

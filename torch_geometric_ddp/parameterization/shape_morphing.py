@@ -234,6 +234,10 @@ class ShapeMorphing(Parameterization):
         group = torch.arange(self.clouds_per_group) >= self.num_anchors
         return group.repeat(self.num_classes * self.ppc)
 
+    def mixing_weights(self) -> Tensor:
+        """The weights :obj:`[C * K, L, M]` of the morphs, each of a sum of one."""
+        return self._seen("weights", slice(None)).softmax(dim=-1)
+
     @classmethod
     def largest_anchor_points(
         cls,

@@ -15,6 +15,9 @@ program goes on.
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch_geometric_ddp.programs.options import (
@@ -27,7 +30,8 @@ from torch_geometric_ddp.programs.options import (
 )
 
 if TYPE_CHECKING:
-    from torch_geometric_ddp.comparison import Distilled, Initial
+    from torch_geometric_ddp.comparison import Cell, Distilled, Initial
+    from torch_geometric_ddp.tracking import TensorBoardLogger
 
 EPILOG, GO_ON = NETWORKS_HELP, GOES_ON
 #: Several processes, as torchrun starts them, distil together.
@@ -43,6 +47,12 @@ def add_arguments(
     add_work_arguments(parser, out)
     add_backbone_argument(parser)
     parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
+    parser.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="FOLDER",
+        help="write loss, learning rates and clouds there as it goes, for TensorBoard",
+    )
 
 
 def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
@@ -64,6 +74,21 @@ def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
     return Initial("initial", settings, one_label, build), distilled
 
 
+def _board(args: argparse.Namespace, distilled: Distilled) -> Distilled:
+    """The same row, whose runs TensorBoard is told of: each has a folder."""
+    from torch_geometric_ddp._files import check_folder
+    from torch_geometric_ddp.tracking import Clouds, TensorBoardLogger
+
+    check_folder("tensorboard", args.tensorboard)
+    TensorBoardLogger.check_installed()
+
+    def track(cell: Cell) -> AbstractContextManager[TensorBoardLogger]:
+        folder = args.tensorboard / f"{args.method}-ppc{cell.ppc:g}-seed{cell.seed}"
+        return TensorBoardLogger(folder, Clouds(max(1, cell.steps // 10)))
+
+    return replace(distilled, track=track)
+
+
 def run(args: argparse.Namespace) -> None:
     """Makes the runs and shows them."""
     from torch_geometric_ddp.comparison import (
@@ -80,6 +105,7 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.programs import work
 
     initial, distilled = rows_of(args)
+    distilled = distilled if args.tensorboard is None else _board(args, distilled)
     lab = work.open_lab(args, dict([work.network(args)]))
     if not Ranks.here().first:
         return assist(lab)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
+from torch_geometric_ddp.comparison import Distilled, Lab, Preset, Row, summarize
 from torch_geometric_ddp.comparison.report import aligned
 from torch_geometric_ddp.methods import METHODS, Method
 from torch_geometric_ddp.programs import work
@@ -22,10 +23,12 @@ from torch_geometric_ddp.tuning import (
     PackedSpace,
     SearchSpace,
     TuningResult,
+    keep_artifacts,
     plot_tuning,
     tune,
     write_html,
 )
+from torch_geometric_ddp.tuning.report import FEW
 
 __all__ = ["run"]
 
@@ -42,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     # Before the search, so that what does not fit the test set is not noticed after it.
     name = work.source(args)
     lab = Lab(train_set, test_set, args.out, preset, backbones, args.device, name, args.task)
+    _announce(args, preset, seeds)
     if max(args.gpus, 1) * args.workers > 1:
         _spawn(args)
     # Finishes what the processes may have left.
@@ -57,10 +61,28 @@ def run(args: argparse.Namespace) -> None:
     ]
     cells = list(lab.cells(entries, [args.ppc], seeds))
     rows = {row.method: row for row in summarize(lab.run(cells))}
-    work.keep_set(args, lab, cells[0])
+    kept = work.keep_set(args, lab, cells[0])
     plot_tuning(result, args.out)
+    if kept:
+        files = [args.out / f"distilled.{suffix}" for suffix in ("safetensors", "png")]
+        keep_artifacts(result, files, args.out / "artifacts")
     write_html(result, args.out)
     _report(args, lab, result, {**chosen, "published": published}, rows)
+
+
+def _announce(args: argparse.Namespace, preset: Preset, seeds: Sequence[int]) -> None:
+    """Says what the search is going to do."""
+    several = max(args.gpus, 1) * args.workers
+    runs = f"{args.trial_runs} runs each" if args.trial_runs > 1 else "one run each"
+    print(
+        f"To do: {args.trials} trials of the study in {args.storage}, less those that are there, "
+        f"by {several} process{'es' * (several > 1)}; {runs} of {args.steps} steps and a network "
+        f"(protocol {preset.protocol.name}: {preset.protocol.epochs} epochs). Sampler "
+        f"{args.sampler}, pruner {args.pruner}.\nThen the winner and the published settings on "
+        f"the test set, seeds {[*seeds]}. How long a bar has to go stands in it after its first "
+        "step.",
+        flush=True,
+    )
 
 
 def _space(args: argparse.Namespace) -> SearchSpace | PackedSpace:
@@ -98,6 +120,8 @@ def _search(args: argparse.Namespace, train_set: Any, progress: bool) -> TuningR
         seeds=args.trial_runs,
         protocol=preset.protocol,
         looks=args.looks,
+        sampler=args.sampler,
+        seed_by_seed=args.pruner == "wilcoxon",
         share=args.hold_out,
         method=method,
         network=network,
@@ -155,6 +179,9 @@ def _report(
         print(f"Trial {number} failed: {reason}")
     if len(result.objectives) > 1:
         _print_front(result)
+    importances, spread = result.importances(), result.importance_spread()
+    if importances:
+        _print_importances(importances, spread, len(result.completed))
     _, seeds = work.preset_and_seeds(args)
     protocol = lab.preset.protocol.name
     print(f"\n{work.heading(args, lab)}: {protocol} protocol, seeds {list(seeds)}")
@@ -168,7 +195,8 @@ def _report(
         "published": chosen["published"],
         "validation": dict(zip(result.objectives, result.best.values, strict=True)),
         "test": {name: row.runs for name, row in rows.items()},
-        "importances": result.importances(),
+        "importances": importances,
+        "importance_spread": spread,
         "trials": len(result.finished),
         "failed": result.reasons,
         "seconds_per_trial": seconds,
@@ -178,7 +206,19 @@ def _report(
     text = json.dumps(summary, indent=1) + "\n"
     (args.out / "results.json").write_text(text, encoding="utf-8")
     print(f"The set, the pictures and the figures are in {args.out}/, the study is in")
-    print(f"{args.storage} (see it with optuna-dashboard).")
+    place = shlex.join([args.storage, "--artifact-dir", str(args.out / "artifacts")])
+    print(f"{args.storage}. See it with: optuna-dashboard {place}")
+
+
+def _print_importances(
+    importances: Mapping[str, float], spread: Mapping[str, float], count: int
+) -> None:
+    lines = [["setting", "importance"]]
+    for name, value in importances.items():
+        lines.append([LETTERS.get(name, name), f"{value:.2f} ± {spread[name]:.2f}"])
+    _print_lines(lines)
+    if count < FEW:
+        print(f"Of {count} trials importances are hardly more than a guess: {FEW} say something.")
 
 
 def _print_front(result: TuningResult) -> None:

@@ -2,6 +2,7 @@
 
     distill3d show out/distill/distilled.safetensors
     distill3d show set.safetensors --data clouds.npz --classes chair table --up y
+    distill3d show set.safetensors --html set.html
     distill3d show out/compare
 
 Real clouds stand beside those of the set where `--data` or `--dataset` says where they are. The
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     picture = parser.add_argument_group("picture")
     picture.add_argument("--picture", type=Path, help="its file (that of the set, as .png)")
     picture.add_argument(
+        "--html", type=Path, metavar="FILE", help="also a page to turn the clouds in (needs plotly)"
+    )
+    picture.add_argument(
         "--drawn",
         type=natural,
         nargs=3,
@@ -51,9 +55,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show_set(args: argparse.Namespace) -> None:
+    from torch_geometric_ddp._files import check_place
     from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.viewer import write_viewer
     from torch_geometric_ddp.visualize import plot_distilled
 
+    if args.html is not None:
+        check_place("html", args.html)
     synthetic = work.open_set(args)
     made = synthetic.provenance
     print(f"{args.file}: {synthetic}")
@@ -76,6 +84,10 @@ def _show_set(args: argparse.Namespace) -> None:
     plot_distilled(real, synthetic, path, num_real, num_anchors, num_morphs, args.classes, args.up)
     print(f"The picture is {path}", end="")
     print(": --data or --dataset adds real clouds." if unknown else ".")
+    if args.html is not None:
+        shown = None if unknown else real
+        write_viewer(synthetic, args.html, shown, num_real, args.classes, args.up)
+        print(f"The page is {args.html}: open it in a browser.")
 
 
 def _show_runs(folder: Path) -> None:

@@ -11,6 +11,9 @@ Every trial distils a part of the training set and is judged on the other part. 
 seen once, at the end: by the winner and by the published settings. A search that was interrupted
 goes on when it is started again; more processes, also on other machines, join it by being started
 with the same options and the same `--storage`.
+
+The best set and its picture stand beside the study in Optuna's dashboard:
+`optuna-dashboard out/tune/study.journal --artifact-dir out/tune/artifacts`.
 """
 
 from __future__ import annotations
@@ -47,6 +50,10 @@ RANGES = {
     ),
     "pkr": ("cloud_points", "depth", "lr", "ridge"),
 }
+#: The samplers, as the library has them.
+SAMPLERS = ("tpe", "gp", "auto", "random")
+# The seeds that the test of the other pruner needs, and one that it can save.
+_LEAST_RUNS = 5
 # What else belongs to one method only.
 _CHOICES = {"ddp": ("no_penalty",), "pkr": ("mirror",)}
 
@@ -75,6 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     looks = "when the pruner sees a trial, in shares of its steps (0.5, shapes never)"
     what.add_argument("--looks", type=finite, nargs="*", metavar="SHARE", help=looks)
+    what.add_argument(
+        "--sampler", choices=SAMPLERS, default="tpe", help="how settings are chosen (tpe)"
+    )
+    pruner = "who gives trials up: the median at looks, or a test seed by seed (median)"
+    what.add_argument("--pruner", choices=("median", "wilcoxon"), default="median", help=pruner)
     held = "share of the training clouds that trials are judged on (0.2)"
     what.add_argument("--hold-out", type=finite, default=0.2, metavar="SHARE", help=held)
     what.add_argument("--seed", type=natural, default=0, help="of that split and the sampler (0)")
@@ -114,6 +126,10 @@ def complete(args: argparse.Namespace) -> None:
             if getattr(args, name):
                 option = f"--{name.replace('_', '-')}"
                 raise ValueError(f"{option} is no option of --method {args.method}")
+    if args.pruner == "wilcoxon" and args.trial_runs < _LEAST_RUNS:
+        raise ValueError(
+            f"--pruner wilcoxon needs --trial-runs {_LEAST_RUNS} or more, got {args.trial_runs}"
+        )
     # The generated shapes are for a first look at a CPU: few trials, steps and morphs.
     shapes = is_generated(args)
     usual: dict[str, Any] = (

@@ -55,6 +55,8 @@ class Objective:
         method (callable): Makes the method from the settings.
         network (callable, optional): Makes a backbone. (default: that of the task)
         task (Task): What networks learn.
+        seed_by_seed (bool): Whether the pruner sees the score of every seed, in their order, and
+            no looks. (default: :obj:`False`)
     """
 
     real: PointCloudBank
@@ -68,6 +70,7 @@ class Objective:
     method: Callable[..., Method]
     network: Callable[..., Backbone] | None
     task: Task
+    seed_by_seed: bool = False
 
     def identity(self) -> dict[str, Any]:
         """What all processes of a study must share, as JSON."""
@@ -82,6 +85,8 @@ class Objective:
             "method": describe(self.method),
             "network": describe(network),
             "task": self.task.name,
+            # Only where it is so, that older studies go on.
+            **({"seed_by_seed": True} if self.seed_by_seed else {}),
         }
 
     def __call__(self, trial: optuna.Trial, settings: Settings) -> list[float]:
@@ -98,7 +103,7 @@ class Objective:
         method = self.method(**settings)
         scores: list[float] = []
         try:
-            for seed in self.seeds:
+            for number, seed in enumerate(self.seeds):
                 with _timed(seconds, "prepare"):
                     loop = method.begin(
                         self.real, self.ppc, seed, self.network, self.task, steps=self.steps
@@ -116,6 +121,10 @@ class Objective:
                 synthetic = method.finish(loop)
                 with _timed(seconds, "evaluate"):
                     scores.append(self._score(synthetic, seed))
+                if self.seed_by_seed and len(self.objectives) == 1:
+                    trial.report(scores[-1], number)
+                    if number + 1 < len(self.seeds) and trial.should_prune():
+                        raise optuna.TrialPruned(f"after {number + 1} of {len(self.seeds)} seeds")
         finally:
             trial.set_user_attr("seconds", dict(seconds))
         trial.set_user_attr("scores", scores)
@@ -128,7 +137,7 @@ class Objective:
         return [values[name] for name in self.objectives]
 
     def _stops(self) -> list[int]:
-        if len(self.objectives) > 1:  # Optuna prunes by one objective only.
+        if self.seed_by_seed or len(self.objectives) > 1:  # Optuna prunes by one objective only.
             return []
         stops = {round(look * self.steps) for look in self.looks}
         return sorted(stop for stop in stops if 0 < stop < self.steps)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -12,10 +15,14 @@ from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.tuning.space import Settings
 from torch_geometric_ddp.tuning.workers import counted
 
-__all__ = ["FEWEST", "TuningResult"]
+__all__ = ["FEW", "FEWEST", "TuningResult"]
 
 #: With fewer trials Optuna compares all of them with themselves.
 FEWEST = 4
+#: With fewer trials importances say little.
+FEW = 20
+# Studies that are drawn for the spread of importances.
+_DRAWS = 30
 
 
 @dataclass(frozen=True)
@@ -89,13 +96,54 @@ class TuningResult:
     def importances(self) -> dict[str, float]:
         """How much each parameter decides whether a trial is among the best.
 
-        PED-ANOVA (IJCAI 2023), normalised to a sum of one; nothing for fewer than four trials.
+        PED-ANOVA (IJCAI 2023), normalised to a sum of one; nothing for fewer than four trials, and
+        not much more than a guess for fewer than twenty: see :meth:`importance_spread`.
         """
         if len(self.completed) < FEWEST:
             return {}
-        several = len(self.objectives) > 1
+        return _importances(self.study, len(self.objectives) > 1)
+
+    def importance_spread(self, seed: int = 0) -> dict[str, float]:
+        """How far the :meth:`importances` depend on which trials there happen to be.
+
+        The sample standard deviation over thirty studies whose trials are drawn from the completed
+        ones with replacement (the bootstrap); nothing for fewer than four trials.
+
+        Args:
+            seed (int): Fixes what is drawn. (default: :obj:`0`)
+        """
+        found, trials = self.importances(), self.completed
+        if not found:
+            return {}
+        generator = np.random.default_rng(seed)
+        drawn: dict[str, list[float]] = {name: [] for name in found}
+        for _ in range(_DRAWS):
+            with _quiet():
+                study = optuna.create_study(directions=self.study.directions)
+                study.add_trials(
+                    [trials[i] for i in generator.integers(len(trials), size=len(trials))]
+                )
+            values = _importances(study, len(self.objectives) > 1)
+            for name, column in drawn.items():
+                column.append(values.get(name, 0.0))
+        return {name: float(np.std(column, ddof=1)) for name, column in drawn.items()}
+
+
+def _importances(study: optuna.Study, several: bool) -> dict[str, float]:
+    with _quiet():
+        return optuna.importance.get_param_importances(
+            study, target=(lambda trial: -trial.values[0]) if several else None
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of few trials, or that less of a target is better, and lines of a log."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of few trials, and that less of a target is better.
-            return optuna.importance.get_param_importances(
-                self.study, target=(lambda trial: -trial.values[0]) if several else None
-            )
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)

@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, MedianPruner
+from optuna.pruners import BasePruner, MedianPruner, WilcoxonPruner
 from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, RDBStorage
 from optuna.storages.journal import (
     JournalFileBackend,
@@ -28,7 +28,7 @@ from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.tuning.objective import DIRECTIONS
 
-__all__ = ["check_storage", "find_storage", "open_study"]
+__all__ = ["check_storage", "default_pruner", "find_storage", "open_study"]
 
 # How every line of a journal begins.
 _BEGINNING = b'{"op_code":'
@@ -62,8 +62,14 @@ def find_storage(
         host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(f"'storage' must name a host and a port, grpc://host:port, got {url}")
-        return lambda: GrpcStorageProxy(host=host, port=int(port)), lock
+        return partial(_open_proxy, host, int(port)), lock
     return partial(_open_database, url), lock
+
+
+def _open_proxy(host: str, port: int) -> GrpcStorageProxy:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return GrpcStorageProxy(host=host, port=port)
 
 
 def _open_database(url: str) -> RDBStorage:
@@ -162,11 +168,20 @@ def _damaged(path: Path, number: int | None, why: str) -> ValueError:
     )
 
 
+def default_pruner(seed_by_seed: bool) -> BasePruner:
+    """The median of at least five trials, or the test of scores that are paired by their seeds."""
+    if not seed_by_seed:
+        return MedianPruner(n_startup_trials=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return WilcoxonPruner()
+
+
 def open_study(
     storage: BaseStorage,
     name: str,
     objectives: Sequence[str],
-    pruner: BasePruner | None,
+    pruner: BasePruner,
     identity: dict[str, Any],
 ) -> optuna.Study:
     """Opens or makes the study, and refuses one of other data or settings."""
@@ -174,7 +189,7 @@ def open_study(
         storage=storage,
         study_name=name,
         load_if_exists=True,
-        pruner=pruner or MedianPruner(n_startup_trials=5),
+        pruner=pruner,
         directions=[DIRECTIONS[objective] for objective in objectives],
     )
     mine = json.loads(json.dumps(identity))

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 import torch
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from torch_geometric.data import Data
@@ -41,19 +41,20 @@ from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tuning import workers
 from torch_geometric_ddp.tuning.objective import Objective, check_objective
 from torch_geometric_ddp.tuning.report import TuningResult
+from torch_geometric_ddp.tuning.samplers import find_sampler
 from torch_geometric_ddp.tuning.space import SearchSpace, Settings, Space
-from torch_geometric_ddp.tuning.storage import check_storage, find_storage, open_study
+from torch_geometric_ddp.tuning.storage import (
+    check_storage,
+    default_pruner,
+    find_storage,
+    open_study,
+)
 
-__all__ = ["tpe", "tune"]
+__all__ = ["tune"]
 
 _log = logging.getLogger(__name__)
 # Seconds between two looks at what other processes do.
 _POLL = 0.5
-
-
-def tpe(seed: int) -> BaseSampler:
-    """Optuna's tree-structured Parzen estimator."""
-    return TPESampler(seed=seed)
 
 
 def tune(
@@ -73,8 +74,9 @@ def tune(
     method: Callable[..., Method] = ddp,
     network: Callable[..., Backbone] | None = None,
     task: Task | str = "classification",
-    sampler: Callable[[int], BaseSampler] = tpe,
+    sampler: Callable[[int], BaseSampler] | str = "tpe",
     pruner: BasePruner | None = None,
+    seed_by_seed: bool = False,
     seed: int = 0,
     normalize: bool = True,
     device: torch.device | str | None = None,
@@ -132,9 +134,14 @@ def tune(
             numbers of parts and categories. (default: that of the task)
         task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
             (default: :obj:`"classification"`)
-        sampler (callable): Makes a sampler from a seed. (default: :func:`tpe`)
+        sampler (callable or str): Makes a sampler from a seed, or the name of one of
+            :obj:`SAMPLERS`. (default: :obj:`"tpe"`)
         pruner (optuna.pruners.BasePruner, optional): Gives trials up. (default: the median of at
-            least five trials)
+            least five trials, or with :obj:`seed_by_seed` the Wilcoxon test)
+        seed_by_seed (bool): Whether the pruner sees the score of every seed instead of looks: a
+            trial whose scores are worse than those of the best trial, seed by seed, is given up
+            before its last seeds. The test needs four of them, so that it takes five :obj:`seeds`
+            to save any time. Not with several objectives. (default: :obj:`False`)
         seed (int): Fixes the split and, with one process, what is sampled. (default: :obj:`0`)
         normalize (bool): Whether the clouds are centred and scaled to the unit ball.
             (default: :obj:`True`)
@@ -166,9 +173,10 @@ def tune(
     check_dataset("dataset", dataset)
     check_protocol(protocol)
     check_text("study_name", study_name)
-    for name, function in (("method", method), ("sampler", sampler)):
-        check_callable(name, function, optional=False)
+    check_callable("method", method, optional=False)
+    make_sampler = find_sampler(sampler)
     check_callable("network", network)
+    check_flag("seed_by_seed", seed_by_seed)
     if pruner is not None and not isinstance(pruner, BasePruner):
         raise TypeError(f"'pruner' must be a pruner of Optuna, got {type(pruner).__name__}")
     check_flag("normalize", normalize)
@@ -200,9 +208,11 @@ def tune(
         method,
         network,
         task,
+        seed_by_seed,
     )
     own = {"data": bank.sha256(), "space": asdict(space), "share": share, "seed": seed}
     open_storage, lock = find_storage(storage)
+    pruner = default_pruner(seed_by_seed) if pruner is None else pruner
     with workers.turn(lock):
         study = open_study(
             open_storage(), study_name, objective.objectives, pruner, own | objective.identity()
@@ -214,7 +224,7 @@ def tune(
     def take(worker: dict[str, Any]) -> tuple[optuna.Trial | None, Settings]:
         with workers.turn(lock):
             workers.recover(study, lost_after)
-            trial = workers.take(study, n_trials, worker, sampler, seed)
+            trial = workers.take(study, n_trials, worker, make_sampler, seed)
             return trial, {} if trial is None else space.sample(trial, budget)
 
     _work_off(result, objective, take, n_trials, progress)
@@ -231,7 +241,14 @@ def _work_off(
     """Runs trials until the study has enough of them, its own and those of other processes."""
     with (
         workers.present() as worker,
-        tqdm(total=n_trials, desc="Tune", unit="trial", disable=not progress) as bar,
+        # Trials that are there took no time of this bar, which says how long the others take.
+        tqdm(
+            total=n_trials,
+            initial=min(n_trials, len(result.finished)),
+            desc="Tune",
+            unit="trial",
+            disable=not progress,
+        ) as bar,
     ):
         while True:
             trial, settings = take(worker)

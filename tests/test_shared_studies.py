@@ -1,0 +1,164 @@
+"""A study that several processes share in a real PostgreSQL, and through Optuna's gRPC proxy."""
+
+import contextlib
+import getpass
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from test_tuning import search
+
+from torch_geometric_ddp.tuning.workers import counted
+
+ROOT = Path(__file__).resolve().parent.parent
+TRIALS = 6
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def wait_for(port, process, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, "the server ended"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"nothing listens on port {port}")
+
+
+@contextlib.contextmanager
+def serving(words, port, **kwargs):
+    """A process that listens on a port until the end of the block."""
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kwargs
+    )
+    try:
+        wait_for(port, process)
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def programs_of_postgres():
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)])
+    found = [shutil.which(name, path=path) for name in ("initdb", "postgres")]
+    return found if all(found) else None
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """The URL of a database of its own."""
+    programs = programs_of_postgres()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL: initdb and postgres are not found")
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("there is no psycopg, by which SQLAlchemy speaks with PostgreSQL")
+    # It does not run as root.
+    user = {}
+    if os.geteuid() == 0:
+        known = {entry.pw_name for entry in pwd.getpwall()}
+        name = next((one for one in ("postgres", "nobody") if one in known), None)
+        if name is None:
+            pytest.skip("PostgreSQL does not run as root, and there is no other user")
+        user = {"user": name}
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    try:
+        if user:
+            shutil.chown(folder, user["user"])
+        initdb, server = programs
+        made = subprocess.run(
+            [initdb, "-D", folder / "data", "-A", "trust", "-U", "tester", "--no-sync"],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            **user,
+        )
+        assert made.returncode == 0, made.stderr
+        port = free_port()
+        words = [server, "-D", folder / "data", "-p", str(port), "-h", "127.0.0.1"]
+        words += ["-k", folder, "-c", "fsync=off"]
+        with serving(words, port, cwd=folder, **user):
+            import psycopg
+
+            url = f"//tester@127.0.0.1:{port}/postgres"
+            end = time.monotonic() + 60
+            while True:  # It listens before it is ready.
+                try:
+                    psycopg.connect(f"postgresql:{url}").close()
+                    break
+                except psycopg.OperationalError:
+                    assert time.monotonic() < end
+                    time.sleep(0.2)
+            yield f"postgresql+psycopg:{url}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def proxy(tmp_path):
+    """The address of a proxy before a database."""
+    if importlib.util.find_spec("grpc") is None:
+        pytest.skip("there is no grpcio, by which the proxy is spoken with")
+    port = free_port()
+    code = "import sys, optuna; s = optuna.storages.RDBStorage(sys.argv[1]); "
+    code += "optuna.storages.run_grpc_proxy_server(s, host='127.0.0.1', port=int(sys.argv[2]))"
+    words = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'study.db'}", str(port)]
+    with serving(words, port):
+        yield f"grpc://127.0.0.1:{port}"
+
+
+@pytest.fixture(params=["postgres", "proxy"])
+def url(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_two_workers_of_which_one_is_killed_lose_and_double_no_trial(url):
+    folders = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"import test_tuning as t; t.worker({url!r}, {dies})"],
+            env={**os.environ, "PYTHONPATH": folders},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for dies in (True, False)
+    ]
+    errors = [child.communicate(timeout=300)[1] for child in children]
+    assert [child.returncode for child in children] == [-signal.SIGKILL, 0], errors
+    trials = search(url, TRIALS).study.trials
+    (lost,) = (trial for trial in trials if trial.state == TrialState.FAIL)
+    rest = counted(trials)
+    assert [trial.state for trial in rest] == [TrialState.COMPLETE] * TRIALS
+    assert len({str(trial.params) for trial in rest}) == TRIALS
+    (again,) = (trial for trial in rest if "repeats" in trial.user_attrs)
+    assert again.user_attrs["repeats"] == lost.number
+    assert again.params == lost.params
+    assert sum("published" in trial.user_attrs for trial in rest) == 1
+    assert len(trials) == TRIALS + 1
+
+
+def test_the_user_of_the_server_is_not_told_by_an_error(postgres):
+    url = postgres.replace("tester@", f"{getpass.getuser()}:secret@").replace("/postgres", "/none")
+    with pytest.raises(ValueError, match=r"'storage' must be the URL of a database") as caught:
+        search(url, 1)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,261 @@
+"""Callbacks of a distillation: what a tracker of experiments is told, step by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from torch_geometric_ddp import evaluation
+from torch_geometric_ddp._checks import check_callable, check_dataset, check_int
+from torch_geometric_ddp._files import check_folder
+from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.evaluation import QUICK, evaluate, seed_list
+from torch_geometric_ddp.evaluation.protocol import check_protocol
+from torch_geometric_ddp.methods import Distillation
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+
+__all__ = ["Callback", "Clouds", "Looks", "TensorBoardLogger", "Told", "Tracker"]
+
+
+class Callback(Protocol):
+    """What :func:`~torch_geometric_ddp.distill` calls after every step.
+
+    Any function of the loop will do. It may read whatever the loop has, of which
+    :attr:`~torch_geometric_ddp.Distillation.losses`,
+    :attr:`~torch_geometric_ddp.Distillation.num_steps` and the rates of its optimiser lie on the
+    host; whatever it reads of the parameters makes a GPU wait. What it changes of them changes the
+    run. An exception that it raises ends the run, and the checkpoint stays.
+    """
+
+    def __call__(self, loop: Distillation, /) -> object:
+        """Called with the loop, whose last step is finished."""
+
+
+class Told(Protocol):
+    """What a :class:`Tracker` tells beside losses and learning rates, every so many steps."""
+
+    #: Steps between two times.
+    every: int
+
+    def __call__(self, loop: Distillation, /) -> Mapping[str, Any]:
+        """What there is to tell, by name."""
+
+
+class Tracker:
+    """A callback that hands losses, learning rates and more to a function :obj:`log(dict, step)`.
+
+    The trackers that are in use have such a function, which is all that is known of them here:
+
+    .. code-block:: python
+
+        distill(dataset, callback=Tracker(wandb.log))
+        distill(dataset, callback=Tracker(mlflow.log_metrics))
+        distill(dataset, callback=Tracker(CSVLogger("logs").log_metrics))  # Of Lightning.
+
+    It is told :obj:`loss`, the mean over the classes of the sum that a step gives, and the learning
+    rates as :obj:`lr/anchors` and so on, by the names of the parameters. Both are known to the
+    host: nothing is read back from a device. After a retry the steps that were undone come again.
+
+    Args:
+        log (callable): Takes a dictionary and the number of the step.
+        *more (Told): What else is told, such as :class:`Looks` and :class:`Clouds`.
+        every (int): Steps between two losses that are told. (default: :obj:`1`)
+
+    Raises:
+        TypeError: If :obj:`log` or one of :obj:`more` is not callable, or :obj:`every` no integer.
+        ValueError: If :obj:`every` is below one.
+    """
+
+    def __init__(
+        self, log: Callable[[dict[str, Any], int], object], *more: Told, every: int = 1
+    ) -> None:
+        check_callable("log", log, optional=False)
+        for one in more:
+            check_callable("more", one, optional=False)
+            check_int("more.every", getattr(one, "every", None))
+        self.log, self.more, self.every = log, more, check_int("every", every)
+
+    def __call__(self, loop: Distillation) -> None:
+        """Tells what is due after the last step."""
+        step = loop.num_steps
+        told: dict[str, Any] = {}
+        if step % self.every == 0:
+            told["loss"] = loop.losses[-1] / loop.bank.num_classes
+            told.update(_rates(loop))
+        for one in self.more:
+            if step % one.every == 0:
+                told.update(one(loop))
+        if told:
+            self.log(told, step)
+
+
+def _rates(loop: Distillation) -> dict[str, float]:
+    """The learning rates by the first parameter of each group."""
+    names = {id(p): name for name, p in loop.parameterization.named_parameters()}
+    groups = loop.optimizer.param_groups
+    return {f"lr/{names.get(id(g['params'][0]), i)}": float(g["lr"]) for i, g in enumerate(groups)}
+
+
+class Looks:
+    """What networks reach that are trained on the set as it stands: :obj:`accuracy` or the mIoU.
+
+    A look trains networks from scratch, which takes as long as
+    :func:`~torch_geometric_ddp.evaluate` does, and leaves the run as it is. Give it clouds that
+    were held out (:func:`~torch_geometric_ddp.clouds.hold_out`) if anything is chosen by it.
+
+    Args:
+        test_set (Dataset): Labelled clouds, which are read once.
+        every (int): Steps between two looks.
+        protocol (Protocol): How networks are trained. (default: :obj:`QUICK`)
+        network (callable, optional): Makes a network. (default: that of the task)
+        seeds (int or sequence of int): The seeds, or how many of them. (default: :obj:`1`)
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is too small.
+    """
+
+    def __init__(
+        self,
+        test_set: Iterable[Data],
+        every: int = 50,
+        protocol: evaluation.Protocol = QUICK,
+        network: Callable[..., nn.Module] | None = None,
+        seeds: int | Sequence[int] = 1,
+    ) -> None:
+        check_dataset("test_set", test_set)
+        check_protocol(protocol)
+        check_callable("network", network)
+        self.every, self.seeds = check_int("every", every), seed_list(seeds)
+        self.protocol, self.network = protocol, network
+        self._test_set = test_set
+        self._bank: PointCloudBank | None = None
+
+    def __call__(self, loop: Distillation) -> dict[str, float]:
+        """The figure, by what the task calls it."""
+        if self._bank is None:
+            self._bank = loop.task.read(self._test_set)
+        result = evaluate(
+            _set_of(loop),
+            self._bank,
+            self.network,
+            self.protocol,
+            self.seeds,
+            loop.bank.device,
+            progress=False,
+            task=loop.task,
+        )
+        return {result.metric: result.mean}
+
+
+class Clouds:
+    """A cloud of every class as it is stored, by :obj:`clouds/` and the name of the class.
+
+    Args:
+        every (int): Steps between two times. (default: :obj:`50`)
+        make (callable, optional): Makes of the points, an array :obj:`[N, 3]`, what the tracker
+            takes for a cloud, such as :obj:`wandb.Object3D`. (default: the array)
+        number (int): Which cloud of a class; after the anchors come the morphs. (default: :obj:`0`)
+
+    Raises:
+        TypeError, ValueError: If a number is none or too small, or :obj:`make` not callable.
+    """
+
+    def __init__(
+        self, every: int = 50, make: Callable[[Any], Any] | None = None, number: int = 0
+    ) -> None:
+        check_callable("make", make)
+        self.every, self.make = check_int("every", every), make
+        self.number = check_int("number", number, minimum=0)
+
+    def __call__(self, loop: Distillation) -> dict[str, Any]:
+        """The clouds by name."""
+        names = loop.bank.class_names
+        with torch.no_grad():
+            clouds = loop.parameterization().pos.detach().cpu()
+        each = loop.parameterization.num_clouds // len(names)
+        clouds = clouds.view(len(names), each, -1, 3)[:, min(self.number, each - 1)].numpy()
+        make = self.make or (lambda points: points)
+        return {f"clouds/{name}": make(points) for name, points in zip(names, clouds, strict=True)}
+
+
+class TensorBoardLogger(Tracker):
+    """The same for TensorBoard: numbers as scalars, clouds as meshes that can be turned.
+
+    .. code-block:: python
+
+        with TensorBoardLogger("runs/first", Clouds(50), Looks(held, 100)) as board:
+            distill(dataset, callback=board)
+
+    Args:
+        folder (str or path): Where its files go; one folder is one line of its pictures.
+        *more (Told): What else is told.
+        every (int): Steps between two losses that are told. (default: :obj:`1`)
+
+    Raises:
+        ImportError: If tensorboard is not installed: the extra :obj:`track`.
+        TypeError, ValueError: As :class:`Tracker`, or if nothing can be written to the folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *more: Told, every: int = 1) -> None:
+        super().__init__(self.write, *more, every=every)
+        folder = check_folder("folder", folder)
+        self.check_installed()
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder))
+
+    @staticmethod
+    def check_installed() -> None:
+        """Raises an :class:`ImportError` unless tensorboard is installed."""
+        if find_spec("tensorboard") is None:
+            raise ImportError(
+                "TensorBoardLogger needs tensorboard: pip install tensorboard, or the extra "
+                "'track' of this package"
+            )
+
+    def write(self, told: Mapping[str, Any], step: int) -> None:
+        """Writes numbers as scalars and arrays :obj:`[N, 3]` as meshes."""
+        for name, value in told.items():
+            if isinstance(value, int | float):
+                self.writer.add_scalar(name, value, step)
+            else:
+                points = torch.as_tensor(value)[None]
+                self.writer.add_mesh(name, points, colors=_heights(points), global_step=step)
+
+    def close(self) -> None:
+        """Writes what is left, and closes the file."""
+        self.writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _heights(points: Tensor) -> Tensor:
+    """Colours :obj:`[B, N, 3]` in 0..255, brighter for what is higher."""
+    z = points[..., 2:]
+    share = (z - z.amin()) / (z.amax() - z.amin()).clamp_min(1e-12)
+    low, high = points.new_tensor([40.0, 60.0, 130.0]), points.new_tensor([250.0, 220.0, 60.0])
+    return (low + share * (high - low)).round().int()
+
+
+def _set_of(loop: Distillation) -> SyntheticPointCloudDataset:
+    """The set as it would be stored now."""
+    return SyntheticPointCloudDataset(
+        loop.parameterization.stored(), class_names=loop.bank.class_names
+    )

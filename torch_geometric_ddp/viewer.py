@@ -1,0 +1,202 @@
+"""The interactive viewer of a distilled set: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from torch_geometric_ddp._checks import check_dataset, check_int, shown
+from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp.clouds.bank import names_of
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+from torch_geometric_ddp.tasks import find_task
+
+__all__ = ["write_viewer"]
+
+_PAGE = Path(__file__).with_suffix(".html")
+# Ten colours that can be told apart, for the parts of a cloud.
+_PALETTE = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
+    *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
+)
+
+
+def write_viewer(
+    synthetic: SyntheticPointCloudDataset,
+    path: str | os.PathLike[str],
+    real_set: Iterable[Data] | None = None,
+    num_real: int = 3,
+    classes: Sequence[str | int] | None = None,
+    up: str = "z",
+) -> Path:
+    """Writes a page in which the clouds of a distilled set are turned, stepped through and mixed.
+
+    Beside each other stand real clouds, anchors, morphs, and the mixture of the anchors at the
+    place of a slider that runs from anchor to anchor; a set without anchors has its stored clouds
+    alone. All are seen from the same side, centred and scaled to the unit ball. The page is one
+    file of about 5 MB, as `plotly.js <https://plotly.com/javascript/>`_ is in it, and asks for
+    nothing from a network.
+
+    .. code-block:: python
+
+        synthetic = SyntheticPointCloudDataset.example()
+        write_viewer(synthetic, "example.html", real_set=ParametricShapes(train=True))
+
+    Args:
+        synthetic (SyntheticPointCloudDataset): The distilled set; all of it is shown, whatever
+            split or subset this is.
+        path (str or path): The file, usually :obj:`*.html`.
+        real_set (Dataset, optional): The real set. (default: no real clouds)
+        num_real (int): Real clouds of a class, the first ones. (default: :obj:`3`)
+        classes (sequence of str or int, optional): The names or labels of the classes that can be
+            chosen, in this order. (default: all)
+        up (str): The axis that points up, :obj:`"x"`, :obj:`"y"` or :obj:`"z"`.
+            (default: :obj:`"z"`)
+
+    Returns:
+        The file.
+
+    Raises:
+        ImportError: If plotly is not installed: the extra :obj:`view`.
+        TypeError: If an argument is of another type than said above.
+        ValueError: If a class is unknown, the classes of :obj:`real_set` are others, :obj:`up` is
+            no axis, or the file cannot be written.
+    """
+    if not isinstance(synthetic, SyntheticPointCloudDataset):
+        raise TypeError(f"'synthetic' must be a SyntheticPointCloudDataset, got {shown(synthetic)}")
+    path = check_place("path", path)
+    check_int("num_real", num_real, minimum=0)
+    if not isinstance(up, str) or up not in ("x", "y", "z"):
+        raise ValueError(f"'up' must be 'x', 'y' or 'z', got {up!r}")
+    chosen = _chosen(synthetic.class_names, classes)
+    plotly = _plotly()
+    real = [] if real_set is None else _real(synthetic, real_set, num_real, chosen)
+    every = _groups(synthetic)
+    rows = []
+    for row, label in enumerate(chosen):
+        one = {"name": synthetic.class_names[label], "groups": every[label], "real": []}
+        rows.append({**one, **(real[row] if real else {})})
+    first = rows[0]["groups"][0]
+    kinds = {
+        "real": "real" if real else None,
+        "stored": "anchor" if first["morphs"] else "stored",
+        "morph": "morph" if first["morphs"] else None,
+        "path": "between the anchors" if first["weights"] is not None else None,
+    }
+    names = {kind: name for kind, name in kinds.items() if name is not None}
+    page = {
+        "title": f"{synthetic.provenance.get('source', 'A distilled set')}, distilled",
+        "facts": synthetic.describe(),
+        "up": up,
+        "palette": _PALETTE,
+        "kinds": list(names),
+        "names": names,
+        "classes": rows,
+    }
+    # What a name holds shall not end the script that it stands in.
+    text = json.dumps(page, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
+    before, between, after = _split(_PAGE.read_text(encoding="utf-8"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(before + plotly + between + text + after, encoding="utf-8")
+    return path
+
+
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise ImportError(
+            "the viewer needs plotly: pip install plotly, or the extra 'view' of this package"
+        ) from error
+    return str(get_plotlyjs())
+
+
+def _split(page: str) -> tuple[str, str, str]:
+    """The page around what is put into it."""
+    before, rest = page.split("{{PLOTLY}}")
+    between, after = rest.split("{{DATA}}")
+    return before, between, after
+
+
+def _chosen(names: Sequence[str], classes: Sequence[str | int] | None) -> list[int]:
+    """The labels of the classes to show."""
+    if classes is None:
+        return list(range(len(names)))
+    known: dict[str | int, int] = {name: i for i, name in enumerate(names)}
+    known |= {i: i for i in range(len(names))}
+    if isinstance(classes, str | bytes) or not isinstance(classes, Iterable):
+        raise TypeError(f"'classes' must be a sequence of names or labels, got {shown(classes)}")
+    labels = [known.get(one) if isinstance(one, str | int) else None for one in classes]
+    found = [label for label in labels if label is not None]
+    if not labels or len(found) < len(labels):
+        raise ValueError(f"'classes' must be of {list(names)}, or their numbers, got {classes}")
+    return found
+
+
+def _flat(cloud: Tensor, scale: float = 1.0) -> list[float]:
+    return [round(value, 4) for value in (cloud.double() * scale).flatten().tolist()]
+
+
+def _real(
+    synthetic: SyntheticPointCloudDataset,
+    real_set: Iterable[Data],
+    num_real: int,
+    chosen: Sequence[int],
+) -> list[dict[str, Any]]:
+    """The first real clouds of every chosen class, in unit size."""
+    check_dataset("real_set", real_set)
+    task = find_task("classification" if synthetic.space is None else "segmentation")
+    bank, names = task.read(real_set), names_of(real_set)
+    # Sets without names number their classes, of which the last ones may be missing.
+    fits = bank.num_classes <= len(synthetic.class_names)
+    if not fits or (names is not None and bank.class_names != synthetic.class_names):
+        raise ValueError(
+            f"'real_set' must have the classes {synthetic.class_names}, got {bank.class_names}"
+        )
+    rows = []
+    for label in chosen:
+        index = (bank.y == label).nonzero().flatten()[:num_real]
+        few = bank.select(index).normalize() if len(index) else None
+        clouds = [] if few is None else few.pos.cpu().split(few.sizes.tolist())
+        row: dict[str, Any] = {"real": [_flat(cloud) for cloud in clouds]}
+        if few is not None and few.has_parts:
+            parts = few.batch(index.new_tensor(range(len(index)))).y.cpu()
+            row["real_parts"] = [part.tolist() for part in parts.split(few.sizes.tolist())]
+        rows.append(row)
+    return rows
+
+
+def _groups(synthetic: SyntheticPointCloudDataset) -> list[list[dict[str, Any]]]:
+    """Of every class its groups: what is stored, the morphs, and the weights of these.
+
+    Where clouds are not mixed of anchors, all of a class are one group.
+    """
+    parameterization = synthetic.parameterization
+    with torch.no_grad():
+        weights = parameterization.mixing_weights()
+        batch = parameterization()
+    each = parameterization.clouds_per_group * (parameterization.ppc if weights is None else 1)
+    clouds = batch.pos.detach().cpu().view(-1, each, batch.num_points, 3)
+    is_morph = parameterization.is_morph().view(-1, each)
+    groups = []
+    for i, (group, mask) in enumerate(zip(clouds, is_morph, strict=True)):
+        # One scale for all of a group, so that what is rounded can still be mixed.
+        centred = group - group.mean(dim=1, keepdim=True)
+        scale = 1 / max(float(centred.norm(dim=-1).amax()), 1e-12)
+        one = {
+            "stored": [_flat(cloud, scale) for cloud in centred[~mask]],
+            "morphs": [_flat(cloud, scale) for cloud in centred[mask]],
+            "weights": None if weights is None else [_flat(row) for row in weights[i].cpu()],
+        }
+        if synthetic.space is not None:
+            one["parts"] = batch.y.cpu().view(-1, each, batch.num_points)[i].tolist()
+        groups.append(one)
+    count = len(groups) // parameterization.num_classes
+    return [groups[i : i + count] for i in range(0, len(groups), count)]
