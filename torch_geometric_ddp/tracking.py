@@ -31,7 +31,8 @@ class Callback(Protocol):
     :attr:`~torch_geometric_ddp.Distillation.losses`,
     :attr:`~torch_geometric_ddp.Distillation.num_steps` and the rates of its optimiser lie on the
     host; whatever it reads of the parameters makes a GPU wait. What it changes of them changes the
-    run. An exception that it raises ends the run, and the checkpoint stays.
+    run. An exception that it raises ends the run, and the checkpoint stays. Where several ranks
+    distil, all of them need the same callback, since they read losses together.
     """
 
     def __call__(self, loop: Distillation, /) -> object:
@@ -178,6 +179,7 @@ class Clouds:
     def __call__(self, loop: Distillation) -> dict[str, Any]:
         """The clouds by name."""
         names = loop.bank.class_names
+        loop.share()
         with torch.no_grad():
             clouds = loop.parameterization().pos.detach().cpu()
         each = loop.parameterization.num_clouds // len(names)
@@ -256,6 +258,7 @@ def _heights(points: Tensor) -> Tensor:
 
 def _set_of(loop: Distillation) -> SyntheticPointCloudDataset:
     """The set as it would be stored now."""
+    loop.share()
     return SyntheticPointCloudDataset(
         loop.parameterization.stored(), class_names=loop.bank.class_names
     )

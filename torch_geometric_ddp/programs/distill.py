@@ -77,8 +77,11 @@ def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
 def _board(args: argparse.Namespace, distilled: Distilled) -> Distilled:
     """The same row, whose runs TensorBoard is told of: each has a folder."""
     from torch_geometric_ddp._files import check_folder
+    from torch_geometric_ddp.methods.ranks import Ranks
     from torch_geometric_ddp.tracking import Clouds, TensorBoardLogger
 
+    if not (ranks := Ranks.here()).alone:
+        raise ValueError(f"--tensorboard must be for one process, got it for {ranks.size} ranks")
     check_folder("tensorboard", args.tensorboard)
     TensorBoardLogger.check_installed()
 
