@@ -127,7 +127,7 @@ def write(rows: list[dict[str, float | None]]) -> None:
         title="Memory of a step of DDP by classes and PPC",
         data="generated shapes, 1,024 points",
         commands=["python benchmarks/memory_table.py --measure 1 3 10 50 --write"],
-        hardware=f"a {platform.machine()} CPU, {torch.get_num_threads()} thread",
+        hardware=f"{torch.get_num_threads()} thread(s) of an {platform.machine()} CPU",
         versions={"torch": torch.__version__},
         seeds="0; one step each",
         protocol="M=4, N2=252, L=16, PointNet, eight real clouds a class and step",

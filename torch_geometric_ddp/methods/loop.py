@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,9 +39,6 @@ __all__ = ["Distillation"]
 # Steps between two times that points are put in the order of a file: a correspondence of 40 anchors
 # of 252 points takes about a tenth of their step, and the points move little in so many.
 _REORDER_EVERY = 10
-# Seconds after which a bar shows another loss, and the steps after which several ranks, whose
-# clocks differ, read theirs.
-_SHOW_EVERY, _READ_EVERY = 0.1, 10
 
 
 class Distillation:
@@ -159,7 +155,7 @@ class Distillation:
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self._place: Tensor | None = None
-        self._losses, self._shown_at = Losses(self.ranks, self.shares), 0.0
+        self._losses = Losses(self.ranks, self.shares)
         if not self.ranks.alone:
             self.ranks.check_same("what is distilled", self.config())
 
@@ -337,7 +333,7 @@ class Distillation:
             while self.num_steps < steps:
                 after = self.num_steps + 1
                 due = after == steps or after % checkpoint_every == 0
-                read = due or self._is_looked_at(after, callback is not None)
+                read = due or self._losses.is_looked_at(callback is not None)
                 try:
                     self._step(read)
                     if due and checkpoint is not None:
@@ -365,16 +361,6 @@ class Distillation:
                     self._say(bar, f"Stopped: {place}. Start it again to go on.")
                     stops.clear()
                     pass_on(stop)
-
-    def _is_looked_at(self, step: int, watched: bool) -> bool:
-        """Whether somebody wants to see the loss of a step."""
-        if not self.ranks.alone:
-            return step % _READ_EVERY == 0
-        now = time.monotonic()
-        if not watched and now - self._shown_at < _SHOW_EVERY:
-            return False
-        self._shown_at = now
-        return True
 
     def _say(self, bar: tqdm[Any], text: str) -> None:
         if self.ranks.first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,10 @@ from torch import Tensor
 from torch_geometric_ddp.methods.ranks import Ranks
 
 __all__ = ["Losses"]
+
+# Seconds after which a bar shows another loss, and the steps after which several ranks, whose
+# clocks differ, read theirs.
+_SHOW_EVERY, _READ_EVERY = 0.1, 10
 
 
 class Losses:
@@ -29,9 +34,25 @@ class Losses:
         #: Those that were read, all finite.
         self.values: list[float] = []
         self._pending: list[Tensor] = []
+        self._shown_at = -math.inf
 
     def __len__(self) -> int:
         return len(self.values) + len(self._pending)
+
+    def is_looked_at(self, watched: bool) -> bool:
+        """Whether the loss of the next step is wanted at once.
+
+        Args:
+            watched (bool): Whether something is called after every step. Several ranks, which must
+                agree, read theirs every ten steps whatever it is.
+        """
+        if not self.ranks.alone:
+            return (len(self) + 1) % _READ_EVERY == 0
+        now = time.monotonic()
+        if not watched and now - self._shown_at < _SHOW_EVERY:
+            return False
+        self._shown_at = now
+        return True
 
     def add(self, loss: Tensor) -> None:
         """Takes those of the classes of this rank in a step, :obj:`[own]`."""

@@ -161,7 +161,8 @@ class Method:
         ranks = Ranks.here()
         shares_of(ranks, matching, bank.num_classes, classes_per_chunk)  # Raises before long work.
         networks = self.networks(make, bank, self.batch_size, generator)
-        place = bank.device if device is None else torch.device(device)
+        # With its number, which a name may lack.
+        place = bank.device if device is None else torch.empty(0, device=device).device
         if place != bank.device and not networks.streams:
             raise ValueError(
                 f"'stream' must be False for {self.name}, whose networks are trained on all clouds"
@@ -276,8 +277,9 @@ class Method:
         bank = bank.normalize() if normalize else bank.unscaled()
         if cache is not None:
             bank.keep_in(cache)
+        place = device if stream else None
         loop = self.begin(
-            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, device
+            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, place
         )
         loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)
