@@ -1,5 +1,7 @@
 """The geometry against plain loops, and what must hold for any cloud."""
 
+import sys
+import types
 from itertools import permutations
 
 import numpy as np
@@ -376,7 +378,56 @@ def test_score_needs_two_neighbours():
         ops.uniformity_score(torch.zeros(1, 5, 3), 1)
 
 
-# Against torch_cluster ############################################################################
+# What is compiled #################################################################################
+
+
+def documented_knn(x, y, k=1, ptr_x=None, ptr_y=None, cosine=False, num_workers=1):
+    """As pyg-lib documents its search: queries `y` in the first row, their neighbours in `x`."""
+    assert ptr_x is None
+    assert ptr_y is None
+    order = torch.cdist(y, x).topk(k, largest=False).indices
+    rows = torch.arange(len(y)).repeat_interleave(k)
+    # In no order among the neighbours of a query.
+    return torch.stack([rows, order.flip(1).flatten()])
+
+
+def package(name, **functions):
+    """A stand-in for a compiled package."""
+    module = types.ModuleType(name)
+    vars(module).update(functions)
+    return module
+
+
+def without_compiled(monkeypatch):
+    for name in ("pyg_lib", "pyg_lib.ops", "torch_cluster"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.parametrize("name", ["pyg_lib", "torch_cluster"])
+@pytest.mark.parametrize("k", [1, 8, 64])
+def test_distances_by_a_compiled_search(name, k, monkeypatch):
+    without_compiled(monkeypatch)
+    monkeypatch.setattr(ops, "_compiled_knn", ops._find_knn())
+    assert ops._compiled_knn is None
+    pos = random_clouds(2, 64, dtype=torch.float32)
+    plain = ops.knn_distance(pos, k)
+    inner = "pyg_lib.ops" if name == "pyg_lib" else name
+    monkeypatch.setitem(sys.modules, name, package(name))
+    monkeypatch.setitem(sys.modules, inner, package(inner, knn=documented_knn))
+    monkeypatch.setattr(ops, "_compiled_knn", ops._find_knn())
+    assert ops._compiled_knn is documented_knn
+    torch.testing.assert_close(ops.knn_distance(pos, k), plain)
+    torch.testing.assert_close(ops.knn_distance(1e20 * pos, k), 1e20 * plain)
+
+
+def test_pyg_lib_comes_before_torch_cluster_unless_it_is_old(monkeypatch):
+    without_compiled(monkeypatch)
+    monkeypatch.setitem(sys.modules, "torch_cluster", package("torch_cluster", knn=len))
+    monkeypatch.setitem(sys.modules, "pyg_lib", package("pyg_lib"))
+    monkeypatch.setitem(sys.modules, "pyg_lib.ops", package("pyg_lib.ops", knn=documented_knn))
+    assert ops._find_knn() is documented_knn
+    monkeypatch.setitem(sys.modules, "pyg_lib.ops", package("pyg_lib.ops"))
+    assert ops._find_knn() is len
 
 
 def test_sample_is_that_of_torch_cluster():

@@ -1,11 +1,15 @@
 """Geometry of dense batches of point clouds, with one door to whichever backend is installed.
 
 Every function takes clouds of one size as a tensor :obj:`[B, N, 3]` of any floating point type on
-any device, and needs no more than PyTorch and SciPy. Where torch-cluster is installed its nearest
-neighbours on the CPU are used, which are faster than SciPy's; its farthest point sampling is not.
+any device, and needs no more than PyTorch and SciPy. Where pyg-lib or torch-cluster is installed
+its nearest neighbours on the CPU are used, which are faster than SciPy's; its farthest point
+sampling is not.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -21,11 +25,6 @@ from torch_geometric_ddp._checks import (
     check_points,
 )
 from torch_geometric_ddp._threads import thread_map
-
-try:
-    import torch_cluster
-except (ImportError, OSError):  # Not installed, or built for another torch.
-    torch_cluster = None
 
 __all__ = [
     "align_points",
@@ -45,6 +44,23 @@ _BLOCK_POINTS = 1 << 16
 _PAIRS = 1 << 26
 # Coordinates between these can be squared and added up in single precision.
 _SMALLEST, _LARGEST = 1e-12, 1e15
+
+# Gives the rows [2, N * k] of the queries and of their nearest neighbours.
+_Knn = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def _find_knn() -> _Knn | None:
+    """The search of a compiled package: that of pyg-lib, or else of torch-cluster, alike."""
+    for name in ("pyg_lib.ops", "torch_cluster"):
+        try:
+            found: _Knn = import_module(name).knn
+        except (ImportError, OSError, AttributeError):
+            continue  # Not installed, built for another torch, or older than its search.
+        return found
+    return None
+
+
+_compiled_knn = _find_knn()
 
 
 def farthest_point_sample(pos: Tensor, num: int) -> Tensor:
@@ -177,7 +193,7 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
     check_finite("pos", pos)
     (wide,), unit = at_unit(at_least_single(pos.detach()))
     if pos.device.type == "cpu":  # A k-d tree, cloud by cloud, beats all pairs there.
-        tree = _scipy_knn_distance if torch_cluster is None else _cluster_knn_distance
+        tree = _scipy_knn_distance if _compiled_knn is None else _compiled_knn_distance
         dist = torch.stack(thread_map(lambda cloud: tree(cloud, k), wide))
     else:
         dist = _dense_knn_distance(wide, k)
@@ -205,8 +221,9 @@ def _scipy_knn_distance(cloud: Tensor, k: int) -> Tensor:
     return torch.from_numpy(KDTree(points).query(points, k=np.arange(1, k + 1))[0])
 
 
-def _cluster_knn_distance(cloud: Tensor, k: int) -> Tensor:
-    row, col = torch_cluster.knn(cloud, cloud, k)
+def _compiled_knn_distance(cloud: Tensor, k: int) -> Tensor:
+    assert _compiled_knn is not None
+    row, col = _compiled_knn(cloud, cloud, k)
     return (cloud[row] - cloud[col]).norm(dim=1).view(-1, k).sort(dim=1).values
 
 
