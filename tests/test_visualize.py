@@ -1,11 +1,13 @@
 """Pictures of clouds."""
 
+import itertools
 import math
 
 import pytest
 import torch
 from helpers import TinyNet, TinySegmenter, toy_set
 from matplotlib.colors import to_rgba
+from PIL import Image
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import distill
@@ -20,7 +22,20 @@ from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import ParametricShapes
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.visualize import _plot_kinds, _view, plot_clouds, plot_distilled
+from torch_geometric_ddp.visualize import (
+    Film,
+    plot_clouds,
+    plot_confusion,
+    plot_distilled,
+    plot_losses,
+    plot_sheets,
+)
+from torch_geometric_ddp.visualize.clouds import view_of
+from torch_geometric_ddp.visualize.distilled import _Cells
+
+
+def plot_kinds(kinds, names, title):
+    return _Cells.of(kinds, names).draw(range(len(names)), title)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +138,7 @@ def test_png_is_no_blank_sheet(synthetic, tmp_path):
     for row in range(3):  # Three classes from top to bottom, each with something to see.
         band = pixels[height * row // 3 : height * (row + 1) // 3]
         assert (band < 0.9).any(axis=-1).mean() > 0.005
-    assert abs(width / height - (1.15 * 3 + 1) / (1.15 * 3 + 0.8)) < 0.02
+    assert abs(width / height - (1.15 * 3 + 0.5 + 1) / (1.15 * 3 + 1.05)) < 0.02
 
 
 def test_no_window_is_opened(synthetic):
@@ -135,10 +150,10 @@ def test_no_window_is_opened(synthetic):
 
 @pytest.mark.parametrize(("up", "axis"), [("x", 0), ("y", 1), ("z", 2)])
 def test_what_points_up_is_drawn_upwards(up, axis):
-    view = _view(35.0, 20.0, up)
+    view = view_of(35.0, 20.0, up)
     torch.testing.assert_close(view @ view.T, torch.eye(3, dtype=torch.float64))
     assert float(torch.linalg.det(view)) == pytest.approx(
-        float(torch.linalg.det(_view(35.0, 20.0)))
+        float(torch.linalg.det(view_of(35.0, 20.0)))
     )
     assert float(view[0, axis]) == pytest.approx(0)
     assert float(view[1, axis]) == pytest.approx(math.cos(math.radians(20)))
@@ -201,7 +216,7 @@ def test_parts_have_colors_of_their_own():
     figure = plot_clouds([pos], ["row"], list("abc"), part_labels=[y])
     plain = plot_clouds([pos], ["row"], list("abc"))
     seen = [colors(axis) for axis in figure.axes]
-    view = _view(35.0, 20.0)
+    view = view_of(35.0, 20.0)
     for found, cloud, labels in zip(seen, pos, y, strict=True):
         centred = cloud.double() - cloud.double().mean(dim=0)
         places = (centred / centred.norm(dim=1).max() @ view.T)[:, :2].numpy().round(5)
@@ -248,7 +263,7 @@ def test_wrong_number_of_parts(parts):
 def test_kinds_of_labelled_clouds():
     real = [labelled(i % 2, 9 + i, i, parts=(2 * (i % 2), 2 * (i % 2) + 1)) for i in range(5)]
     anchors = [labelled(i, 5, parts=(2 * i + 1,)) for i in range(2)]
-    figure = _plot_kinds([("real", real, 2), ("anchor", anchors, 3)], ["mug", "cap"], "title")
+    figure = plot_kinds([("real", real, 2), ("anchor", anchors, 3)], ["mug", "cap"], "title")
     assert shown(figure) == [9, 11, 5, 10, 12, 5]
     assert [axis.get_title() for axis in figure.axes[:3]] == ["real", "real", "anchor"]
     assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["mug", "cap"]
@@ -258,7 +273,7 @@ def test_kinds_of_labelled_clouds():
 
 def test_kinds_without_parts_are_shaded_by_depth():
     mixed = [("real", [labelled(0)], 1), ("anchor", [Data(pos=torch.rand(4, 3), y=0)], 1)]
-    figure = _plot_kinds(mixed, ["mug"], "")
+    figure = plot_kinds(mixed, ["mug"], "")
     assert shown(figure) == [12, 4]
     assert len(set(colors(figure.axes[0]).values())) > 2  # The number of its parts.
 
@@ -268,7 +283,7 @@ def test_only_as_many_clouds_are_read_as_are_shown():
         yield from (labelled(i % 2) for i in range(4))
         raise AssertionError("read on")
 
-    assert shown(_plot_kinds([("real", clouds(), 2)], ["a", "b"], "")) == [12] * 4
+    assert shown(plot_kinds([("real", clouds(), 2)], ["a", "b"], "")) == [12] * 4
 
 
 @pytest.mark.parametrize(
@@ -285,7 +300,7 @@ def test_only_as_many_clouds_are_read_as_are_shown():
 )
 def test_clouds_without_a_row(data, message):
     with pytest.raises(ValueError, match=f"real cloud 1 must have {message}"):
-        _plot_kinds([("real", [labelled(0), data], 2)], ["a", "b"], "")
+        plot_kinds([("real", [labelled(0), data], 2)], ["a", "b"], "")
 
 
 def test_labelled_set_is_drawn_by_category():
@@ -311,7 +326,7 @@ def test_picture_of_parametric_shapes(tmp_path):
     from matplotlib.image import imread
 
     dataset = ParametricShapes(num_per_class=2, num_points=64, segmentation=True)
-    figure = _plot_kinds([("real", dataset, 2)], dataset.class_names, "parts")
+    figure = plot_kinds([("real", dataset, 2)], dataset.class_names, "parts")
     assert shown(figure) == [64] * 20
     figure.savefig(tmp_path / "a.png", dpi=60)
     pixels = torch.from_numpy(imread(tmp_path / "a.png")[..., :3])
@@ -333,3 +348,98 @@ def test_a_name_with_dollars_is_drawn_as_it_is(name, tmp_path):
     plot_comparison(rows, tmp_path / "table.png", name)
     transfer = transfer_matrix([{**run, "method": "DM", "backbone": name}], [ENTRIES["DM"]])
     plot_transfer(transfer, [name], tmp_path / "matrix.png", name)
+
+
+def test_gaps_stand_between_kinds(synthetic):
+    figure = plot_distilled(toy_set(), synthetic, num_real=2, num_anchors=2, num_morphs=2)
+    figure.canvas.draw()
+    left = [axis.get_position().x0 for axis in figure.axes[:6]]
+    steps = [b - a for a, b in itertools.pairwise(left)]
+    within, between = steps[::2], steps[1::2]
+    assert max(within) < min(between) - 0.01
+
+
+def test_depth_and_parts_are_explained(synthetic):
+    (legend,) = plot_distilled(toy_set(), synthetic).legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "nearer points",
+        "points farther away",
+    ]
+    data = labelled(0, parts=(1, 3))
+    names = ["body", "wing", "tail", "engine"]
+    figure = plot_clouds(
+        [[data.pos]], ["a"], ["b"], part_labels=[[data.y]], part_names=names, up="y"
+    )
+    texts = figure.axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["wing", "engine"]
+    assert not figure.legends
+    with pytest.raises(ValueError, match="'part_names' must name part 3, got 2 names"):
+        plot_clouds([[data.pos]], ["a"], ["b"], part_labels=[[data.y]], part_names=names[:2])
+
+
+def test_sheets(synthetic, tmp_path):
+    one = plot_sheets(toy_set(), synthetic, tmp_path / "one.png", num_real=1)
+    assert [path.name for path in one] == ["one.png"]
+    paths = plot_sheets(toy_set(), synthetic, tmp_path / "new" / "two.png", 2, num_real=1)
+    assert [path.name for path in paths] == ["two-1.png", "two-2.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    (pdf,) = plot_sheets(iter(toy_set()), synthetic, tmp_path / "all.pdf", 1, classes=["class2", 0])
+    assert pdf.read_bytes().count(b"/Type /Page ") == 2
+    with pytest.raises(ValueError, match="'classes_per_sheet' must be at least 1"):
+        plot_sheets(toy_set(), synthetic, tmp_path / "one.png", 0)
+
+
+def test_film(tmp_path):
+    film = Film(every=2, classes=["class2", "class0"], num_anchors=1, num_morphs=2)
+    with pytest.raises(ValueError, match="must be the callback of a distillation"):
+        film.save(tmp_path / "film.gif")
+    method = ddp(num_anchors=2, num_morphs=3, anchor_lr=0.5)
+    kwargs = {"network": TinyNet, "progress": False}
+    made = distill(toy_set(), 1, method, steps=5, callback=film, **kwargs)
+    assert film.steps == [1, 2, 4]
+    assert film.columns == ["anchor", "morph", "morph"]
+    assert film.frames[0].shape == (2, 3, 15, 3)
+    assert not film.frames[0].equal(film.frames[-1])
+    last = Film(every=5, classes=["class1"])
+    distill(toy_set(), 1, method, steps=5, callback=last, **kwargs)
+    mine = [data.pos for data in made if int(data.y) == 1]
+    assert last.frames[-1][0].equal(torch.stack(mine[:5]))
+    film.save(tmp_path / "new" / "film.gif", seconds=1, title="toys")
+    with Image.open(tmp_path / "new" / "film.gif") as gif:
+        assert gif.n_frames == 4  # The last one stays.
+    with pytest.raises(ValueError, match="'path' must be the name of a GIF, got"):
+        film.save(tmp_path / "film.mp4")
+    with pytest.raises(ValueError, match=r"'classes' must be of \['class0', .* got \['chair'\]"):
+        distill(toy_set(), 1, method, steps=1, callback=Film(classes=["chair"]), **kwargs)
+
+
+@pytest.mark.parametrize(("arguments", "name"), [((0,), "every"), ((5, None, 0), "num_anchors")])
+def test_a_film_of_nothing(arguments, name):
+    with pytest.raises(ValueError, match=f"'{name}' must be at least 1, got 0"):
+        Film(*arguments)
+
+
+def test_losses(tmp_path):
+    losses = [1 / step for step in range(1, 101)]
+    figure = plot_losses(losses, tmp_path / "new" / "losses.png", "toys")
+    single, mean = figure.axes[0].lines
+    assert single.get_ydata().tolist() == losses
+    assert mean.get_label() == "mean of 5 steps"
+    assert mean.get_ydata()[50] == pytest.approx(sum(losses[48:53]) / 5)
+    assert mean.get_ydata()[0] == pytest.approx(sum(losses[:3]) / 3)
+    assert (tmp_path / "new" / "losses.png").read_bytes().startswith(b"\x89PNG")
+    assert len(plot_losses([1.0]).axes[0].lines) == 1
+    with pytest.raises(ValueError, match="'losses' must be the losses of at least one step"):
+        plot_losses([])
+
+
+def test_confusion(tmp_path):
+    counts = torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    figure = plot_confusion(counts, ["a", "b", "c"], tmp_path / "confusion.png", "toys")
+    axes = figure.axes[0]
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(0, 0): "75", (1, 0): "25", (1, 1): "100"}  # Nothing is known of the third.
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("taken for", "true class")
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"'confusion' must be 2 by 2, got \(3, 3\)"):
+        plot_confusion(counts, ["a", "b"])

@@ -1,5 +1,6 @@
 """Every method on one harness: the same data, storage, backbone, protocol and seeds."""
 
+from torch_geometric_ddp.comparison.bars import plot_comparison
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry
 from torch_geometric_ddp.comparison.class_incremental import ClassIncremental
 from torch_geometric_ddp.comparison.controls import (
@@ -38,7 +39,6 @@ from torch_geometric_ddp.comparison.report import (
     class_markdown,
     cost_markdown,
     markdown,
-    plot_comparison,
     summarize,
 )
 from torch_geometric_ddp.comparison.resolution import (

@@ -33,7 +33,7 @@ def mean_forgetting(matrix: Sequence[Sequence[float]]) -> float:
     r"""How much of what was known of earlier classes is lost in the end; less is better.
 
     .. math::
-        F = \frac{1}{T - 1} \sum_{j=1}^{T-1} \Big( \max_{l < T} a_{lj} - a_{Tj} \Big)
+        F = \frac{1}{T - 1} \sum_{j=1}^{T-1} \left( \max_{l < T} a_{lj} - a_{Tj} \right)
 
     From `"Riemannian Walk for Incremental Learning" <https://arxiv.org/abs/1801.10112>`_ (ECCV
     2018). It is 0 for a single increment.

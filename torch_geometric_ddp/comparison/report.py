@@ -1,30 +1,25 @@
-"""The table and the picture of a comparison."""
+"""The table of a comparison."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 import torch
-from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.controls import strongest_control
 from torch_geometric_ddp.comparison.metrics import Standing
 from torch_geometric_ddp.evaluation import percent
 from torch_geometric_ddp.tasks import find_task
-from torch_geometric_ddp.visualize import plain
 
 __all__ = [
     "Row",
     "class_markdown",
     "cost_markdown",
     "markdown",
-    "plot_comparison",
     "summarize",
 ]
 
@@ -240,48 +235,6 @@ def class_markdown(rows: Sequence[Row]) -> str:
     columns = {"class": list(rows[0].runs[0]["class_names"])}
     columns |= {head(row): cells(row) for row in rows}
     return aligned(columns)
-
-
-def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
-    """Draws the means as bars with their standard deviations, a panel for every backbone.
-
-    Args:
-        rows (sequence of Row): The rows of the table.
-        path (str or path): The picture, usually :obj:`*.png`.
-        title (str): What stands above it. (default: nothing)
-    """
-    backbones = list(dict.fromkeys(row.backbone for row in rows))
-    ppcs = sorted({row.ppc for row in rows if row.ppc is not None})
-    methods = list(dict.fromkeys(row.method for row in rows))
-    figure = Figure(figsize=(max(6, 0.9 * len(methods)), 3.6 * len(backbones)), layout="tight")
-    width = 0.8 / max(1, len(ppcs))
-    for i, backbone in enumerate(backbones):
-        axes = figure.add_subplot(len(backbones), 1, i + 1)
-        for k, ppc in enumerate([None, *ppcs]):
-            mine = [row for row in rows if row.backbone == backbone and row.ppc == ppc]
-            if not mine:
-                continue
-            shift = 0.0 if ppc is None else (k - 1 - (len(ppcs) - 1) / 2) * width
-            at = [methods.index(row.method) + shift for row in mine]
-            bars = axes.bar(
-                at,
-                [100 * row.mean for row in mine],
-                width,
-                yerr=[100 * row.std for row in mine],  # None for a single run, whose spread is NaN.
-                capsize=3,
-                color="0.6" if ppc is None else f"C{k - 1}",
-                label=None if ppc is None else f"PPC {ppc}",
-            )
-            axes.bar_label(bars, fmt="%.1f", fontsize=8)
-        axes.set_xticks(range(len(methods)), map(plain, methods), rotation=30, ha="right")
-        axes.set_ylabel(f"{rows[0].metric} %")
-        axes.set_ylim(0, 105)
-        axes.set_title(plain(f"{title}, {backbone}" if title else backbone))
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(ppcs) > 1:
-            axes.legend(frameon=False)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
 
 
 def percents(values: Sequence[float]) -> str:

@@ -94,6 +94,7 @@ def plot_transfer(
     backbones: Sequence[str],
     path: str | os.PathLike[str] | None = None,
     title: str = "",
+    column_word: str = "backbone that is trained and tested",
 ) -> Figure:
     """Draws the matrix as a heat map with the means in its cells.
 
@@ -104,6 +105,7 @@ def plot_transfer(
         backbones (sequence of str): The columns.
         path (str or path, optional): Where to save the picture, usually :obj:`*.png`.
         title (str): What stands above it. (default: nothing)
+        column_word (str): What the columns are. (default: backbones)
 
     Returns:
         The figure.
@@ -118,7 +120,7 @@ def plot_transfer(
     texts = _texts(rows, backbones)
     means = [[row.cells[b].mean if b in row.cells else np.nan for b in backbones] for row in rows]
     values = 100 * np.array(means)
-    size = (3.4 + 1.15 * len(backbones), 1.6 + 0.45 * len(rows))
+    size = (3.8 + 1.15 * len(backbones), 2.2 + 0.45 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     colors = colormaps["viridis"].with_extremes(bad="0.85")
@@ -135,6 +137,13 @@ def plot_transfer(
     )
     axes.set_yticks(range(len(rows)), [plain(str(row)) for row in rows])
     axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel(plain(column_word))
+    axes.set_ylabel("set that is trained on")
+    if axes.patches:
+        label = "distilled with the backbone that is trained"
+        frame = Rectangle((0, 0), 1, 1, fill=False, ec="red", lw=1.5, label=label)
+        figure.legend(handles=[frame], loc="outside lower center", frameon=False, fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     metric = next(cell.metric for row in rows for cell in row.cells.values())

@@ -31,7 +31,8 @@ def herding_coreset(
     The :math:`k`-th cloud of class :math:`c` is, among those not chosen yet,
 
     .. math::
-        i_k = \arg\min_i \Big\| \mu_c - \frac{1}{k} \Big( f_i + \sum_{j<k} f_{i_j} \Big) \Big\|
+        i_k = \arg\min_i
+        \left\| \mu_c - \frac{1}{k} \left( f_i + \sum_{j<k} f_{i_j} \right) \right\|
 
     with the feature :math:`f_i` of a cloud and their mean :math:`\mu_c`: `"Herding Dynamical
     Weights to Learn" <https://doi.org/10.1145/1553374.1553517>`_ (Welling, ICML 2009) in the

@@ -97,7 +97,7 @@ class PointNet2Segmentation(Segmenter):
     three nearest centres by
 
     .. math::
-        x_i = \sum_j w_{ij} x_j \Big/ \sum_j w_{ij}, \qquad w_{ij} = \lVert p_i - p_j \rVert^{-2}
+        x_i = \sum_j w_{ij} x_j / \sum_j w_{ij}, \qquad w_{ij} = \lVert p_i - p_j \rVert^{-2}
 
     (no gradient through :math:`w`, as in the authors' code and PyG's :obj:`knn_interpolate`), and
     on what the encoder knew there. What it knows of a point is its position, to which the category

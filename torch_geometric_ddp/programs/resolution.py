@@ -59,5 +59,6 @@ def run(args: argparse.Namespace) -> None:
     rows = resolution_matrix(runs)
     title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
     stem = work.print_table(args, lab, title, resolution_markdown(rows), runs, "matrix")
-    plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title)
+    word = "points of the test clouds"
+    plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title, word)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

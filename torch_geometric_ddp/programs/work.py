@@ -36,7 +36,7 @@ from torch_geometric_ddp.programs.options import (
 )
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import TASKS, find_task
-from torch_geometric_ddp.visualize import plot_distilled
+from torch_geometric_ddp.visualize import plot_sheets
 
 __all__ = [
     "ROWS",
@@ -312,5 +312,5 @@ def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> bool:
         return False
     synthetic = lab.synthetic(cell)
     shutil.copyfile(lab.set_path(cell), args.out / "distilled.safetensors")
-    plot_distilled(lab.train_set, synthetic, args.out / "distilled.png")
+    plot_sheets(lab.train_set, synthetic, args.out / "distilled.png", 16)
     return True

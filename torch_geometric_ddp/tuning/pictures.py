@@ -52,6 +52,8 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         function(axes, result)
+        num, best = len(result.completed), 100 * result.best.values[0]
+        axes.set_title(f"{num} trials, the best {best:.1f} % on held-out clouds", fontsize=10)
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], dpi=150)
     return paths
@@ -127,22 +129,51 @@ def _parallel(axes: Axes, result: TuningResult) -> None:
         for row, value in zip(rows, scaled, strict=True):
             row[f"_{name}"] = (value - low) / span
         axes.axvline(i, color="0.8", lw=1)
-        for y, value in ((-0.04, min(values)), (1.04, max(values))):
-            axes.text(i, y, f"{value:.4g}", ha="center", va="center", fontsize=8)
-    for row in rows:
+        for y, value in ((-0.05, min(values)), (1.05, max(values))):
+            axes.text(i, y, _plain_number(value), ha="center", va="center", fontsize=8)
+    for row in rows[:-1]:
         line = [row[f"_{name}"] for name in names]
-        axes.plot(range(len(names)), line, color=colormaps["viridis"](line[-1]), alpha=0.8)
+        axes.plot(range(len(names)), line, color=colormaps["viridis"](line[-1]), alpha=0.5)
+    best = [rows[-1][f"_{name}"] for name in names]
+    axes.plot(range(len(names)), best, "o-", color="C3", lw=2.5, ms=5, label="best trial")
+    for i, name in enumerate(names):
+        text = _plain_number(rows[-1][name])
+        box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+        axes.annotate(
+            text,
+            (i, best[i]),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color="C3",
+            bbox=box,
+        )
     axes.set_xticks(range(len(names)), [LETTERS.get(name, name) for name in names])
-    axes.set(yticks=[], ylim=(-0.1, 1.1))
+    axes.set(yticks=[], ylim=(-0.1, 1.1), xlim=(-0.3, len(names) - 0.4))
     axes.spines[:].set_visible(False)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+
+
+def _plain_number(value: float) -> str:
+    """A number without an exponent, in at most four figures where it has a fraction."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    places = 3 - math.floor(math.log10(abs(value)))
+    text = f"{value:.{max(0, places)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _pareto(axes: Axes, result: TuningResult) -> None:
     kinds = ((result.completed, "0.6", "trial"), (result.front, "C0", "Pareto front"))
-    for trials, color, label in kinds:
-        trials = sorted(trials, key=lambda trial: trial.values[1])
+    for found, color, label in kinds:
+        trials = sorted(found, key=lambda trial: trial.values[1])
         x, y = [t.values[1] for t in trials], [100 * t.values[0] for t in trials]
-        axes.plot(x, y, "o-" if trials and color == "C0" else "o", color=color, label=label)
+        # Between two of its trials the front gives no more than the cheaper one.
+        line, style = ("-", "steps-post") if color == "C0" else ("", "default")
+        axes.plot(x, y, marker="o", ls=line, drawstyle=style, color=color, label=label)
     if result.published is not None:
         value = result.published.values
         axes.plot(value[1], 100 * value[0], "*", color="C1", ms=12, label="published settings")

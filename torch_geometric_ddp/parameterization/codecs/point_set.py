@@ -33,7 +33,7 @@ class PointSet(Codec):
     Computer Programming* 4A, section 7.2.1.3), in
 
     .. math::
-        \Big\lceil \log_2 \tbinom{A + N - 1}{N} \Big\rceil \approx N \log_2 A - \log_2 N!
+        \left\lceil \log_2 \binom{A + N - 1}{N} \right\rceil \approx N \log_2 A - \log_2 N!
 
     bits whatever the points: 797 for 64 points at 6 bits, where the cube with the order takes
     1,152. No coder that treats all sets in the ball alike takes less. Points come back sorted by

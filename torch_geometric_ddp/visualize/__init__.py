@@ -1,0 +1,16 @@
+"""Pictures of clouds, of how they change, and of what networks learn from them."""
+
+from torch_geometric_ddp.visualize.clouds import plain as plain
+from torch_geometric_ddp.visualize.clouds import plot_clouds
+from torch_geometric_ddp.visualize.distilled import plot_distilled, plot_sheets
+from torch_geometric_ddp.visualize.film import Film
+from torch_geometric_ddp.visualize.learning import plot_confusion, plot_losses
+
+__all__ = [
+    "Film",
+    "plot_clouds",
+    "plot_confusion",
+    "plot_distilled",
+    "plot_losses",
+    "plot_sheets",
+]

@@ -1,0 +1,180 @@
+"""A grid of clouds, each as it is seen from slightly above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from torch_geometric_ddp.transforms import NormalizeSphere
+
+__all__ = ["plain", "plot_clouds"]
+
+# For every axis that may point up, the axes that take the place of x, y and z, and their signs.
+_TURNS = {"x": ((1, 2, 0), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "z": ((0, 1, 2), (1, 1, 1))}
+
+# Twenty colours that can be told apart, and from white, the strong ones first.
+_PALETTE = torch.from_numpy(colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)]))
+
+# Of a cell and of a gap between two kinds of clouds, in inches.
+_CELL, _GAP = 1.15, 0.25
+
+
+def plot_clouds(
+    rows: Sequence[Sequence[Tensor]],
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    title: str = "",
+    azimuth: float = 35.0,
+    elevation: float = 20.0,
+    part_labels: Sequence[Sequence[Tensor]] | None = None,
+    up: str = "z",
+    part_names: Sequence[str] | None = None,
+) -> Figure:
+    """Draws a grid of clouds, seen from slightly above.
+
+    Nearer points are darker; or, with :obj:`part_labels`, every part has a colour. The parts of a
+    row count from its lowest label up, so that the same part has the same colour in all of it. A
+    gap stands where the name of a column differs from the one before.
+
+    Args:
+        rows (sequence of sequences of torch.Tensor): The clouds :obj:`[N, 3]`, row by row.
+        row_names (sequence of str): A name for each row.
+        column_names (sequence of str): A name for each column.
+        title (str): The title. (default: none)
+        azimuth (float): The direction of the view about the up axis, in degrees.
+        elevation (float): The height of the view above the horizon, in degrees.
+        part_labels (sequence of sequences of torch.Tensor, optional): The integer part :obj:`[N]`
+            of every point, for all the clouds, row by row. (default: none)
+        up (str): The axis that points up, :obj:`"x"`, :obj:`"y"` or :obj:`"z"`; that of ShapeNet is
+            :obj:`"y"`. (default: :obj:`"z"`)
+        part_names (sequence of str, optional): The names of the parts by their labels, which stand
+            beside every row. (default: none)
+
+    Returns:
+        The figure, to show or to save.
+
+    Raises:
+        ValueError: If there is not one part for every point, a part has no name, or :obj:`up` is no
+            axis.
+    """
+    height, width = len(rows), len(column_names)
+    view = view_of(azimuth, elevation, up)
+    parts = None if part_labels is None else _parts(rows, part_labels)
+    changes = [j for j in range(1, width) if column_names[j] != column_names[j - 1]]
+    beside = 0.0 if parts is None or part_names is None else 1.3
+    figure = Figure(
+        figsize=(
+            _CELL * width + _GAP * len(changes) + 1.0 + beside,
+            _CELL * height + 0.8 + (0.25 if parts is None else 0.0),
+        ),
+        layout="constrained",
+    )
+    ratios: list[float] = []
+    places = []
+    for j in range(width):
+        ratios += [_GAP / _CELL] if j in changes else []
+        places.append(len(ratios))
+        ratios.append(1.0)
+    grid = figure.add_gridspec(height, max(1, len(ratios)), width_ratios=ratios or None)
+    for i, clouds in enumerate(rows):
+        for j in range(width):
+            axis = figure.add_subplot(grid[i, places[j]])
+            axis.set(xticks=[], yticks=[], xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
+            axis.spines[:].set_visible(False)
+            if i == 0:
+                axis.set_title(plain(column_names[j]), fontsize=9)
+            if j == 0:
+                name = plain(row_names[i])
+                axis.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+            if j < len(clouds) and len(clouds[j]) > 0:
+                x, y, depth, order = seen(clouds[j], view)
+                size = len(order) ** -0.5
+                if parts is None:
+                    axis.scatter(x, y, c=-depth, s=40 * size, cmap="viridis_r", lw=0)
+                else:  # Larger, so that near parts hide those behind them.
+                    color = _color(parts[i][1][j])[order]
+                    axis.scatter(x, y, c=color, s=70 * size, lw=0)
+        if width and parts is not None and part_names is not None:
+            named = [_part_name(part_names, int(part)) for part in parts[i][0]]
+            dots = [_dot(_color(k).tolist(), name) for k, name in enumerate(named)]
+            where = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+            axis.legend(handles=dots, frameon=False, fontsize=7, handletextpad=0.2, **where)
+    if parts is None and height and width:
+        depths = [_dot(colormaps["viridis_r"](at), word) for at, word in _DEPTHS]
+        figure.legend(
+            handles=depths, loc="outside lower center", ncols=2, frameon=False, fontsize=8
+        )
+    if title:
+        figure.suptitle(plain(title), fontsize=11)
+    return figure
+
+
+_DEPTHS = ((0.95, "nearer points"), (0.2, "points farther away"))
+
+
+def plain(text: str) -> str:
+    """A name as Matplotlib draws it as it is, where two dollar signs would be mathematics."""
+    return text.replace("$", r"\$")
+
+
+def seen(pos: Tensor, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How a cloud lies in its cell.
+
+    Returns:
+        To the right, up and away from the viewer, each :obj:`[N]`, the nearest points last, so that
+        they are on top; and the order of the points.
+    """
+    pos = pos.detach().cpu().double()
+    pos = NormalizeSphere.apply(pos, torch.tensor([len(pos)])) @ view.T
+    order = pos[:, 2].argsort(descending=True)
+    x, y, depth = pos[order].T
+    return x, y, depth, order
+
+
+def _dot(color: object, name: str) -> Line2D:
+    return Line2D([], [], ls="", marker="o", ms=5, color=color, label=plain(name))  # type: ignore[arg-type]
+
+
+def _color(rank: Tensor | int) -> Tensor:
+    """The colours :obj:`[..., 4]` of parts by their ranks in a row."""
+    return _PALETTE[rank % len(_PALETTE)]
+
+
+def _part_name(names: Sequence[str], part: int) -> str:
+    if not 0 <= part < len(names):
+        raise ValueError(f"'part_names' must name part {part}, got {len(names)} names")
+    return names[part]
+
+
+def _parts(
+    rows: Sequence[Sequence[Tensor]], part_labels: Sequence[Sequence[Tensor]]
+) -> list[tuple[Tensor, Sequence[Tensor]]]:
+    """The parts of every row, ascending, and their ranks for the points of its clouds."""
+    found = []
+    for i, (clouds, labels) in enumerate(zip_longest(rows, part_labels, fillvalue=())):
+        sizes, given = [len(cloud) for cloud in clouds], [len(label) for label in labels]
+        if sizes != given:
+            raise ValueError(f"'part_labels' of row {i} must have {sizes} points, got {given}")
+        joined = torch.cat([label.cpu() for label in labels]) if labels else torch.zeros(0)
+        present, rank = joined.unique(return_inverse=True)
+        found.append((present, rank.split(sizes)))
+    return found
+
+
+def view_of(azimuth: float, elevation: float, axis: str = "z") -> Tensor:
+    """Rows: right, up and away from the viewer, of clouds in which such an axis points up."""
+    if axis not in _TURNS:
+        raise ValueError(f"'up' must be one of {list(_TURNS)}, got {axis!r}")
+    a, e = torch.deg2rad(torch.tensor([azimuth, elevation], dtype=torch.float64))
+    right = torch.stack([-a.sin(), a.cos(), torch.zeros_like(a)])
+    away = -torch.stack([e.cos() * a.cos(), e.cos() * a.sin(), e.sin()])
+    up = torch.linalg.cross(right, away)
+    order, signs = _TURNS[axis]
+    turn = torch.eye(3, dtype=torch.float64)[list(order)] * torch.tensor(signs).unsqueeze(1)
+    return torch.stack([right, up, away]) @ turn

@@ -1,0 +1,151 @@
+"""A moving picture of the stored clouds while they are optimised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from matplotlib.animation import PillowWriter
+from torch import Tensor
+
+from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp.clouds import PointCloudBank
+from torch_geometric_ddp.parameterization import Parameterization
+from torch_geometric_ddp.visualize.clouds import plain, plot_clouds, seen, view_of
+
+__all__ = ["Film"]
+
+
+class Run(Protocol):
+    """What is read of a distillation."""
+
+    bank: PointCloudBank
+    parameterization: Parameterization
+
+    @property
+    def num_steps(self) -> int:
+        """The steps so far."""
+
+
+class Film:
+    """Keeps the clouds of a distillation as it runs, and saves them as a GIF.
+
+    A film is a :obj:`callback` of :func:`~torch_geometric_ddp.distill`:
+
+    .. code-block:: python
+
+        film = Film(every=5, classes=["chair", "table"])
+        distill(dataset, ppc=1, steps=100, callback=film)
+        film.save("film.gif")
+
+    Args:
+        every (int): Steps between two frames; the first step is one, too. (default: :obj:`5`)
+        classes (sequence of str, optional): The names of the classes to show. (default: the first
+            four)
+        num_anchors (int): Anchors of a class, or clouds of a set without morphs.
+            (default: :obj:`3`)
+        num_morphs (int): Morphs of a class. (default: :obj:`3`)
+
+    Raises:
+        TypeError: If a number is no integer.
+        ValueError: If it is below one, or :obj:`num_morphs` negative.
+    """
+
+    def __init__(
+        self,
+        every: int = 5,
+        classes: Sequence[str] | None = None,
+        num_anchors: int = 3,
+        num_morphs: int = 3,
+    ) -> None:
+        self.every = check_int("every", every)
+        self.num_anchors = check_int("num_anchors", num_anchors)
+        self.num_morphs = check_int("num_morphs", num_morphs, minimum=0)
+        self.classes = None if classes is None else list(classes)
+        #: The steps that were kept.
+        self.steps: list[int] = []
+        #: Of each of them, the clouds :obj:`[R, num, N, 3]` of the classes.
+        self.frames: list[Tensor] = []
+        self.columns: list[str] = []
+
+    def __call__(self, run: Run) -> None:
+        """Keeps the clouds after a step, if its turn has come.
+
+        Raises:
+            ValueError: If a class is not one of the data.
+        """
+        if run.num_steps != 1 and run.num_steps % self.every:
+            return
+        names = run.bank.class_names
+        if self.classes is None:
+            self.classes = list(names[:4])
+        if unknown := [name for name in self.classes if name not in names]:
+            raise ValueError(f"'classes' must be of {list(names)}, got {unknown}")
+        with torch.no_grad():
+            batch = run.parameterization()
+        pos = batch.pos.detach().cpu().float().view(-1, batch.num_points, 3)
+        labels = batch.y.cpu() if "category" not in batch else batch.category.cpu()
+        is_morph = run.parameterization.is_morph().cpu()
+        stored = "anchor" if bool(is_morph.any()) else "stored"
+        rows = []
+        for name in self.classes:
+            mine = labels.flatten() == names.index(name)
+            kept = [pos[mine & ~is_morph][: self.num_anchors]]
+            kept.append(pos[mine & is_morph][: self.num_morphs])
+            self.columns = [stored] * len(kept[0]) + ["morph"] * len(kept[1])
+            rows.append(torch.cat(kept))
+        self.steps.append(run.num_steps)
+        self.frames.append(torch.stack(rows))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        seconds: float = 6.0,
+        title: str = "",
+        up: str = "z",
+        dpi: int = 70,
+    ) -> None:
+        """Writes the film as a GIF that starts again at its end.
+
+        Args:
+            path (str or path): The file, :obj:`*.gif`.
+            seconds (float): How long it takes; the last frame stays for a quarter of that more.
+                (default: :obj:`6.0`)
+            title (str): What stands above it, before the number of the step. (default: nothing)
+            up (str): The axis that points up. (default: :obj:`"z"`)
+            dpi (int): The resolution. (default: :obj:`70`)
+
+        Raises:
+            TypeError: If a number is of another type.
+            ValueError: If nothing was kept yet, :obj:`path` is no GIF, a number is out of range, or
+                :obj:`up` is no axis.
+        """
+        path = Path(path)
+        if path.suffix != ".gif":
+            raise ValueError(f"'path' must be the name of a GIF, got '{path}'")
+        check_float("seconds", seconds, exclusive=True)
+        check_int("dpi", dpi)
+        if not self.frames or self.classes is None:
+            raise ValueError("the film must be the callback of a distillation before it is saved")
+        view = view_of(35.0, 20.0, up)
+        figure = plot_clouds(
+            [list(row) for row in self.frames[0]], self.classes, self.columns, " ", up=up
+        )
+        cells = [axis.collections[0] for axis in figure.axes]
+        rate = len(self.frames) / seconds
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = PillowWriter(fps=rate)
+        with writer.saving(figure, str(path), dpi):
+            for step, clouds in zip(self.steps, self.frames, strict=True):
+                figure.suptitle(plain(f"{title}, step {step}" if title else f"step {step}"))
+                for cell, pos in zip(cells, clouds.flatten(0, 1), strict=True):
+                    x, y, depth, _ = seen(pos, view)
+                    cell.set_offsets(torch.stack([x, y], dim=1).numpy())
+                    cell.set_array((-depth).numpy())
+                    cell.autoscale()
+                writer.grab_frame()
+            for _ in range(round(rate * seconds / 4)):
+                writer.grab_frame()
