@@ -1,12 +1,16 @@
 """The clouds of a data set, checked once and drawn class by class."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+import torch_geometric.transforms as T
 from helpers import toy_set
 from hypothesis import given
 from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
+from torch_geometric.datasets import ModelNet
 
 from torch_geometric_ddp import PointCloudArrays
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -395,3 +399,67 @@ def test_joined_sets_of_other_classes_are_refused():
     ]
     with pytest.raises(ValueError, match="'class_names' must be the same in all parts"):
         PointCloudBank.from_dataset(torch.utils.data.ConcatDataset(sets))
+
+
+# Names that lie in folders ########################################################################
+
+
+MODELNET = ["bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa"]
+MODELNET += ["table", "toilet"]
+
+
+def modelnet(root, more=(), **kwargs):
+    """PyG's own ModelNet10, of a triangle a split and class."""
+    for name in [*MODELNET, *more]:
+        for split in ("train", "test"):
+            folder = root / "raw" / name / split
+            folder.mkdir(parents=True, exist_ok=True)
+            text = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
+            (folder / f"{name}_0001.off").write_text(text)
+    kwargs.setdefault("pre_transform", T.SamplePoints(8))
+    return ModelNet(str(root), "10", **kwargs)
+
+
+def test_classes_of_pygs_modelnet_are_called_by_their_folders(tmp_path, capsys):
+    dataset = modelnet(tmp_path)
+    assert PointCloudBank.from_dataset(dataset).class_names == MODELNET
+    parts = torch.utils.data.random_split(dataset, [9, 1])
+    joined = torch.utils.data.ConcatDataset([parts[0], parts[1]])
+    assert PointCloudBank.from_dataset(joined).class_names == MODELNET
+    # The last classes are missing, and none is added.
+    few = torch.utils.data.Subset(dataset, range(4))
+    assert PointCloudBank.from_dataset(few).class_names == MODELNET[:4]
+    # Without the raw files PyG says what they were called.
+    shutil.rmtree(tmp_path / "raw")
+    assert PointCloudBank.from_dataset(dataset).class_names == MODELNET
+    dataset.class_names = [f"own {i}" for i in range(10)]
+    assert PointCloudBank.from_dataset(dataset).class_names[3] == "own 3"
+
+
+def test_folders_that_are_no_classes_give_no_names(tmp_path, capsys):
+    numbers = [str(i) for i in range(10)]
+    dataset = modelnet(tmp_path)
+    (tmp_path / "raw" / "readme").mkdir()
+    assert PointCloudBank.from_dataset(dataset).class_names == numbers
+    shutil.rmtree(tmp_path / "raw")
+    for listed in (
+        ["a", "b"],
+        ["a.off"] * 10,
+        "2d_circle",
+        [f"x/{i}" for i in range(10)],
+        [1] * 10,
+    ):
+        other = modelnet(tmp_path)
+        shutil.rmtree(tmp_path / "raw")
+        type(other).raw_file_names, kept = listed, type(other).raw_file_names
+        try:
+            assert PointCloudBank.from_dataset(other).class_names == numbers
+        finally:
+            type(other).raw_file_names = kept
+
+
+def test_sets_of_other_folders_that_are_joined_have_numbers(tmp_path, capsys):
+    first, second = modelnet(tmp_path / "a"), modelnet(tmp_path / "b", more=["airplane"])
+    joined = torch.utils.data.ConcatDataset([first, second])
+    names = PointCloudBank.from_dataset(joined).class_names
+    assert names == [str(i) for i in range(11)]

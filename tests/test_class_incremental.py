@@ -268,6 +268,21 @@ def test_table_and_picture(made, tmp_path, monkeypatch):
     assert curves["DDP"][-1, 1] == pytest.approx(100 * sum(each["last %"]) / 2)
 
 
+def test_runs_that_were_not_made_alike_are_never_averaged(made):
+    _, _, runs = made
+    mine = [run for run in runs if run["method"] == "random"]
+    other = [{**run, "protocol": {**run["protocol"], "lr": 7.0}, "value": 0.0} for run in mine]
+    once, twice = (incremental_markdown(these).splitlines() for these in (mine, mine + other))
+    assert len(twice) == len(once) + 1
+    (line,) = (line for line in once if line.startswith("| random"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert [cell.strip() for cell in twice[2].strip("|").split("|")] == cells
+    assert twice[3].startswith("| random (2)")
+    # Likewise increments of other classes.
+    other = [{**run, "classes_seen": [3, 4, 5][: len(run["classes_seen"])]} for run in mine]
+    assert incremental_markdown(mine + other).count("random (2)") == 1
+
+
 def test_runs_that_lack_increments_are_left_out(made, tmp_path):
     _, _, runs = made
     torn = [run for run in runs if run["method"] != "DDP" or len(run["classes_seen"]) < 3]

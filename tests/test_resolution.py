@@ -123,6 +123,23 @@ def test_refused(tmp_path, train, test, message):
         CrossResolution(lab_of(tmp_path, num_points=64), train, test)
 
 
+def test_runs_that_were_not_made_alike_are_never_averaged(made):
+    _, _, runs = made
+    mine = [run for run in runs if run["method"] == "random" and run["train_points"] == 16]
+    (row,) = resolution_matrix(mine)
+    protocol = {**mine[0]["protocol"], "epochs": 99}
+    others = [
+        [{**run, "protocol": protocol, "at_points": [0.0, 0.0]} for run in mine],
+        [{**run, "test_points": [8, 16]} for run in mine],
+    ]
+    for other in others:
+        rows = resolution_matrix([*mine, *other])
+        assert len(rows) == 2
+        assert {key: str(cell) for key, cell in rows[0].cells.items()} == {
+            key: str(cell) for key, cell in row.cells.items()
+        }
+
+
 def test_table_and_picture(made, tmp_path):
     _, _, runs = made
     rows = resolution_matrix(runs)

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_dataset, check_int, shown
 from torch_geometric_ddp._files import check_place
-from torch_geometric_ddp.clouds.bank import names_of
+from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import find_task
 
@@ -153,10 +153,9 @@ def _real(
     """The first real clouds of every chosen class, in unit size."""
     check_dataset("real_set", real_set)
     task = find_task("classification" if synthetic.space is None else "segmentation")
-    bank, names = task.read(real_set), names_of(real_set)
-    # Sets without names number their classes, of which the last ones may be missing.
+    bank = task.read(real_set)
     fits = bank.num_classes <= len(synthetic.class_names)
-    if not fits or (names is not None and bank.class_names != synthetic.class_names):
+    if not fits or not agree(bank.class_names, synthetic.class_names):
         raise ValueError(
             f"'real_set' must have the classes {synthetic.class_names}, got {bank.class_names}"
         )

@@ -17,6 +17,7 @@ from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_dataset, check_finite, check_names, is_blurred
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.class_index import ClassIndex
+from torch_geometric_ddp.clouds.class_names import found_names, names_of
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.clouds.view_cache import ViewCache
 from torch_geometric_ddp.transforms import NormalizeSphere
@@ -86,7 +87,9 @@ class PointCloudBank:
 
         Args:
             dataset (Dataset or sequence): Items with :obj:`pos [N, 3]` and one label :obj:`y`. Its
-                :obj:`class_names`, where it has them, name the classes and bound the labels.
+                :obj:`class_names`, where it has them, name the classes and bound the labels; sets
+                of PyG with a folder for each class, such as
+                :class:`torch_geometric.datasets.ModelNet`, have the names of these.
             device (torch.device, optional): Where the clouds shall lie. (default: where they are)
             dtype (torch.dtype): The type of the points. What it blurs is kept beside it for
                 :meth:`normalize`. (default: :obj:`torch.float32`)
@@ -101,7 +104,8 @@ class PointCloudBank:
         pos, exact, sizes, labels = read_clouds(dataset, _label_of, device, dtype, progress)
         names = names_of(dataset)
         if names is None:
-            names = [str(i) for i in range(max(max(labels), 0) + 1)]
+            count = max(max(labels), 0) + 1
+            names = found_names(dataset, count) or [str(i) for i in range(count)]
         bank = cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
         bank.exact = exact
         return bank
@@ -334,30 +338,6 @@ class PointCloudBank:
         clouds = max(1, max_points // int(self.sizes.max()))
         for index in torch.arange(len(self), device=self.device).split(clouds):
             yield self.batch(index)
-
-
-def names_of(dataset: Any) -> Any:
-    """The names of the classes of a data set, or of those that it was made from.
-
-    A :class:`torch.utils.data.Subset`, as :obj:`random_split` makes it, knows its data set, and a
-    :class:`torch.utils.data.ConcatDataset` all of them; either may hold others.
-
-    Raises:
-        ValueError: If several data sets have other names.
-    """
-    names = getattr(dataset, "class_names", None)
-    if names is not None or isinstance(dataset, list | tuple):
-        return names
-    parts = [part for part in (getattr(dataset, "dataset", None),) if part is not None]
-    parts += getattr(dataset, "datasets", None) or []
-    found = [names for names in map(names_of, parts) if names is not None]
-    for other in found[1:]:
-        if [*other] != [*found[0]]:
-            raise ValueError(
-                f"'class_names' must be the same in all parts of the data set, got {[*found[0]]} "
-                f"and {[*other]}"
-            )
-    return found[0] if found else None
 
 
 def read_clouds(

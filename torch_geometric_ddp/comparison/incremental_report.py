@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,14 +127,23 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
 
 
 def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
-    """The increments of every seed of every row, of those that have all of them."""
+    """The increments of every seed of every row, of those that have all of them.
+
+    Runs of one method that were not made alike are rows of their own, the second with a number.
+    """
     total = max((len(run["classes_seen"]) for run in runs), default=0)
-    found: dict[str, dict[int, list[Figures]]] = {}
-    for run in sorted(runs, key=lambda run: len(run["classes_seen"])):
-        found.setdefault(run["method"], {}).setdefault(run["seed"], []).append(run)
-    order = dict.fromkeys(run["method"] for run in runs)
-    whole = {
-        name: [increments for increments in found[name].values() if len(increments) == total]
-        for name in order
-    }
-    return {name: seeds for name, seeds in whole.items() if seeds}
+    every = dict.fromkeys(tuple(run["classes_seen"]) for run in runs)
+    schedules = [seen for seen in every if len(seen) == total]
+    found: dict[str, list[list[Figures]]] = {}
+    for row, schedule in itertools.product(summarize(runs), schedules):
+        seeds: dict[int, list[Figures]] = {}
+        for run in sorted(row.runs, key=lambda run: len(run["classes_seen"])):
+            if schedule[: len(run["classes_seen"])] == tuple(run["classes_seen"]):
+                seeds.setdefault(run["seed"], []).append(run)
+        whole = [increments for increments in seeds.values() if len(increments) == total]
+        if whole:
+            names = itertools.chain(
+                [row.method], (f"{row.method} ({i})" for i in itertools.count(2))
+            )
+            found[next(name for name in names if name not in found)] = whole
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
-from torch_geometric_ddp.comparison.report import Row, aligned
+from torch_geometric_ddp.comparison.report import aligned, summarize
 from torch_geometric_ddp.comparison.runs import RunLog, carry_out
 from torch_geometric_ddp.comparison.transfer import TransferRow
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
@@ -114,6 +115,8 @@ class CrossResolution:
 def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
     """Gathers the runs of :class:`CrossResolution` by method, budget and points of training.
 
+    Runs that were not made alike, or tested on other points, are rows of their own.
+
     Args:
         runs (iterable of dict): The figures of :meth:`CrossResolution.run`.
 
@@ -121,23 +124,23 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
         The rows, with a column for every number of points that is tested, by its text; what
         :func:`plot_transfer` draws.
     """
-    groups: dict[tuple[str, float | None, int, str], list[Figures]] = {}
+    groups: dict[tuple[Any, ...], list[Figures]] = {}
     for run in runs:
         ppc = None if run["budget_bits"] is None else run["ppc"]
-        groups.setdefault((run["method"], ppc, run["train_points"], run["backbone"]), []).append(
-            run
-        )
-    several = len({key[-1] for key in groups}) > 1
+        key = (run["method"], ppc, run["train_points"], run["backbone"], *run["test_points"])
+        groups.setdefault(key, []).append(run)
+    several = len({key[3] for key in groups}) > 1
     rows = []
-    for (method, ppc, num, backbone), group in groups.items():
-        name = f"{method}, {backbone}" if several else method
-        cells = {
-            str(points): Row(
-                method, backbone, ppc, [{**run, "value": run["at_points"][i]} for run in group]
-            )
-            for i, points in enumerate(group[0]["test_points"])
-        }
-        rows.append(TransferRow(f"{name}, {num} points", None, ppc, cells))
+    for (_, _, num, backbone, *tested), group in groups.items():
+        for row in summarize(group):
+            name = f"{row.method}, {backbone}" if several else row.method
+            cells = {
+                str(points): replace(
+                    row, runs=[{**run, "value": run["at_points"][i]} for run in row.runs]
+                )
+                for i, points in enumerate(tested)
+            }
+            rows.append(TransferRow(f"{name}, {num} points", None, row.ppc, cells))
     return rows
 
 

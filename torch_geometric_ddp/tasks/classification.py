@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet
 from torch_geometric_ddp.parameterization import PartLabels
 from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers, logits_of
@@ -100,9 +101,7 @@ class Classification(Task):
 
     def network_sizes(self, train: PointCloudBank, test: PointCloudBank) -> tuple[int, ...]:
         """The number of classes of both sets together; one of them may lack the last ones."""
-        pairs = zip(train.class_names, test.class_names, strict=False)
-        # Classes without names are called by their numbers.
-        if any(a != b and str(i) not in (a, b) for i, (a, b) in enumerate(pairs)):
+        if not agree(train.class_names, test.class_names):
             raise ValueError(
                 f"'train_set' and 'test_set' must have the same classes, got {train.class_names} "
                 f"and {test.class_names}"
