@@ -19,6 +19,9 @@ HERE = Path(__file__).resolve().parent
 # none goes stale.
 sys.path.insert(0, str(HERE))
 import_module("render_results").render_all()
+import_module("leaderboard").render()
+import_module("mathml").write_font(HERE / "_tables" / "fonts")
+intersphinx_mapping = import_module("inventories").mapping(HERE / "_tables")
 # Otherwise the page of an object that is gone would stay.
 shutil.rmtree(HERE / "api", ignore_errors=True)
 
@@ -30,13 +33,25 @@ version = release = torch_geometric_ddp.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinxarg.ext",
+    "myst_nb",
+    "mathml",
 ]
 exclude_patterns = ["_build", "_tables"]
+# The notebook is shown as it was run last; a test runs it.
+nb_execution_mode = "off"
+# What stands before a command or a result is not copied.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 templates_path = ["_templates"]
 html_theme = "furo"
+html_static_path = ["_static", "_tables/fonts"]
+html_css_files = ["custom.css"]
 html_title = f"{project} {release}"
 
 add_module_names = False

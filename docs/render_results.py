@@ -370,7 +370,14 @@ def rst(results: Results, folder: Path = RESULTS) -> str:
         for line in _wrapped(command):
             lines.append(prompt + line)
             prompt = "          "
-    lines += ["", f".. list-table:: {results.title}", "    :header-rows: 1", ""]
+    lines += [
+        "",
+        f".. _table-{results.name}:",
+        "",
+        f".. list-table:: {results.title}",
+        "    :header-rows: 1",
+        "",
+    ]
     for cells in results.lines(folder=folder):
         for i, cell in enumerate(cells):
             # A lone dash would begin a list.

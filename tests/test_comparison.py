@@ -973,9 +973,41 @@ def test_picture(tmp_path):
     assert (tmp_path / "new" / "table.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_curve_over_bits(tmp_path, monkeypatch):
-    kept = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: kept.append(figure))
+@pytest.fixture
+def kept(monkeypatch):
+    """The figures that are saved."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    return figures
+
+
+def test_bars_of_three_storages_are_readable(tmp_path, kept):
+    runs = [
+        line_of(name, 0.3 + 0.05 * i + 0.1 * k, ppc=ppc)
+        for i, name in enumerate(("random", "DDP", "SADM", "DM"))
+        for k, ppc in enumerate((1, 3, 10))
+    ]
+    plot_comparison(summarize([*runs, RUNS[-1]]), tmp_path / "table.png", "toy")
+    (axes,) = kept[0].axes
+    assert len(axes.patches) == 12  # None for the whole set,
+    lines = {line.get_label(): line.get_ydata()[0] for line in axes.lines}
+    assert lines["whole 90.0"] == pytest.approx(90)  # which is a line.
+    assert {key: lines[f"random, PPC {key}"] for key in (1, 3, 10)} == {
+        1: pytest.approx(30),
+        3: pytest.approx(40),
+        10: pytest.approx(50),
+    }
+    kept[0].canvas.draw()
+    renderer = kept[0].canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert len(boxes) == 12
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    # Only the whole set: there is nothing else to draw as bars.
+    plot_comparison(summarize(RUNS[-1:]), tmp_path / "table.png")
+    assert len(kept[1].axes[0].patches) == 1
+
+
+def test_curve_over_bits(tmp_path, kept):
     plot_bits(summarize(RUNS), tmp_path / "bits.png", "toy")
     (axes,) = kept[0].axes
     assert axes.get_title() == "toy, Tiny"
@@ -1073,6 +1105,10 @@ def test_heat_map(tmp_path):
     frames = [(round(p.get_x() + 0.47), round(p.get_y() + 0.45)) for p in axes.patches]
     assert frames == [(1, 1), (2, 2), (2, 3)]
     assert bar.get_ylabel() == "accuracy %"
+    assert axes.get_xlabel() == "backbone that is trained and tested"
+    assert axes.get_ylabel() == "set that is trained on"
+    (legend,) = figure.legends
+    assert legend.get_texts()[0].get_text() == "distilled with the backbone that is trained"
     assert figure.get_suptitle() == "toy"
     assert (tmp_path / "new" / "matrix.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="rows and columns, got 0 and 1"):

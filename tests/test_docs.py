@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import pydoc
 import re
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
 render = importlib.import_module("render_results")
+leaderboard = importlib.import_module("leaderboard")
+inventories = importlib.import_module("inventories")
 
 NAMES = sorted(path.stem for path in render.RESULTS.glob("*.json"))
 MEAN = r"\d+\.\d+ ± \d+\.\d+"
@@ -379,3 +383,72 @@ def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
     newer = [{**line, "versions": {"torch": "9"}} for line in lines]
     with pytest.raises(ValueError, match="other versions"):
         render.import_runs(newer, "toy", tmp_path)
+
+
+# What the documentation shows beside the tables ##################################################
+
+
+def test_leaderboard():
+    every = leaderboard.places()
+    rates = [place.rate for place in every]
+    assert rates == sorted(rates, reverse=True)
+    front = [place for place in every if leaderboard.is_front(place, every)]
+    # The more bits, the more a set of the front reaches.
+    front.sort(key=lambda place: place.bits)
+    means = [place.mean for place in front]
+    assert means == sorted(means)
+    assert max(place.mean for place in every) == means[-1]
+    names = [(place.method, place.file) for place in every]
+    assert len({*names}) == len(names)
+    lines = {(line[0], line[-1]): line for line in leaderboard.cells()}
+    own = lines["PKR 32", "modelnet10-sixteenth"]
+    assert own[1:4] == ["6,143", "86.0 ± 0.3", "5"]
+    # Every row leads to its table.
+    text = "".join((DOCS / page).read_text("utf-8") for page in ("bits.rst", "benchmarks.rst"))
+    assert all(f"_tables/{name}.rst" in text for name in leaderboard.FILES)
+
+
+def formulas(text):
+    """The formulas of a page or a docstring, in a line and by themselves."""
+    yield from (re.sub(r"\s+", " ", found) for found in re.findall(r":math:`([^`]+)`", text))
+    for _, block in re.findall(r"^( *)\.\. math::\n((?:\1 +.*\n|\n)+)", text, re.MULTILINE):
+        yield "\n".join(line.strip() for line in block.strip().splitlines())
+
+
+SOURCES = sorted([*DOCS.rglob("*.rst"), *(ROOT / "torch_geometric_ddp").rglob("*.py")])
+
+
+def test_formulas_need_no_script():
+    """All of them are MathML, which is drawn without a network."""
+    found = pytest.importorskip("latex2mathml.converter", reason="of the extra docs")
+    num = 0
+    for path in SOURCES:
+        for formula in formulas(path.read_text(encoding="utf-8")):
+            drawn = found.convert(formula)
+            assert drawn.startswith("<math"), (path, formula)
+            assert "\\" not in drawn, (path, formula)  # A command that it does not know.
+            num += 1
+    assert num > 300
+
+
+def test_inventories_need_no_network(tmp_path, monkeypatch):
+    monkeypatch.delenv("DOCS_ONLINE", raising=False)
+    found = inventories.mapping(tmp_path / "new")
+    for name, (base, path) in found.items():
+        lines = Path(path).read_bytes().split(b"\n", 4)
+        assert lines[0] == b"# Sphinx inventory version 2"
+        entries = zlib.decompress(lines[4]).decode().splitlines()
+        assert len(entries) == len({entry.split()[0] for entry in entries})
+        for entry in entries:
+            target, role, priority, page, shown = entry.split()
+            assert role.startswith("py:")
+            assert (priority, shown) == ("1", "-")
+            assert base.startswith("https://")
+            own = inventories.ALIASES.get(target, target)
+            assert page.endswith(f".html#{own}")
+            assert own in ("None", "True", "False") or pydoc.locate(own) is not None, own
+            if target != own and "." in target:
+                assert pydoc.locate(target) is pydoc.locate(own)
+        assert entries, name
+    monkeypatch.setenv("DOCS_ONLINE", "1")
+    assert {path for _, path in inventories.mapping(tmp_path).values()} == {None}

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
 programs = importlib.import_module("programs")
+NOTEBOOK = DOCS / "ten_minutes.ipynb"
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("programs/*.rst"))]
@@ -91,12 +92,14 @@ def all_texts():
     return [(path, path.read_text(encoding="utf-8")) for path in PAGES] + program_docs()
 
 
+#: Programs that take no options.
+NO_OPTIONS = ("docs/make_picture.py", "docs/make_gallery.py", "docs/run_notebook.py")
 COMMANDS = sorted(
     {
         (path, shlex.join(words))
         for _, text in all_texts()
         for path, words in commands(text)
-        if not path.startswith("examples/extending/") and path != "docs/make_picture.py"
+        if not path.startswith("examples/extending/") and path not in NO_OPTIONS
     }
 )
 
@@ -230,9 +233,33 @@ def test_the_api_page_lists_every_public_object_once():
     assert missing == []
 
 
+def test_the_notebook_runs_and_shows_what_it_gave():
+    pytest.importorskip("nbclient", reason="of the extra test")
+    run_notebook = importlib.import_module("run_notebook")
+    shown = run_notebook.nbformat.read(NOTEBOOK, as_version=4)
+    again = run_notebook.run(NOTEBOOK)
+    assert len(shown.cells) == len(again.cells) > 10
+    for kept, new in zip(shown.cells, again.cells, strict=True):
+        assert kept.source == new.source
+        if kept.cell_type == "code":
+            assert kept.execution_count == new.execution_count
+            kinds = [[output.output_type for output in cell.outputs] for cell in (kept, new)]
+            assert kinds[0] == kinds[1]
+    assert NOTEBOOK.stat().st_size < 400_000
+    assert str(ROOT) not in NOTEBOOK.read_text(encoding="utf-8")
+
+
+def test_pictures_are_there_and_are_small():
+    for path in PAGES[1:]:
+        text = path.read_text(encoding="utf-8")
+        for picture in re.findall(r"^\.\. (?:figure|image):: (\S+)", text, re.MULTILINE):
+            assert (path.parent / picture).exists(), (path, picture)
+            assert (path.parent / picture).stat().st_size < 1_500_000
+
+
 def test_every_page_is_reached():
     text = "".join(path.read_text(encoding="utf-8") for path in DOCS.rglob("index.rst"))
-    for path in PAGES[1:]:
+    for path in [*PAGES[1:], NOTEBOOK]:
         name = path.relative_to(DOCS).with_suffix("").as_posix()
         assert path.stem == "index" or re.search(
             rf"^    (?:{name}|{path.stem})$", text, re.MULTILINE

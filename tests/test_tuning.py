@@ -17,6 +17,7 @@ import torch
 from helpers import TinyNet, TinySegmenter, toy_parts, toy_set
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from optuna.trial import FixedTrial, TrialState
 
 from torch_geometric_ddp import QUICK, SMOKE, StorageBudget, evaluate
@@ -33,6 +34,7 @@ from torch_geometric_ddp.tuning import (
     tune,
     write_html,
 )
+from torch_geometric_ddp.tuning.pictures import _plain_number
 from torch_geometric_ddp.tuning.workers import counted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -662,6 +664,36 @@ def test_pictures(done, tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     pages = write_html(result, tmp_path / "pages")
     assert len(pages) == (3 if optuna.visualization.is_available() else 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((29363.4, "29,363"), (1000, "1,000"), (252, "252"), (0.25, "0.25"), (2.5, "2.5")),
+        *((0.000123456, "0.0001235"), (71.4285, "71.43"), (True, "yes"), (0.0, "0")),
+    ],
+)
+def test_numbers_of_pictures_are_plain(value, text):
+    assert _plain_number(value) == text
+
+
+def test_the_best_trial_is_marked_and_the_front_is_a_step_line(done, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    _, result = done
+    plot_tuning(result, tmp_path)
+    axes = figures[-1].axes[0]
+    marked = [line for line in axes.lines if line.get_label() == "best trial"]
+    assert len(marked) == 1
+    assert marked[0].get_ydata()[-1] == 1  # The last axis is the figure.
+    assert f"the best {100 * result.best.values[0]:.1f} %" in axes.get_title()
+    texts = [text.get_text() for text in axes.texts]
+    assert not any("e+" in text or "e-" in text for text in texts)
+    several = search(None, 3, objectives=("score", "seconds"))
+    plot_tuning(several, tmp_path)
+    (front,) = [line for line in figures[-1].axes[0].lines if line.get_label() == "Pareto front"]
+    assert front.get_drawstyle() == "steps-post"
+    assert len(front.get_xdata()) == len(several.front)
 
 
 def test_pictures_of_one_trial_without_penalty(tmp_path):

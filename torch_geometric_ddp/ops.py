@@ -67,8 +67,8 @@ def farthest_point_sample(pos: Tensor, num: int) -> Tensor:
     r"""Farthest point sampling of every cloud, starting at point 0.
 
     Repeatedly takes the point that is farthest from all points taken before,
-    :math:`\arg\max_i \min_{j \in S} \lVert p_i - p_j \rVert`, from `"PointNet++: Deep
-    Hierarchical Feature Learning on Point Sets in a Metric Space"
+    :math:`\operatorname{arg\,max}_i \min_{j \in S} \lVert p_i - p_j \rVert`, from `"PointNet++:
+    Deep Hierarchical Feature Learning on Point Sets in a Metric Space"
     <https://arxiv.org/abs/1706.02413>`_. Ties go to the lowest index and no index comes twice,
     also where points coincide.
 

@@ -47,7 +47,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
         for row in rows:
             if row.backbone == backbone and row not in mine:
                 label = plain(f"{row.method} {100 * row.mean:.1f}")
-                axes.axhline(100 * row.mean, color="0.3", ls="--", lw=1, label=label)
+                axes.axhline(100 * row.mean, color="0.3", ls="--", lw=1, label=label, zorder=0)
         axes.set_xticks(range(len(methods)), map(plain, methods), rotation=30, ha="right")
         axes.set_xlim(-0.6, len(methods) - 0.4)
         axes.set_ylabel(f"{rows[0].metric} %")
@@ -78,8 +78,9 @@ def _draw_bars(axes: Axes, rows: Sequence[Row], methods: Sequence[str], k: int, 
         color=f"C{k % 10}" if ppc is not None else "0.6",
         label=f"PPC {ppc:g}" if ppc is not None and num > 1 else None,
     )
-    axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2, rotation=0 if num == 1 else 90)
+    angle, box = 0 if num == 1 else 90, {"fc": "white", "ec": "none", "pad": 0.8}
+    axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=3, rotation=angle, bbox=box)
     for row in rows:
         if row.method == "random" and ppc is not None:
             label = "random" if num == 1 else f"random, PPC {ppc:g}"
-            axes.axhline(100 * row.mean, color=f"C{k % 10}", ls=":", lw=1.2, label=label)
+            axes.axhline(100 * row.mean, color=f"C{k % 10}", ls=":", lw=1.2, label=label, zorder=0)

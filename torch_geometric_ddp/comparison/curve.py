@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from torch_geometric_ddp.comparison.report import Row
 from torch_geometric_ddp.visualize import plain
@@ -33,12 +34,14 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         raise ValueError("'rows' must hold at least one row with a budget, got none")
     backbones = list(dict.fromkeys(row.backbone for row in within))
     methods = list(dict.fromkeys(row.method for row in within))
-    figure = Figure(figsize=(7, 4.2 * len(backbones)), layout="tight")
+    figure = Figure(figsize=(8, 4.2 * len(backbones)), layout="tight")
     for i, backbone in enumerate(backbones):
         axes = figure.add_subplot(len(backbones), 1, i + 1)
         for k, method in enumerate(methods):
             mine = [row for row in within if (row.method, row.backbone) == (method, backbone)]
             mine.sort(key=lambda row: row.bits_per_class)
+            # Side by side, since methods have the same budgets.
+            aside = ScaledTranslation((k - (len(methods) - 1) / 2) / 24, 0, figure.dpi_scale_trans)
             axes.errorbar(
                 [row.bits_per_class for row in mine],
                 [100 * row.mean for row in mine],
@@ -48,6 +51,7 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
                 color=f"C{k % 10}",
                 linestyle=("-", "--", ":")[k // 10 % 3],
                 label=plain(method),
+                transform=axes.transData + aside,
             )
         for row in rows:
             if row.ppc is None and row.backbone == backbone:
@@ -59,6 +63,6 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         axes.set(xlabel="bits per class", ylabel=f"{rows[0].metric} %")
         axes.set_title(plain(f"{title}, {backbone}" if title else backbone))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -31,7 +31,7 @@ def herding_coreset(
     The :math:`k`-th cloud of class :math:`c` is, among those not chosen yet,
 
     .. math::
-        i_k = \arg\min_i
+        i_k = \operatorname{arg\,min}_i
         \left\| \mu_c - \frac{1}{k} \left( f_i + \sum_{j<k} f_{i_j} \right) \right\|
 
     with the feature :math:`f_i` of a cloud and their mean :math:`\mu_c`: `"Herding Dynamical

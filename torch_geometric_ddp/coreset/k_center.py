@@ -32,7 +32,7 @@ def k_center_coreset(
     farthest from its nearest centre,
 
     .. math::
-        i_k = \arg\max_i \min_{j<k} \| f_i - f_{i_j} \| ,
+        i_k = \operatorname{arg\,max}_i \min_{j<k} \| f_i - f_{i_j} \| ,
 
     the greedy algorithm of `"Active Learning for Convolutional Neural Networks: A Core-Set
     Approach" <https://arxiv.org/abs/1708.00489>`_ (Sener & Savarese, ICLR 2018), within every

@@ -1,0 +1,94 @@
+"""The leaderboard of the page of the benchmarks: what sets of ModelNet10 reach for their bits.
+
+It is computed of the files in `docs/results/` whenever the documentation is built.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import render_results
+
+#: The files whose rows take part: the same data and network, training of their own.
+FILES = (
+    "modelnet10-sixteenth",
+    "modelnet10-quarter",
+    "modelnet10-one",
+    "modelnet10-methods",
+    "modelnet10-methods-ppc3",
+)
+CLASSES = 10
+HEADS = ("method", "bits a class", "accuracy %", "seeds", "% per kilobit", "front", "table")
+
+
+class Place(NamedTuple):
+    """A row of the leaderboard."""
+
+    method: str
+    bits: int
+    accuracy: Any
+    file: str
+
+    @property
+    def mean(self) -> float:
+        return render_results._mean(self.accuracy)
+
+    @property
+    def rate(self) -> float:
+        """Percent of accuracy for a thousand bits of a class."""
+        return 1000 * self.mean * CLASSES / self.bits
+
+
+def places(folder: Path = render_results.RESULTS) -> list[Place]:
+    """All rows, the most accuracy for a bit first; the same run in two files once."""
+    found: dict[tuple[Any, ...], Place] = {}
+    for name in FILES:
+        for row in render_results.find(name, folder).rows:
+            accuracy = render_results._value(row, "accuracy", folder)
+            bits = render_results._value(row, "bits", folder)
+            if accuracy is None or bits is None:
+                continue
+            place = Place(row["method"], bits, accuracy, name)
+            found.setdefault((place.method, bits, str(accuracy)), place)
+    return sorted(found.values(), key=lambda place: -place.rate)
+
+
+def is_front(place: Place, others: list[Place]) -> bool:
+    """Whether no other set reaches as much with as few bits."""
+    return not any(
+        (other.bits, -other.mean) != (place.bits, -place.mean)
+        and other.bits <= place.bits
+        and other.mean >= place.mean
+        for other in others
+    )
+
+
+def cells(folder: Path = render_results.RESULTS) -> list[list[str]]:
+    """What stands in every row."""
+    every = places(folder)
+    lines = []
+    for place in every:
+        std, count = render_results._std(place.accuracy), render_results._count(place.accuracy)
+        spread = "" if std is None else f" ± {std:.1f}"
+        front = "yes" if is_front(place, every) else "-"
+        bits = f"{place.bits / CLASSES:,.0f}"
+        accuracy = f"{place.mean:.1f}{spread}"
+        rate = f"{place.rate:#.3g}" if place.rate >= 1e-3 else f"{place.rate:.5f}"
+        lines.append([place.method, bits, accuracy, str(count), rate, front, place.file])
+    return lines
+
+
+def render(out: Path = render_results.TABLES) -> Path:
+    """Writes the table, with links to the tables that its rows are from."""
+    lines = [".. list-table::", "    :header-rows: 1", ""]
+    for line in [list(HEADS), *cells()]:
+        for i, cell in enumerate(line):
+            text = "\\-" if cell == "-" else cell
+            if i == len(line) - 1 and cell != HEADS[-1]:
+                text = f":ref:`{cell} <table-{cell}>`"
+            lines.append(f"    {'* -' if i == 0 else '  -'} {text}")
+    path = out / "leaderboard.rst"
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

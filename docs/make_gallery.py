@@ -1,0 +1,159 @@
+"""Makes the pictures of the gallery that are not on the start page.
+
+    python docs/make_gallery.py        # docs/images/gallery/*.png
+
+Bars, curve and matrix show the figures of `docs/results/`. The search, the confusion and the parts
+are those of small runs with generated shapes; all takes about two minutes on one core of a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import render_results
+import torch
+from PIL import Image
+from torch_geometric.data import Data
+from torch_geometric.nn import MLP, global_max_pool
+
+from torch_geometric_ddp import (
+    ParametricShapes,
+    Protocol,
+    SyntheticPointCloudDataset,
+    distill,
+    evaluate,
+)
+from torch_geometric_ddp.comparison import (
+    Row,
+    TransferRow,
+    plot_bits,
+    plot_comparison,
+    plot_transfer,
+)
+from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.nn import HookedBackbone
+from torch_geometric_ddp.tuning import SearchSpace, plot_tuning, tune
+from torch_geometric_ddp.visualize import plot_confusion, plot_distilled
+
+FOLDER = Path(__file__).resolve().parent / "images" / "gallery"
+CLASSES = 10
+
+
+def rows_of(*names: str, methods: Iterable[str] = ()) -> list[Row]:
+    """The rows of results files, as a comparison has them."""
+    rows: dict[tuple[Any, ...], Row] = {}
+    for name in names:
+        for row in render_results.find(name).rows:
+            ppc, accuracy = row["ppc"], row["accuracy"]
+            if accuracy is None or (methods and row["method"] not in methods):
+                continue
+            run = {
+                "metric": "accuracy",
+                "budget_bits": None if ppc is None else 98304 * CLASSES * ppc,
+                "class_names": [str(i) for i in range(CLASSES)],
+            }
+            runs = [{**run, "value": value / 100} for value in _each(accuracy)]
+            key = (row["method"], row["backbone"], ppc)
+            rows.setdefault(key, Row(row["method"], row["backbone"], ppc, runs))
+    return list(rows.values())
+
+
+def _each(accuracy: Any) -> list[float]:
+    """The figures of the seeds; where only mean and spread were kept, figures that have them."""
+    if not isinstance(accuracy, dict):
+        return render_results._list(accuracy)
+    if "each" in accuracy:
+        return list(accuracy["each"])
+    mean, std, count = accuracy["mean"], accuracy["std"], accuracy["count"]
+    step = std * math.sqrt((count - 1) / 2)
+    return [mean - step, *[mean] * (count - 2), mean + step]
+
+
+def tables() -> None:
+    """What was measured."""
+    data = "ModelNet10"
+    rows = rows_of("modelnet10-methods", "modelnet10-methods-ppc3")
+    plot_comparison(rows, FOLDER / "bars.png", data)
+    names = ("modelnet10-sixteenth", "modelnet10-quarter", "modelnet10-one")
+    plot_bits(rows_of(*names), FOLDER / "bits.png", data)
+    matrix: dict[str, TransferRow] = {}
+    columns: dict[str, None] = {}
+    for row in render_results.find("modelnet10-cross").rows:
+        (found,) = [one for one in rows_of("modelnet10-cross") if _is(one, row)]
+        line = TransferRow(row["method"], row["distilled_with"], row["ppc"], {})
+        matrix.setdefault(row["method"], line).cells[row["backbone"]] = found
+        columns[row["backbone"]] = None
+    title = f"{data}, PPC 1: what backbones learn from a set"
+    plot_transfer(list(matrix.values()), list(columns), FOLDER / "matrix.png", title)
+
+
+def _is(found: Row, row: dict[str, Any]) -> bool:
+    return (found.method, found.backbone) == (row["method"], row["backbone"])
+
+
+def shapes() -> None:
+    """Parts in their colours, and what networks take for what."""
+    sizes = {"num_per_class": 6, "num_points": 512, "segmentation": True}
+    real = ParametricShapes(train=True, **sizes)
+    method = ddp(num_anchors=4, num_morphs=4)
+    small = distill(real, 1, method, steps=0, task="segmentation", source="generated shapes")
+    chosen = ["airplane", "chair", "lamp", "table"]
+    plot_distilled(real, small, FOLDER / "parts.png", 2, 3, 3, classes=chosen)
+    test = ParametricShapes(train=False, num_per_class=30, num_points=256)
+    protocol = Protocol("short", epochs=1, min_steps=600)
+    result = evaluate(SyntheticPointCloudDataset.example(), test, protocol=protocol, seeds=1)
+    title = f"PointNet on the set of the package: {100 * result.mean:.0f} %"
+    scores = result.scores
+    plot_confusion(scores.confusion, scores.class_names, FOLDER / "confusion.png", title)
+
+
+class Net(torch.nn.Module):
+    """A small network, which leaves chance within a few steps."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.points = MLP([3, 64, 128])
+        self.cloud = MLP([128, 64, num_classes])
+
+    def forward(self, data: Data) -> torch.Tensor:
+        return self.cloud(global_max_pool(self.points(data.pos), data.batch))
+
+
+def network(num_classes: int) -> HookedBackbone:
+    """The same as a backbone."""
+    return HookedBackbone(Net(num_classes), "points", num_classes=num_classes, point_channels=128)
+
+
+def search() -> None:
+    """A small search for accuracy and short steps."""
+    real = ParametricShapes(train=True, num_per_class=10, num_points=64)
+    space = SearchSpace((2, 6), (0, 8), anchor_lr=(0.1, 10.0))
+    settings: dict[str, Any] = {"steps": 20, "looks": (), "n_trials": 16, "storage": None}
+    settings["network"] = network
+    protocol = Protocol("short", epochs=1, min_steps=150)
+    for objectives, names in (
+        (("score",), ("history", "importances", "parallel")),
+        (("score", "seconds"), ("pareto",)),
+    ):
+        result = tune(real, 1, space=space, objectives=objectives, protocol=protocol, **settings)
+        with tempfile.TemporaryDirectory() as folder:
+            for path in plot_tuning(result, folder):
+                if path.stem in names:
+                    (FOLDER / f"tuning-{path.name}").write_bytes(path.read_bytes())
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    tables()
+    shapes()
+    search()
+    for path in FOLDER.glob("*.png"):
+        Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
