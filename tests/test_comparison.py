@@ -1017,6 +1017,9 @@ def test_curve_over_bits(tmp_path, kept):
     curves = {c.get_label(): c.lines[0].get_xydata().tolist() for c in axes.containers}
     assert curves["random"] == [[100, pytest.approx(30)], [300, pytest.approx(50)]]
     assert curves["DDP"] == [[100, pytest.approx(70)]]
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    assert left < 100 < 300 < right  # All points are within the picture.
+    assert low < 30 - 100 * math.sqrt(0.02) < 90 < high
     with pytest.raises(ValueError, match="at least one row with a budget"):
         plot_bits(summarize(RUNS[-1:]), tmp_path / "bits.png")
 

@@ -58,6 +58,16 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
                 axes.axhline(100 * row.mean, color="0.4", linestyle="--", label=plain(row.method))
         axes.set_xscale("log", base=2)
         ticks = sorted({row.bits_per_class for row in within if row.backbone == backbone})
+        # Points that are moved aside do not count for the limits by themselves.
+        every = [row for row in rows if row.backbone == backbone]
+        ends = [
+            100 * (row.mean + sign * (row.std if len(row.values) > 1 else 0.0))
+            for row in every
+            for sign in (-1, 1)
+        ]
+        margin = 0.05 * (max(ends) - min(ends)) or 1.0
+        axes.set_xlim(ticks[0] / 1.4, ticks[-1] * 1.4)
+        axes.set_ylim(min(ends) - margin, max(ends) + margin)
         axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], rotation=30, ha="right")
         axes.minorticks_off()
         axes.set(xlabel="bits per class", ylabel=f"{rows[0].metric} %")

@@ -103,8 +103,14 @@ def plot_clouds(
         if width and parts is not None and part_names is not None:
             named = [_part_name(part_names, int(part)) for part in parts[i][0]]
             dots = [_dot(_color(k).tolist(), name) for k, name in enumerate(named)]
-            where = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-            axis.legend(handles=dots, frameon=False, fontsize=7, handletextpad=0.2, **where)
+            axis.legend(
+                handles=dots,
+                loc="center left",
+                bbox_to_anchor=(1.0, 0.5),
+                frameon=False,
+                fontsize=7,
+                handletextpad=0.2,
+            )
     if parts is None and height and width:
         depths = [_dot(colormaps["viridis_r"](at), word) for at, word in _DEPTHS]
         figure.legend(

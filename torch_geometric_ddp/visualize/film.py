@@ -135,7 +135,7 @@ class Film:
             [list(row) for row in self.frames[0]], self.classes, self.columns, " ", up=up
         )
         cells = [axis.collections[0] for axis in figure.axes]
-        rate = len(self.frames) / seconds
+        rate = max(1, round(len(self.frames) / seconds))
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = PillowWriter(fps=rate)
         with writer.saving(figure, str(path), dpi):
@@ -147,5 +147,5 @@ class Film:
                     cell.set_array((-depth).numpy())
                     cell.autoscale()
                 writer.grab_frame()
-            for _ in range(round(rate * seconds / 4)):
+            for _ in range(round(len(self.frames) / 4)):
                 writer.grab_frame()
