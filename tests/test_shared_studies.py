@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import importlib.util
+import itertools
 import os
 import pwd
 import shutil
@@ -18,10 +19,12 @@ import pytest
 from optuna.trial import TrialState
 from test_tuning import search
 
+from torch_geometric_ddp.tuning.storage import find_storage
 from torch_geometric_ddp.tuning.workers import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 TRIALS = 6
+NUMBERS = itertools.count()
 
 
 def free_port():
@@ -127,9 +130,33 @@ def proxy(tmp_path):
         yield f"grpc://127.0.0.1:{port}"
 
 
-@pytest.fixture(params=["postgres", "proxy"])
+@pytest.fixture
+def database(postgres):
+    """The URL of a database without a study."""
+    import psycopg
+
+    name = f"study{next(NUMBERS)}"
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgres.replace("/postgres", f"/{name}")
+
+
+@pytest.fixture(params=["database", "proxy"])
 def url(request):
     return request.getfixturevalue(request.param)
+
+
+def finished(url, n_trials, **kwargs):
+    """The trials of a study after this process has done what was left."""
+    open_storage, _ = find_storage(url)
+    storage = open_storage()
+    try:
+        return search(storage, n_trials, **kwargs).study.trials
+    finally:
+        if url.startswith("grpc"):
+            storage.close()
+        else:
+            storage.engine.dispose()
 
 
 def test_two_workers_of_which_one_is_killed_lose_and_double_no_trial(url):
@@ -145,7 +172,7 @@ def test_two_workers_of_which_one_is_killed_lose_and_double_no_trial(url):
     ]
     errors = [child.communicate(timeout=300)[1] for child in children]
     assert [child.returncode for child in children] == [-signal.SIGKILL, 0], errors
-    trials = search(url, TRIALS).study.trials
+    trials = finished(url, TRIALS)
     (lost,) = (trial for trial in trials if trial.state == TrialState.FAIL)
     rest = counted(trials)
     assert [trial.state for trial in rest] == [TrialState.COMPLETE] * TRIALS
@@ -155,6 +182,60 @@ def test_two_workers_of_which_one_is_killed_lose_and_double_no_trial(url):
     assert again.params == lost.params
     assert sum("published" in trial.user_attrs for trial in rest) == 1
     assert len(trials) == TRIALS + 1
+
+
+RACE = """
+import os, signal, socket, sys, warnings
+warnings.simplefilter("ignore")
+url, name, start, dies = sys.argv[1:]
+socket.gethostname = lambda: name
+import test_tuning as t
+from torch_geometric_ddp.tuning import Objective
+original, done = Objective.__call__, []
+def call(self, trial, settings):
+    if dies == "True" and done:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done.append(trial.number)
+    return original(self, trial, settings)
+Objective.__call__ = call
+print("ready", flush=True)
+sys.stdin.readline()
+t.search(url, 12)
+"""
+
+
+def test_machines_that_share_no_lock_lose_and_double_no_trial(url, tmp_path):
+    folders = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    machines = []
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+        # The lock of a machine lies in its temporary folder.
+        env = {**os.environ, "PYTHONPATH": folders, "TMPDIR": str(tmp_path / name)}
+        words = [sys.executable, "-c", RACE, url, name, "", str(name == "third")]
+        pipe = subprocess.PIPE
+        machines.append(subprocess.Popen(words, env=env, stdin=pipe, stdout=pipe, stderr=pipe))
+    try:
+        assert [one.stdout.readline() for one in machines] == [b"ready\n"] * 3
+        for one in machines:
+            one.stdin.write(b"\n")
+            one.stdin.flush()
+        errors = [one.communicate(timeout=300)[1].decode() for one in machines]
+    finally:
+        for one in machines:
+            one.kill()
+            one.wait()
+    assert [one.returncode for one in machines] == [0, 0, -signal.SIGKILL], errors
+    # Nobody saw that the third died, and its trial is not lost.
+    trials = finished(url, 12, lost_after=0.0)
+    rest = counted(trials)
+    assert [trial.state for trial in rest] == [TrialState.COMPLETE] * 12
+    assert len({str(trial.params) for trial in rest}) == 12
+    assert sum("published" in trial.user_attrs for trial in rest) == 1
+    (again,) = (trial for trial in rest if "repeats" in trial.user_attrs)
+    lost = trials[again.user_attrs["repeats"]]
+    assert (lost.user_attrs["worker"]["host"], lost.params) == ("third", again.params)
+    others = {trial.number for trial in trials} - {trial.number for trial in rest} - {lost.number}
+    assert all("given_back" in trials[number].user_attrs for number in others)
 
 
 def test_the_user_of_the_server_is_not_told_by_an_error(postgres):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +23,11 @@ from optuna.storages.journal import (
     JournalFileSymlinkLock,
     JournalStorage,
 )
-from sqlalchemy.exc import SQLAlchemyError  # Optuna's own package for databases.
+from sqlalchemy.exc import (  # Optuna's own package for databases.
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
@@ -30,6 +35,8 @@ from torch_geometric_ddp.tuning.objective import DIRECTIONS
 
 __all__ = ["check_storage", "default_pruner", "find_storage", "open_study"]
 
+# Seconds before a database is opened once more that could not be.
+_PAUSES = (0.5, 1.0, 2.0)
 # How every line of a journal begins.
 _BEGINNING = b'{"op_code":'
 
@@ -76,6 +83,11 @@ def _open_database(url: str) -> RDBStorage:
     # SQLite lets one process write at a time; the others wait.
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
     try:
+        for pause in _PAUSES:
+            try:
+                return RDBStorage(url, engine_kwargs=arguments)
+            except (IntegrityError, ProgrammingError):
+                time.sleep(pause)  # Another machine makes the same tables at this moment.
         return RDBStorage(url, engine_kwargs=arguments)
     except (SQLAlchemyError, ImportError) as error:
         kind, reason = url.partition("://")[0], str(error).partition("\n")[0]

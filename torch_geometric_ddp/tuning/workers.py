@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,8 @@ __all__ = ["counted", "finish", "is_waited_for", "present", "recover", "repeat",
 
 # How often the settings of a trial are tried whose process died.
 _ATTEMPTS = 2
+# What marks a trial that another machine made superfluous, and the most seconds until the next.
+_GIVEN_BACK, _PAUSE = "given_back", 0.2
 # A trial says whose it is at once; one that has not after this many seconds is nobody's.
 _GRACE = 60.0
 # The workers of this process that are at work.
@@ -61,9 +65,14 @@ def present() -> Iterator[dict[str, Any]]:
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that are finished and not repeated by another."""
+    """The trials that are finished, not repeated by another, and not given back."""
     repeated = {trial.user_attrs.get("repeats") for trial in trials}
-    return [trial for trial in trials if trial.state.is_finished() and trial.number not in repeated]
+    finished = [trial for trial in trials if trial.state.is_finished() and not _given_back(trial)]
+    return [trial for trial in finished if trial.number not in repeated]
+
+
+def _given_back(trial: FrozenTrial) -> bool:
+    return _GIVEN_BACK in trial.user_attrs
 
 
 def take(
@@ -75,6 +84,9 @@ def take(
 ) -> optuna.Trial | None:
     """Takes the next trial, or none where all are finished or taken; to be called in a turn.
 
+    A turn is that of one machine. Where another took a trial at the same moment, the later of the
+    two is given back, so that none is too many and no two are drawn alike.
+
     Args:
         study (optuna.Study): The study.
         n_trials (int): How many trials the study shall have.
@@ -83,15 +95,41 @@ def take(
             which goes on draws what it would have drawn, and no two processes draw the same.
         seed (int): The seed of the study.
     """
+    while True:
+        trials = study.get_trials(deepcopy=False)
+        if len(_taken(trials)) >= n_trials:
+            return None
+        words = np.random.SeedSequence([seed, len(trials)]).generate_state(1)
+        study.sampler = sampler(int(words[0]))
+        trial = study.ask()
+        trial.set_user_attr("worker", worker)
+        if not _comes_too_late(study, trial.number, len(trials), n_trials):
+            return trial
+        trial.set_user_attr("reason", "another machine took a trial at the same moment")
+        trial.set_user_attr(_GIVEN_BACK, True)
+        finish(study, trial, state=TrialState.FAIL)
+        time.sleep(random.uniform(0, _PAUSE))
+
+
+def _taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count, and those that are at work."""
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    return counted(trials) + [trial for trial in running if not _given_back(trial)]
+
+
+def _comes_too_late(study: optuna.Study, number: int, known: int, n_trials: int) -> bool:
+    """Whether a trial must be given back, of which all machines think alike."""
     trials = study.get_trials(deepcopy=False)
-    running = sum(trial.state == TrialState.RUNNING for trial in trials)
-    if len(counted(trials)) + running >= n_trials:
-        return None
-    words = np.random.SeedSequence([seed, len(trials)]).generate_state(1)
-    study.sampler = sampler(int(words[0]))
-    trial = study.ask()
-    trial.set_user_attr("worker", worker)
-    return trial
+    before = [trial for trial in _taken(trials) if trial.number < number]
+    if len(before) >= n_trials:
+        return True
+    (mine,) = (trial for trial in trials if trial.number == number)
+    if "fixed_params" in mine.system_attrs:
+        # Of the published settings that several machines put there, the first are tried.
+        twice = "published" in mine.user_attrs and "repeats" not in mine.user_attrs
+        first = [t.number for t in trials if "published" in t.user_attrs]
+        return twice and min(first) < number
+    return number != known  # Another drew by the same seed from the same trials.
 
 
 def finish(study: optuna.Study, trial: optuna.Trial | FrozenTrial, **result: Any) -> bool:
@@ -127,6 +165,7 @@ def recover(study: optuna.Study, lost_after: float | None = None) -> None:
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not _lives(trial, lost_after) and finish(study, trial, state=TrialState.FAIL)
     ]
+    lost = [trial for trial in lost if not _given_back(trial)]
     # A process may have died between the two; only its own machine can tell.
     host, trials = socket.gethostname(), study.get_trials(deepcopy=False)
     lost += [
