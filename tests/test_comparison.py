@@ -21,6 +21,7 @@ from helpers import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp import SMOKE, Protocol, StorageBudget, SyntheticPointCloudDataset, evaluate
@@ -997,8 +998,9 @@ def test_bars_of_three_storages_are_readable(tmp_path, kept):
         3: pytest.approx(40),
         10: pytest.approx(50),
     }
-    kept[0].canvas.draw()
-    renderer = kept[0].canvas.get_renderer()
+    canvas = FigureCanvasAgg(kept[0])
+    canvas.draw()
+    renderer = canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts]
     assert len(boxes) == 12
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
