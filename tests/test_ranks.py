@@ -3,11 +3,14 @@
 import datetime
 import functools
 import json
+import math
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ import torch.distributed as dist
 from helpers import NormNet, TinyNet, TinySegmenter, toy_parts, toy_set
 
 from torch_geometric_ddp import Distillation, distill
+from torch_geometric_ddp._files import read_tensors
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import DistributionMatching
 from torch_geometric_ddp.methods import Method, dc, ddp, dm, packed, pkr, sadm
@@ -37,9 +41,7 @@ def _process(rank, size, folder, function, args):
     """Joins the group, calls a function and leaves what it gives, or how it failed, in a file."""
     torch.set_num_threads(1)
     try:
-        if size > 1:
-            store = f"file://{folder}/store"
-            dist.init_process_group("gloo", store, LIMIT, size, rank)
+        dist.init_process_group("gloo", f"file://{folder}/store", LIMIT, size, rank)
         found = function(*args)
     except Exception as error:
         found = error, traceback.format_exc()
@@ -73,7 +75,23 @@ SMALL = {"num_anchors": 2, "num_morphs": 3, "batch_size": 2}
 SETS = Method(
     "sets", packed(8, PointSet(5), 0.01), DistributionMatching, 4, optimizer=torch.optim.Adam
 )
+
+
+class Once(DistributionMatching):
+    """No number for the first class, which one rank has, in its third step."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, network, real, synthetic):
+        loss = super().forward(network, real, synthetic)
+        self.calls += int(synthetic.y[0]) == 0
+        return loss * (math.nan if int(synthetic.y[0]) == 0 and self.calls == 3 else 1)
+
+
 METHODS = {
+    "diverging": (replace(SETS, matching=Once), {"ppc": 0.5, "retries": 1}),
     "ddp": (ddp(**SMALL), {}),
     "norms": (ddp(**SMALL), {"network": NormNet}),
     "sadm": (sadm(), {"ppc": 2}),
@@ -161,6 +179,25 @@ def test_a_rank_that_dies_stops_the_others_and_any_number_goes_on(tmp_path):
     ]
     for key in finished[0].keys() - {"losses"}:
         assert torch.equal(finished[0][key], finished[1][key])
+
+
+def stop(checkpoint):
+    """One rank is told to stop, between two exchanges."""
+
+    def callback(loop):
+        if loop.num_steps == 13 and loop.ranks.rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run("ddp", 1, 40, checkpoint, callback)
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
+    path = tmp_path / "run.safetensors"
+    assert in_ranks(tmp_path / "ranks", 2, stop, path) == [None, None]
+    tensors, _ = read_tensors(path, "distillation checkpoint", 2)
+    assert len(tensors["losses"]) == 20
+    found, _ = run("ddp", 1, 20)
+    assert torch.equal(tensors["parameter.anchors"], found["anchors"])
 
 
 REFUSED = {

@@ -335,7 +335,10 @@ class Distillation:
                 due = after == steps or after % checkpoint_every == 0
                 read = due or self._losses.is_looked_at(callback is not None)
                 try:
-                    self._step(read)
+                    if read:
+                        self.step()
+                    else:
+                        self._step(read=False)
                     if due and checkpoint is not None:
                         self.save_checkpoint(checkpoint)
                     elif due:
