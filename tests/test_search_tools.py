@@ -118,7 +118,10 @@ def test_files_stand_beside_the_study_once(tmp_path):
     assert sorted(meta.filename for meta in metas) == ["set.png", "set.png", "set.safetensors"]
     assert {meta.mimetype for meta in metas} == {"image/png", "application/octet-stream"}
     store = FileSystemArtifactStore(str(folder))
-    kept = {store.open_reader(meta.artifact_id).read() for meta in metas}
+    kept = set()
+    for meta in metas:
+        with store.open_reader(meta.artifact_id) as file:
+            kept.add(file.read())
     assert kept == {b"set.safetensors", b"set.png", b"other"}
 
 
