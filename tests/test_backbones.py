@@ -454,6 +454,7 @@ def test_model_may_take_the_batch_or_its_attributes(way, layer):
 
 
 def test_feature_is_not_what_the_next_layer_makes_of_it_in_place():
+    torch.manual_seed(0)
     data = batch(5, 7, dtype=torch.float32)
     model = Taking("data")
     model.tuple = nn.Sequential(nn.ReLU(inplace=True))
