@@ -611,13 +611,14 @@ def with_bad(value):
         (POINTS[:0], LABELS[:0], ValueError, r"'points' must have shape .* got \[0, 5, 3\]"),
         (POINTS[:, :0], LABELS, ValueError, r"'points' must have shape .* got \[18, 0, 3\]"),
         (POINTS.astype(int), LABELS, TypeError, "'points' must have a floating point type"),
-        (POINTS.tolist(), LABELS, TypeError, "'points' must be an array or a tensor .* got list"),
-        (POINTS.astype(str), LABELS, TypeError, "'points' must be an array or a tensor of numb"),
+        ([[1.0], [1.0, 2.0]], LABELS, TypeError, "'points' must be an array, .* got list"),
+        (POINTS.astype(str), LABELS, TypeError, "'points' must be an array, a tensor or a list of"),
         (POINTS, LABELS[:3], ValueError, r"'labels' must have shape \[18\], .* got \[3\]"),
         (POINTS, LABELS[:, None], ValueError, r"'labels' must have shape \[18\], .* got \[18, 1\]"),
         (POINTS, LABELS.astype(float), TypeError, "'labels' must have an integer type"),
         (POINTS, LABELS > 1, TypeError, "'labels' must have an integer type, got torch.bool"),
-        (POINTS, LABELS.tolist(), TypeError, "'labels' must be an array or a tensor .* got list"),
+        (POINTS, ["a", "b"], TypeError, "'labels' must be an array, a tensor or a list of numbers"),
+        (POINTS, None, TypeError, "'labels' must be an array, .* got NoneType"),
         (POINTS, LABELS - 1, ValueError, r"'labels' must lie in 0..1, got -1..1"),
         (with_bad(np.nan), LABELS, ValueError, r"'points' must be finite, .* clouds \[3, 5\]"),
         (with_bad(np.inf), LABELS, ValueError, r"'points' must be finite, .* clouds \[3, 5\]"),
@@ -626,6 +627,12 @@ def with_bad(value):
 def test_bad_arrays(points, labels, error, message):
     with pytest.raises(error, match=message):
         PointCloudArrays(points, labels)
+
+
+def test_lists_are_arrays():
+    arrays, lists = PointCloudArrays(POINTS, LABELS), PointCloudArrays(POINTS.tolist(), [*LABELS])
+    assert torch.equal(arrays._data.pos, lists._data.pos)
+    assert torch.equal(arrays._data.y, lists._data.y)
 
 
 def test_points_that_overflow_single_precision():

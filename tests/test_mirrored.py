@@ -221,6 +221,14 @@ def test_pkr_without_a_size():
     assert found[0].pos.shape == (32, 3)
 
 
+def test_no_bars_where_none_are_wanted(capsys):
+    method = pkr(**TINY, real_per_class=4)
+    distill(toy_set(), 0.5, method, network=TinyNet, progress=False)
+    assert capsys.readouterr() == ("", "")
+    distill(toy_set(), 0.5, method, network=TinyNet)
+    assert "Choose" in capsys.readouterr().err
+
+
 def test_pkr_by_name():
     assert METHODS["pkr"]().name == "PKR"
     few = partial(pkr, **TINY)

@@ -97,7 +97,7 @@ def test_arrays_are_copied_or_shared(copy):
     [
         ({"points": POINTS[0]}, ValueError, r"'points' must have shape \[n, N, 3\], got \[8, 3\]"),
         ({"points": POINTS * np.nan}, ValueError, r"'points' must be finite"),
-        ({"points": POINTS.tolist()}, TypeError, "'points' must be an array or a tensor"),
+        ({"points": "clouds"}, TypeError, "'points' must be an array, a tensor or a list"),
         ({"labels": LABELS[:4]}, ValueError, r"'labels' must have shape \[30\], .* got \[4\]"),
         ({"labels": LABELS + 1}, ValueError, r"'labels' must lie in 0..2, got 1..3"),
         (

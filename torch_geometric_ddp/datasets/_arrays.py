@@ -6,7 +6,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -35,7 +35,7 @@ _BLOCK = 64
 _MAX_UNNAMED = 2**16
 
 
-def check_clouds(points: np.ndarray | Tensor, copy: bool) -> Tensor:
+def check_clouds(points: np.ndarray | Tensor | Sequence[Any], copy: bool) -> Tensor:
     """The points as finite :obj:`float32` tensor :obj:`[n, N, 3]`."""
     pos = as_tensor("points", points)
     if pos.dim() != 3 or pos.size(-1) != 3 or 0 in pos.shape:
@@ -56,7 +56,7 @@ def check_clouds(points: np.ndarray | Tensor, copy: bool) -> Tensor:
 
 def check_labels(
     name: str,
-    labels: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor | Sequence[Any],
     shape: torch.Size,
     names: object,
     copy: bool,
@@ -82,13 +82,16 @@ def check_labels(
     return y, [str(label) for label in range(high + 1)] if names is None else names
 
 
-def as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
+def as_tensor(name: str, value: np.ndarray | Tensor | Sequence[Any]) -> Tensor:
     """The array as a tensor, without a copy where it can be shared."""
     if isinstance(value, Tensor):
         return value
+    if isinstance(value, list | tuple):
+        with suppress(ValueError):  # Rows of different lengths.
+            value = np.asarray(value)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
         what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise TypeError(f"'{name}' must be an array or a tensor of numbers, got {what}")
+        raise TypeError(f"'{name}' must be an array, a tensor or a list of numbers, got {what}")
     return torch.from_numpy(np.require(value, value.dtype.newbyteorder("="), ["C", "W"]))
 
 

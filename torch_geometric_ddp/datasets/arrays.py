@@ -32,9 +32,9 @@ class PointCloudArrays(InMemoryDataset):
     r"""Labelled point clouds of one size from arrays, as :obj:`Data(pos=[N, 3], y=[1])`.
 
     Args:
-        points (array or torch.Tensor): The clouds :obj:`[n, N, 3]`, any floating point type;
+        points (array, torch.Tensor or list): The clouds :obj:`[n, N, 3]`, any floating point type;
             they become :obj:`float32`, and lie near enough to the origin for it.
-        labels (array or torch.Tensor): Integer labels :obj:`[n]`, from 0.
+        labels (array, torch.Tensor or list): Integer labels :obj:`[n]`, from 0.
         class_names (sequence of str, optional): The names of the classes. (default: their
             numbers up to the largest label)
         transform (callable, optional): Applied to a :obj:`Data` at every access.
@@ -56,8 +56,8 @@ class PointCloudArrays(InMemoryDataset):
 
     def __init__(
         self,
-        points: np.ndarray | Tensor,
-        labels: np.ndarray | Tensor,
+        points: np.ndarray | Tensor | Sequence[Any],
+        labels: np.ndarray | Tensor | Sequence[Any],
         class_names: Sequence[str] | None = None,
         transform: Callable[[Data], Data] | None = None,
         pre_transform: Callable[[Data], Data] | None = None,

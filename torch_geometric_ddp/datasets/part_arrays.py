@@ -36,11 +36,12 @@ class PartArrays(InMemoryDataset):
     :class:`torch_geometric.datasets.ShapeNet`: :obj:`y` counts the parts of all categories.
 
     Args:
-        points (array or torch.Tensor): The clouds :obj:`[n, N, 3]`, any floating point type;
+        points (array, torch.Tensor or list): The clouds :obj:`[n, N, 3]`, any floating point type;
             they become :obj:`float32`, and lie near enough to the origin for it.
-        part_labels (array or torch.Tensor): The integer part :obj:`[n, N]` of every point, from
-            0, an index into :obj:`part_names`.
-        labels (array or torch.Tensor): The integer category :obj:`[n]` of every cloud, from 0.
+        part_labels (array, torch.Tensor or list): The integer part :obj:`[n, N]` of every point,
+            from 0, an index into :obj:`part_names`.
+        labels (array, torch.Tensor or list): The integer category :obj:`[n]` of every cloud, from
+            0.
         class_names (sequence of str): The names of the categories.
         part_names (sequence of str): The names of the parts of all categories.
         category_parts (dict): The parts of each category by its name, :obj:`dict[str,
@@ -71,9 +72,9 @@ class PartArrays(InMemoryDataset):
 
     def __init__(
         self,
-        points: np.ndarray | Tensor,
-        part_labels: np.ndarray | Tensor,
-        labels: np.ndarray | Tensor,
+        points: np.ndarray | Tensor | Sequence[Any],
+        part_labels: np.ndarray | Tensor | Sequence[Any],
+        labels: np.ndarray | Tensor | Sequence[Any],
         class_names: Sequence[str],
         part_names: Sequence[str],
         category_parts: Mapping[str, Sequence[int]],

@@ -51,11 +51,12 @@ def chosen_by_regression(
         def start(bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:
             index = bank.draw(num, generator)
             if visits:  # Else no networks are needed either.
-                members = networks.members(progress=True)
+                members = networks.members(networks.progress)
                 search = exchange_of(bank, members, form, ridge, index.flatten())
                 of_class = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
                 places = torch.empty(0, dtype=torch.long)
-                for _ in tqdm(range(visits), "Choose", unit="place"):
+                bar = tqdm(range(visits), "Choose", unit="place", disable=not networks.progress)
+                for _ in bar:
                     if len(places) == 0:
                         places = torch.randperm(index.numel(), generator=generator)
                     place, places = int(places[0]), places[1:]

@@ -117,6 +117,7 @@ class Method:
         steps: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         device: torch.device | str | None = None,
+        progress: bool = True,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -134,6 +135,7 @@ class Method:
                 loop is where that run stopped, and no start is chosen.
             device (torch.device, optional): Where to compute, if that is elsewhere than where the
                 clouds lie and stay; those of a step are brought there. (default: where they lie)
+            progress (bool): Whether a start that takes long shows bars. (default: :obj:`True`)
 
         Raises:
             TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
@@ -149,9 +151,8 @@ class Method:
         budget = bank.check_budget(bank.budget(ppc))
         if self.within is not None:
             fitted = self.within(budget)
-            return fitted.begin(
-                bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, device
-            )
+            rest = classes_per_chunk, steps, checkpoint, device, progress
+            return fitted.begin(bank, ppc, seed, network, task, *rest)
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)
         make = task.network if network is None else network
@@ -161,6 +162,7 @@ class Method:
         ranks = Ranks.here()
         shares_of(ranks, matching, bank.num_classes, classes_per_chunk)  # Raises before long work.
         networks = self.networks(make, bank, self.batch_size, generator)
+        networks.progress = progress
         # With its number, which a name may lack.
         place = bank.device if device is None else torch.empty(0, device=device).device
         if place != bank.device and not networks.streams:
@@ -279,7 +281,7 @@ class Method:
             bank.keep_in(cache)
         place = device if stream else None
         loop = self.begin(
-            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, place
+            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, place, progress
         )
         loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)

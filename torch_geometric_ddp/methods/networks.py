@@ -56,6 +56,8 @@ class NetworkSource:
         #: Where the networks are.
         self.device = bank.device
         self.batch_size, self.generator = batch_size, generator
+        #: Whether work that takes long shows bars.
+        self.progress = True
 
     def fresh(self) -> Backbone:
         """A randomly initialised network, frozen."""

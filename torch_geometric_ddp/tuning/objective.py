@@ -106,7 +106,13 @@ class Objective:
             for number, seed in enumerate(self.seeds):
                 with _timed(seconds, "prepare"):
                     loop = method.begin(
-                        self.real, self.ppc, seed, self.network, self.task, steps=self.steps
+                        self.real,
+                        self.ppc,
+                        seed,
+                        self.network,
+                        self.task,
+                        steps=self.steps,
+                        progress=False,
                     )
                     loop.prepare()
                 for stop in self._stops() if seed == self.seeds[0] else []:
