@@ -331,7 +331,8 @@ class SyntheticPointCloudDataset(InMemoryDataset):
 
     def __repr__(self) -> str:
         told = {key: self.provenance[key] for key in ("ppc", "method") if key in self.provenance}
-        parts = {"classes": len(self.class_names), "bits": self.storage_bits, **told}
+        sizes: dict[str, Any] = {"classes": len(self.class_names), "bits": self.storage_bits}
+        parts = {**sizes, **told}
         listed = ", ".join(f"{key}={value!r:.60}" for key, value in parts.items())
         return f"{type(self).__name__}({len(self)}, {listed})"
 
