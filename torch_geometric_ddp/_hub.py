@@ -170,12 +170,16 @@ def write_card(
     told = told if isinstance(told, Mapping) else {}
     protocol = told.get("protocol")
     protocol = protocol if isinstance(protocol, Mapping) else {}
-    row = {"method": made.get("method"), "PPC": made.get("ppc"), "bits": f"{bits:,}"}
+    row: dict[str, Any] = {
+        "method": made.get("method"),
+        "PPC": made.get("ppc"),
+        "bits": f"{bits:,}",
+    }
     if isinstance(told.get("value"), int | float):
         row[f"{told.get('metric', 'figure')} %"] = f"{100 * told['value']:.1f}"
         row |= {"network": told.get("backbone"), "protocol": protocol.get("name")}
         row["seeds"] = told.get("seeds")
-    row = {_plain(head): _plain(value) for head, value in row.items()}
+    cells = {_plain(head): _plain(value) for head, value in row.items()}
     title = f"{_plain(made.get('source', 'A set'))}, distilled"
     figure = ""
     if "value" in told:
@@ -193,9 +197,9 @@ def write_card(
         title=title,
         facts=_plain(facts),
         picture="![Clouds of the set](picture.png)\n\n" if has_picture else "",
-        heads=" | ".join(row),
-        rules="---|" * (len(row) - 1) + "---",
-        values=" | ".join(row.values()),
+        heads=" | ".join(cells),
+        rules="---|" * (len(cells) - 1) + "---",
+        values=" | ".join(cells.values()),
         repo_id=repo_id,
         filename=filename,
         figure=figure,

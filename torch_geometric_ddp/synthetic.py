@@ -325,13 +325,15 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         if isinstance(told, dict) and isinstance(told.get("value"), int | float):
             protocol = told.get("protocol")
             name = protocol.get("name") if isinstance(protocol, dict) else None
-            by = "" if name is None else f" ({name} protocol)"
-            words.append(f"{told.get('metric', 'figure')} {100 * told['value']:.1f} %{by}")
+            by = "" if name is None else f" ({name!s:.60} protocol)"
+            words.append(f"{told.get('metric', 'figure')!s:.60} {100 * told['value']:.1f} %{by}")
         return ", ".join(words)
 
     def __repr__(self) -> str:
-        told = {key: self.provenance[key] for key in ("ppc", "method") if key in self.provenance}
-        parts = {"classes": len(self.class_names), "bits": self.storage_bits, **told}
+        parts: dict[str, Any] = {"classes": len(self.class_names), "bits": self.storage_bits}
+        for key in ("ppc", "method"):
+            if key in self.provenance:
+                parts[key] = self.provenance[key]
         listed = ", ".join(f"{key}={value!r:.60}" for key, value in parts.items())
         return f"{type(self).__name__}({len(self)}, {listed})"
 
