@@ -1,6 +1,7 @@
 """Every Python snippet of README and documentation runs, with shorter settings."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from helpers import toy_arrays, toy_set
 from safetensors.torch import save_model
 from test_pages import PAGES, snippets
 
-from torch_geometric_ddp import SMOKE, ParametricShapes
+from torch_geometric_ddp import SMOKE, ParametricShapes, SyntheticPointCloudDataset, distill
+from torch_geometric_ddp.methods import pkr
 from torch_geometric_ddp.nn import PointNet
 
 #: Of every page: what is written otherwise, so that it ends within seconds and needs no download.
@@ -22,11 +24,13 @@ SHORTER = {
     r"ParametricShapes\(False, 50,": "ParametricShapes(False, 2,",
     r"train=False, num_per_class=\d+": "train=False, num_per_class=2",
     r"ppc=1 / 16": "ppc=1",
-    r"pkr\(32, depth=5\)": "pkr(8, visits=1, ages=(0, 2), num_trained=1, steps=1)",
+    r'method="pkr"': "method=SHORT_PKR",
     r"max_epochs=\d+": "max_epochs=1",
     r"min_steps=300": "min_steps=2",
     r"seeds=2": "seeds=1",
     r"n_trials=30": "n_trials=1, steps=1, protocol=SMOKE",
+    r"n_trials=50": "n_trials=3, steps=1, protocol=SMOKE",
+    r"ppc=10\b": "ppc=1",
     r"num_points=512": "num_points=16",
     r"SamplePoints\(1024\)": "SamplePoints(64)",
 }
@@ -53,6 +57,16 @@ def world(tmp_path, monkeypatch):
     for i, name in enumerate(("class0", "class1")):
         (tmp_path / "clouds" / "train" / name).mkdir(parents=True)
         np.save(tmp_path / "clouds" / "train" / name / "a.npy", points[labels == i][0])
+    small = distill(toy_set(), steps=0, progress=False)
+    small.save(tmp_path / "out" / "distill" / "distilled.safetensors")
+    # What talks to others has tests of its own.
+    monkeypatch.setattr(SyntheticPointCloudDataset, "push_to_hub", lambda *args, **kwargs: "")
+    monkeypatch.setattr(SyntheticPointCloudDataset, "from_hub", lambda *args, **kwargs: small)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: None)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    wandb = SimpleNamespace(log=lambda told, step: None, Object3D=lambda points: points)
+    for name in ("best.safetensors", "best.png"):
+        (tmp_path / name).write_bytes(b"")
     (tmp_path / "out" / "train").mkdir(parents=True)
     save_model(PointNet(10), str(tmp_path / "out" / "train" / "network.safetensors"))
     torch.manual_seed(0)
@@ -64,7 +78,10 @@ def world(tmp_path, monkeypatch):
         "train_parts": ParametricShapes(True, **parts),
         "test_parts": ParametricShapes(False, **parts),
         **dict(zip("abcd", (points, labels, points, labels), strict=True)),
+        "real": toy_set(),
+        "wandb": wandb,
         "SMOKE": SMOKE,
+        "SHORT_PKR": pkr(8, visits=1, ages=(0, 2), num_trained=1, steps=1),
     }
 
 
@@ -86,7 +103,7 @@ def test_snippets_that_take_long_say_how_long(path):
     for snippet in snippets(path):
         # Without a number of steps it would be that of the paper; PKR has few by itself.
         calls = [line for line in snippet.splitlines() if "= distill(" in line]
-        assert all("steps=" in line or "pkr(" in line for line in calls)
+        assert all("steps=" in line or "pkr" in line for line in calls)
         if re.search(r"\b(distill|evaluate|tune)\(", snippet):
             assert re.search(r"#.*(second|minute|hour)", snippet, re.IGNORECASE), snippet
 
