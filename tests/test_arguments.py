@@ -143,6 +143,7 @@ WALK = {
             "choose": CALLS,
             "schedule": CALLS,
             "sees_stored": FLAGS,
+            "within": CALLS,
         },
     ),
     "observe": (

@@ -202,7 +202,9 @@ def test_shuffle(dataset):
 
 
 def test_str(dataset):
-    assert repr(dataset) == f"SyntheticPointCloudDataset({SIZE})"
+    bits = dataset.storage_bits
+    told = f"SyntheticPointCloudDataset({SIZE}, classes=3, bits={bits}, method='DDP')"
+    assert repr(dataset) == told
 
 
 def test_to_device(dataset, clouds, device):
