@@ -32,6 +32,14 @@ distill(toy_set(), 1, ddp(num_anchors=2, num_morphs=1), steps=9, network=TinyNet
 """
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """What a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(callback=None, **kwargs):
     method = ddp(num_anchors=2, num_morphs=1)
     options = {"steps": 5, "network": TinyNet, "progress": False, "callback": callback}
