@@ -50,6 +50,9 @@ def pkr(
     (:class:`~torch_geometric_ddp.matching.KernelRegression`), by Adam with rates that fall by half
     a cosine.
 
+    Small clouds are for networks that see every point by itself: trained on 32 points, those of
+    neighbourhoods (DGCNN) learn next to nothing of clouds of 1,024.
+
     This method is not published elsewhere. Quantising distilled images within the loop is that of
     QuADD (arXiv 2603.02411), regression from distilled images that of KIP (arXiv 2011.00050) and
     FRePo (arXiv 2206.00719). Its settings were chosen on a validation split of ModelNet10.
