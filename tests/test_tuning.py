@@ -603,7 +603,7 @@ def test_result_of_a_trial_that_was_taken_for_lost(monkeypatch, caplog):
     result = search(None, 2)
     assert states(result)[:2] == ["COMPLETE", "FAIL"]
     assert len(result.finished) == 2
-    assert "trial 1 was taken for lost" in caplog.text
+    assert "trial 1 was finished by another machine" in caplog.text
 
 
 def worker(path, dies):

@@ -7,11 +7,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -224,8 +226,10 @@ def tune(
     def take(worker: dict[str, Any]) -> tuple[optuna.Trial | None, Settings]:
         with workers.turn(lock):
             workers.recover(study, lost_after)
-            trial = workers.take(study, n_trials, worker, make_sampler, seed)
-            return trial, {} if trial is None else space.sample(trial, budget)
+            while (trial := workers.take(study, n_trials, worker, make_sampler, seed)) is not None:
+                with suppress(UpdateFinishedTrialError):  # As another machine gave it back.
+                    return trial, space.sample(trial, budget)
+            return None, {}
 
     _work_off(result, objective, take, n_trials, progress)
     return result
@@ -272,21 +276,25 @@ def _work(
         told = {"values": objective(trial, settings)}
     except optuna.TrialPruned:
         told = {"state": TrialState.PRUNED}
+    except UpdateFinishedTrialError:
+        pass  # Another machine has finished it.
     except KeyboardInterrupt:
-        trial.set_user_attr("reason", "interrupted")
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("reason", "interrupted")
         if workers.finish(study, trial, **told):
             stopped = study.get_trials(deepcopy=False)[trial.number]
             workers.repeat(study, stopped, stopped.user_attrs.get("attempt", 1))
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        trial.set_user_attr("reason", reason)
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("reason", reason)
         _log.warning("trial %d failed: %s", trial.number, reason)
     if "values" not in told:
         gc.collect()  # The exception held the tensors of the trial.
         torch.cuda.empty_cache()
     if not workers.finish(study, trial, **told):
-        _log.warning("trial %d was taken for lost, its result is left out", trial.number)
+        _log.warning("trial %d was finished by another machine, this result goes", trial.number)
 
 
 def _budget(bank: PointCloudBank, budget: StorageBudget | float) -> StorageBudget:

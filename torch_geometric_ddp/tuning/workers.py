@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,14 @@ def take(
         words = np.random.SeedSequence([seed, len(trials)]).generate_state(1)
         study.sampler = sampler(int(words[0]))
         trial = study.ask()
-        trial.set_user_attr("worker", worker)
-        if not _comes_too_late(study, trial.number, len(trials), n_trials):
-            return trial
-        trial.set_user_attr("reason", "another machine took a trial at the same moment")
-        trial.set_user_attr(_GIVEN_BACK, True)
-        finish(study, trial, state=TrialState.FAIL)
+        # Another machine may have taken the very same one, and given it back.
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("worker", worker)
+            if not _comes_too_late(study, trial.number, len(trials), n_trials):
+                return trial
+            trial.set_user_attr("reason", "another machine took a trial at the same moment")
+            trial.set_user_attr(_GIVEN_BACK, True)
+            finish(study, trial, state=TrialState.FAIL)
         time.sleep(random.uniform(0, _PAUSE))
 
 
