@@ -201,6 +201,7 @@ WALK = {
             "sampler": [*CALLS, None],
             "pruner": ["median", 1, [], object()],
             "seed_by_seed": FLAGS,
+            "begun": CALLS,
             "seed": SEEDS,
             "normalize": FLAGS,
             "device": DEVICES,

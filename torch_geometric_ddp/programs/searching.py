@@ -8,11 +8,11 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from torch_geometric_ddp.comparison import Distilled, Lab, Preset, Row, summarize
+from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.comparison.report import aligned
 from torch_geometric_ddp.methods import METHODS, Method
 from torch_geometric_ddp.programs import work
@@ -40,16 +40,17 @@ def run(args: argparse.Namespace) -> None:
     train_set, test_set = work.load(args)
     space = _space(args)
     if args.worker is not None:
-        _search(args, train_set, progress=args.worker == 0)
+        first = args.worker == 0
+        _search(args, train_set, progress=first, announced=first)
         return
     # Before the search, so that what does not fit the test set is not noticed after it.
     name = work.source(args)
     lab = Lab(train_set, test_set, args.out, preset, backbones, args.device, name, args.task)
-    _announce(args, preset, seeds)
-    if max(args.gpus, 1) * args.workers > 1:
+    several = max(args.gpus, 1) * args.workers > 1
+    if several:
         _spawn(args)
-    # Finishes what the processes may have left.
-    result = _search(args, train_set, progress=True)
+    # Finishes what the processes may have left, of which the first has said what there is to do.
+    result = _search(args, train_set, progress=True, announced=not several)
 
     chosen = {"best found": result.settings}
     published = space.published_settings(result.budget)
@@ -70,8 +71,9 @@ def run(args: argparse.Namespace) -> None:
     _report(args, lab, result, {**chosen, "published": published}, rows)
 
 
-def _announce(args: argparse.Namespace, preset: Preset, seeds: Sequence[int]) -> None:
+def _announce(args: argparse.Namespace) -> None:
     """Says what the search is going to do."""
+    preset, seeds = work.preset_and_seeds(args)
     several = max(args.gpus, 1) * args.workers
     runs = f"{args.trial_runs} runs each" if args.trial_runs > 1 else "one run each"
     print(
@@ -104,7 +106,9 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
     return work.SMALL[args.method] if shapes else {}
 
 
-def _search(args: argparse.Namespace, train_set: Any, progress: bool) -> TuningResult:
+def _search(
+    args: argparse.Namespace, train_set: Any, progress: bool, announced: bool
+) -> TuningResult:
     _, network = work.network(args)
     preset, _ = work.preset_and_seeds(args)
     method: Callable[..., Method] = partial(METHODS[args.method], **_fixed(args))
@@ -129,6 +133,7 @@ def _search(args: argparse.Namespace, train_set: Any, progress: bool) -> TuningR
         seed=args.seed,
         device=args.device,
         progress=progress,
+        begun=(lambda _: _announce(args)) if announced else None,
     )
 
 

@@ -84,6 +84,7 @@ def tune(
     device: torch.device | str | None = None,
     lost_after: float | None = None,
     progress: bool = True,
+    begun: Callable[[TuningResult], object] | None = None,
 ) -> TuningResult:
     r"""Searches for the settings of a method that suit a data set best under a storage budget.
 
@@ -151,6 +152,8 @@ def tune(
         lost_after (float, optional): After how many seconds a running trial of another machine is
             taken for dead. (default: never)
         progress (bool): Whether to show a progress bar. (default: :obj:`True`)
+        begun (callable, optional): Called with the result as it stands, when all was checked and
+            before the first trial.
 
     Returns:
         The :class:`TuningResult`.
@@ -183,6 +186,7 @@ def tune(
         raise TypeError(f"'pruner' must be a pruner of Optuna, got {type(pruner).__name__}")
     check_flag("normalize", normalize)
     check_flag("progress", progress)
+    check_callable("begun", begun)
     check_device("device", device)
     if lost_after is not None:
         check_float("lost_after", lost_after)
@@ -231,6 +235,8 @@ def tune(
                     return trial, space.sample(trial, budget)
             return None, {}
 
+    if begun is not None:
+        begun(result)
     _work_off(result, objective, take, n_trials, progress)
     return result
 
