@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from test_tuning import search
+from test_tuning import search, two_workers
 
 from torch_geometric_ddp.tuning.storage import find_storage
 from torch_geometric_ddp.tuning.workers import counted
@@ -160,18 +160,7 @@ def finished(url, n_trials, **kwargs):
 
 
 def test_two_workers_of_which_one_is_killed_lose_and_double_no_trial(url):
-    folders = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"import test_tuning as t; t.worker({url!r}, {dies})"],
-            env={**os.environ, "PYTHONPATH": folders},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for dies in (True, False)
-    ]
-    errors = [child.communicate(timeout=300)[1] for child in children]
-    assert [child.returncode for child in children] == [-signal.SIGKILL, 0], errors
+    two_workers(url, timeout=300)
     trials = finished(url, TRIALS)
     (lost,) = (trial for trial in trials if trial.state == TrialState.FAIL)
     rest = counted(trials)

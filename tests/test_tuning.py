@@ -626,20 +626,26 @@ def worker(path, dies):
     search(path, 6)
 
 
-def test_two_processes_of_which_one_is_killed(tmp_path):
-    path = tmp_path / "study.journal"
+def two_workers(storage, timeout):
+    """Two processes on a study, after the first was killed and the second has done its work."""
     folders = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", f"import test_tuning as t; t.worker({str(path)!r}, {dies})"],
+            [sys.executable, "-c", f"import test_tuning as t; t.worker({storage!r}, {dies})"],
             env={**os.environ, "PYTHONPATH": folders},
             stderr=subprocess.PIPE,
             text=True,
         )
         for dies in (True, False)
     ]
-    errors = [child.communicate(timeout=200)[1] for child in children]
+    errors = [child.communicate(timeout=timeout)[1] for child in children]
     assert [child.returncode for child in children] == [-signal.SIGKILL, 0], errors
+    return children
+
+
+def test_two_processes_of_which_one_is_killed(tmp_path):
+    path = tmp_path / "study.journal"
+    children = two_workers(str(path), timeout=200)
     trials = search(path, 6).study.trials
     assert len(trials) == 7
     (lost,) = (trial for trial in trials if trial.state == TrialState.FAIL)

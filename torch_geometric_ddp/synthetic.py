@@ -317,17 +317,25 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         """What the set is, in a line for a person: its size, how it was made, and its figure."""
         made, words = self.provenance, [f"{self.parameterization.num_clouds} clouds"]
         words.append(f"{len(self.class_names)} {'classes' if self.space is None else 'categories'}")
-        ppc = made.get("ppc")
-        words += [f"PPC {ppc:g}"] if isinstance(ppc, int | float) else []
-        words.append(f"{self.storage_bits:,} bits")
+        words += self.storage_words()
         words += [f"{made[key]!s:.60}" for key in ("method", "source") if key in made]
-        told = made.get("evaluated")
-        if isinstance(told, dict) and isinstance(told.get("value"), int | float):
-            protocol = told.get("protocol")
-            name = protocol.get("name") if isinstance(protocol, dict) else None
-            by = "" if name is None else f" ({name!s:.60} protocol)"
-            words.append(f"{told.get('metric', 'figure')!s:.60} {100 * told['value']:.1f} %{by}")
-        return ", ".join(words)
+        return ", ".join([*words, *self.figure_words()])
+
+    def storage_words(self) -> list[str]:
+        """The PPC, if the set tells it, and the bits."""
+        ppc = self.provenance.get("ppc")
+        words = [f"PPC {ppc:g}"] if isinstance(ppc, int | float) else []
+        return [*words, f"{self.storage_bits:,} bits"]
+
+    def figure_words(self) -> list[str]:
+        """What networks reached that were trained on it, if the set tells it."""
+        told = self.provenance.get("evaluated")
+        if not isinstance(told, dict) or not isinstance(told.get("value"), int | float):
+            return []
+        protocol = told.get("protocol")
+        name = protocol.get("name") if isinstance(protocol, dict) else None
+        by = "" if name is None else f" ({name!s:.60} protocol)"
+        return [f"{told.get('metric', 'figure')!s:.60} {100 * told['value']:.1f} %{by}"]
 
     def __repr__(self) -> str:
         parts: dict[str, Any] = {"classes": len(self.class_names), "bits": self.storage_bits}

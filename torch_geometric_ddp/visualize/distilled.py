@@ -151,15 +151,7 @@ def _title(synthetic: SyntheticPointCloudDataset) -> str:
     made = synthetic.provenance
     words = [str(made["source"])] if "source" in made else []
     words.append(f"distilled by {made.get('method', '?')}")
-    words += [f"PPC {made['ppc']:g}"] if isinstance(made.get("ppc"), int | float) else []
-    words.append(f"{synthetic.storage_bits:,} bits")
-    told = made.get("evaluated")
-    if isinstance(told, dict) and isinstance(told.get("value"), int | float):
-        protocol = told.get("protocol")
-        name = protocol.get("name") if isinstance(protocol, dict) else None
-        by = "" if name is None else f" ({name} protocol)"
-        words.append(f"{told.get('metric', 'figure')} {100 * told['value']:.1f} %{by}")
-    return ", ".join(words)
+    return ", ".join([*words, *synthetic.storage_words(), *synthetic.figure_words()])
 
 
 def _chosen(names: Sequence[str], classes: Sequence[str | int] | None) -> list[int]:
