@@ -24,7 +24,7 @@ from torch_geometric.data import Batch
 
 from torch_geometric_ddp.batching import Layout, from_dense
 from torch_geometric_ddp.memory import keep_freed_memory
-from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet
+from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet, PointNetBN
 from torch_geometric_ddp.nn.conv import EdgeConv, PointNetConv, PointTransformerConv
 from torch_geometric_ddp.nn.levels import Neighbors
 from torch_geometric_ddp.nn.mamba import Mamba
@@ -60,6 +60,10 @@ def point_transformer_conv(layer):
     return lambda x, pos, near: conv(x, pos, edges(near))
 
 
+def on_rows(mlp, x):
+    return mlp(x.flatten(0, 1)).view(*x.shape[:2], -1)
+
+
 def point_net(net):
     def forward(data):
         pos = Layout.of(data).dense(data.pos)
@@ -70,8 +74,15 @@ def point_net(net):
     return forward
 
 
-def on_rows(mlp, x):
-    return mlp(x.flatten(0, 1)).view(*x.shape[:2], -1)
+def point_net_bn(net):
+    def forward(data):
+        pos = Layout.of(data).dense(data.pos)
+        pooled = on_rows(net.transform_mlp, pos).amax(dim=1)
+        matrix = net.transform_head(pooled).view(-1, 3, 3) + torch.eye(3).to(pos)
+        lifted = on_rows(net.lift_norm, net.lift(on_rows(net.mlp, pos @ matrix)))
+        return net.head(lifted.amax(dim=1))
+
+    return forward
 
 
 def density_conv(layer):
@@ -122,6 +133,7 @@ PYG = {
 }
 DENSE = {
     PointNet: point_net,
+    PointNetBN: point_net_bn,
     DensityConv: density_conv,
     PatchEncoder: patch_encoder,
     Mamba: mamba,

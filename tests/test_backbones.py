@@ -28,6 +28,7 @@ from torch_geometric_ddp.nn import (
     PointNet2,
     PointNet2MSG,
     PointNet2SSG,
+    PointNetBN,
     PointTransformer,
 )
 from torch_geometric_ddp.parameterization import FullResolution
@@ -63,6 +64,7 @@ CPU = torch.device("cpu")
 # The network, the centres before the pool (None: all points), and rows per centre.
 BACKBONES = {
     "PointNet": (PointNet, None, 1),
+    "PointNetBN": (PointNetBN, None, 1),
     "PointNet2SSG": (PointNet2SSG, 128, 1),
     "PointNet2MSG": (PointNet2MSG, 64, 1),
     "DGCNN": (DGCNN, None, 1),
@@ -250,7 +252,7 @@ def test_norms_are_warmed_up(make):
     for name, module in net.named_modules():
         if isinstance(module, _BatchNorm):
             assert not module.training
-            (unseen if "head" in name else seen).append(int(module.num_batches_tracked))
+            (unseen if name.startswith("head") else seen).append(int(module.num_batches_tracked))
     assert set(seen) <= {1}
     assert set(unseen) <= {0}
     assert bool(seen) == (make.network is not PointNet)
@@ -282,6 +284,55 @@ def layers(*widths, norm=False, bias=True):
 
 def num_parameters(net):
     return sum(p.numel() for p in net.parameters())
+
+
+def published_point_net(net, pos, training):
+    """The logits and the matched feature of clouds `pos [B, N, 3]`, in torch's plain operations."""
+
+    def norm(x, module):
+        channels = (0, *range(2, x.dim()))
+        if not training:
+            mean, var = module.running_mean, module.running_var
+        else:
+            mean, var = x.mean(channels), x.var(channels, unbiased=False)
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        scaled = (x - mean.view(shape)) / (var.view(shape) + module.eps).sqrt()
+        return scaled * module.weight.view(shape) + module.bias.view(shape)
+
+    def conv(x, linear):
+        return nn.functional.conv1d(x, linear.weight[..., None], linear.bias)
+
+    def shared(x, mlp):
+        for linear, one in zip(mlp.lins, mlp.norms, strict=True):
+            x = norm(conv(x, linear), one.module).relu()
+        return x
+
+    x, head = pos.transpose(1, 2), net.transform_head
+    moved = shared(x, net.transform_mlp).amax(dim=2)
+    for linear, one in zip(head.lins[:2], head.norms, strict=True):
+        moved = norm(linear(moved), one.module).relu()
+    turn = head.lins[2](moved).view(-1, 3, 3) + torch.eye(3, dtype=pos.dtype)
+    x = torch.bmm(pos, turn).transpose(1, 2)
+    features = norm(conv(shared(x, net.mlp), net.lift), net.lift_norm.module)
+    first, second, _, second_norm, _, last = net.head
+    x = norm(first.lins[0](features.amax(dim=2)), first.norms[0].module).relu()
+    return last(norm(second(x), second_norm.module).relu()), features.transpose(1, 2)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_point_net_with_batch_norm_is_that_of_the_published_code(training):
+    net = copy.deepcopy(built("PointNetBN")).train(training)
+    net.head[2].p = 0.0
+    pos = batch(20, 20, 20).pos.view(3, 20, 3)
+    logits, features = published_point_net(net, pos, training)
+    ours = net(batch_of(pos))
+    torch.testing.assert_close(ours, logits)
+    torch.testing.assert_close(net.cloud_features(batch_of(pos)), features)
+
+
+def test_number_of_parameters_of_point_net_with_batch_norm():
+    norm = layers(3, 64, 128, 1024, norm=True) + layers(1024, 512, 256, norm=True)
+    assert num_parameters(PointNetBN(40)) == 2 * norm + layers(256, 9) + layers(256, 40)
 
 
 def test_number_of_parameters_of_point_net2():

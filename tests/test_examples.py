@@ -335,9 +335,9 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         (
             "distill.py",
             ["--backbone", "PointNetXL"],
-            "argument --backbone: must be one of PointNet, PointNet2SSG, PointNet2MSG, DGCNN, "
-            "PointConv, PointTransformer, PointMamba, PointNetSegmentation, PointNet2Segmentation, "
-            "got 'PointNetXL'",
+            "argument --backbone: must be one of PointNet, PointNetBN, PointNet2SSG, PointNet2MSG, "
+            "DGCNN, PointConv, PointTransformer, PointMamba, PointNetSegmentation, "
+            "PointNet2Segmentation, got 'PointNetXL'",
         ),
         (
             "segment.py",
@@ -866,6 +866,7 @@ def test_every_backbone_agrees_with_another_way_to_compute_it():
     rows = table(done.stdout)
     assert {name: values(row)[2] for name, row in rows.items()} == {
         "PointNet": "dense",
+        "PointNetBN": "dense",
         "PointNet2SSG": "PyG",
         "PointNet2MSG": "PyG",
         "DGCNN": "PyG",

@@ -9,6 +9,7 @@ from torch_geometric_ddp.nn.pointconv import PointConv
 from torch_geometric_ddp.nn.pointnet import PointNet
 from torch_geometric_ddp.nn.pointnet2 import PointNet2, PointNet2MSG, PointNet2SSG
 from torch_geometric_ddp.nn.pointnet2_segmentation import PointNet2Segmentation
+from torch_geometric_ddp.nn.pointnet_bn import PointNetBN
 from torch_geometric_ddp.nn.pointnet_segmentation import PointNetSegmentation
 from torch_geometric_ddp.nn.pool import linear_max_pool
 from torch_geometric_ddp.nn.segmenter import Segmenter
@@ -18,6 +19,7 @@ BACKBONES = {
     network.__name__: network
     for network in (
         PointNet,
+        PointNetBN,
         PointNet2SSG,
         PointNet2MSG,
         DGCNN,
@@ -45,6 +47,7 @@ __all__ = [
     "PointNet2MSG",
     "PointNet2SSG",
     "PointNet2Segmentation",
+    "PointNetBN",
     "PointNetSegmentation",
     "PointTransformer",
     "Segmenter",
