@@ -218,6 +218,7 @@ def test_killed_run_goes_on(tmp_path, monkeypatch):
     assert len(loops) == 2
     assert found["loss"] == whole[0]["loss"]
     assert found["value"] == whole[0]["value"]
+    assert (found["distill_seconds"], whole[0]["distill_seconds"] > 0) == (None, True)
     assert not lab.checkpoint(cells[0]).exists()
 
 

@@ -688,6 +688,23 @@ def test_tune_packed_clouds(tmp_path):
     assert [repeated[key] for key in ("value", "bits")] == [run["value"], run["bits"]]
 
 
+def test_tune_draws_many_classes_on_sheets(tmp_path):
+    """More classes than one sheet holds: no file is looked for that was not drawn."""
+    labels = np.arange(17).repeat(3)
+    pos = np.random.default_rng(0).normal(size=(len(labels), 32, 3)).astype(np.float32)
+    arrays = {f"{split}_{key}": value for split in ("train", "test") for key, value in
+              {"points": pos, "labels": labels}.items()}  # fmt: skip
+    np.savez(tmp_path / "many.npz", **arrays)
+    words = ["--data", tmp_path / "many.npz", "--preset", "smoke", "--steps", "1", "--seeds", "1"]
+    words += ["--trials", "1", "--hold-out", "0.34", "--out", tmp_path / "out"]
+    done = start(*words, program="tune.py")
+    assert done.returncode == 0, done.stderr
+    drawn = {path.name for path in (tmp_path / "out").glob("distilled*")}
+    assert drawn == {"distilled.safetensors", "distilled-1.png", "distilled-2.png"}
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["failed"] == {}
+    assert len(list((tmp_path / "out" / "artifacts").iterdir())) == 3
+
+
 def test_tune_refuses_options_of_another_method(tmp_path):
     for method, option in (("pkr", "--num-morphs"), ("ddp", "--depth")):
         args = ["--method", method, option, "2", "4", "--out", tmp_path]
@@ -878,6 +895,19 @@ def test_every_backbone_agrees_with_another_way_to_compute_it():
     assert all(
         float(values(row)[-1]) < (1e-2 if name == "DGCNN" else 1e-5) for name, row in rows.items()
     )
+
+
+def test_codec_time(tmp_path):
+    pos = np.random.default_rng(0).normal(size=(12, 64, 3)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", train_points=pos, train_labels=np.arange(3).repeat(4))
+    args = ["--data", tmp_path / "a.npz", "--num-anchors", "2", "--num-morphs", "2"]
+    args += ["--clouds", "12", "--repeats", "1"]
+    done = start(*args, program="codec_time.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    rows = table(done.stdout)
+    assert values(rows["float32"])[2] == "1.000"
+    assert len(rows) == 6
+    assert all(float(number) > 0 for row in rows.values() for number in values(row)[:3])
 
 
 def test_step_time():

@@ -554,3 +554,11 @@ def test_show_gives_the_tables_of_a_folder(tmp_path, capsys):
     ]
     table = [line for line in expected.splitlines() if line.startswith("| ")]
     assert [line for line in shown.splitlines() if line.startswith("| ")][: len(table)] == table
+
+
+def test_show_gives_the_table_of_class_incremental_learning(tmp_path, capsys):
+    words = ["--methods", "random", "whole", "--num-increments", "2", "--out", str(tmp_path)]
+    assert command.main(["continual", *TINY, "--preset", "smoke", "--seeds", "0", "1", *words]) == 0
+    made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert command.main(["show", str(tmp_path)]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")] == made

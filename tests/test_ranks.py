@@ -26,6 +26,8 @@ from torch_geometric_ddp.methods import Method, dc, ddp, dm, packed, pkr, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.parameterization import FullResolution, PointSet
 from torch_geometric_ddp.programs.command import main
+from torch_geometric_ddp.tracking import Tracker
+from torch_geometric_ddp.visualize import Film
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch lacks gloo")
 
@@ -201,6 +203,25 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
     assert len(tensors["losses"]) == 20
     ((found, _),) = checked(in_ranks(tmp_path / "one", 1, run, "ddp", 1, 20))
     assert torch.equal(tensors["parameter.anchors"], found["anchors"])
+
+
+def watched():
+    rows, film = [], Film(every=12)
+    tracker = Tracker(lambda told, step: rows.append((step, *told.values())))
+    run("ddp", 1, 25, None, lambda loop: (tracker(loop), film(loop)))
+    return rows, film.steps, torch.stack(film.frames)
+
+
+def test_callbacks_see_what_they_see_of_one_process(tmp_path):
+    """The first rank tells every loss at its own step; films show what all ranks have."""
+    (alone,) = checked(in_ranks(tmp_path / "one", 1, watched))
+    first, second = checked(in_ranks(tmp_path / "two", 2, watched))
+    assert [step for step, *_ in first[0]] == [*range(1, 26)]
+    assert first[0] == alone[0]
+    assert second[0] == []
+    for _, steps, frames in (first, second):
+        assert steps == alone[1] == [1, 12, 24]
+        assert torch.equal(frames, alone[2])
 
 
 REFUSED = {

@@ -63,6 +63,7 @@ class Tracker:
     It is told :obj:`loss`, the mean over the classes of the sum that a step gives, and the learning
     rates as :obj:`lr/anchors` and so on, by the names of the parameters. Both are known to the
     host: nothing is read back from a device. After a retry the steps that were undone come again.
+    Of several ranks the first one tells, when it has read the losses: up to ten steps at once.
 
     Args:
         log (callable): Takes a dictionary and the number of the step.
@@ -82,22 +83,31 @@ class Tracker:
             check_callable("more", one, optional=False)
             check_int("more.every", getattr(one, "every", None))
         self.log, self.more, self.every = log, more, check_int("every", every)
+        # What is known of steps whose losses were not read yet.
+        self._waiting: dict[int, dict[str, Any]] = {}
 
     def __call__(self, loop: Distillation) -> None:
-        """Tells what is due after the last step."""
+        """Tells what is due after the last step, and what waited for its loss."""
         step = loop.num_steps
-        told: dict[str, Any] = {}
-        if step % self.every == 0:
-            told["loss"] = loop.losses[-1] / loop.bank.num_classes
-            told.update(_rates(loop))
+        told = _rates(loop) if step % self.every == 0 else {}
         for one in self.more:
             if step % one.every == 0:
                 told.update(one(loop))
+        # A retry has undone the steps from this one on.
+        waiting = {s: t for s, t in self._waiting.items() if s < step}
         if told:
-            self.log(told, step)
+            waiting[step] = told
+        losses = loop.losses
+        for s in [s for s in waiting if s <= len(losses)]:
+            told = waiting.pop(s)
+            if s % self.every == 0:
+                told = {"loss": losses[s - 1] / loop.bank.num_classes, **told}
+            if loop.ranks.first:
+                self.log(told, s)
+        self._waiting = waiting
 
 
-def _rates(loop: Distillation) -> dict[str, float]:
+def _rates(loop: Distillation) -> dict[str, Any]:
     """The learning rates by the first parameter of each group."""
     names = {id(p): name for name, p in loop.parameterization.named_parameters()}
     groups = loop.optimizer.param_groups

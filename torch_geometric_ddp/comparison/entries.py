@@ -170,6 +170,7 @@ class Distilled(Entry):
             checkpoint=checkpoint,
         )
         loop.prepare(progress=True)
+        goes_on = loop.num_steps > 0
         watch = nullcontext() if self.track is None else self.track(cell)
         with PeakMemory(lab.bank.device) as memory, watch as callback:
             ends, starts = [], [time.perf_counter()]
@@ -183,7 +184,8 @@ class Distilled(Entry):
             loop.run(cell.steps, True, checkpoint, callback=tick)
         seconds = [end - start for start, end in zip(starts, ends, strict=False)]
         figures = {
-            "distill_seconds": sum(seconds),
+            # Nobody knows how long the steps before took.
+            "distill_seconds": None if goes_on else sum(seconds),
             "step_seconds": statistics.median(seconds) if seconds else None,
             "step_bytes": memory.bytes if seconds else None,
             "loss": loop.losses[-1] if loop.losses else None,

@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> None:
     ]
     cells = list(lab.cells(entries, [args.ppc], seeds))
     rows = {row.method: row for row in summarize(lab.run(cells))}
+    # The figures first, so that no picture that fails takes them along.
+    _report(args, lab, result, {**chosen, "published": published}, rows)
     kept = work.keep_set(args, lab, cells[0])
     plot_tuning(result, args.out)
     if kept:
-        files = [args.out / f"distilled.{suffix}" for suffix in ("safetensors", "png")]
-        keep_artifacts(result, files, args.out / "artifacts")
+        keep_artifacts(result, kept, args.out / "artifacts")
     write_html(result, args.out)
-    _report(args, lab, result, {**chosen, "published": published}, rows)
 
 
 def _announce(args: argparse.Namespace) -> None:

@@ -91,7 +91,12 @@ def _show_set(args: argparse.Namespace) -> None:
 
 
 def _show_runs(folder: Path) -> None:
-    from torch_geometric_ddp.comparison import cost_markdown, markdown, summarize
+    from torch_geometric_ddp.comparison import (
+        cost_markdown,
+        incremental_markdown,
+        markdown,
+        summarize,
+    )
     from torch_geometric_ddp.comparison.runs import RunLog
 
     runs = list(RunLog(folder / "runs.jsonl").read().values())
@@ -111,8 +116,12 @@ def _show_runs(folder: Path) -> None:
         protocol = first.get("protocol") or first.get("whole") or {}
         name = protocol["name"] if isinstance(protocol, dict) and "name" in protocol else "?"
         print(f"{first.get('source')}, {first.get('task')}, protocol {name}\n")
-        found = summarize(rows)
-        print(f"{markdown(found)}\n{cost_markdown(found)}")
+        increments = [run for run in rows if "classes_seen" in run]
+        if increments:
+            print(incremental_markdown(increments))
+        found = summarize(run for run in rows if "classes_seen" not in run)
+        if found:
+            print(f"{markdown(found)}\n{cost_markdown(found)}")
 
 
 def _data(run: dict[str, object]) -> list[object]:

@@ -306,11 +306,10 @@ def _free_stem(folder: Path, stem: str, identities: Iterable[str]) -> str:
     return next(filter(is_free, names))
 
 
-def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> bool:
-    """Copies the set of a run to the top of the folder and draws it, unless the run failed."""
+def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> list[Path]:
+    """Copies the set of a run to the top of the folder and draws it; no file if the run failed."""
     if str(cell) in lab.failures:
-        return False
-    synthetic = lab.synthetic(cell)
-    shutil.copyfile(lab.set_path(cell), args.out / "distilled.safetensors")
-    plot_sheets(lab.train_set, synthetic, args.out / "distilled.png", 16)
-    return True
+        return []
+    synthetic, kept = lab.synthetic(cell), args.out / "distilled.safetensors"
+    shutil.copyfile(lab.set_path(cell), kept)
+    return [kept, *plot_sheets(lab.train_set, synthetic, args.out / "distilled.png", 16)]

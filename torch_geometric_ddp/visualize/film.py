@@ -29,6 +29,9 @@ class Run(Protocol):
     def num_steps(self) -> int:
         """The steps so far."""
 
+    def share(self) -> None:
+        """Gives every rank the parameters of all classes."""
+
 
 class Film:
     """Keeps the clouds of a distillation as it runs, and saves them as a GIF.
@@ -84,6 +87,7 @@ class Film:
             self.classes = list(names[:4])
         if unknown := [name for name in self.classes if name not in names]:
             raise ValueError(f"'classes' must be of {list(names)}, got {unknown}")
+        run.share()
         with torch.no_grad():
             batch = run.parameterization()
         pos = batch.pos.detach().cpu().float().view(-1, batch.num_points, 3)
