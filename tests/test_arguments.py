@@ -73,6 +73,7 @@ OF_DISTILL = {
     "retries": WHOLE,
     "stream": FLAGS,
     "cache": without(PLACES, "."),
+    "class_names": ["abc", 1, {}, {"a", "b", "c"}, ["a", None, "c"], ["a", "a", "b"], ["a"], []],
 }
 GIVEN = {
     "dataset": toy_set(),

@@ -94,6 +94,14 @@ def test_size_of_the_result():
     assert result.scores.confusion.diagonal().sum().item() == pytest.approx(total.item())
 
 
+def test_names_of_one_set_are_those_of_the_other():
+    clouds = [Data(pos=data.pos, y=data.y) for data in toy_set(num_classes=4, seed=1)]
+    for train, test in ((toy_set(), clouds), (clouds, toy_set())):
+        result = run(train, test, seeds=1)
+        assert result.scores.class_names == ["class0", "class1", "class2", "3"]
+    assert run(clouds, clouds, seeds=1).scores.class_names == ["0", "1", "2", "3"]
+
+
 def table(rightly):
     """Of two classes of ten test clouds, how many a network got right."""
     a, b = rightly

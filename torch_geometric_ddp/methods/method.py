@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -220,6 +220,7 @@ class Method:
         retries: int = 0,
         stream: bool = False,
         cache: str | os.PathLike[str] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> SyntheticPointCloudDataset:
         """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
@@ -247,6 +248,8 @@ class Method:
                 (default: :obj:`0`)
             stream (bool): Whether the real clouds stay where they lie. (default: :obj:`False`)
             cache (str or path, optional): A folder for what is computed of the real clouds.
+            class_names (sequence of str, optional): The names of the classes, of a set that does
+                not name them. (default: those of the data set, else the numbers)
 
         Returns:
             The distilled set, on the CPU.
@@ -275,7 +278,9 @@ class Method:
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
         progress = progress and Ranks.here().first
-        bank = task.read(dataset, None if stream else device, progress=progress)
+        bank = task.read(
+            dataset, None if stream else device, progress=progress, class_names=class_names
+        )
         bank = bank.normalize() if normalize else bank.unscaled()
         if cache is not None:
             bank.keep_in(cache)
