@@ -105,7 +105,7 @@ WALK = {
             "seeds": COUNTED,
             "device": DEVICES,
             "progress": FLAGS,
-            "name": [*TEXTS, None],
+            "name": TEXTS,
             "trainer": [*CALLS, None],
             "task": TASKS,
             "workers": [*WHOLE, 0],

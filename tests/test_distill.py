@@ -89,6 +89,22 @@ def test_names_of_classes_go_with_a_list_of_clouds_to_the_file_and_its_pictures(
     assert run(class_names=names).class_names == names
 
 
+def test_it_says_first_what_it_is_going_to_do(capsys, tmp_path):
+    where = {"checkpoint": tmp_path / "run.safetensors", "progress": True}
+    bits = run(steps=2, **where).storage_bits
+    told = f"To do: DDP of 3 classes, from 18 clouds to 15 in {bits:,} of 9,216 bits (PPC 1); "
+    said = capsys.readouterr()
+    assert f"{told}2 steps.\n" in said.err
+    assert said.err.index(told) < said.err.index("Distill")
+    assert said.out == ""
+    run(steps=3, **where)
+    assert f"{told}3 steps, of which 2 are taken.\n" in capsys.readouterr().err
+    run(steps=3, **where)
+    assert "To do" not in capsys.readouterr().err
+    run(steps=1)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_more_names_than_classes_are_refused():
     with pytest.raises(ValueError, match=r"got none of class 3 \(lamp\)"):
         run(list(toy_set()), class_names=["chair", "table", "stool", "lamp"])

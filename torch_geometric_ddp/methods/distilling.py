@@ -85,7 +85,9 @@ def distill(
             goes on from there, bit for bit.
         classes_per_chunk (int, optional): How many classes are computed at a time; fewer need less
             memory and change the last bits. (default: as many as 4 GiB hold, whatever is free)
-        progress (bool): Whether to show progress bars. (default: :obj:`True`)
+        progress (bool): Whether to say on the error output what is going to be done, and to show
+            bars; that of the steps says after the first ones how long they take.
+            (default: :obj:`True`)
         callback (callable, optional): Called with the :class:`Distillation` after every step.
         retries (int): How many times a run whose loss or parameters are not finite goes back to its
             last good state, at most 50 steps before, and goes on with half the learning rates.
