@@ -185,7 +185,7 @@ WALK = {
         {"dataset": toy_set(), "network": TinyNet, "storage": None, "progress": False},
         {
             "dataset": SETS,
-            "budget": SHARES,
+            "ppc": SHARES,
             "space": ["wide", 1, {}, (1, 2)],
             "n_trials": [*WHOLE, 0],
             "storage": [*PLACES, "grpc://host"],

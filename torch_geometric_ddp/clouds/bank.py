@@ -268,12 +268,11 @@ class PointCloudBank:
         """The storage of :obj:`ppc` of these clouds per class."""
         return StorageBudget(self.dense().size(1), self.num_classes, ppc, self._label_bits)
 
-    def check_budget(self, budget: StorageBudget, name: str = "ppc") -> StorageBudget:
+    def check_budget(self, budget: StorageBudget) -> StorageBudget:
         """Returns a budget, if it is at most the storage of all of these clouds.
 
         Args:
             budget (StorageBudget): The budget.
-            name (str): The argument that it comes from. (default: :obj:`"ppc"`)
 
         Raises:
             ValueError: If it is larger.
@@ -281,7 +280,7 @@ class PointCloudBank:
         whole = self.whole_bits()
         if budget.bits > whole:
             raise ValueError(
-                f"'{name}' must not ask for more bits than the {whole} of the whole set of "
+                f"'ppc' must not ask for more bits than the {whole} of the whole set of "
                 f"{len(self)} clouds, got {budget.ppc} of them per class, {budget.bits} bits"
             )
         return budget
