@@ -120,9 +120,9 @@ def _importances(axes: Axes, result: TuningResult) -> None:
     for bar, end, text in zip(bars, ends[1], texts, strict=True):
         at = (bar.get_width() + end, bar.get_y() + bar.get_height() / 2)
         axes.annotate(text, at, (6, 0), textcoords="offset points", va="center", fontsize=9)
-    few = f"; fewer than {FEW} trials, hardly more than a guess"
-    of_draws = "standard deviation if trials are drawn again"
-    axes.set(xlabel=f"importance ± {of_draws}{few if len(result.completed) < FEW else ''}")
+    few = f"\nof fewer than {FEW} trials it is hardly more than a guess"
+    says = "importance (0 to 1) ± its standard deviation if the trials are drawn again"
+    axes.set(xlabel=says + few * (len(result.completed) < FEW))
     axes.set_xlim(0, 1.3 * max(v + e for v, e in zip(values, ends[1], strict=True)))
 
 
