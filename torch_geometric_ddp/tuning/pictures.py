@@ -124,6 +124,7 @@ def _importances(axes: Axes, result: TuningResult) -> None:
     says = "importance (0 to 1) ± its standard deviation if the trials are drawn again"
     axes.set(xlabel=says + few * (len(result.completed) < FEW))
     axes.set_xlim(0, 1.3 * max(v + e for v, e in zip(values, ends[1], strict=True)))
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick < 1.01])
 
 
 def _parallel(axes: Axes, result: TuningResult) -> None:
