@@ -73,6 +73,7 @@ OF_DISTILL = {
     "retries": WHOLE,
     "stream": FLAGS,
     "cache": without(PLACES, "."),
+    "class_names": ["abc", 1, {}, {"a", "b", "c"}, ["a", None, "c"], ["a", "a", "b"], ["a"], []],
 }
 GIVEN = {
     "dataset": toy_set(),
@@ -104,7 +105,7 @@ WALK = {
             "seeds": COUNTED,
             "device": DEVICES,
             "progress": FLAGS,
-            "name": [*TEXTS, None],
+            "name": TEXTS,
             "trainer": [*CALLS, None],
             "task": TASKS,
             "workers": [*WHOLE, 0],
@@ -184,7 +185,7 @@ WALK = {
         {"dataset": toy_set(), "network": TinyNet, "storage": None, "progress": False},
         {
             "dataset": SETS,
-            "budget": SHARES,
+            "ppc": SHARES,
             "space": ["wide", 1, {}, (1, 2)],
             "n_trials": [*WHOLE, 0],
             "storage": [*PLACES, "grpc://host"],

@@ -401,6 +401,32 @@ def test_joined_sets_of_other_classes_are_refused():
         PointCloudBank.from_dataset(torch.utils.data.ConcatDataset(sets))
 
 
+def test_names_are_given_to_clouds_that_have_none():
+    clouds = [Data(pos=torch.rand(4, 3), y=i % 3) for i in range(6)]
+    bank = PointCloudBank.from_dataset(clouds, class_names=("a", "b", "c"))
+    assert bank.class_names == ["a", "b", "c"]
+    # Wherever a data set is read.
+    assert PointCloudBank.from_dataset(bank).class_names == bank.class_names
+    assert PointCloudBank.from_dataset(bank, class_names=["x", "y", "z"]).class_names[2] == "z"
+    # A part may lack the last classes.
+    few = PointCloudBank.from_dataset(clouds[:2], class_names=["a", "b", "c"])
+    assert few.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "count", "names"),
+    [
+        ([Data(pos=torch.rand(4, 3), y=i) for i in range(3)], 3, ["a", "b"]),
+        (toy_set(), 3, ["a", "b"]),
+        (toy_set(), 3, ["a", "b", "c", "d"]),
+    ],
+)
+def test_another_number_of_names_is_refused(dataset, count, names):
+    told = rf"'class_names' must name {count} classes, got {len(names)}: \['a', 'b'"
+    with pytest.raises(ValueError, match=told):
+        PointCloudBank.from_dataset(dataset, class_names=names)
+
+
 # Names that lie in folders ########################################################################
 
 

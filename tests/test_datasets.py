@@ -202,8 +202,8 @@ def test_shuffle(dataset):
 
 
 def test_str(dataset):
-    bits = dataset.storage_bits
-    told = f"SyntheticPointCloudDataset({SIZE}, classes=3, bits={bits}, method='DDP')"
+    classes, made = ", ".join(NAMES), f"bits={dataset.storage_bits}, method='DDP'"
+    told = f"SyntheticPointCloudDataset({SIZE}, classes=3 ({classes}), {made})"
     assert repr(dataset) == told
 
 

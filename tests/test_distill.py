@@ -23,6 +23,7 @@ from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
 from torch_geometric_ddp.methods import SGD, ddp, memory_plan, morphing
 from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
+from torch_geometric_ddp.visualize import plot_distilled
 
 SMALL = {"num_anchors": 2, "num_morphs": 3, "batch_size": 2}
 OF_DISTILL = set(inspect.signature(distill).parameters)
@@ -71,6 +72,42 @@ def test_result(device, ppc, adaptive, anchor_points):
     assert synthetic.parameterization.ppc == ppc
     assert synthetic.storage_bits <= StorageBudget(32, 3, ppc).bits
     assert all(bool(data.pos.isfinite().all()) for data in synthetic)
+
+
+def test_names_of_classes_go_with_a_list_of_clouds_to_the_file_and_its_pictures(tmp_path):
+    names = ["chair", "table", "lamp"]
+    clouds = list(toy_set())
+    assert run(clouds).class_names == ["0", "1", "2"]
+    run(clouds, class_names=names).save(tmp_path / "set.safetensors")
+    read = SyntheticPointCloudDataset(tmp_path / "set.safetensors")
+    assert read.class_names == names
+    assert "classes=3 (chair, table, lamp)" in repr(read)
+    figure = plot_distilled(clouds, read, num_real=1, num_anchors=1, num_morphs=1)
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == names
+    # Names change nothing else, and those of the data set give way.
+    assert same(read, run(clouds))
+    assert run(class_names=names).class_names == names
+
+
+def test_it_says_first_what_it_is_going_to_do(capsys, tmp_path):
+    where = {"checkpoint": tmp_path / "run.safetensors", "progress": True}
+    bits = run(steps=2, **where).storage_bits
+    told = f"To do: DDP of 3 classes, from 18 clouds to 15 in {bits:,} of 9,216 bits (PPC 1); "
+    said = capsys.readouterr()
+    assert f"{told}2 steps.\n" in said.err
+    assert said.err.index(told) < said.err.index("Distill")
+    assert said.out == ""
+    run(steps=3, **where)
+    assert f"{told}3 steps, of which 2 are taken.\n" in capsys.readouterr().err
+    run(steps=3, **where)
+    assert "To do" not in capsys.readouterr().err
+    run(steps=1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_more_names_than_classes_are_refused():
+    with pytest.raises(ValueError, match=r"got none of class 3 \(lamp\)"):
+        run(list(toy_set()), class_names=["chair", "table", "stool", "lamp"])
 
 
 def test_anchor_points_of_ones_own():

@@ -94,6 +94,31 @@ def test_size_of_the_result():
     assert result.scores.confusion.diagonal().sum().item() == pytest.approx(total.item())
 
 
+def test_it_says_first_what_it_is_going_to_do(capsys):
+    sets = toy_set(), toy_set(seed=1)
+    evaluate(*sets, TinyNet, SHORT, 2)
+    said = capsys.readouterr()
+    told = "To do: 2 networks (TinyNet) to train, protocol short: 4 epochs of 18 clouds, 20 steps "
+    assert f"{told}each; tested on 18 clouds.\n" in said.err
+    assert said.err.index(told) < said.err.index("Evaluate")
+    assert said.out == ""
+    # One of many: whoever gave it a name has said what it is for.
+    evaluate(*sets, TinyNet, SHORT, [5], name="other")
+    said = capsys.readouterr().err
+    assert "other: 100%" in said
+    assert "To do" not in said
+    run()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_names_of_one_set_are_those_of_the_other():
+    clouds = [Data(pos=data.pos, y=data.y) for data in toy_set(num_classes=4, seed=1)]
+    for train, test in ((toy_set(), clouds), (clouds, toy_set())):
+        result = run(train, test, seeds=1)
+        assert result.scores.class_names == ["class0", "class1", "class2", "3"]
+    assert run(clouds, clouds, seeds=1).scores.class_names == ["0", "1", "2", "3"]
+
+
 def table(rightly):
     """Of two classes of ten test clouds, how many a network got right."""
     a, b = rightly

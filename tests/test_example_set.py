@@ -66,7 +66,9 @@ def test_it_repeats_its_figure():
 def test_what_it_says_of_itself():
     synthetic = SyntheticPointCloudDataset.example()
     name = "SyntheticPointCloudDataset"
-    assert repr(synthetic) == f"{name}(80, classes=10, bits=245760, ppc=1, method='DDP')"
+    classes = ", ".join(synthetic.class_names[:3])
+    made = "bits=245760, ppc=1, method='DDP'"
+    assert repr(synthetic) == f"{name}(80, classes=10 ({classes}, ...), {made})"
     words = (
         "80 clouds, 10 classes, PPC 1, 245,760 bits, DDP, shapes, accuracy 68.7 % (quick protocol)"
     )

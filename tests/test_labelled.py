@@ -64,6 +64,11 @@ def test_bank_of_a_bank(device):
     assert all(torch.equal(getattr(again, k), getattr(bank, k)) for k in ("pos", "part", "y"))
 
 
+def test_categories_are_named_by_their_data_set():
+    with pytest.raises(ValueError, match="'class_names' must be None where points have parts"):
+        LabelledBank.from_dataset(toy_parts(), class_names=["a", "b", "c"])
+
+
 def test_bank_of_a_subset_of_a_subset():
     clouds = toy_parts()
     bank = bank_of(Subset(Subset(clouds, [9, 4, 0, 7]), [2, 3, 1]))

@@ -20,6 +20,27 @@ def test_the_version_is_the_same_everywhere():
     assert cited["license"] == PROJECT["project"]["license"]
 
 
+def test_what_cites_the_package_says_what_the_package_says():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = PROJECT["project"]
+    assert cited["keywords"] == project["keywords"]
+    assert [author["name"] for author in cited["authors"]] == [
+        author["name"] for author in project["authors"]
+    ]
+    assert cited["identifiers"][0]["value"] == project["urls"]["Paper"]
+    assert cited["title"].startswith(f"{project['name']}: ")
+    # One address, since there is no other: none is made up.
+    assert set(project["urls"]) == {"Paper"}
+
+
+def test_classifiers_name_the_pythons_that_are_tested():
+    told = [c.rpartition(" ")[2] for c in PROJECT["project"]["classifiers"] if " :: 3." in c]
+    page = (ROOT / "docs" / "install.rst").read_text(encoding="utf-8")
+    for version in told:
+        assert f"    * - {version}\n" in page
+    assert told[0] == PROJECT["project"]["requires-python"].removeprefix(">=")
+
+
 def test_the_command_is_that_of_the_module():
     assert PROJECT["project"]["scripts"] == {
         "distill3d": f"{command.main.__module__}:{command.main.__name__}"

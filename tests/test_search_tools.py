@@ -2,6 +2,7 @@
 
 import optuna
 import pytest
+from matplotlib.figure import Figure
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna.trial import TrialState, create_trial
 from test_tuning import search, states
@@ -15,6 +16,7 @@ from torch_geometric_ddp.tuning import (
     TuningResult,
     auto,
     keep_artifacts,
+    pictures,
 )
 
 # Samplers ########################################################################################
@@ -161,6 +163,23 @@ def test_importances_have_a_spread_that_falls_with_the_trials():
     assert few.importance_spread() == few.importance_spread()
     assert 0 < many.importance_spread()["a"] < few.importance_spread()["a"]
     assert result_of(3).importance_spread() == {}
+
+
+@pytest.mark.parametrize("count", [8, 40])
+def test_picture_of_importances_shows_their_spread(count):
+    result, axes = result_of(count), Figure().add_subplot()
+    pictures._importances(axes, result)
+    (bars, errors) = axes.containers
+    values, spread = result.importances(), result.importance_spread()
+    assert [label.get_text() for label in axes.get_yticklabels()] == [*reversed(values)]
+    assert [bar.get_width() for bar in bars] == [*reversed(values.values())]
+    # No bar reaches beyond what an importance can be.
+    (line,) = errors.lines[2]
+    ends = [segment[:, 0].tolist() for segment in line.get_segments()]
+    pairs = [(value, spread[name]) for name, value in reversed(values.items())]
+    assert ends == [pytest.approx([max(0, v - e), min(1, v + e)]) for v, e in pairs]
+    assert [text.get_text() for text in axes.texts] == [f"{v:.2f} ± {e:.2f}" for v, e in pairs]
+    assert ("hardly more than a guess" in axes.get_xlabel()) == (count < 20)
 
 
 def test_few_trials_are_said_to_be_few(capsys):

@@ -51,7 +51,7 @@ def search(storage=None, n_trials=5, dataset=None, **kwargs):
     kwargs = {"space": SPACE, "steps": 2, "network": TinyNet, "protocol": SMOKE, **kwargs}
     dataset = toy_set() if dataset is None else dataset
     kwargs = {"share": 0.34, "looks": (), "progress": False, **kwargs}
-    return tune(dataset, kwargs.pop("budget", 1), storage=storage, n_trials=n_trials, **kwargs)
+    return tune(dataset, kwargs.pop("ppc", 1), storage=storage, n_trials=n_trials, **kwargs)
 
 
 def states(result):
@@ -187,7 +187,7 @@ def test_search_of_packed_clouds():
     """The count follows from points and bits, and the first trial has the usual settings."""
     small = {"ages": (0, 2), "num_trained": 1, "real_per_class": 4, "visits": 2}
     method = functools.partial(pkr, **small)
-    result = search(n_trials=4, budget=0.5, space=PackedSpace((4, 16)), method=method, steps=1)
+    result = search(n_trials=4, ppc=0.5, space=PackedSpace((4, 16)), method=method, steps=1)
     assert result.reasons == {}
     first, *others = (trial.user_attrs for trial in result.completed)
     assert first["settings"] == {"num_points": 16, "depth": 5, "mirror": True}
@@ -337,9 +337,9 @@ def test_infeasible_space_is_refused_before_the_first_trial(tmp_path):
         ({"looks": (1.0,)}, ValueError, "'looks' must lie between 0 and 1"),
         ({"share": 1.0}, ValueError, "'share' must lie between 0 and 1"),
         ({"share": 0.01}, ValueError, "'share'=0.01 holds no cloud out of 18"),
-        ({"budget": 0}, ValueError, "'budget' must be at least 1"),
-        ({"budget": 1000}, ValueError, "'budget' must not ask for more bits than the"),
-        ({"budget": StorageBudget(64, 3)}, ValueError, "'budget' must be for 3 classes of clouds"),
+        ({"ppc": 0}, ValueError, "'ppc' must be at least 1"),
+        ({"ppc": 1000}, ValueError, "'ppc' must not ask for more bits than the"),
+        ({"ppc": StorageBudget(64, 3)}, TypeError, "'ppc' must be a number"),
         ({"method": functools.partial(ddp, speed=1)}, TypeError, "speed"),
         ({"task": "segment"}, ValueError, "'task' must be a Task or one of"),
         ({"task": "segmentation"}, ValueError, "'dataset' must have 'part_names'"),

@@ -75,6 +75,7 @@ def test_clouds_that_are_not_mixed_have_no_slider(tmp_path):
     full = SyntheticPointCloudDataset(FullResolution(torch.randn(6, 8, 3), 3))
     page = data_of(write_viewer(full, tmp_path / "full.html", [*toy_set()]))
     assert page["kinds"] == ["real", "stored"]
+    assert (page["title"], page["words"]) == ("A distilled set", "Colours are heights.")
     assert [len(one["groups"][0]["stored"]) for one in page["classes"]] == [2, 2, 2]
     mixup = SyntheticPointCloudDataset(PointMixup(torch.randn(2, 2, 8, 3), 2, 1))
     assert data_of(write_viewer(mixup, tmp_path / "mixup.html"))["kinds"] == ["stored", "morph"]
@@ -92,6 +93,10 @@ def test_parts_have_colours(tmp_path):
     assert [len(parts) for parts in one["groups"][0]["parts"]] == [10, 10, 10]
     assert sorted({*one["groups"][0]["parts"][0]}) == sorted(dataset.category_parts["cup"])
     assert [len(parts) for parts in one["real_parts"]] == [24, 24, 24]
+    # Of every word that the page has, what it means.
+    told = page["words"].split(". ")
+    assert [line.split()[0] for line in told] == ["Anchors", "PPC", "Colours"]
+    assert told[-1] == "Colours are parts."
 
 
 @plotly

@@ -76,6 +76,16 @@ def test_title_says_the_figure_that_the_set_tells(synthetic):
     assert title == f"distilled by DDP, {told.storage_bits:,} bits, accuracy 82.6 % (cpu protocol)"
 
 
+@pytest.mark.parametrize(
+    ("made", "title"),
+    [({}, ""), ({"method": "DDP"}, "distilled by DDP, "), ({"source": "mine"}, "mine, ")],
+)
+def test_title_says_nothing_of_what_the_set_does_not_tell(synthetic, made, title):
+    untold = SyntheticPointCloudDataset(synthetic.parameterization, provenance=made)
+    figure = plot_distilled([], untold, num_anchors=1, num_morphs=1)
+    assert figure.get_suptitle() == f"{title}{untold.storage_bits:,} bits"
+
+
 @pytest.mark.parametrize("classes", [["class2", "class0"], [2, 0], ["class2", 0]])
 def test_only_the_classes_that_are_asked_for(synthetic, classes):
     sizes = {"num_real": 1, "num_anchors": 1, "num_morphs": 1}

@@ -20,6 +20,7 @@ from torch_geometric_ddp._checks import (
     shown,
 )
 from torch_geometric_ddp._files import read_tensors, write_tensors
+from torch_geometric_ddp.clouds.class_names import known_names
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.parameterization import Parameterization
 
@@ -29,6 +30,9 @@ _KIND = "synthetic point cloud data set"
 _VERSION = 1
 
 Split = Literal["all", "anchors", "morphs"]
+
+# Names of classes in a repr, and their letters.
+_SHOWN, _LETTERS = 3, 20
 
 # The set of the generated shapes that comes with the package.
 _EXAMPLE = Path(__file__).with_name("example.safetensors")
@@ -338,12 +342,17 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         return [f"{told.get('metric', 'figure')!s:.60} {100 * told['value']:.1f} %{by}"]
 
     def __repr__(self) -> str:
-        parts: dict[str, Any] = {"classes": len(self.class_names), "bits": self.storage_bits}
-        for key in ("ppc", "method"):
-            if key in self.provenance:
-                parts[key] = self.provenance[key]
-        listed = ", ".join(f"{key}={value!r:.60}" for key, value in parts.items())
-        return f"{type(self).__name__}({len(self)}, {listed})"
+        names = [name[:_LETTERS] for name in known_names(self.class_names)]
+        if len(names) > _SHOWN:
+            names[_SHOWN:] = ["..."]
+        called = f" ({', '.join(names)})" if names else ""
+        parts = [f"classes={len(self.class_names)}{called}", f"bits={self.storage_bits}"]
+        parts += [
+            f"{key}={self.provenance[key]!r:.60}"
+            for key in ("ppc", "method")
+            if key in self.provenance
+        ]
+        return f"{type(self).__name__}({', '.join([str(len(self)), *parts])})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the whole set to a file, atomically, whatever split or subset this is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,11 @@ def write_viewer(
         "path": "between the anchors" if first["weights"] is not None else None,
     }
     names = {kind: name for kind, name in kinds.items() if name is not None}
+    source = synthetic.provenance.get("source")
     page = {
-        "title": f"{synthetic.provenance.get('source', 'A distilled set')}, distilled",
+        "title": f"{source}, distilled" if source else "A distilled set",
         "facts": synthetic.describe(),
+        "words": _words(names, synthetic),
         "up": up,
         "palette": _PALETTE,
         "kinds": list(names),
@@ -116,6 +118,17 @@ def _plotly() -> str:
             "the viewer needs plotly: pip install plotly, or the extra 'view' of this package"
         ) from error
     return str(get_plotlyjs())
+
+
+def _words(names: Mapping[str, str], synthetic: SyntheticPointCloudDataset) -> str:
+    """What the words and colours of the page mean."""
+    said = []
+    if "morph" in names:
+        said += ["Anchors are what is stored; morphs are mixed from them, point by point."]
+    if "ppc" in synthetic.provenance:
+        said += ["PPC is the storage, in real clouds for each class."]
+    said += ["Colours are parts." if synthetic.space is not None else "Colours are heights."]
+    return " ".join(said)
 
 
 def _split(page: str) -> tuple[str, str, str]:

@@ -82,8 +82,17 @@ class PointCloudBank:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
         progress: bool = False,
+        class_names: Sequence[str] | None = None,
     ) -> Self:
         """Reads every cloud of a data set once, with its transform.
+
+        A bank goes wherever a data set is read, so that a list of clouds, which names no classes,
+        can be given names for everything that takes a data set:
+
+        .. code-block:: python
+
+            train_set = PointCloudBank.from_dataset(clouds, class_names=["chair", "table"])
+            coreset = random_coreset(train_set, ppc=1)
 
         Args:
             dataset (Dataset or sequence): Items with :obj:`pos [N, 3]` and one label :obj:`y`. Its
@@ -94,17 +103,29 @@ class PointCloudBank:
             dtype (torch.dtype): The type of the points. What it blurs is kept beside it for
                 :meth:`normalize`. (default: :obj:`torch.float32`)
             progress (bool): Whether to show the progress. (default: :obj:`False`)
+            class_names (sequence of str, optional): The names of the classes by their labels, in
+                the place of those of the data set. (default: those of the data set, else the
+                numbers)
 
         Raises:
-            TypeError: If the :obj:`pos` of an item is not floating point.
+            TypeError: If the :obj:`pos` of an item is not floating point, or :obj:`class_names` are
+                no list of strings.
             ValueError: If there is no item, the :obj:`pos` of one has another shape or is not
-                finite, its :obj:`y` is not one integer, or a label is out of range.
+                finite, its :obj:`y` is not one integer, a label is out of range, or
+                :obj:`class_names` are fewer than the classes or not as many as the data set has.
         """
         check_dataset("dataset", dataset)
-        pos, exact, sizes, labels = read_clouds(dataset, _label_of, device, dtype, progress)
         names = names_of(dataset)
+        if class_names is not None:
+            class_names = check_names("class_names", class_names)
+            if names is not None and len(class_names) != len(names):
+                raise ValueError(_too_few(len(names), class_names))
+            names = class_names
+        pos, exact, sizes, labels = read_clouds(dataset, _label_of, device, dtype, progress)
+        count = max(max(labels), 0) + 1
+        if class_names is not None and len(class_names) < count:
+            raise ValueError(_too_few(count, class_names))
         if names is None:
-            count = max(max(labels), 0) + 1
             names = found_names(dataset, count) or [str(i) for i in range(count)]
         bank = cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
         bank.exact = exact
@@ -247,12 +268,11 @@ class PointCloudBank:
         """The storage of :obj:`ppc` of these clouds per class."""
         return StorageBudget(self.dense().size(1), self.num_classes, ppc, self._label_bits)
 
-    def check_budget(self, budget: StorageBudget, name: str = "ppc") -> StorageBudget:
+    def check_budget(self, budget: StorageBudget) -> StorageBudget:
         """Returns a budget, if it is at most the storage of all of these clouds.
 
         Args:
             budget (StorageBudget): The budget.
-            name (str): The argument that it comes from. (default: :obj:`"ppc"`)
 
         Raises:
             ValueError: If it is larger.
@@ -260,7 +280,7 @@ class PointCloudBank:
         whole = self.whole_bits()
         if budget.bits > whole:
             raise ValueError(
-                f"'{name}' must not ask for more bits than the {whole} of the whole set of "
+                f"'ppc' must not ask for more bits than the {whole} of the whole set of "
                 f"{len(self)} clouds, got {budget.ppc} of them per class, {budget.bits} bits"
             )
         return budget
@@ -338,6 +358,10 @@ class PointCloudBank:
         clouds = max(1, max_points // int(self.sizes.max()))
         for index in torch.arange(len(self), device=self.device).split(clouds):
             yield self.batch(index)
+
+
+def _too_few(count: int, names: list[str]) -> str:
+    return f"'class_names' must name {count} classes, got {len(names)}: {names!s:.80}"
 
 
 def read_clouds(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["agree", "found_names", "names_of"]
+__all__ = ["agree", "found_names", "joined_names", "known_names", "names_of"]
 
 
 def _given(dataset: Any) -> Any:
@@ -75,6 +75,18 @@ def _folders(dataset: Any) -> list[str] | None:
         return None
     plain = all(name and not set(name) & {".", "/", os.sep} for name in listed)
     return sorted(listed) if plain and listed else None
+
+
+def joined_names(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The names of two sets that :func:`agree`: those of one go before the numbers of the other."""
+    longer, shorter = sorted((names, others), key=len, reverse=True)
+    first = [b if a == str(i) else a for i, (a, b) in enumerate(zip(longer, shorter, strict=False))]
+    return [*first, *longer[len(first) :]]
+
+
+def known_names(names: Sequence[str]) -> list[str]:
+    """The names, if classes are called by them and not by their numbers."""
+    return [] if all(name == str(i) for i, name in enumerate(names)) else [*names]
 
 
 def agree(names: Sequence[str], others: Sequence[str]) -> bool:

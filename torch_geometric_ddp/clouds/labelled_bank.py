@@ -87,6 +87,7 @@ class LabelledBank(PointCloudBank):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
         progress: bool = False,
+        class_names: Sequence[str] | None = None,
     ) -> Self:
         """Reads every cloud of a data set once, with its transform.
 
@@ -97,15 +98,22 @@ class LabelledBank(PointCloudBank):
             device (torch.device, optional): Where the clouds shall lie. (default: where they are)
             dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
             progress (bool): Whether to show the progress. (default: :obj:`False`)
+            class_names (None): The data set names its categories itself, and the parts of each by
+                that name. (default: :obj:`None`)
 
         Raises:
             TypeError: If the :obj:`pos` of an item is not floating point.
-            ValueError: If an attribute that :meth:`PartSpace.of` needs is missing, there is no
-                item, the :obj:`pos` of one has another shape or is not finite, its :obj:`y` is not
-                a part for every point, its :obj:`category` is not one integer, or a point has a
-                part that the category has not.
+            ValueError: If :obj:`class_names` are given, an attribute that :meth:`PartSpace.of`
+                needs is missing, there is no item, the :obj:`pos` of one has another shape or is
+                not finite, its :obj:`y` is not a part for every point, its :obj:`category` is not
+                one integer, or a point has a part that the category has not.
         """
         check_dataset("dataset", dataset)
+        if class_names is not None:
+            raise ValueError(
+                "'class_names' must be None where points have parts, since the data set names its "
+                f"categories with them, got {class_names!r:.80}"
+            )
         if isinstance(dataset, cls):
             names, space = dataset.class_names, dataset.space
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -111,7 +112,7 @@ def evaluate(
     seeds: int | Sequence[int] = 10,
     device: torch.device | str | None = None,
     progress: bool = True,
-    name: str = "Evaluate",
+    name: str | None = None,
     trainer: Trainer = fit,
     task: Task | str = "classification",
     workers: int = 1,
@@ -135,8 +136,10 @@ def evaluate(
             fixes the initial network, the order of the clouds and the dropout on one device and
             number of threads. (default: :obj:`10`)
         device (torch.device, optional): Where to train. (default: where the training set lies)
-        progress (bool): Whether to show the progress. (default: :obj:`True`)
-        name (str): What to call it in the progress bar. (default: :obj:`"Evaluate"`)
+        progress (bool): Whether to say on the error output what is going to be done, and to show a
+            bar, which says after the first epoch how long it takes. (default: :obj:`True`)
+        name (str, optional): What to call it in the bar, which then stands alone, as of one
+            evaluation of many. (default: :obj:`"Evaluate"`)
         trainer (callable): Trains a network in place, such as
             :func:`~torch_geometric_ddp.coreset.watch`, which keeps what it sees of the training.
             (default: :func:`fit`)
@@ -164,7 +167,7 @@ def evaluate(
     check_callable("network", network)
     check_device("device", device)
     check_flag("progress", progress)
-    check_text("name", name)
+    check_text("name", name, optional=True)
     check_callable("trainer", trainer, optional=False)
     check_int("workers", workers)
     train = task.read(train_set, device)
@@ -177,13 +180,28 @@ def evaluate(
     )
     learning = Learning(task, make, sizes, train, test, protocol, trainer)
     scores = []
-    total = len(seeds) * protocol.epochs_for(count)
-    with tqdm(total=total, desc=name, unit="epoch", disable=not progress) as bar:
+    if progress and name is None:
+        tqdm.write(_plan(learning, len(seeds)), file=sys.stderr)
+    total, title = len(seeds) * protocol.epochs_for(count), name or "Evaluate"
+    with tqdm(total=total, desc=title, unit="epoch", disable=not progress) as bar:
         for one in learned(learning, seeds, bar, workers):
             scores.append(one)
             bar.set_postfix_str(percent(one.values))
     joined = type(scores[0]).join(scores)
     return Evaluation(joined, task.metric, seeds, protocol, count, points)
+
+
+def _plan(learning: Learning, count: int) -> str:
+    """What is going to be done for so many seeds, in a line."""
+    protocol, clouds = learning.protocol, len(learning.train)
+    epochs, of_epoch = protocol.epochs_for(clouds), -(-clouds // protocol.batch_size)
+    make = getattr(learning.make, "func", learning.make)  # Of a partial.
+    network = getattr(make, "__name__", type(make).__name__)
+    return (
+        f"To do: {count:,} network{'s' * (count > 1)} ({network}) to train, protocol "
+        f"{protocol.name}: {epochs:,} epoch{'s' * (epochs > 1)} of {clouds:,} clouds, "
+        f"{epochs * of_epoch:,} steps each; tested on {len(learning.test):,} clouds."
+    )
 
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch_geometric.data import Data
@@ -37,6 +37,7 @@ def distill(
     retries: int = 0,
     stream: bool = False,
     cache: str | os.PathLike[str] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> SyntheticPointCloudDataset:
     r"""Distils a labelled set of point clouds into a set a hundred times smaller.
 
@@ -84,7 +85,9 @@ def distill(
             goes on from there, bit for bit.
         classes_per_chunk (int, optional): How many classes are computed at a time; fewer need less
             memory and change the last bits. (default: as many as 4 GiB hold, whatever is free)
-        progress (bool): Whether to show progress bars. (default: :obj:`True`)
+        progress (bool): Whether to say on the error output what is going to be done, and to show
+            bars; that of the steps says after the first ones how long they take.
+            (default: :obj:`True`)
         callback (callable, optional): Called with the :class:`Distillation` after every step.
         retries (int): How many times a run whose loss or parameters are not finite goes back to its
             last good state, at most 50 steps before, and goes on with half the learning rates.
@@ -96,6 +99,9 @@ def distill(
             first step, in files by the content of the clouds. A later run finds it there. It is
             mapped into memory, of which no more than needed is read. (default: it is computed in
             every process, and held in memory)
+        class_names (sequence of str, optional): The names of the classes by their labels, for a
+            list of clouds or another set that does not name them. The distilled set keeps them,
+            and pictures and tables use them. (default: those of the data set, else the numbers)
 
     Returns:
         The distilled set, on the CPU.
@@ -107,11 +113,12 @@ def distill(
         ValueError: If :obj:`ppc` is not above 0 or asks for more than the whole set;
             :obj:`classes_per_chunk` is below one, :obj:`steps` or :obj:`seed` negative, or
             :obj:`steps` below those of the checkpoint; if :obj:`method` or :obj:`task` is no known
-            name; if :obj:`dataset` is empty, has clouds of different sizes or not finite, labels
-            other than the task needs, or a class without clouds; if what the method stores exceeds
-            the storage; if :obj:`device` cannot be used; or if :obj:`checkpoint` cannot be written,
-            is damaged or of a run with other settings or data. All of these come before the first
-            step.
+            name; if :obj:`class_names` are not as many as the classes, or points have parts, whose
+            set names its categories itself; if :obj:`dataset` is empty, has clouds of different
+            sizes or not finite, labels other than the task needs, or a class without clouds; if
+            what the method stores exceeds the storage; if :obj:`device` cannot be used; or if
+            :obj:`checkpoint` cannot be written, is damaged or of a run with other settings or data.
+            All of these come before the first step.
         FloatingPointError: If a loss or a parameter is not finite and no retry is left.
     """
     return find_method(method).distill(
@@ -131,4 +138,5 @@ def distill(
         retries=retries,
         stream=stream,
         cache=cache,
+        class_names=class_names,
     )

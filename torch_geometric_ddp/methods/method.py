@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch_geometric.data import Data
+from tqdm import tqdm
 
 from torch_geometric_ddp._checks import (
     check_callable,
@@ -220,6 +222,7 @@ class Method:
         retries: int = 0,
         stream: bool = False,
         cache: str | os.PathLike[str] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> SyntheticPointCloudDataset:
         """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
@@ -241,12 +244,15 @@ class Method:
                 run goes on from there.
             classes_per_chunk (int, optional): How many classes are computed at a time. (default:
                 as many as 4 GiB hold)
-            progress (bool): Whether to show progress bars. (default: :obj:`True`)
+            progress (bool): Whether to say what is going to be done, and to show bars.
+                (default: :obj:`True`)
             callback (callable, optional): Called with the loop after every step.
             retries (int): How many times a run that diverges goes back to its last good state.
                 (default: :obj:`0`)
             stream (bool): Whether the real clouds stay where they lie. (default: :obj:`False`)
             cache (str or path, optional): A folder for what is computed of the real clouds.
+            class_names (sequence of str, optional): The names of the classes, of a set that does
+                not name them. (default: those of the data set, else the numbers)
 
         Returns:
             The distilled set, on the CPU.
@@ -275,7 +281,9 @@ class Method:
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
         progress = progress and Ranks.here().first
-        bank = task.read(dataset, None if stream else device, progress=progress)
+        bank = task.read(
+            dataset, None if stream else device, progress=progress, class_names=class_names
+        )
         bank = bank.normalize() if normalize else bank.unscaled()
         if cache is not None:
             bank.keep_in(cache)
@@ -283,10 +291,22 @@ class Method:
         loop = self.begin(
             bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, place, progress
         )
+        if progress and loop.num_steps < steps:
+            tqdm.write(self._plan(loop, steps), file=sys.stderr)
         loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)
         source = source or (name if isinstance(name, str) and name else type(dataset).__name__)
         return self.finish(loop, source=source, normalize=normalize)
+
+    def _plan(self, loop: Distillation, steps: int) -> str:
+        """What a run is going to do, in a line; its bar says how long that takes."""
+        bank, stored, ppc = loop.bank, loop.parameterization, loop.budget.ppc
+        taken = f", of which {loop.num_steps:,} are taken" if loop.num_steps else ""
+        return (
+            f"To do: {self.name} of {bank.num_classes} classes, from {len(bank):,} clouds to "
+            f"{stored.num_clouds:,} in {stored.storage_bits():,} of {loop.budget.bits:,} bits "
+            f"(PPC {ppc:g}); {steps:,} step{'s' * (steps > 1)}{taken}."
+        )
 
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
         """The set that a loop has distilled so far, on the CPU, with how it was made.

@@ -53,7 +53,8 @@ def start(name: str) -> None:
 
 def whole_parser() -> argparse.ArgumentParser:
     """The parser of the command, with all programs."""
-    parser = argparse.ArgumentParser(_NAME, description=_DESCRIPTION)
+    more = f"'{_NAME} PROGRAM --help' says what a program takes; '{_NAME} distill' needs nothing."
+    parser = argparse.ArgumentParser(_NAME, description=_DESCRIPTION, epilog=more)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     programs = parser.add_subparsers(dest="program", required=True, metavar="PROGRAM")
     for name in PROGRAMS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -99,6 +99,7 @@ class Task(ABC):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
         progress: bool = False,
+        class_names: Sequence[str] | None = None,
     ) -> PointCloudBank:
         """Reads every cloud of a data set once, with its transform, into :attr:`bank_type`.
 
@@ -107,11 +108,14 @@ class Task(ABC):
             device (torch.device, optional): Where the clouds shall lie. (default: where they are)
             dtype (torch.dtype): The type of the points. (default: :obj:`torch.float32`)
             progress (bool): Whether to show the progress. (default: :obj:`False`)
+            class_names (sequence of str, optional): The names of the classes, of a data set that
+                does not name them. (default: those of the data set, else the numbers)
 
         Raises:
-            TypeError, ValueError: If the items are not labelled as the task needs them.
+            TypeError, ValueError: If the items are not labelled as the task needs them, or
+                :obj:`class_names` do not fit them.
         """
-        return self.bank_type.from_dataset(dataset, device, dtype, progress)
+        return self.bank_type.from_dataset(dataset, device, dtype, progress, class_names)
 
     @property
     @abstractmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.clouds.class_names import agree
+from torch_geometric_ddp.clouds.class_names import agree, joined_names
 from torch_geometric_ddp.nn import BACKBONES, Backbone, PointNet
 from torch_geometric_ddp.parameterization import PartLabels
 from torch_geometric_ddp.tasks.base import Scores, Task, json_numbers, logits_of
@@ -113,5 +113,5 @@ class Classification(Task):
         (num,) = self.network_sizes(train, test)
         guess = torch.cat([logits_of(model, batch).argmax(dim=1) for batch in test.batches()])
         pairs = torch.bincount(test.y * num + guess, minlength=num**2)
-        names = max(train.class_names, test.class_names, key=len)
+        names = joined_names(train.class_names, test.class_names)
         return Accuracy(names, pairs.view(1, num, num).cpu())

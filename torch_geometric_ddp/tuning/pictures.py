@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from torch_geometric_ddp.tuning.report import FEWEST, TuningResult
+from torch_geometric_ddp.tuning.report import FEW, FEWEST, TuningResult
 
 __all__ = ["LETTERS", "plot_tuning", "write_html"]
 
@@ -108,10 +108,23 @@ def _history(axes: Axes, result: TuningResult) -> None:
 
 
 def _importances(axes: Axes, result: TuningResult) -> None:
-    found = dict(reversed(result.importances().items()))
+    found, spread = dict(reversed(result.importances().items())), result.importance_spread()
     names = [{**LETTERS, **_SHARES}.get(name, name) for name in found]
-    axes.bar_label(axes.barh(names, list(found.values())), fmt="%.2f", padding=3)
-    axes.set(xlabel="importance")
+    values, errors = list(found.values()), [spread[name] for name in found]
+    bars = axes.barh(names, values, color="0.75")
+    # An importance lies between 0 and 1, and so does what is drawn of its spread.
+    ends = [[min(e, v) for e, v in zip(errors, values, strict=True)]]
+    ends += [[min(e, 1 - v) for e, v in zip(errors, values, strict=True)]]
+    axes.errorbar(values, names, xerr=ends, fmt="none", ecolor="0.2", capsize=3)
+    texts = [f"{v:.2f} ± {e:.2f}" for v, e in zip(values, errors, strict=True)]
+    for bar, end, text in zip(bars, ends[1], texts, strict=True):
+        at = (bar.get_width() + end, bar.get_y() + bar.get_height() / 2)
+        axes.annotate(text, at, (6, 0), textcoords="offset points", va="center", fontsize=9)
+    few = f"\nof fewer than {FEW} trials it is hardly more than a guess"
+    says = "importance (0 to 1) ± its standard deviation if the trials are drawn again"
+    axes.set(xlabel=says + few * (len(result.completed) < FEW))
+    axes.set_xlim(0, 1.3 * max(v + e for v, e in zip(values, ends[1], strict=True)))
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick < 1.01])
 
 
 def _parallel(axes: Axes, result: TuningResult) -> None:

@@ -32,8 +32,6 @@ from torch_geometric_ddp._checks import (
     check_seed,
     check_text,
 )
-from torch_geometric_ddp.budget import StorageBudget
-from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.splits import stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
 from torch_geometric_ddp.evaluation.protocol import check_protocol
@@ -61,7 +59,7 @@ _POLL = 0.5
 
 def tune(
     dataset: Iterable[Data],
-    budget: StorageBudget | float = 1,
+    ppc: float = 1,
     *,
     space: Space | None = None,
     n_trials: int = 20,
@@ -107,8 +105,8 @@ def tune(
     Args:
         dataset (Dataset): The training set, as for :meth:`~torch_geometric_ddp.distill`.
             It is read once.
-        budget (StorageBudget or float): The storage, or its full-resolution clouds per class (PPC).
-            (default: :obj:`1`)
+        ppc (float): The storage, in full-resolution clouds per class, as for
+            :meth:`~torch_geometric_ddp.distill`. (default: :obj:`1`)
         space (Space, optional): What is searched, such as a :class:`PackedSpace` for
             :func:`~torch_geometric_ddp.methods.pkr`. (default: :class:`SearchSpace`)
         n_trials (int): How many finished trials the study shall have altogether, completed, pruned
@@ -163,11 +161,12 @@ def tune(
             tuple.
         ValueError: If one of these is too small, :obj:`share` or one of :obj:`looks` does not lie
             between 0 and 1, :obj:`objectives` are unknown, the items of :obj:`dataset` are not
-            labelled as :obj:`task` needs them, nothing in :obj:`space` fits :obj:`budget`,
+            labelled as :obj:`task` needs them, nothing in :obj:`space` fits :obj:`ppc`,
             :obj:`storage` is a file that is no journal or a damaged one, or the study was begun
             with other data or settings; all before the first trial.
     """
     space = SearchSpace() if space is None else space
+    check_ppc(ppc)
     check_int("n_trials", n_trials)
     check_seed("seed", seed)
     task, seeds = find_task(task), seed_list(seeds)
@@ -195,7 +194,7 @@ def tune(
     check_objective(steps, seeds, looks, objectives)
     bank = task.read(dataset, device)
     bank.check_every_class()
-    budget = _budget(bank, budget)
+    budget = bank.check_budget(bank.budget(ppc))
     space.check(budget)
     bank = bank.normalize() if normalize else bank.unscaled()
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
@@ -301,18 +300,6 @@ def _work(
         torch.cuda.empty_cache()
     if not workers.finish(study, trial, **told):
         _log.warning("trial %d was finished by another machine, this result goes", trial.number)
-
-
-def _budget(bank: PointCloudBank, budget: StorageBudget | float) -> StorageBudget:
-    num_points = bank.dense().size(1)
-    if not isinstance(budget, StorageBudget):
-        budget = bank.budget(check_ppc(budget, "budget"))
-    if (budget.num_points, budget.num_classes) != (num_points, bank.num_classes):
-        raise ValueError(
-            f"'budget' must be for {bank.num_classes} classes of clouds of {num_points} points, "
-            f"got {budget}"
-        )
-    return bank.check_budget(budget, "budget")
 
 
 def _show(bar: tqdm[Any], result: TuningResult) -> None:

@@ -150,7 +150,7 @@ def _title(synthetic: SyntheticPointCloudDataset) -> str:
     """The data, the method, the storage and the figure of a set, as far as it tells them."""
     made = synthetic.provenance
     words = [str(made["source"])] if "source" in made else []
-    words.append(f"distilled by {made.get('method', '?')}")
+    words += [f"distilled by {made['method']}"] if "method" in made else []
     return ", ".join([*words, *synthetic.storage_words(), *synthetic.figure_words()])
 
 
