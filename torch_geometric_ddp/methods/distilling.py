@@ -12,6 +12,7 @@ from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.registry import find_method
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.quotas import Quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
@@ -37,6 +38,7 @@ def distill(
     retries: int = 0,
     stream: bool = False,
     cache: str | os.PathLike[str] | None = None,
+    quotas: Quotas = "uniform",
 ) -> SyntheticPointCloudDataset:
     r"""Distils a labelled set of point clouds into a set a hundred times smaller.
 
@@ -96,6 +98,14 @@ def distill(
             first step, in files by the content of the clouds. A later run finds it there. It is
             mapped into memory, of which no more than needed is read. (default: it is computed in
             every process, and held in memory)
+        quotas (str or sequence of float): How the storage is divided among the classes:
+            :obj:`"uniform"`, as much for every class; :obj:`"size"`, in proportion to its real
+            clouds, or :obj:`"sqrt-size"`, to the square root of their number; or numbers above 0,
+            one for every class, to which it is proportional, such as errors on a validation split.
+            All of it stays the same, and every class has at least one group of clouds
+            (:func:`~torch_geometric_ddp.quotas.largest_remainders`). Per-class quotas weigh overall
+            against mean class accuracy on long-tailed sets (*Exploring 3D Dataset Pruning*, arXiv
+            2603.00651). (default: :obj:`"uniform"`)
 
     Returns:
         The distilled set, on the CPU.
@@ -109,9 +119,11 @@ def distill(
             :obj:`steps` below those of the checkpoint; if :obj:`method` or :obj:`task` is no known
             name; if :obj:`dataset` is empty, has clouds of different sizes or not finite, labels
             other than the task needs, or a class without clouds; if what the method stores exceeds
-            the storage; if :obj:`device` cannot be used; or if :obj:`checkpoint` cannot be written,
-            is damaged or of a run with other settings or data. All of these come before the first
-            step.
+            the storage; if :obj:`quotas` are no known name, have not a number above 0 for every
+            class, or the method or the task has nothing to divide by them, as where the storage has
+            room for one group of a class; if :obj:`device` cannot be used; or if :obj:`checkpoint`
+            cannot be written, is damaged or of a run with other settings or data. All of these come
+            before the first step.
         FloatingPointError: If a loss or a parameter is not finite and no retry is left.
     """
     return find_method(method).distill(
@@ -131,4 +143,5 @@ def distill(
         retries=retries,
         stream=stream,
         cache=cache,
+        quotas=quotas,
     )

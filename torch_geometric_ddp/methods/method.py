@@ -31,10 +31,11 @@ from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.ranks import Ranks
-from torch_geometric_ddp.methods.sharing import check_chunk, shares_of
+from torch_geometric_ddp.methods.sharing import check_chunk, check_counts, shares_of
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.quotas import Quotas, check_quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -118,6 +119,7 @@ class Method:
         checkpoint: str | os.PathLike[str] | None = None,
         device: torch.device | str | None = None,
         progress: bool = True,
+        quotas: Quotas = "uniform",
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -136,22 +138,26 @@ class Method:
             device (torch.device, optional): Where to compute, if that is elsewhere than where the
                 clouds lie and stay; those of a step are brought there. (default: where they lie)
             progress (bool): Whether a start that takes long shows bars. (default: :obj:`True`)
+            quotas (str or sequence of float): How the storage is divided among the classes, see
+                :func:`~torch_geometric_ddp.distill`. (default: :obj:`"uniform"`)
 
         Raises:
-            TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
-                integer.
+            TypeError: If :obj:`ppc` is no number, :obj:`seed` or :obj:`classes_per_chunk` no
+                integer, or :obj:`quotas` neither a name nor numbers.
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
                 the task needs them, the budget exceeds them all, or what would be stored exceeds
                 the budget; or if :obj:`checkpoint` is damaged or of another run, or :obj:`device`
-                is not that of the clouds and the networks need all of them there.
+                is not that of the clouds and the networks need all of them there; or if
+                :obj:`quotas` are no known name and not a number above 0 for every class, or this
+                method has nothing to divide so.
         """
         task = find_task(task)
         bank.check_every_class()
-        budget = bank.check_budget(bank.budget(ppc))
+        budget = bank.check_budget(bank.budget(ppc, quotas))
         if self.within is not None:
             fitted = self.within(budget)
-            rest = classes_per_chunk, steps, checkpoint, device, progress
+            rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
             return fitted.begin(bank, ppc, seed, network, task, *rest)
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)
@@ -159,6 +165,8 @@ class Method:
         check_network(make, bank)
         matching = self.matching()
         check_chunk(classes_per_chunk, matching)
+        if budget.weights is not None:
+            check_counts(matching, "quotas")
         ranks = Ranks.here()
         shares_of(ranks, matching, bank.num_classes, classes_per_chunk)  # Raises before long work.
         networks = self.networks(make, bank, self.batch_size, generator)
@@ -176,6 +184,12 @@ class Method:
         parameterization = self.storing(bank, budget, start, generator, task)
         parameterization.sees_stored = self.sees_stored
         parameterization.check_budget(budget)
+        divided = budget.weights is not None
+        if divided and parameterization.counts != budget.counts(parameterization.ppc):
+            raise ValueError(
+                f"'quotas' must be 'uniform' for {self.name}, whose storing does not divide by "
+                f"them: it made {parameterization.describe()}"
+            )
         outer, inner = self.loops(ppc)
         loop = Distillation(
             bank,
@@ -220,6 +234,7 @@ class Method:
         retries: int = 0,
         stream: bool = False,
         cache: str | os.PathLike[str] | None = None,
+        quotas: Quotas = "uniform",
     ) -> SyntheticPointCloudDataset:
         """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
@@ -247,6 +262,8 @@ class Method:
                 (default: :obj:`0`)
             stream (bool): Whether the real clouds stay where they lie. (default: :obj:`False`)
             cache (str or path, optional): A folder for what is computed of the real clouds.
+            quotas (str or sequence of float): How the storage is divided among the classes.
+                (default: :obj:`"uniform"`)
 
         Returns:
             The distilled set, on the CPU.
@@ -267,6 +284,7 @@ class Method:
         check_callable("callback", callback)
         check_int("retries", retries, minimum=0)
         check_flag("stream", stream)
+        check_quotas(quotas)
         if cache is not None:
             check_folder("cache", cache)
         if classes_per_chunk is not None:
@@ -281,12 +299,23 @@ class Method:
             bank.keep_in(cache)
         place = device if stream else None
         loop = self.begin(
-            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, place, progress
+            bank,
+            ppc,
+            seed,
+            network,
+            task,
+            classes_per_chunk,
+            steps,
+            checkpoint,
+            place,
+            progress,
+            quotas,
         )
         loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)
         source = source or (name if isinstance(name, str) and name else type(dataset).__name__)
-        return self.finish(loop, source=source, normalize=normalize)
+        told = told_quotas(quotas)
+        return self.finish(loop, source=source, normalize=normalize, **told)
 
     def finish(self, loop: Distillation, **provenance: Any) -> SyntheticPointCloudDataset:
         """The set that a loop has distilled so far, on the CPU, with how it was made.

@@ -312,6 +312,8 @@ def _budget(bank: PointCloudBank, budget: StorageBudget | float) -> StorageBudge
             f"'budget' must be for {bank.num_classes} classes of clouds of {num_points} points, "
             f"got {budget}"
         )
+    if budget.weights is not None:
+        raise ValueError(f"'budget' must be the same for every class in a search, got {budget}")
     return bank.check_budget(budget, "budget")
 
 
