@@ -49,6 +49,7 @@ PROTOCOLS = ["quick", None, 5, {}, Protocol]
 TASKS = ["segment", None, 1, [], {}, b"classification", Protocol]
 NETWORKS = [*CALLS, int, torch.nn.Linear, lambda: 1, lambda a, b, c, d, e: 1, Data]
 SHARES = [*NUMBERS, float("nan"), float("inf"), 0, -1.0, 2**64, 1e30]
+QUOTAS = ["sizes", None, 1, True, b"size", {}, [], [1.0], [1, "2", 3], [0, 1, 1], int, object()]
 
 
 def without(values, *accepted):
@@ -74,6 +75,7 @@ OF_DISTILL = {
     "stream": FLAGS,
     "cache": without(PLACES, "."),
     "class_names": ["abc", 1, {}, {"a", "b", "c"}, ["a", None, "c"], ["a", "a", "b"], ["a"], []],
+    "quotas": QUOTAS,
 }
 GIVEN = {
     "dataset": toy_set(),
@@ -82,7 +84,7 @@ GIVEN = {
     "checkpoint": "new/run.safetensors",
     "progress": False,
 }
-OF_CORESET = {"dataset": SETS, "ppc": SHARES, "task": TASKS}
+OF_CORESET = {"dataset": SETS, "ppc": SHARES, "task": TASKS, "quotas": QUOTAS}
 OBSERVED = {"observation": [None, 1, "seen", {}, torch.rand(18, 4)]}
 STORED = {
     "num_points": [*without(WHOLE, None), 0, 33],

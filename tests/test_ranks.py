@@ -100,6 +100,7 @@ METHODS = {
     "ddp": (ddp(**SMALL), {}),
     "norms": (ddp(**SMALL), {"network": NormNet}),
     "sadm": (sadm(), {"ppc": 2}),
+    "quotas": (dm(), {"ppc": 2, "quotas": [3, 1, 1, 2, 2]}),
     "trained": (dc(), {"ppc": 10}),  # Its networks are trained on the synthetic set.
     "sets": (SETS, {"ppc": 0.5}),
     "parts": (ddp(**SMALL), {"task": "segmentation", "network": TinySegmenter}),

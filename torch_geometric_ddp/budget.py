@@ -11,6 +11,7 @@ from fractions import Fraction
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_int, check_ppc
+from torch_geometric_ddp.quotas import check_quotas, largest_remainders
 
 __all__ = ["BudgetError", "StorageBudget", "tensor_bits"]
 
@@ -46,6 +47,9 @@ class StorageBudget:
             down. (default: :obj:`1`)
         label_bits (int): What the part labels of one cloud of every class take together, if points
             are labelled. (default: :obj:`0`)
+        weights (tuple of float, optional): Numbers above 0 to which the groups of the classes are
+            proportional, see :meth:`counts`. The bits are the same. (default: all classes have as
+            many)
 
     .. code-block:: python
 
@@ -53,23 +57,28 @@ class StorageBudget:
         983040
         >>> StorageBudget(num_points=1024, num_classes=10, ppc=1 / 16).bits
         61440
+        >>> StorageBudget(num_points=1024, num_classes=3, weights=(7, 30, 64)).counts(10)
+        (2, 9, 19)
 
     Raises:
         TypeError: If :obj:`ppc` is no number, or one of the others no integer.
         ValueError: If :obj:`num_points` or :obj:`num_classes` is below one, :obj:`ppc` is not above
-            0, or :obj:`label_bits` is negative.
+            0, :obj:`label_bits` is negative, or there is not a weight above 0 for every class.
     """
 
     num_points: int
     num_classes: int
     ppc: float = 1
     label_bits: int = 0
+    weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_points", "num_classes"):
             check_int(name, getattr(self, name))
         object.__setattr__(self, "ppc", check_ppc(self.ppc))  # One whole number is one budget.
         check_int("label_bits", self.label_bits, minimum=0)
+        if self.weights is not None:
+            check_quotas(self.weights, self.num_classes)
 
     @property
     def bits(self) -> int:
@@ -82,6 +91,27 @@ class StorageBudget:
     def num_groups(self) -> int:
         """The groups per class of a parameterization that has one in every whole cloud, or one."""
         return max(1, math.floor(self.ppc))
+
+    def counts(self, per_class: int) -> tuple[int, ...]:
+        """How many groups every class has, where there is room for so many of each.
+
+        There are as many altogether as if all classes had the same number, so that the bits are
+        the same, and they are divided by :func:`~torch_geometric_ddp.quotas.largest_remainders`.
+
+        Args:
+            per_class (int): The number of groups of a class, if all have the same.
+
+        Raises:
+            BudgetError: If classes have different weights, and there is only one group of each.
+        """
+        if self.weights is None:
+            return (per_class,) * self.num_classes
+        if per_class == 1 and len({*self.weights}) > 1:
+            raise BudgetError(
+                f"'quotas' must be 'uniform' here: ppc={self.ppc} has room for one group of every "
+                "class, which leaves nothing to divide; smaller clouds or a cheaper codec do"
+            )
+        return largest_remainders(per_class * self.num_classes, self.weights)
 
     @property
     def bits_per_group(self) -> int:

@@ -191,9 +191,10 @@ class Clouds:
         names = loop.bank.class_names
         loop.share()
         with torch.no_grad():
-            clouds = loop.parameterization().pos.detach().cpu()
-        each = loop.parameterization.num_clouds // len(names)
-        clouds = clouds.view(len(names), each, -1, 3)[:, min(self.number, each - 1)].numpy()
+            batch = loop.parameterization()
+        each = batch.pos.detach().cpu().view(batch.num_graphs, -1, 3)
+        counts = [n * loop.parameterization.clouds_per_group for n in loop.parameterization.counts]
+        clouds = [some[min(self.number, len(some) - 1)].numpy() for some in each.split(counts)]
         make = self.make or (lambda points: points)
         return {f"clouds/{name}": make(points) for name, points in zip(names, clouds, strict=True)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -194,9 +195,11 @@ def _groups(synthetic: SyntheticPointCloudDataset) -> list[list[dict[str, Any]]]
     with torch.no_grad():
         weights = parameterization.mixing_weights()
         batch = parameterization()
-    each = parameterization.clouds_per_group * (parameterization.ppc if weights is None else 1)
-    clouds = batch.pos.detach().cpu().view(-1, each, batch.num_points, 3)
-    is_morph = parameterization.is_morph().view(-1, each)
+    each, counts = parameterization.clouds_per_group, parameterization.counts
+    sizes = [each * n for n in counts] if weights is None else [each] * sum(counts)
+    clouds = batch.pos.detach().cpu().view(-1, batch.num_points, 3).split(sizes)
+    is_morph = parameterization.is_morph().split(sizes)
+    parts = None if synthetic.space is None else batch.y.cpu().view(-1, batch.num_points)
     groups = []
     for i, (group, mask) in enumerate(zip(clouds, is_morph, strict=True)):
         # One scale for all of a group, so that what is rounded can still be mixed.
@@ -207,8 +210,8 @@ def _groups(synthetic: SyntheticPointCloudDataset) -> list[list[dict[str, Any]]]
             "morphs": [_flat(cloud, scale) for cloud in centred[mask]],
             "weights": None if weights is None else [_flat(row) for row in weights[i].cpu()],
         }
-        if synthetic.space is not None:
-            one["parts"] = batch.y.cpu().view(-1, each, batch.num_points)[i].tolist()
+        if parts is not None:
+            one["parts"] = parts.split(sizes)[i].tolist()
         groups.append(one)
-    count = len(groups) // parameterization.num_classes
-    return [groups[i : i + count] for i in range(0, len(groups), count)]
+    rest = iter(groups)
+    return [[*itertools.islice(rest, 1 if weights is None else n)] for n in counts]

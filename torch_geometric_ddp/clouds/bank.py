@@ -20,6 +20,7 @@ from torch_geometric_ddp.clouds.class_index import ClassIndex
 from torch_geometric_ddp.clouds.class_names import found_names, names_of
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.clouds.view_cache import ViewCache
+from torch_geometric_ddp.quotas import Quotas, weights_of
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["PointCloudBank", "read_clouds"]
@@ -264,9 +265,26 @@ class PointCloudBank:
         """What a network for these clouds is made from: the number of classes."""
         return (self.num_classes,)
 
-    def budget(self, ppc: float) -> StorageBudget:
-        """The storage of :obj:`ppc` of these clouds per class."""
-        return StorageBudget(self.dense().size(1), self.num_classes, ppc, self._label_bits)
+    def budget(self, ppc: float, quotas: Quotas = "uniform") -> StorageBudget:
+        """The storage of :obj:`ppc` of these clouds per class.
+
+        Args:
+            ppc (float): The number of clouds per class.
+            quotas (str or sequence of float): How it is divided among the classes, one of
+                :obj:`~torch_geometric_ddp.quotas.QUOTAS` or a number for every class.
+                (default: :obj:`"uniform"`)
+
+        Raises:
+            TypeError, ValueError: If one of them does not fit, or classes of labelled points shall
+                have different quotas.
+        """
+        weights = weights_of(quotas, self.class_index.counts.tolist())
+        if weights is not None and self.has_parts:
+            raise ValueError(
+                f"'quotas' must be 'uniform' where points are labelled with parts, got {quotas!r}"
+            )
+        num_points = self.dense().size(1)
+        return StorageBudget(num_points, self.num_classes, ppc, self._label_bits, weights)
 
     def check_budget(self, budget: StorageBudget) -> StorageBudget:
         """Returns a budget, if it is at most the storage of all of these clouds.

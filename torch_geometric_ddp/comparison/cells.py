@@ -16,6 +16,7 @@ from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset import Observation
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.quotas import Quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
@@ -80,11 +81,15 @@ class Entry(ABC):
         settings (dict): What it is made with; they are part of what identifies a run.
         one_label (bool): Whether it can be made only where a cloud has one label, and not for
             segmentation. (default: :obj:`False`)
+        quotas (str or sequence of float): How the storage is divided among the classes, see
+            :func:`~torch_geometric_ddp.distill`; part of what identifies a run, where they are not
+            uniform. (default: :obj:`"uniform"`)
     """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     one_label: bool = False
+    quotas: Quotas = field(default="uniform", kw_only=True)
     #: Whether it uses what a network learned on the whole set.
     observes: ClassVar[bool] = False
     #: Whether its sets depend on the backbone that they are made with.
@@ -98,11 +103,29 @@ class Entry(ABC):
 
     def serves(self, task: Task) -> bool:
         """Whether it can be made for a task."""
-        return task.one_label or not self.one_label
+        return task.one_label or not (self.one_label or told_quotas(self.quotas))
 
     def at_rates(self, rates: Sequence[float]) -> list[Entry]:
         """The same with other learning rates, a row for each; itself where it has none."""
         return [self]
+
+    def at_quotas(self, every: Sequence[Quotas]) -> list[Entry]:
+        """The same with the storage divided otherwise, a row for each; itself without a budget.
+
+        Args:
+            every (sequence): How the storage is divided among the classes, once for each row. What
+                is not uniform is part of the name.
+        """
+        if not self.has_budget:
+            return [self]
+        return [self._at_quotas(quotas) for quotas in every]
+
+    def _at_quotas(self, quotas: Quotas) -> Entry:
+        told = told_quotas(quotas).get("quotas")
+        if told is None:
+            return self
+        words = told if isinstance(told, str) else " ".join(f"{weight:g}" for weight in told)
+        return replace(self, name=f"{self.name}, quotas {words}", quotas=quotas)
 
     def changed(self, settings: Mapping[str, Any]) -> Entry:
         """The same with other settings, as a row of its own that is called :obj:`NAME(KEY=VALUE)`.

@@ -31,6 +31,7 @@ from torch_geometric_ddp.comparison.runs import RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, observe
 from torch_geometric_ddp.evaluation import evaluate
 from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Accuracy, Task, find_task
 
@@ -230,6 +231,7 @@ class ClassIncremental:
             "seed": cell.seed,
             "steps": cell.steps,
             "whole": self.preset.whole.to_dict() if cell.entry.observes else None,
+            **told_quotas(cell.entry.quotas),
         }
 
     def _classes(self, start: int, stop: int) -> PointCloudBank:

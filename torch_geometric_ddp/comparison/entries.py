@@ -26,6 +26,7 @@ from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods import Distillation, Method, dc, ddp, dm, pcc, pkr, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.starts import tanh_noise
+from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = [
@@ -58,8 +59,9 @@ class Coreset(Entry):
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Draws with the seed of the run."""
+        given = {**self.settings, **told_quotas(self.quotas)}
         return lab.judge(
-            cell, self.draw(lab.train_set, cell.ppc, cell.seed, task=lab.task, **self.settings)
+            cell, self.draw(lab.train_set, cell.ppc, cell.seed, task=lab.task, **given)
         )
 
 
@@ -78,9 +80,8 @@ class ObservedCoreset(Entry):
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Chooses by the training of the whole set with the seed of the run."""
         seen = lab.observation(cell.backbone, cell.seed)
-        return lab.judge(
-            cell, self.choose(lab.train_set, cell.ppc, seen, task=lab.task, **self.settings)
-        )
+        given = {**self.settings, **told_quotas(self.quotas)}
+        return lab.judge(cell, self.choose(lab.train_set, cell.ppc, seen, task=lab.task, **given))
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ class Distilled(Entry):
             lab.task,
             steps=cell.steps,
             checkpoint=checkpoint,
+            quotas=self.quotas,
         )
         loop.prepare(progress=True)
         goes_on = loop.num_steps > 0
@@ -190,7 +192,8 @@ class Distilled(Entry):
             "step_bytes": memory.bytes if seconds else None,
             "loss": loop.losses[-1] if loop.losses else None,
         }
-        return method.finish(loop, source=lab.source, normalize=True), figures
+        told = told_quotas(self.quotas)
+        return method.finish(loop, source=lab.source, normalize=True, **told), figures
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.quotas import told_quotas, weights_of
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tasks.base import json_numbers
@@ -121,8 +122,9 @@ class Lab:
 
         Raises:
             TypeError: If a PPC is no number or a seed no integer.
-            ValueError: If a backbone is unknown, a row cannot be made for the task, a PPC is not
-                above 0 or more than the whole set, or a seed below zero.
+            ValueError: If a backbone is unknown, a row cannot be made for the task, its quotas are
+                not those of the classes, a PPC is not above 0 or more than the whole set, or a seed
+                below zero.
         """
         for entry in entries:
             if not entry.serves(self.task):
@@ -136,6 +138,8 @@ class Lab:
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
         for ppc in ppcs:
             self.bank.check_budget(self.bank.budget(ppc))
+        for entry in entries:
+            weights_of(entry.quotas, self.bank.class_index.counts.tolist())  # Raises.
         for seed in seeds:
             check_seed("seed", self.preset.network_seeds(check_seed("seed", seed))[-1])
         for seed in seeds:
@@ -299,13 +303,14 @@ class Lab:
     def _key(self, cell: Cell) -> dict[str, Any]:
         """What makes a run the same run; it is written into its line."""
         whole = not cell.entry.has_budget
-        # Only where it is another backbone, so that the runs of any comparison are found again.
+        # Only where it is not the usual, so that the runs of any comparison are found again.
         made: dict[str, Any] = {}
         if cell.distilled_with is not None:
             maker = describe(self.backbones[cell.distilled_with])
             made = {"distilled_with": cell.distilled_with, "distilling_network": maker}
         if self.preset.num_networks > 1:
             made["num_networks"] = self.preset.num_networks
+        made |= told_quotas(cell.entry.quotas)
         return {
             "source": self.source,
             "task": self.task.name,

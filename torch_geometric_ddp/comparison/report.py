@@ -94,7 +94,7 @@ class Row:
 # What runs share that differ in nothing but their seed.
 _ALIKE = (
     *("source", "task", "data", "settings", "network", "steps", "protocol", "whole"),
-    *("distilled_with", "distilling_network", "num_networks"),
+    *("distilled_with", "distilling_network", "num_networks", "quotas"),
 )
 
 

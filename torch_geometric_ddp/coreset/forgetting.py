@@ -12,6 +12,7 @@ from torch_geometric_ddp._checks import check_seed
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import observed_coreset
+from torch_geometric_ddp.quotas import Quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -62,6 +63,7 @@ def forgetting_coreset(
     observation: Observation,
     seed: int = 0,
     task: Task | str = "classification",
+    quotas: Quotas = "uniform",
 ) -> SyntheticPointCloudDataset:
     """Chooses the real clouds of every class that were forgotten most often in training.
 
@@ -77,9 +79,11 @@ def forgetting_coreset(
         seed (int): Decides between clouds that were forgotten equally often. (default: :obj:`0`)
         task (Task or str): A task whose clouds have one label each. (default:
             :obj:`"classification"`)
+        quotas (str or sequence of float): How the storage is divided among the classes, see
+            :func:`~torch_geometric_ddp.distill`. (default: :obj:`"uniform"`)
 
     Returns:
-        The chosen clouds, as many per class as fit.
+        The chosen clouds, as many as fit.
 
     Raises:
         TypeError: If :obj:`ppc` is no number, :obj:`seed` no integer or :obj:`observation` no
@@ -102,4 +106,6 @@ def forgetting_coreset(
         forgotten = observation.forgetting.to(bank.device) + tie.to(bank.device, torch.float64)
         return bank.smallest(-forgotten, num)
 
-    return observed_coreset("forgetting", choose, dataset, ppc, observation, task, seed=seed)
+    return observed_coreset(
+        "forgetting", choose, dataset, ppc, observation, task, seed=seed, quotas=quotas
+    )

@@ -12,6 +12,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.coreset.selection import class_means, observed_coreset
 from torch_geometric_ddp.parameterization import FLOAT32, Codec
+from torch_geometric_ddp.quotas import Quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
@@ -25,6 +26,7 @@ def herding_coreset(
     task: Task | str = "classification",
     num_points: int | None = None,
     codec: Codec = FLOAT32,
+    quotas: Quotas = "uniform",
 ) -> SyntheticPointCloudDataset:
     r"""Chooses real clouds by herding: their mean feature stays close to that of the class.
 
@@ -49,17 +51,22 @@ def herding_coreset(
             sampling. (default: none, they stay whole)
         codec (Codec): How clouds are stored; all but single precision stores them scaled to the
             unit ball. (default: :class:`~torch_geometric_ddp.parameterization.Float32`)
+        quotas (str or sequence of float): How the storage is divided among the classes, see
+            :func:`~torch_geometric_ddp.distill`. (default: :obj:`"uniform"`)
 
     Returns:
-        The chosen clouds, as many per class as fit.
+        The chosen clouds, as many as fit.
 
     Raises:
         TypeError: If :obj:`ppc` is no number or :obj:`observation` no :class:`Observation`.
         ValueError: If :obj:`ppc` is not above 0, the clouds of :obj:`dataset` differ in size or are
-            not labelled as :obj:`task` needs them, :obj:`observation` is of other clouds, or
-            nothing fits.
+            not labelled as :obj:`task` needs them, :obj:`observation` is of other clouds,
+            nothing fits, or :obj:`quotas` are no known name and not a number above 0 for every
+            class, or leave nothing to divide.
     """
-    return observed_coreset("herding", _herded, dataset, ppc, observation, task, num_points, codec)
+    return observed_coreset(
+        "herding", _herded, dataset, ppc, observation, task, num_points, codec, quotas=quotas
+    )
 
 
 def _herded(bank: PointCloudBank, features: Tensor, num: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_int, check_ppc, check_seed
 from torch_geometric_ddp.coreset.selection import check_stored
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, PointMixup, ShapeMorphing
+from torch_geometric_ddp.quotas import Quotas, check_quotas, first_of_each, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -24,6 +25,7 @@ def point_mixup_coreset(
     num_anchors: int = 4,
     num_mixtures: int = 16,
     codec: Codec = FLOAT32,
+    quotas: Quotas = "uniform",
 ) -> SyntheticPointCloudDataset:
     """Chooses real clouds at random, reduced to what fits, and mixes them.
 
@@ -40,6 +42,8 @@ def point_mixup_coreset(
         num_mixtures (int): Mixtures of a group. (default: :obj:`16`)
         codec (Codec): How clouds are stored. (default:
             :class:`~torch_geometric_ddp.parameterization.Float32`)
+        quotas (str or sequence of float): How the storage is divided among the classes, see
+            :func:`~torch_geometric_ddp.distill`. (default: :obj:`"uniform"`)
 
     Returns:
         The chosen clouds and their mixtures, a group in every whole cloud per class.
@@ -52,23 +56,25 @@ def point_mixup_coreset(
     ppc, seed = check_ppc(ppc), check_seed("seed", seed)
     check_int("num_anchors", num_anchors, minimum=2)
     check_stored(None, codec)
+    check_quotas(quotas)
     task = find_task(task)
     if not task.one_label:
         raise ValueError(f"'task' must have one label for a cloud, got '{task.name}'")
     bank = task.read(dataset).normalize()
-    budget = bank.budget(ppc)
+    budget = bank.budget(ppc, quotas)
+    counts = budget.counts(budget.num_groups)
     fits = ShapeMorphing.largest_anchor_points(budget, num_anchors, 0, codec)
     points = min(fits, budget.num_points)
-    chosen = bank.draw(
-        budget.num_groups * num_anchors, torch.Generator().manual_seed(seed)
-    ).flatten()
+    drawn = bank.draw(max(counts) * num_anchors, torch.Generator().manual_seed(seed))
+    chosen = first_of_each(drawn, [num * num_anchors for num in counts])
     pos = bank.select(chosen).farthest_points(points).dense()
     groups = pos.view(-1, num_anchors, points, 3)
-    clouds = PointMixup(groups, bank.num_classes, num_mixtures, codec=codec).stored()
+    clouds = PointMixup(groups, 1, num_mixtures, codec=codec).divide(counts).stored()
     provenance = {
         "method": "point-mixup",
         "seed": seed,
         "num_points": points,
+        **told_quotas(quotas),
         "task": task.name,
         "ppc": ppc,
         "bits": clouds.storage_bits(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,12 +15,14 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
 from torch_geometric_ddp.parameterization.codecs.base import check_codec
+from torch_geometric_ddp.quotas import Quotas, check_quotas, first_of_each, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = [
     "check_stored",
     "class_means",
+    "counts_that_fit",
     "nearest_to_mean",
     "observed_coreset",
     "real_coreset",
@@ -37,13 +39,15 @@ def observed_coreset(
     num_points: int | None = None,
     codec: Codec = FLOAT32,
     seed: int | None = None,
+    quotas: Quotas = "uniform",
 ) -> SyntheticPointCloudDataset:
     """Real clouds that are chosen by what a network learned of them.
 
     Args:
         name (str): What the choice is called.
-        choose (callable): Gives as many clouds of every class as fit, :obj:`[C, K]`, from the real
-            clouds, their features :obj:`[n, F]` in double precision and this number.
+        choose (callable): Gives as many clouds of every class, :obj:`[C, K]`, from the real clouds,
+            their features :obj:`[n, F]` in double precision and this number. Those that come later
+            do not change the first ones, which are taken where classes have different quotas.
         dataset (Dataset): The real set, clouds of one size.
         ppc (float): The storage, in full-resolution clouds per class.
         observation (Observation): What :func:`observe` saw of the same clouds.
@@ -51,6 +55,8 @@ def observed_coreset(
         num_points (int, optional): To how many points clouds are reduced. (default: to none)
         codec (Codec): How they are stored. (default: :class:`Float32`)
         seed (int, optional): That of the choice. (default: there is none)
+        quotas (str or sequence of float): How the storage is divided among the classes.
+            (default: :obj:`"uniform"`)
 
     Raises:
         TypeError, ValueError: If the data or :obj:`ppc` do not fit, another set was observed, or
@@ -58,11 +64,20 @@ def observed_coreset(
     """
     task = find_task(task)
     check_stored(num_points, codec)
+    check_quotas(quotas)
     bank, features = _observed(dataset, ppc, observation, task)
-    num = FullResolution.clouds_that_fit(bank.budget(ppc), num_points, codec)
-    index = choose(bank, features, num)
+    counts = counts_that_fit(bank, ppc, num_points, codec, quotas)
+    index = choose(bank, features, max(counts))
     provenance = {"method": name, "seed": seed, "observation": observation.config}
-    return real_coreset(bank, index, provenance, task, ppc, num_points, codec)
+    return real_coreset(bank, index, provenance, task, ppc, num_points, codec, counts, quotas)
+
+
+def counts_that_fit(
+    bank: PointCloudBank, ppc: float, num_points: int | None, codec: Codec, quotas: Quotas
+) -> tuple[int, ...]:
+    """How many clouds of every class fit; see :func:`observed_coreset`."""
+    budget = bank.budget(ppc, quotas)
+    return budget.counts(FullResolution.clouds_that_fit(budget, num_points, codec))
 
 
 def _observed(
@@ -139,6 +154,8 @@ def real_coreset(
     ppc: float,
     num_points: int | None = None,
     codec: Codec = FLOAT32,
+    counts: Sequence[int] | None = None,
+    quotas: Quotas = "uniform",
 ) -> SyntheticPointCloudDataset:
     """The real clouds :obj:`index [C, K]` as a set.
 
@@ -153,19 +170,25 @@ def real_coreset(
         num_points (int, optional): To how many points they are reduced by farthest point sampling.
             (default: to none)
         codec (Codec): How they are stored. (default: :class:`Float32`)
+        counts (sequence of int, optional): How many of every class are taken, the first ones.
+            (default: all)
+        quotas (str or sequence of float): What these follow from. (default: :obj:`"uniform"`)
     """
-    chosen = index.flatten()
+    counts = (index.size(1),) * len(index) if counts is None else counts
+    chosen = first_of_each(index, counts)
     bank.dense()  # Raises if the clouds have different sizes.
     bank = bank.select(chosen)
     bank = bank.unscaled() if codec == FLOAT32 else bank.normalize()
     bank = bank if num_points is None else bank.farthest_points(num_points)
     pos, labels = task.stored(bank)
-    clouds = FullResolution(pos, bank.num_classes, labels=labels, codec=codec).stored()
+    together = bank.num_classes if len({*counts}) == 1 else 1
+    clouds = FullResolution(pos, together, labels=labels, codec=codec).divide(counts).stored()
     special = {} if codec == FLOAT32 else {"codec": codec.config()}
     provenance = {
         **provenance,
         **({} if num_points is None else {"num_points": num_points}),
         **special,
+        **told_quotas(quotas),
         "task": task.name,
         "ppc": check_ppc(ppc),
         "bits": clouds.storage_bits(),

@@ -30,6 +30,11 @@ class Matching(nn.Module, ABC):
     #: computed in chunks. A matching that compares all at once says no.
     per_class: ClassVar[bool] = True
 
+    #: Whether the synthetic classes that are compared at once may have different numbers of clouds.
+    #: A matching that treats every class by itself sees those of one number at a time, and needs to
+    #: say nothing.
+    unequal: ClassVar[bool] = False
+
     def prepare(
         self, bank: PointCloudBank, num_points: int, progress: bool = False
     ) -> dict[str, Tensor]:
@@ -59,7 +64,7 @@ class Matching(nn.Module, ABC):
             network (Backbone): The network of the step.
             real (dict): The tensors of :meth:`prepare` for the drawn clouds, :obj:`[C, B, ...]`.
             synthetic (Batch): The synthetic clouds of the same classes, class by class, as many
-                of each class, all of one size.
+                of each class (unless :attr:`unequal` says otherwise), all of one size.
         """
 
     def config(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class KernelRegression(Matching):
         ValueError: If :obj:`ridge` is not above zero.
     """
 
-    per_class = False
+    per_class, unequal = False, True
 
     def __init__(self, ridge: float = 0.01, normalize: bool = True) -> None:
         super().__init__()

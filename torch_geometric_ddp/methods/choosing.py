@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
 from torch_geometric_ddp.methods.exchange import Exchange
-from torch_geometric_ddp.methods.starts import Start
+from torch_geometric_ddp.methods.starts import JointStart, Start
 from torch_geometric_ddp.methods.storing import StoredForm
 from torch_geometric_ddp.methods.trained_networks import Member, TrainedNetworks
+from torch_geometric_ddp.quotas import first_of_each
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["chosen_by_regression"]
@@ -48,25 +49,28 @@ def chosen_by_regression(
     check_int("candidates", candidates)
 
     def of(networks: TrainedNetworks) -> Start:
-        def start(bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:
-            index = bank.draw(num, generator)
+        def of_each(
+            bank: PointCloudBank, counts: Sequence[int], generator: torch.Generator
+        ) -> Tensor:
+            index = first_of_each(bank.draw(max(counts), generator), counts)
             if visits:  # Else no networks are needed either.
                 members = networks.members(networks.progress)
-                search = exchange_of(bank, members, form, ridge, index.flatten())
+                search = exchange_of(bank, members, form, ridge, index)
                 of_class = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
+                candidates_of = [of_class[c] for c, num in enumerate(counts) for _ in range(num)]
                 places = torch.empty(0, dtype=torch.long)
                 bar = tqdm(range(visits), "Choose", unit="place", disable=not networks.progress)
                 for _ in bar:
                     if len(places) == 0:
-                        places = torch.randperm(index.numel(), generator=generator)
+                        places = torch.randperm(len(index), generator=generator)
                     place, places = int(places[0]), places[1:]
-                    own = of_class[place // num]
+                    own = candidates_of[place]
                     some = torch.randperm(len(own), generator=generator)[:candidates]
                     search.visit(place, own[some.to(own.device)])
-                index = search.index.view_as(index)
+                index = search.index
             return bank.dense()[index]
 
-        return start
+        return JointStart(of_each)
 
     return of
 

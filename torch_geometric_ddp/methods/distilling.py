@@ -12,6 +12,7 @@ from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.registry import find_method
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.quotas import Quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
@@ -38,6 +39,7 @@ def distill(
     stream: bool = False,
     cache: str | os.PathLike[str] | None = None,
     class_names: Sequence[str] | None = None,
+    quotas: Quotas = "uniform",
 ) -> SyntheticPointCloudDataset:
     r"""Distils a labelled set of point clouds into a set a hundred times smaller.
 
@@ -102,6 +104,14 @@ def distill(
         class_names (sequence of str, optional): The names of the classes by their labels, for a
             list of clouds or another set that does not name them. The distilled set keeps them,
             and pictures and tables use them. (default: those of the data set, else the numbers)
+        quotas (str or sequence of float): How the storage is divided among the classes:
+            :obj:`"uniform"`, as much for every class; :obj:`"size"`, in proportion to its real
+            clouds, or :obj:`"sqrt-size"`, to the square root of their number; or numbers above 0,
+            one for every class, to which it is proportional, such as errors on a validation split.
+            All of it stays the same, and every class has at least one group of clouds
+            (:func:`~torch_geometric_ddp.quotas.largest_remainders`). Per-class quotas weigh overall
+            against mean class accuracy on long-tailed sets (*Exploring 3D Dataset Pruning*, arXiv
+            2603.00651). (default: :obj:`"uniform"`)
 
     Returns:
         The distilled set, on the CPU.
@@ -116,9 +126,11 @@ def distill(
             name; if :obj:`class_names` are not as many as the classes, or points have parts, whose
             set names its categories itself; if :obj:`dataset` is empty, has clouds of different
             sizes or not finite, labels other than the task needs, or a class without clouds; if
-            what the method stores exceeds the storage; if :obj:`device` cannot be used; or if
-            :obj:`checkpoint` cannot be written, is damaged or of a run with other settings or data.
-            All of these come before the first step.
+            what the method stores exceeds the storage; if :obj:`quotas` are no known name, have not
+            a number above 0 for every class, or the method or the task has nothing to divide by
+            them, as where the storage has room for one group of a class; if :obj:`device` cannot be
+            used; or if :obj:`checkpoint` cannot be written, is damaged or of a run with other
+            settings or data. All of these come before the first step.
         FloatingPointError: If a loss or a parameter is not finite and no retry is left.
     """
     return find_method(method).distill(
@@ -139,4 +151,5 @@ def distill(
         stream=stream,
         cache=cache,
         class_names=class_names,
+        quotas=quotas,
     )

@@ -28,7 +28,13 @@ from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.retrying import LastGood, retries_of
-from torch_geometric_ddp.methods.sharing import check_chunk, check_rows, share_rows, shares_of
+from torch_geometric_ddp.methods.sharing import (
+    check_chunk,
+    check_counts,
+    check_rows,
+    share_rows,
+    shares_of,
+)
 from torch_geometric_ddp.methods.streaming import rows_of, streamed
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
@@ -129,7 +135,11 @@ class Distillation:
         self.shares = shares_of(self.ranks, matching, bank.num_classes, classes_per_chunk)
         check_rows(self.ranks, parameterization)
         whole = None if matching.per_class else bank.num_classes
-        self.memory = MemoryPlan(whole if classes_per_chunk is None else classes_per_chunk)
+        if len({*parameterization.counts}) > 1:
+            check_counts(matching, "parameterization")
+        self.memory = MemoryPlan(
+            whole if classes_per_chunk is None else classes_per_chunk, matching.unequal
+        )
         make = self.task.network if network is None else network
         self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
         self.schedule = schedule

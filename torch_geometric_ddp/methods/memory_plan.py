@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -28,15 +29,18 @@ class MemoryPlan:
     Args:
         classes_per_chunk (int, optional): The number of classes of a chunk. (default: as many as
             4 GiB hold)
+        unequal (bool): Whether the classes of a chunk may have different numbers of synthetic
+            clouds. Otherwise a chunk ends where the number changes. (default: :obj:`False`)
 
     Raises:
         TypeError: If :obj:`classes_per_chunk` is no integer.
         ValueError: If it is below one.
     """
 
-    def __init__(self, classes_per_chunk: int | None = None) -> None:
+    def __init__(self, classes_per_chunk: int | None = None, unequal: bool = False) -> None:
         if classes_per_chunk is not None:
             check_int("classes_per_chunk", classes_per_chunk)
+        self.unequal = unequal
         self.classes_per_chunk = classes_per_chunk
         self._bytes_per_class: float | None = None
 
@@ -68,7 +72,20 @@ class MemoryPlan:
             if self._bytes_per_class is None:
                 self._bytes_per_class = class_bytes(network, parameterization, views, batch_size)
             size = self.together(self._bytes_per_class)
-        return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+        chunks = [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+        counts = parameterization.counts
+        if self.unequal or len({*counts[start:stop]}) == 1:
+            return chunks
+        return [part for chunk in chunks for part in _of_one_number(counts, chunk)]
+
+
+def _of_one_number(counts: Sequence[int], chunk: slice) -> Iterator[slice]:
+    """The parts of a chunk whose classes, one after the other, have the same number of groups."""
+    start = chunk.start
+    for _, run in itertools.groupby(counts[chunk]):
+        stop = start + len([*run])
+        yield slice(start, stop)
+        start = stop
 
 
 def class_bytes(
@@ -77,7 +94,7 @@ def class_bytes(
     views: Mapping[str, Tensor],
     batch_size: int,
 ) -> float:
-    """The bytes that a class takes in a step, from what the network keeps of one class.
+    """The bytes that a class takes in a step, from what the network keeps of the largest class.
 
     With everything on the device "meta" nothing is computed, and no memory taken.
 
@@ -87,7 +104,8 @@ def class_bytes(
         views (dict): What is compared of the real clouds, with a row for each.
         batch_size (int): Real clouds per class and step.
     """
-    batch, shared = parameterization(slice(0, 1)), [*network.parameters()]
+    largest = parameterization.counts.index(max(parameterization.counts))
+    batch, shared = parameterization(slice(largest, largest + 1)), [*network.parameters()]
     ours, clouds = len(batch.pos), batch.num_graphs
     rows = [view[0].numel() // 3 for view in views.values() if view.dim() > 2]
     real, subsets = 3 * batch_size * sum(rows), sum(rows) * clouds // ours

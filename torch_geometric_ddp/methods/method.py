@@ -33,10 +33,11 @@ from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.ranks import Ranks
-from torch_geometric_ddp.methods.sharing import check_chunk, shares_of
+from torch_geometric_ddp.methods.sharing import check_chunk, check_counts, shares_of
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.quotas import Quotas, check_quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
@@ -120,6 +121,7 @@ class Method:
         checkpoint: str | os.PathLike[str] | None = None,
         device: torch.device | str | None = None,
         progress: bool = True,
+        quotas: Quotas = "uniform",
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -138,22 +140,26 @@ class Method:
             device (torch.device, optional): Where to compute, if that is elsewhere than where the
                 clouds lie and stay; those of a step are brought there. (default: where they lie)
             progress (bool): Whether a start that takes long shows bars. (default: :obj:`True`)
+            quotas (str or sequence of float): How the storage is divided among the classes, see
+                :func:`~torch_geometric_ddp.distill`. (default: :obj:`"uniform"`)
 
         Raises:
-            TypeError: If :obj:`ppc` is no number, or :obj:`seed` or :obj:`classes_per_chunk` no
-                integer.
+            TypeError: If :obj:`ppc` is no number, :obj:`seed` or :obj:`classes_per_chunk` no
+                integer, or :obj:`quotas` neither a name nor numbers.
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
                 the task needs them, the budget exceeds them all, or what would be stored exceeds
                 the budget; or if :obj:`checkpoint` is damaged or of another run, or :obj:`device`
-                is not that of the clouds and the networks need all of them there.
+                is not that of the clouds and the networks need all of them there; or if
+                :obj:`quotas` are no known name and not a number above 0 for every class, or this
+                method has nothing to divide so.
         """
         task = find_task(task)
         bank.check_every_class()
-        budget = bank.check_budget(bank.budget(ppc))
+        budget = bank.check_budget(bank.budget(ppc, quotas))
         if self.within is not None:
             fitted = self.within(budget)
-            rest = classes_per_chunk, steps, checkpoint, device, progress
+            rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
             return fitted.begin(bank, ppc, seed, network, task, *rest)
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)
@@ -161,6 +167,8 @@ class Method:
         check_network(make, bank)
         matching = self.matching()
         check_chunk(classes_per_chunk, matching)
+        if budget.weights is not None:
+            check_counts(matching, "quotas")
         ranks = Ranks.here()
         shares_of(ranks, matching, bank.num_classes, classes_per_chunk)  # Raises before long work.
         networks = self.networks(make, bank, self.batch_size, generator)
@@ -178,6 +186,12 @@ class Method:
         parameterization = self.storing(bank, budget, start, generator, task)
         parameterization.sees_stored = self.sees_stored
         parameterization.check_budget(budget)
+        divided = budget.weights is not None
+        if divided and parameterization.counts != budget.counts(parameterization.ppc):
+            raise ValueError(
+                f"'quotas' must be 'uniform' for {self.name}, whose storing does not divide by "
+                f"them: it made {parameterization.describe()}"
+            )
         outer, inner = self.loops(ppc)
         loop = Distillation(
             bank,
@@ -223,6 +237,7 @@ class Method:
         stream: bool = False,
         cache: str | os.PathLike[str] | None = None,
         class_names: Sequence[str] | None = None,
+        quotas: Quotas = "uniform",
     ) -> SyntheticPointCloudDataset:
         """Distils a data set by this method; see :func:`~torch_geometric_ddp.distill`.
 
@@ -253,6 +268,8 @@ class Method:
             cache (str or path, optional): A folder for what is computed of the real clouds.
             class_names (sequence of str, optional): The names of the classes, of a set that does
                 not name them. (default: those of the data set, else the numbers)
+            quotas (str or sequence of float): How the storage is divided among the classes.
+                (default: :obj:`"uniform"`)
 
         Returns:
             The distilled set, on the CPU.
@@ -273,6 +290,7 @@ class Method:
         check_callable("callback", callback)
         check_int("retries", retries, minimum=0)
         check_flag("stream", stream)
+        check_quotas(quotas)
         if cache is not None:
             check_folder("cache", cache)
         if classes_per_chunk is not None:
@@ -289,14 +307,25 @@ class Method:
             bank.keep_in(cache)
         place = device if stream else None
         loop = self.begin(
-            bank, ppc, seed, network, task, classes_per_chunk, steps, checkpoint, place, progress
+            bank,
+            ppc,
+            seed,
+            network,
+            task,
+            classes_per_chunk,
+            steps,
+            checkpoint,
+            place,
+            progress,
+            quotas,
         )
         if progress and loop.num_steps < steps:
             tqdm.write(self._plan(loop, steps), file=sys.stderr)
         loop.run(steps, progress, checkpoint, callback=callback, retries=retries)
         name = getattr(dataset, "name", None)
         source = source or (name if isinstance(name, str) and name else type(dataset).__name__)
-        return self.finish(loop, source=source, normalize=normalize)
+        told = told_quotas(quotas)
+        return self.finish(loop, source=source, normalize=normalize, **told)
 
     def _plan(self, loop: Distillation, steps: int) -> str:
         """What a run is going to do, in a line; its bar says how long that takes."""

@@ -12,7 +12,7 @@ from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.parameterization import Parameterization
 
-__all__ = ["check_chunk", "check_rows", "share_rows", "shares_of"]
+__all__ = ["check_chunk", "check_counts", "check_rows", "share_rows", "shares_of"]
 
 
 def check_chunk(classes_per_chunk: int | None, matching: Matching) -> None:
@@ -24,6 +24,22 @@ def check_chunk(classes_per_chunk: int | None, matching: Matching) -> None:
         raise ValueError(
             f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
             f"classes at once, got {classes_per_chunk}"
+        )
+
+
+def check_counts(matching: Matching, name: str) -> None:
+    """Raises unless a matching can compare classes of different numbers of clouds.
+
+    One that treats every class by itself is given classes of the same number at a time.
+
+    Args:
+        matching (Matching): The matching.
+        name (str): The argument that such numbers come from.
+    """
+    if not (matching.per_class or matching.unequal):
+        raise ValueError(
+            f"'{name}' must give all classes as many clouds, as {type(matching).__name__} compares "
+            "all classes at once and does not say that their numbers may differ ('unequal')"
         )
 
 
@@ -48,7 +64,7 @@ def shares_of(
 
 def check_rows(ranks: Ranks, parameterization: Parameterization) -> None:
     """Raises if several ranks would each change what all classes share."""
-    groups = parameterization.num_classes * parameterization.ppc
+    groups = parameterization.num_groups
     for name, parameter in parameterization.named_parameters():
         if not ranks.alone and parameter.shape[:1] != (groups,):
             raise ValueError(
@@ -70,7 +86,7 @@ def share_rows(
     """
     if ranks.alone:
         return
-    rows = [slice(*(end * parameterization.ppc for end in (s.start, s.stop))) for s in shares]
+    rows = [parameterization.groups_of(classes) for classes in shares]
     for parameter in parameterization.parameters():
         ranks.share(parameter.detach(), rows)
         for name, state in optimizer.state.get(parameter, {}).items():

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.quotas import first_of_each
 
-__all__ = ["Start", "chosen_clouds", "real_clouds", "tanh_noise"]
+__all__ = ["JointStart", "Start", "chosen_clouds", "clouds_of", "real_clouds", "tanh_noise"]
 
 #: Gives, for a real set, a number of clouds per class and a generator, clouds [C, num, N1, 3].
 Start = Callable[[PointCloudBank, int, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class JointStart:
+    """A start whose clouds are chosen with regard to each other.
+
+    Of any other start a class with a smaller quota takes the first clouds, which those that follow
+    did not change.
+
+    Args:
+        of_each (callable): Gives, for a real set, the number of clouds of every class and a
+            generator, the clouds :obj:`[sum, N1, 3]`, class by class.
+    """
+
+    of_each: Callable[[PointCloudBank, Sequence[int], torch.Generator], Tensor]
+
+    def __call__(self, bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:
+        """As many clouds of every class, as of a :obj:`Start`."""
+        clouds = self.of_each(bank, (num,) * bank.num_classes, generator)
+        return clouds.unflatten(0, (bank.num_classes, num))
+
+
+def clouds_of(
+    start: Start, bank: PointCloudBank, counts: Sequence[int], generator: torch.Generator
+) -> Tensor:
+    """The clouds :obj:`[sum, N1, 3]` of a start, class by class.
+
+    Args:
+        start (callable): The start, perhaps a :class:`JointStart`.
+        bank (PointCloudBank): The real clouds.
+        counts (sequence of int): How many every class has.
+        generator (torch.Generator): What the start draws from.
+    """
+    of_each = getattr(start, "of_each", None)
+    if of_each is not None:
+        clouds: Tensor = of_each(bank, counts, generator)
+        return clouds
+    return first_of_each(start(bank, max(counts), generator), counts)
 
 
 def real_clouds(bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:

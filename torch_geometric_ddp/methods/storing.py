@@ -13,7 +13,7 @@ from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.methods.starts import Start
+from torch_geometric_ddp.methods.starts import Start, clouds_of
 from torch_geometric_ddp.parameterization import (
     FLOAT32,
     Codec,
@@ -42,7 +42,8 @@ _HALF_OF_SIX_BITS = PointSet(6, half=True)
 #: Gives the clouds [n, N, 3] that are stored of real clouds [n, N1, 3], each as it is unfolded.
 StoredForm = Callable[[Tensor], Tensor]
 
-#: Makes the parameterization of a budget for a task, given where its clouds start from.
+#: Makes the parameterization of a budget for a task, given where its clouds start from. One that
+#: divides its groups as :meth:`StorageBudget.counts` says can be given quotas.
 Storing = Callable[[PointCloudBank, StorageBudget, Start, torch.Generator, Task], Parameterization]
 
 
@@ -86,10 +87,13 @@ class CloudStoring:
         bank, labels = task.arrange(bank, num_points)
         if labels is not None and self.refusal:
             raise ValueError(self.refusal)
-        clouds = start(bank, num, generator).flatten(0, 1)
+        counts = budget.counts(num)
+        clouds = clouds_of(start, bank, counts, generator)
         if clouds.size(1) != num_points:  # Else they are arranged already, part by part.
             clouds = self.reduce(clouds)
-        return self.make(clouds, bank.num_classes, labels)
+        if budget.weights is None:
+            return self.make(clouds, bank.num_classes, labels)
+        return self.make(clouds, 1, labels).divide(counts)
 
     def form(self, pos: Tensor) -> Tensor:
         """What is stored of real clouds :obj:`[n, N1, 3]`, each as it is unfolded."""
@@ -245,9 +249,12 @@ def morphing(
                 budget, anchor_points, num_anchors, learned, codec, weight_codec
             )
         bank, labels = task.arrange(bank, points)
-        clouds = start(bank, num_groups * num_anchors, generator)
-        return ShapeMorphing.from_clouds(
-            clouds,
+        counts = budget.counts(num_groups)
+        each = [num * num_anchors for num in counts]
+        clouds = clouds_of(start, bank, each, generator)
+        together = bank.num_classes if budget.weights is None else 1
+        made = ShapeMorphing.from_clouds(
+            clouds.unflatten(0, (together, -1)),
             num_anchors,
             points,
             num_morphs,
@@ -258,6 +265,7 @@ def morphing(
             weight_codec=weight_codec,
             **kwargs,
         )
+        return made if budget.weights is None else made.divide(counts)
 
     return store
 

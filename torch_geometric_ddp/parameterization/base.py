@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -22,6 +23,7 @@ from torch_geometric_ddp.parameterization.reading import (
     arguments,
     check_header,
     check_no_more,
+    counts_of,
     missing,
     read_all,
 )
@@ -49,7 +51,8 @@ class Parameterization(nn.Module, ABC):
     trained on (:meth:`unfold`, or :meth:`forward` for a PyG batch).
 
     The clouds are ordered class by class, each class with :obj:`ppc` groups of
-    :obj:`clouds_per_group` clouds, so that labels need no storage.
+    :obj:`clouds_per_group` clouds, so that labels need no storage. Where classes have different
+    numbers of groups (:meth:`divide`), these :attr:`counts` are in the header of a file.
 
     A parameterization of one's own writes its constructor, which hands its tensors to :meth:`keep`,
     its :meth:`sizes` and :meth:`clouds`. Slices of classes, learnable turns, codecs, part labels,
@@ -79,7 +82,8 @@ class Parameterization(nn.Module, ABC):
 
     Args:
         num_classes (int): The number of classes :math:`C`.
-        ppc (int): The number of groups per class :math:`K`.
+        ppc (int): The number of groups per class :math:`K`; :meth:`divide` gives classes different
+            numbers of them.
         num_points (int): The number of points :math:`N` of a cloud.
         labels (PartLabels, optional): The parts of the points. (default: none)
         label_rows (tuple of int): How many rows of labels a class may have. More than one only if
@@ -126,6 +130,7 @@ class Parameterization(nn.Module, ABC):
         self.sees_stored = True
         #: The parts of the points, where they are labelled.
         self.labels: PartLabels | None = None
+        self._counts: tuple[int, ...] | None = None
         self._label_rows = label_rows
         self._kept: dict[str, _Kept] = {}
         self.label_with(labels)
@@ -165,7 +170,8 @@ class Parameterization(nn.Module, ABC):
         Args:
             name (str): Its name: that of the parameter, in the file, of the argument of
                 :meth:`clouds` and of that of the constructor.
-            tensor (torch.Tensor): Its start :obj:`[C * K, *]`, which is copied.
+            tensor (torch.Tensor): Its start :obj:`[C * K, *]`, a row for each group, which is
+                copied.
             lr (float): Its default learning rate.
             codec (Codec): How it is stored. (default: :class:`Float32`)
             rotation_lr (float, optional): The default learning rate of a turn of every cloud about
@@ -183,7 +189,7 @@ class Parameterization(nn.Module, ABC):
                 f"'name' must be that of an argument of '{type(self).__name__}.clouds', one of "
                 f"{self._tensor_names()}, got {name!r}"
             )
-        groups = self.num_classes * self.ppc
+        groups = self.num_groups
         if tensor.dim() == 0 or len(tensor) != groups or not tensor.is_floating_point():
             raise ValueError(
                 f"'{name}' must be floating point with a row for each of {groups} groups, got "
@@ -214,9 +220,13 @@ class Parameterization(nn.Module, ABC):
         Labelled points have their part as :obj:`y [ΣN]`, and the clouds a :obj:`category [B]`.
         """
         start, stop, _ = classes.indices(self.num_classes)
-        clouds = self.unfold(slice(start * self.ppc, stop * self.ppc))
+        clouds = self.unfold(self.groups_of(classes))
         each = self.ppc * self.clouds_per_group
-        y = torch.arange(start, stop, device=clouds.device).repeat_interleave(each)
+        y = torch.arange(start, stop, device=clouds.device)
+        if self._counts is not None:
+            sizes = y.new_tensor(self._counts[start:stop]) * self.clouds_per_group
+            return from_dense(clouds, y=y.repeat_interleave(sizes, output_size=len(clouds)))
+        y = y.repeat_interleave(each)
         if self.labels is None:
             return from_dense(clouds, y=y)
         return from_dense(clouds, y=self.labels(start, stop, each).flatten(), category=y)
@@ -236,7 +246,7 @@ class Parameterization(nn.Module, ABC):
     @property
     def num_clouds(self) -> int:
         """The number of clouds of all classes."""
-        return self.num_classes * self.ppc * self.clouds_per_group
+        return self.num_groups * self.clouds_per_group
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The groups of parameters for an optimiser, with their default learning rates."""
@@ -269,8 +279,7 @@ class Parameterization(nn.Module, ABC):
             optimizer (torch.optim.Optimizer, optional): Whose state of every point goes with it.
             classes (slice): The classes whose points are put in order. (default: all)
         """
-        start, stop, _ = classes.indices(self.num_classes)
-        groups = slice(start * self.ppc, stop * self.ppc)
+        groups = self.groups_of(classes)
         for name, kept in self._learned().items():
             in_order = self._form(name).in_order
             if kept.codec.keeps_order or in_order is None:
@@ -283,6 +292,62 @@ class Parameterization(nn.Module, ABC):
             like = [v for v in states.values() if getattr(v, "shape", None) == parameter.shape]
             for tensor in (parameter, *like):
                 tensor[groups] = taken(tensor[groups], order)
+
+    # The classes of the groups ####################################################################
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The number of groups of every class."""
+        return (self.ppc,) * self.num_classes if self._counts is None else self._counts
+
+    @property
+    def num_groups(self) -> int:
+        """The number of groups of all classes."""
+        return self.num_classes * self.ppc if self._counts is None else sum(self._counts)
+
+    def groups_of(self, classes: slice) -> slice:
+        """The groups of some classes."""
+        start, stop, _ = classes.indices(self.num_classes)
+        if self._counts is None:
+            return slice(start * self.ppc, stop * self.ppc)
+        ends = [0, *itertools.accumulate(self._counts)]
+        return slice(ends[start], ends[stop])
+
+    def divide(self, counts: Sequence[int]) -> Self:
+        """Divides the groups among classes, of which some may have more than others.
+
+        The first groups are those of the first class, and so on. Where classes have different
+        numbers, :attr:`ppc` is their mean, rounded up. What is stored stays the same.
+
+        .. code-block:: python
+
+            FullResolution(pos, num_classes=1).divide([7, 30, 64])
+
+        Args:
+            counts (sequence of int): The number of groups of every class, at least one of each.
+
+        Returns:
+            This object.
+
+        Raises:
+            TypeError: If a number is no integer.
+            ValueError: If there is none, one is below one, they do not add up to all groups, or
+                points are labelled with parts.
+        """
+        counts = tuple(check_int("counts", count) for count in counts)
+        if counts == self.counts:
+            return self
+        if not counts or sum(counts) != self.num_groups:
+            raise ValueError(
+                f"'counts' must add up to the {self.num_groups} groups, got {list(counts)}"
+            )
+        if self.labels is not None:
+            raise ValueError(
+                f"'counts' must not be given where points are labelled with parts, got {counts}"
+            )
+        self.num_classes, self.ppc = len(counts), -(-sum(counts) // len(counts))
+        self._counts = None if len({*counts}) == 1 else counts
+        return self
 
     # What is stored ###############################################################################
 
@@ -301,10 +366,12 @@ class Parameterization(nn.Module, ABC):
     def config(self) -> dict[str, Any]:
         """What :meth:`from_storage` needs beside the tensors, as JSON.
 
-        The :meth:`sizes`, the part labels if there are any, and the codecs and shapes of what is
-        not in single precision.
+        The :meth:`sizes`, the part labels if there are any, the :attr:`counts` if they differ, and
+        the codecs and shapes of what is not in single precision.
         """
         out = {**self.sizes(), **({} if self.labels is None else self.labels.config())}
+        if self._counts is not None:
+            out["class_groups"] = list(self._counts)
         special = self._special()
         if special:
             packed = self._packed()
@@ -336,7 +403,8 @@ class Parameterization(nn.Module, ABC):
         """What is stored and how, in a few words for a person."""
         sizes = {"num_points": self.num_points, **self.sizes()}
         named = {self.letters.get(name, name): value for name, value in sizes.items()}
-        parts = [("C", self.num_classes), ("K", self.ppc), *named.items(), *self._special().items()]
+        each = self.ppc if self._counts is None else self._counts
+        parts = [("C", self.num_classes), ("K", each), *named.items(), *self._special().items()]
         parts += [] if self.sees_stored else [("sees_stored", False)]
         listed = ", ".join(f"{name}={value}" for name, value in parts if name is not None)
         return f"{type(self).__name__}({listed})"
@@ -351,7 +419,7 @@ class Parameterization(nn.Module, ABC):
             storage (dict of torch.Tensor): The tensors of a file.
             config (dict): The numbers of its header.
             num_classes (int): The number of classes :math:`C`.
-            ppc (int): The number of groups per class :math:`K`.
+            ppc (int): The number of groups per class :math:`K`, as :meth:`divide` leaves it.
 
         Raises:
             TypeError, ValueError: If a tensor or a size is missing, or a name, shape, type or value
@@ -360,10 +428,15 @@ class Parameterization(nn.Module, ABC):
         groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
         if not isinstance(config, Mapping):
             raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
+        counts = counts_of(config, num_classes, ppc)
+        groups = groups if counts is None else sum(counts)
         labels = PartLabels.from_storage(storage, config)
         forms = {name: cls._form(name) for name in cls._tensor_names()}
         found = read_all(storage, config, forms, groups)
-        restored = cls(**arguments(cls, num_classes, found, storage, config, forms))
+        together = num_classes if counts is None else 1
+        restored = cls(**arguments(cls, together, found, storage, config, forms))
+        if counts is not None:
+            restored.divide(counts)
         restored.label_with(labels)
         learned = restored._learned()
         for name in learned:
@@ -381,8 +454,13 @@ class Parameterization(nn.Module, ABC):
             labels (PartLabels, optional): Their parts, or :obj:`None` for points without.
 
         Raises:
-            ValueError: If they are for other sizes, or a codec does not keep the points in order.
+            ValueError: If they are for other sizes, classes have different numbers of groups, or a
+                codec does not keep the points in order.
         """
+        if labels is not None and self._counts is not None:
+            raise ValueError(
+                f"'labels' must be of classes of as many groups, got {self._counts} groups"
+            )
         if labels is not None:
             mine = (self.num_classes, self.num_points)
             theirs = (labels.space.num_categories, labels.num_points)

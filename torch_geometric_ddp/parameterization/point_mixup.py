@@ -100,7 +100,7 @@ class PointMixup(Parameterization):
     def is_morph(self) -> Tensor:
         """The mask :obj:`[C * K * (M + L)]` of the mixtures."""
         group = torch.arange(self.clouds_per_group) >= self.num_anchors
-        return group.repeat(self.num_classes * self.ppc)
+        return group.repeat(self.num_groups)
 
 
 def _assigned(group: Tensor, pairs: list[tuple[int, int]]) -> Tensor:

@@ -16,10 +16,18 @@ from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.parameterization.codecs import Codec, float_codec
 from torch_geometric_ddp.parameterization.form import Form, read
 
-__all__ = ["Found", "arguments", "check_header", "check_no_more", "missing", "read_all"]
+__all__ = [
+    "Found",
+    "arguments",
+    "check_header",
+    "check_no_more",
+    "counts_of",
+    "missing",
+    "read_all",
+]
 
 # What a header holds beside the sizes of a parameterization.
-_OWN_KEYS = ("codecs", "shapes", "parts")
+_OWN_KEYS = ("codecs", "shapes", "parts", "class_groups")
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,25 @@ class Found:
 
     tensor: Tensor
     codec: Codec
+
+
+def counts_of(config: Mapping[str, Any], num_classes: int, ppc: int) -> list[int] | None:
+    """The groups of every class in a header, :obj:`None` where all classes have :obj:`ppc`.
+
+    Raises:
+        TypeError, ValueError: If they are no such numbers, or do not agree with the other two.
+    """
+    if "class_groups" not in config:
+        return None
+    if not isinstance(config["class_groups"], list | tuple):
+        raise TypeError(f"'class_groups' must be numbers, got {config['class_groups']!r:.80}")
+    counts = [check_int("class_groups", count) for count in config["class_groups"]]
+    if len(counts) != num_classes or -(-sum(counts) // num_classes) != ppc:
+        raise ValueError(
+            f"'class_groups' must be those of {num_classes} classes with {ppc} groups in the mean, "
+            f"got {counts!r:.80}"
+        )
+    return counts
 
 
 def read_all(

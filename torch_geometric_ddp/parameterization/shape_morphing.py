@@ -232,7 +232,7 @@ class ShapeMorphing(Parameterization):
     def is_morph(self) -> Tensor:
         """The mask :obj:`[C * K * (M + L)]` of the morphs."""
         group = torch.arange(self.clouds_per_group) >= self.num_anchors
-        return group.repeat(self.num_classes * self.ppc)
+        return group.repeat(self.num_groups)
 
     def mixing_weights(self) -> Tensor:
         """The weights :obj:`[C * K, L, M]` of the morphs, each of a sum of one."""

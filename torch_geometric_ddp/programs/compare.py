@@ -18,6 +18,7 @@ from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
     add_data_arguments,
+    add_quotas_argument,
     add_row_arguments,
     add_work_arguments,
     finite,
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="learning rates, a row for each (those of the methods)",
     )
+    add_quotas_argument(parser)
     add_work_arguments(parser, "out/compare")
 
 
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
     entries = work.rows(args, METHODS)
     if args.lrs:
         entries = [row for entry in entries for row in entry.at_rates(args.lrs)]
+    entries = [row for entry in entries for row in entry.at_quotas(args.quotas)]
     cells = list(lab.cells(entries, args.ppc, seeds))
     work.announce(lab, cells)
     runs = lab.run(cells)

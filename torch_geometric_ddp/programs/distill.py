@@ -26,6 +26,7 @@ from torch_geometric_ddp.programs.options import (
     add_backbone_argument,
     add_data_arguments,
     add_method_arguments,
+    add_quotas_argument,
     add_work_arguments,
 )
 
@@ -44,6 +45,7 @@ def add_arguments(
     """The options."""
     add_data_arguments(parser, task)
     add_method_arguments(parser)
+    add_quotas_argument(parser)
     add_work_arguments(parser, out)
     add_backbone_argument(parser)
     parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
@@ -113,7 +115,8 @@ def run(args: argparse.Namespace) -> None:
     if not Ranks.here().first:
         return assist(lab)
     _, seeds = work.preset_and_seeds(args)
-    entries: list[Entry] = [ENTRIES["random"], initial, distilled]
+    each = (ENTRIES["random"], initial, distilled)
+    entries: list[Entry] = [row for entry in each for row in entry.at_quotas(args.quotas)]
     if not args.skip_whole:
         entries.append(ENTRIES["whole"])
     cells = list(lab.cells(entries, [args.ppc], seeds))
@@ -123,7 +126,8 @@ def run(args: argparse.Namespace) -> None:
     tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
     stem = work.print_table(args, lab, title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
-    if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == distilled)):
+    first = distilled.at_quotas(args.quotas)[0]
+    if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == first)):
         raise ValueError("no set was distilled: the reasons stand above")
     files = f"its picture, {stem}.md, {stem}.png"
     print(f"The first distilled set, {files} and all runs are in {args.out}/.")

@@ -11,7 +11,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DATASETS", "ENTRIES", "FAMILIES", "METHODS", "NETWORKS", "PRESETS", "ROWS", "collect"]
+__all__ = [
+    "DATASETS",
+    "ENTRIES",
+    "FAMILIES",
+    "METHODS",
+    "NETWORKS",
+    "PRESETS",
+    "QUOTAS",
+    "ROWS",
+    "collect",
+]
 
 _FILE = Path(__file__).with_name("names.json")
 
@@ -21,6 +31,7 @@ def collect() -> dict[str, Any]:
     from torch_geometric_ddp.comparison import CONTROL_FAMILIES, CONTROLS, ENTRIES, PRESETS
     from torch_geometric_ddp.datasets import readers_of
     from torch_geometric_ddp.methods import METHODS
+    from torch_geometric_ddp.quotas import QUOTAS
     from torch_geometric_ddp.tasks import TASKS
 
     return {
@@ -28,6 +39,7 @@ def collect() -> dict[str, Any]:
         "methods": list(METHODS),
         "datasets": sorted({name for task in TASKS for name in readers_of(task)}),
         "presets": list(PRESETS),
+        "quotas": list(QUOTAS),
         "entries": list(ENTRIES),
         "families": {family.form: family.about for family in CONTROL_FAMILIES},
         "controls": list(CONTROLS),
@@ -44,6 +56,8 @@ METHODS: list[str] = _KEPT["methods"]
 DATASETS: list[str] = _KEPT["datasets"]
 #: How much work to take.
 PRESETS: list[str] = _KEPT["presets"]
+#: How a storage can be divided among the classes.
+QUOTAS: list[str] = _KEPT["quotas"]
 #: The rows of a comparison that are methods.
 ENTRIES: list[str] = _KEPT["entries"]
 #: Its other rows, family by family: the form of their names, and what they are.

@@ -22,6 +22,7 @@ __all__ = [
     "add_data_arguments",
     "add_method_arguments",
     "add_network_arguments",
+    "add_quotas_argument",
     "add_row_arguments",
     "add_training_arguments",
     "add_work_arguments",
@@ -270,6 +271,18 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pkr.add_argument("--mirror", choices=MIRROR, help="whether halves are stored (always)")
     pkr.add_argument("--ridge", type=finite, help="ridge of the regression (0.01)")
+
+
+def add_quotas_argument(group: argparse._ActionsContainer) -> None:
+    """How a storage is divided among the classes."""
+    group.add_argument(
+        "--quotas",
+        choices=names.QUOTAS,
+        nargs="+",
+        default=["uniform"],
+        help="how the storage is divided among the classes, a row for each: as much for all, or in "
+        "proportion to their real clouds or to the square root of their number (uniform)",
+    )
 
 
 def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str) -> None:

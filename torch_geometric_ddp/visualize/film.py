@@ -94,15 +94,15 @@ class Film:
         labels = batch.y.cpu() if "category" not in batch else batch.category.cpu()
         is_morph = run.parameterization.is_morph().cpu()
         stored = "anchor" if bool(is_morph.any()) else "stored"
+        of_class = [labels.flatten() == names.index(name) for name in self.classes]
         rows = []
-        for name in self.classes:
-            mine = labels.flatten() == names.index(name)
-            kept = [pos[mine & ~is_morph][: self.num_anchors]]
-            kept.append(pos[mine & is_morph][: self.num_morphs])
-            self.columns = [stored] * len(kept[0]) + ["morph"] * len(kept[1])
-            rows.append(torch.cat(kept))
+        for some, most in ((~is_morph, self.num_anchors), (is_morph, self.num_morphs)):
+            # As many of each as the class with the fewest has.
+            num = min([most, *(int((mine & some).sum()) for mine in of_class)])
+            rows.append(torch.stack([pos[mine & some][:num] for mine in of_class]))
+        self.columns = [stored] * rows[0].size(1) + ["morph"] * rows[1].size(1)
         self.steps.append(run.num_steps)
-        self.frames.append(torch.stack(rows))
+        self.frames.append(torch.cat(rows, dim=1))
 
     def save(
         self,
