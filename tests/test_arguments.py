@@ -221,6 +221,8 @@ WALK = {
             "device": DEVICES,
             "source": [*TEXTS, None],
             "task": TASKS,
+            "stream": FLAGS,
+            "cache": without(PLACES, "."),
         },
     ),
     "ClassIncremental": (

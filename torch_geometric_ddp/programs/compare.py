@@ -18,6 +18,7 @@ from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
     add_data_arguments,
+    add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
     finite,
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="learning rates, a row for each (those of the methods)",
     )
     add_work_arguments(parser, "out/compare")
+    add_memory_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

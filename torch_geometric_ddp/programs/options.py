@@ -20,6 +20,7 @@ __all__ = [
     "ROWS_EPILOG",
     "add_backbone_argument",
     "add_data_arguments",
+    "add_memory_arguments",
     "add_method_arguments",
     "add_network_arguments",
     "add_row_arguments",
@@ -270,6 +271,24 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pkr.add_argument("--mirror", choices=MIRROR, help="whether halves are stored (always)")
     pkr.add_argument("--ridge", type=finite, help="ridge of the regression (0.01)")
+
+
+def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the real clouds are, and what is computed of them, while sets are distilled."""
+    memory = parser.add_argument_group("memory")
+    memory.add_argument(
+        "--stream",
+        action="store_true",
+        help="leave the real clouds in the memory of the host, and bring those of a step to "
+        "--device: for sets larger than it, and for methods other than pkr",
+    )
+    memory.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep there what is computed of the real clouds before the first step, for later runs "
+        "(nowhere)",
+    )
 
 
 def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str) -> None:
