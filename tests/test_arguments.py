@@ -108,6 +108,7 @@ WALK = {
             "trainer": [*CALLS, None],
             "task": TASKS,
             "workers": [*WHOLE, 0],
+            "together": [*WHOLE, 0],
         },
     ),
     "Protocol": (

@@ -24,6 +24,7 @@ __all__ = [
     "add_method_arguments",
     "add_network_arguments",
     "add_row_arguments",
+    "add_together_argument",
     "add_training_arguments",
     "add_work_arguments",
     "dest_of",
@@ -330,6 +331,17 @@ def add_backbone_argument(
 ) -> None:
     """Which network, where there is one."""
     group.add_argument("--backbone", type=network_name, metavar="B", help=usual)
+
+
+def add_together_argument(group: argparse._ActionsContainer) -> None:
+    """How many networks are trained in the operations of one."""
+    group.add_argument(
+        "--together",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="seeds trained in the operations of one, for a GPU; PointNet can be (1)",
+    )
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, usual: str = "quick") -> None:
