@@ -111,6 +111,7 @@ WALK = {
             "trainer": [*CALLS, None],
             "task": TASKS,
             "workers": [*WHOLE, 0],
+            "together": [*WHOLE, 0],
         },
     ),
     "Protocol": (
@@ -224,6 +225,8 @@ WALK = {
             "device": DEVICES,
             "source": [*TEXTS, None],
             "task": TASKS,
+            "stream": FLAGS,
+            "cache": without(PLACES, "."),
         },
     ),
     "ClassIncremental": (

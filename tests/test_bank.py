@@ -378,6 +378,19 @@ def test_select(device):
     assert chosen.num_points == 32
 
 
+def test_moved_clouds_keep_all_but_their_points():
+    bank = bank_of([1, 2])
+    kept = bank.cached(PointCloudBank.sha256)
+    moved = bank.moved(bank.pos + 1)
+    assert torch.equal(moved.batch(torch.tensor([2])).pos, bank.batch(torch.tensor([2])).pos + 1)
+    assert moved.y is bank.y
+    assert moved.class_index is bank.class_index
+    assert moved.cached(PointCloudBank.sha256) != kept
+    assert bank.cached(PointCloudBank.sha256) == bank.sha256() == kept
+    with pytest.raises(ValueError, match=r"'pos' must be of shape \[6, 3\], got \[5, 3\]"):
+        bank.moved(bank.pos[1:])
+
+
 def test_names_are_found_through_subsets_and_joined_sets():
     names = ["a", "b", "c", "never drawn"]
     first = PointCloudArrays(torch.rand(6, 4, 3), torch.arange(6) % 3, names)

@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from helpers import NormNet, TinyNet, TinySegmenter, toy_arrays, toy_parts, toy_set
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import MLP, PointNetConv, global_max_pool
@@ -19,9 +21,11 @@ from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, Evaluation, Protocol, 
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import PointCloudArrays
-from torch_geometric_ddp.evaluation import fit
+from torch_geometric_ddp.evaluation import RandomRotation, fit
+from torch_geometric_ddp.evaluation.learning import Learning
+from torch_geometric_ddp.evaluation.together import fit_together
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.nn import DGCNN, PointNet
 from torch_geometric_ddp.tasks import Accuracy
 from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
 
@@ -674,3 +678,118 @@ def test_what_no_other_process_finds_is_refused_first(name):
 
     with pytest.raises(ValueError, match=f"'{name}' must be a function or class of a module"):
         run(**{name: own}, workers=2)
+
+
+# Seeds trained together ###########################################################################
+
+SMALL_STEPS = Protocol("small steps", epochs=6, batch_size=4, lr=0.1, augment=RandomRotation())
+
+
+def trained(monkeypatch, network, together, num=7):
+    """What three networks are after their training, whose last batch has a cloud of its own."""
+    kept, score = [], Learning._score
+
+    def noted(self, model):
+        assert self.train.device == next(model.parameters()).device
+        kept.append({key: value.clone() for key, value in model.state_dict().items()})
+        return score(self, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learning, "_score", noted)
+        sets = toy_set(per_class=num), toy_set(seed=1)
+        result = run(*sets, network, SMALL_STEPS, [5, 2, 7], together=together)
+    return kept, result
+
+
+@pytest.mark.parametrize("network", [partial(PointNet, dropout=0.0), NormNet, TinyNet])
+def test_seeds_together_are_those_of_their_own_runs(network, monkeypatch, one_thread):
+    """Initial values, order, last batch, rotations, decay, momentum, BatchNorm and the test."""
+    (own, alone), (pair, joined) = (trained(monkeypatch, network, n) for n in (1, 2))
+    assert [len(own), len(pair)] == [3, 3]
+    for one, other in zip(own, pair, strict=True):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5)
+    assert alone.to_dict() == joined.to_dict()
+    # They did move, and apart from each other.
+    with seeded(5, torch.device("cpu")):
+        start = network(3).state_dict()
+    for other in (start, own[1]):
+        apart = [(value - other[key]).abs().max() for key, value in own[0].items()]
+        assert max(apart) > 1e-2
+
+
+def test_dropout_of_seeds_together_differs():
+    """Between the networks; and the same seeds draw the same again."""
+
+    class Same(TinyNet):
+        def __init__(self, num_classes):
+            with seeded(0, torch.device("cpu")):
+                super().__init__(num_classes)
+
+        def forward(self, data):
+            kept = nn.functional.dropout(torch.ones(3), 0.5, self.training)
+            return super().forward(data) * kept
+
+    bank = PointCloudBank.from_dataset(toy_set()).normalize()
+    runs = []
+    for _ in range(2):
+        models = [Same(3), Same(3)]
+        fit_together(models, bank, SHORT, [0, 0], tqdm(disable=True))
+        runs.append([torch.cat([p.flatten() for p in m.parameters()]) for m in models])
+    assert torch.equal(*(run[0] for run in runs))
+    assert not torch.allclose(*runs[0], atol=1e-4)
+
+
+def test_a_network_that_diverges_among_others():
+    with pytest.raises(FloatingPointError, match=r"network of seed 2: the loss of epoch \d+ is"):
+        run(network=Explodes, seeds=[0, 2], together=2)
+    with pytest.raises(FloatingPointError, match=r"network of seed [01]: .* clouds is NaN"):
+        run(network=Ruined, together=2)
+
+
+class Explodes(TinyNet):
+    """Begins with infinite weights, but for the seed 0."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        if torch.initial_seed() == 2:
+            with torch.no_grad():
+                next(self.parameters()).fill_(math.inf)
+
+
+def test_networks_that_cannot_be_trained_together_are_refused():
+    with pytest.raises(TypeError, match="'together' must be 1 for a network with operations that"):
+        run(network=DGCNN, together=2)
+    sizes = [Data(pos=torch.rand(n, 3), y=n % 2) for n in (8, 9, 10)]
+    with pytest.raises(ValueError, match="'together' must be 1 for training clouds of different"):
+        run(sizes, together=2)
+    with pytest.raises(ValueError, match="'together' must be 1 where 'workers' is above 1, got 3"):
+        run(workers=2, together=3)
+    with pytest.raises(ValueError, match="'together' must be 1 with a 'trainer' of one's own"):
+        run(trainer=lambda *args: None, together=2)
+
+
+def test_a_step_of_many_takes_hardly_more_operations_than_one_of_few():
+    """On any device: what grows with the networks is the order of the clouds."""
+    bank, counts = PointCloudBank.from_dataset(toy_set()).normalize(), []
+    for number in (2, 8):
+        taken = []
+        for epochs in (1, 2):
+            models = [PointNet(3) for _ in range(number)]
+            with Operations() as operations:
+                protocol = Protocol("counted", epochs, batch_size=2)
+                fit_together(models, bank, protocol, range(number), tqdm(disable=True))
+            taken.append(operations.count)
+        counts.append(taken[1] - taken[0])
+    assert counts[1] - counts[0] < 0.1 * counts[0]
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))

@@ -22,7 +22,9 @@ from torch_geometric_ddp.matching import (
     UniformityAwareSADM,
 )
 from torch_geometric_ddp.matching.discrepancy import mmd
-from torch_geometric_ddp.methods import Method, dc, ddp, dm, packed, sadm
+from torch_geometric_ddp.methods import Method, dc, ddp, dm, packed, pkr, sadm, trained_networks
+from torch_geometric_ddp.methods.loop import Distillation
+from torch_geometric_ddp.methods.starts import real_clouds
 from torch_geometric_ddp.parameterization import FullResolution, PointSet, ShapeMorphing
 from torch_geometric_ddp.tasks import TASKS
 from torch_geometric_ddp.transforms import NormalizeSphere
@@ -186,6 +188,75 @@ def test_only_the_clouds_of_a_step_come_to_the_device():
     assert 0 < room.most < whole // 2
 
 
+def on_meta(bank):
+    """A bank without data."""
+    bank = copy.copy(bank)
+    for name, value in vars(bank).items():
+        if isinstance(value, torch.Tensor):
+            setattr(bank, name, value.to("meta"))
+    return bank
+
+
+def without_passes(**kwargs):
+    """SGD, which on "meta" alone lacks what it does in one pass elsewhere."""
+    return functools.partial(torch.optim.SGD, **kwargs)
+
+
+def test_a_step_with_several_updates_reads_a_loss_for_each_training(monkeypatch):
+    """DC trains its network on the synthetic set between two updates, an epoch each."""
+    bank = TASKS["classification"].read(toy_set(3, 4, 48)).normalize()
+    loop = dc().begin(bank, 2, network=nn.PointNet, device="meta")
+    assert (loop.outer_loops, loop.inner_epochs) == (5, 1)
+    plain = without_passes()
+    monkeypatch.setattr(torch.optim, "SGD", lambda *a, fused, **k: plain(*a, **k))
+    # The sizes and labels of the synthetic set are looked at once, for which there must be data.
+    loop._made = on_meta(bank.select(torch.tensor([0, 1, 4, 5, 8, 9])))
+    with Reads("meta"):
+        loop.step()
+    with Reads("meta") as unseen:
+        loop._step(read=False)
+    assert unseen.counts == {"aten::_local_scalar_dense": 4}
+
+
+def test_a_step_of_regression_reads_its_loss(monkeypatch):
+    """PKR: networks that were trained on the real clouds, a kernel and its factor, and Adam."""
+    method = pkr(num_points=16, depth=5, visits=0, ages=(0, 2), num_trained=1, real_per_class=2)
+    task = TASKS["classification"]
+    bank, generator = task.read(toy_set(3, 4, 48)).normalize(), torch.Generator().manual_seed(0)
+    # What fits is counted from what is written, for which there must be data.
+    budget = bank.budget(1 / 4)
+    stored = method.storing(bank, budget, real_clouds, generator, task)
+    networks = method.networks(nn.PointNet, on_meta(bank), method.batch_size, generator)
+    monkeypatch.setattr(trained_networks, "_SGD", without_passes(lr=0.01, momentum=0.9))
+    with Reads("meta") as training:
+        assert len(networks.members()) == 2
+    # Whether the points are finite, and what either network makes of them.
+    assert training.counts == {"aten::_local_scalar_dense": 3}
+    loop = Distillation(
+        on_meta(bank),
+        stored,
+        method.matching(),
+        nn.PointNet,
+        method.batch_size,
+        method.optimizer,
+        generator,
+        networks=networks,
+        schedule=functools.partial(method.schedule, steps=9),
+        budget=budget,
+        device="meta",
+    )
+    with Reads("meta"):
+        loop.step()
+    with Reads("meta") as unseen:
+        loop._step(read=False)
+    assert not unseen.counts
+    with Reads("meta") as seen:
+        loop.step()
+    assert seen.counts == {"aten::_to_copy": 1}
+    assert all(p.is_meta for p in stored.parameters())
+    assert [p.grad.is_meta for p in stored.parameters() if p.grad is not None] == [True]
+
+
 # Tensors without data, computed as on any device but a CPU ########################################
 
 CLASSES, SIZE = 2, 256
@@ -273,15 +344,6 @@ def test_op_reads_no_more_than(name):
     assert sum(reads.counts.values()) <= most
 
 
-def on_meta(bank):
-    """A bank without data."""
-    bank = copy.copy(bank)
-    for name, value in vars(bank).items():
-        if isinstance(value, torch.Tensor):
-            setattr(bank, name, value.to("meta"))
-    return bank
-
-
 @pytest.mark.parametrize(
     "name", nn.BACKBONES | {"PointNetSegmentation": 0, "PointNet2Segmentation": 0}
 )
@@ -290,8 +352,7 @@ def test_an_epoch_reads_its_loss(name, monkeypatch):
     task = TASKS["segmentation" if parts else "classification"]
     real = task.read(toy_parts(2, 48) if parts else toy_set(3, 2, 48)).normalize()
     bank, network = on_meta(real), getattr(nn, name)(*real.network_sizes).to("meta")
-    # Of all that is on "meta", only the optimiser lacks what it does in one pass elsewhere.
-    plain = functools.partial(torch.optim.SGD)
+    plain = without_passes()
     monkeypatch.setattr(torch.optim, "SGD", lambda *a, fused, **k: plain(*a, **k))
     with Reads("meta") as reads:
         fit(network, bank, SMOKE)

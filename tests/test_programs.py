@@ -238,6 +238,7 @@ WRONG_TEXTS = {
     "--classes": ["nothing"],
     "--vary": ["num_morphs"],
     "--tensorboard": ["/dev/null/board", "text.npz"],
+    "--cache": ["/dev/null/cache", "text.npz"],
     "--html": ["/dev/null/page.html", "."],
 }
 # A folder, a name of a study and a picture's place may be any; what stands in them shows later.
@@ -287,6 +288,16 @@ def test_a_wrong_value_of_any_option_is_refused_before_any_work(
         *_, line = capsys.readouterr().err.splitlines()
     assert isinstance(line, str)
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("program", ["distill", "segment", "compare", "cross", "sensitivity"])
+def test_where_clouds_are_reaches_the_harness(program, folder):
+    words = [*TINY, "--task", "classification"] if program == "segment" else TINY
+    args = parsed(program, *words, "--cache", "kept")
+    assert not args.stream
+    lab = work.open_lab(args, {})
+    assert lab.bank.kept_in == Path("kept")
+    assert work.open_lab(parsed(program, *words), {}).bank.kept_in is None
 
 
 def test_sets_of_other_classes_give_one_line(made, folder):

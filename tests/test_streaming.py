@@ -10,6 +10,8 @@ from torch_geometric_ddp import distill, ops
 from torch_geometric_ddp.clouds import view_cache
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import subsets_of, uniformity_of
+from torch_geometric_ddp.comparison import ENTRIES, Distilled, Lab, Preset
+from torch_geometric_ddp.evaluation import SMOKE
 from torch_geometric_ddp.methods import ddp, pkr, streaming
 
 SMALL = ddp(num_anchors=2, num_morphs=3, batch_size=2)
@@ -121,3 +123,36 @@ def test_networks_that_need_all_clouds_are_refused():
     bank = PointCloudBank.from_dataset(toy_set())
     with pytest.raises(ValueError, match="'stream' must be False for PKR, whose networks are"):
         pkr(8).begin(bank, device="meta")
+
+
+def lab_of(out, **kwargs):
+    preset = Preset("tiny", SMOKE, SMOKE, 1, 1)
+    return Lab(toy_set(), toy_set(seed=1), out, preset, {"Tiny": TinyNet}, **kwargs)
+
+
+def test_runs_of_a_comparison_find_what_was_prepared(tmp_path, monkeypatch):
+    small = Distilled("small", {"num_anchors": 2, "num_morphs": 3})
+    sets = []
+    for number, where in enumerate(({}, {"cache": tmp_path / "kept", "stream": True})):
+        lab = lab_of(tmp_path / str(number), **where)
+        (cell,) = lab.cells([small], [1], [0])
+        (figures,) = lab.run([cell])
+        sets.append((figures["id"], figures["loss"], figures["value"]))
+    assert sets[0] == sets[1]
+    assert len([*(tmp_path / "kept").iterdir()]) == 3
+    monkeypatch.setattr(ops, "uniformity_score", untouchable)
+    monkeypatch.setattr(PointCloudBank, "partition", untouchable)
+    again = lab_of(tmp_path / "again", cache=tmp_path / "kept")
+    (figures,) = again.run(again.cells([small], [1], [0]))
+    assert figures["loss"] == sets[0][1]
+
+
+def test_rows_that_cannot_be_streamed_are_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch_geometric_ddp.comparison.lab.check_device", lambda *_: None)
+    lab = lab_of(tmp_path, device="meta", stream=True)
+    assert lab.bank.device.type == "cpu"
+    rows = [ENTRIES[name] for name in ("random", "DM", "PCC", "DDP", "whole")]
+    assert len([*lab.cells(rows, [1], [0])]) == 5
+    with pytest.raises(ValueError, match="'stream' must be False for the row 'PKR', whose networ"):
+        [*lab.cells([ENTRIES["PKR"]], [1], [0])]
+    assert len([*lab_of(tmp_path, stream=True).cells([ENTRIES["PKR"]], [1], [0])]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -176,6 +177,23 @@ class PointCloudBank:
         rows, sizes = self._rows(index), self.sizes[index]
         bank = self._like(self.pos[rows], sizes, index, rows)
         bank.exact = None if self.exact is None else self.exact[rows]
+        return bank
+
+    def moved(self, pos: Tensor) -> Self:
+        """The same clouds with their points elsewhere, which are not looked at.
+
+        Args:
+            pos (torch.Tensor): The points of all clouds, one after the other, :obj:`[ΣN, 3]`.
+
+        Raises:
+            ValueError: If there are more or fewer points than before.
+        """
+        if pos.shape != self.pos.shape:
+            raise ValueError(
+                f"'pos' must be of shape {list(self.pos.shape)}, got {list(pos.shape)}"
+            )
+        bank = copy.copy(self)
+        bank.pos, bank.exact, bank._views, bank._sha256 = pos, None, ViewCache(), None
         return bank
 
     def farthest_points(self, num: int) -> Self:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._identity import describe
@@ -50,6 +51,10 @@ class Bench(Protocol):
     @property
     def bank(self) -> PointCloudBank:
         """Its clouds, of the unit ball."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed; the clouds may lie elsewhere."""
 
     @property
     def source(self) -> str:
@@ -104,6 +109,11 @@ class Entry(ABC):
     def serves(self, task: Task) -> bool:
         """Whether it can be made for a task."""
         return task.one_label or not (self.one_label or told_quotas(self.quotas))
+
+    @property
+    def streams(self) -> bool:
+        """Whether the real clouds may lie elsewhere than where it is made."""
+        return True
 
     def at_rates(self, rates: Sequence[float]) -> list[Entry]:
         """The same with other learning rates, a row for each; itself where it has none."""

@@ -61,6 +61,10 @@ class _Increment:
         return self.train_set
 
     @property
+    def device(self) -> torch.device:
+        return self.train_set.device
+
+    @property
     def source(self) -> str:
         return self.owner.source
 

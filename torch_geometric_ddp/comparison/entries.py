@@ -138,9 +138,18 @@ class Distilled(Entry):
         """The method of a run."""
         return self.build(**self.settings)
 
+    def usual(self) -> Method:
+        """The method as far as it is known before a run."""
+        return self.build(**self.settings)
+
     def steps(self, requested: int | None) -> int:
         """The published steps, unless others are asked for."""
-        return self.build(**self.settings).steps if requested is None else requested
+        return self.usual().steps if requested is None else requested
+
+    @property
+    def streams(self) -> bool:
+        """Whether its networks need not all real clouds where they are."""
+        return self.usual().streams
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Distils, going on from a checkpoint if there is one, with the ranks that help."""
@@ -170,11 +179,12 @@ class Distilled(Entry):
             steps=cell.steps,
             checkpoint=checkpoint,
             quotas=self.quotas,
+            device=lab.device,
         )
         loop.prepare(progress=True)
         goes_on = loop.num_steps > 0
         watch = nullcontext() if self.track is None else self.track(cell)
-        with PeakMemory(lab.bank.device) as memory, watch as callback:
+        with PeakMemory(lab.device) as memory, watch as callback:
             ends, starts = [], [time.perf_counter()]
 
             def tick(loop: Distillation) -> None:
@@ -207,10 +217,9 @@ class DistilledFromMean(Distilled):
         features = lab.observation(cell.backbone, cell.seed).features
         return self.build(lambda bank, num: nearest_to_mean(bank, features, num), **self.settings)
 
-    def steps(self, requested: int | None) -> int:
-        """The published steps, unless others are asked for."""
-        method = self.build(lambda bank, num: None, **self.settings)
-        return method.steps if requested is None else requested
+    def usual(self) -> Method:
+        """The method, with features that are known in a run only."""
+        return self.build(lambda bank, num: None, **self.settings)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import (
     check_dataset,
     check_device,
+    check_flag,
     check_seed,
     check_text,
 )
@@ -55,11 +56,15 @@ class Lab:
         device (torch.device, optional): Where to compute. (default: where the clouds lie)
         source (str): What the real set is called. (default: :obj:`"data"`)
         task (Task or str): What networks learn. (default: :obj:`"classification"`)
+        stream (bool): Whether the real clouds stay where they lie while sets are distilled, and
+            only those of a step go to :obj:`device`. (default: :obj:`False`)
+        cache (path, optional): A folder for what is computed of the real clouds before the first
+            step, where a later run finds it. (default: it is computed in every process)
 
     Raises:
         TypeError, ValueError: If an argument is of another type, the clouds of a set do not fit the
-            task or those of the other, a class has no clouds, :obj:`out` cannot be written to, or
-            :obj:`runs.jsonl` holds a line that is no run.
+            task or those of the other, a class has no clouds, :obj:`out` or :obj:`cache` cannot be
+            written to, or :obj:`runs.jsonl` holds a line that is no run.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class Lab:
         device: torch.device | str | None = None,
         source: str = "data",
         task: Task | str = "classification",
+        stream: bool = False,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         check_dataset("train_set", train_set)
         check_dataset("test_set", test_set)
@@ -79,7 +86,9 @@ class Lab:
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
         check_device("device", device)
         check_text("source", source)  # It goes into every line.
+        check_flag("stream", stream)
         self.out = check_folder("out", out)
+        folder = None if cache is None else check_folder("cache", cache)
         if backbones is not None and not isinstance(backbones, Mapping):
             raise TypeError(f"'backbones' must be a mapping, got {type(backbones).__name__}")
         for name, make in (backbones or {}).items():
@@ -90,8 +99,13 @@ class Lab:
         self.task = find_task(task)
         default = self.task.network
         self.backbones = dict(backbones or {default.__name__: default})
-        self.bank = self.task.read(train_set, device).normalize()
+        self.bank = self.task.read(train_set, None if stream else device).normalize()
         self.bank.check_every_class()
+        if folder is not None:
+            self.bank.keep_in(folder)
+        place = self.bank.device if device is None else device
+        #: Where everything is computed.
+        self.device = torch.empty(0, device=place).device
         test = self.task.read(test_set)
         self.task.network_sizes(self.bank, test)  # Raises if the classes differ.
         self._data = {"train": self.bank.sha256(), "test": test.sha256()}
@@ -122,8 +136,9 @@ class Lab:
 
         Raises:
             TypeError: If a PPC is no number or a seed no integer.
-            ValueError: If a backbone is unknown, a row cannot be made for the task, its quotas are
-                not those of the classes, a PPC is not above 0 or more than the whole set, or a seed
+            ValueError: If a backbone is unknown, a row cannot be made for the task or of clouds
+                that stay where they lie, its quotas are not those of the classes, a PPC is not
+                above 0 or more than the whole set, or a seed
                 below zero.
         """
         for entry in entries:
@@ -131,6 +146,11 @@ class Lab:
                 raise ValueError(
                     f"the row '{entry.name}' needs clouds with one label each, which the task "
                     f"'{self.task.name}' has not: leave it out"
+                )
+            if self.device != self.bank.device and not entry.streams:
+                raise ValueError(
+                    f"'stream' must be False for the row '{entry.name}', whose networks are "
+                    "trained on all clouds"
                 )
         for name in (*(backbones or ()), *(distill_with or ())):
             if name not in self.backbones:
@@ -260,7 +280,7 @@ class Lab:
             self.backbones[cell.backbone],
             protocol,
             self.preset.network_seeds(cell.seed),
-            self.bank.device,
+            self.device,
             name=cell.entry.name,
             trainer=trainer,
             task=self.task,
@@ -295,7 +315,7 @@ class Lab:
         except FAILURES as error:
             self._failed[identity] = type(error)(str(error))  # Without the frames of its trace.
             raise
-        machine = {"device": str(self.bank.device), "threads": torch.get_num_threads()}
+        machine = {"device": str(self.device), "threads": torch.get_num_threads()}
         line = {"id": identity, **self._key(cell), **figures, **machine, "versions": versions()}
         self._runs.append(line)
         self.checkpoint(cell).unlink(missing_ok=True)

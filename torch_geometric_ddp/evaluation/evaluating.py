@@ -116,6 +116,7 @@ def evaluate(
     trainer: Trainer = fit,
     task: Task | str = "classification",
     workers: int = 1,
+    together: int = 1,
 ) -> Evaluation:
     r"""Trains networks from scratch on one set and tests them on another.
 
@@ -148,15 +149,24 @@ def evaluate(
         workers (int): How many seeds are trained side by side, each by a process with one thread:
             on a CPU faster than one after the other with all threads. The figures are those of one
             thread. (default: :obj:`1`, no other process)
+        together (int): How many seeds are trained in the operations of one, which saves a GPU
+            most of the operations that it is asked for. Clouds must have one size, and the network
+            must be made of operations that :obj:`torch.func.vmap` supports:
+            :class:`~torch_geometric_ddp.nn.PointNet` is, networks that search neighbours are not.
+            A seed is as it is alone but for rounding, and for dropout, which draws otherwise.
+            (default: :obj:`1`)
 
     Returns:
         The :class:`Evaluation`.
 
     Raises:
-        TypeError: If an item or an argument is of another type than said above.
+        TypeError: If an item or an argument is of another type than said above, or :obj:`together`
+            is above one and :obj:`network` has operations that cannot be taken for several.
         ValueError: If a set is empty, the classes of the two sets differ, a cloud or a label does
             not fit the task, no seed is given, or :obj:`workers` is below one, or above one and
-            :obj:`network` or :obj:`trainer` cannot be sent to another process.
+            :obj:`network` or :obj:`trainer` cannot be sent to another process; or if
+            :obj:`together` is below one, or above one and :obj:`workers` is, too, :obj:`trainer` is
+            not :func:`fit`, or training clouds have different sizes.
         FloatingPointError: If a network diverges, so that its guesses would mean nothing: a loss is
             not finite, or the network makes NaN of a test cloud.
     """
@@ -170,6 +180,7 @@ def evaluate(
     check_text("name", name, optional=True)
     check_callable("trainer", trainer, optional=False)
     check_int("workers", workers)
+    check_int("together", together)
     train = task.read(train_set, device)
     test = task.read(test_set, train.device)
     sizes = task.network_sizes(train, test)
@@ -184,7 +195,7 @@ def evaluate(
         tqdm.write(_plan(learning, len(seeds)), file=sys.stderr)
     total, title = len(seeds) * protocol.epochs_for(count), name or "Evaluate"
     with tqdm(total=total, desc=title, unit="epoch", disable=not progress) as bar:
-        for one in learned(learning, seeds, bar, workers):
+        for one in learned(learning, seeds, bar, workers, together):
             scores.append(one)
             bar.set_postfix_str(percent(one.values))
     joined = type(scores[0]).join(scores)

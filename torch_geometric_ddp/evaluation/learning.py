@@ -1,4 +1,4 @@
-"""The training and the test of one network a seed, one after the other or side by side."""
+"""The training and the test of one network a seed: one by one, side by side, or together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tqdm import tqdm
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import Protocol
-from torch_geometric_ddp.evaluation.training import Trainer
+from torch_geometric_ddp.evaluation.together import check_together, fit_together
+from torch_geometric_ddp.evaluation.training import Trainer, fit
 from torch_geometric_ddp.tasks import Scores, Task
 
 __all__ = ["Learning", "learned"]
@@ -57,15 +58,38 @@ class Learning:
             model = _made(self.make, self.sizes).to(self.train.device)
             try:
                 self.trainer(model, self.train, self.protocol, seed, bar)
-                model.eval()
-                with torch.no_grad():
-                    return self.task.score(model, self.train, self.test)
+                return self._score(model)
             except FloatingPointError as error:
                 raise FloatingPointError(f"the network of seed {seed}: {error}") from error
 
+    def learn_together(self, seeds: Sequence[int], bar: tqdm[Any]) -> list[Scores]:
+        """Trains the networks of several seeds in the operations of one, and tests each.
+
+        Raises:
+            FloatingPointError: If one diverges.
+            TypeError: If the network has an operation that cannot be taken for several.
+        """
+        models, scores = [], []
+        for seed in seeds:
+            with seeded(seed, self.train.device):
+                models.append(_made(self.make, self.sizes).to(self.train.device))
+        fit_together(models, self.train, self.protocol, seeds, bar)
+        for seed, model in zip(seeds, models, strict=True):
+            with seeded(seed, self.train.device):
+                try:
+                    scores.append(self._score(model))
+                except FloatingPointError as error:
+                    raise FloatingPointError(f"the network of seed {seed}: {error}") from error
+        return scores
+
+    def _score(self, model: nn.Module) -> Scores:
+        model.eval()
+        with torch.no_grad():
+            return self.task.score(model, self.train, self.test)
+
 
 def learned(
-    learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int = 1
+    learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int = 1, together: int = 1
 ) -> Iterator[Scores]:
     """The scores of every seed, in order.
 
@@ -75,14 +99,31 @@ def learned(
         bar (tqdm): Counts epochs.
         workers (int): How many processes of one thread each train them side by side; they share
             the memory of the clouds. (default: :obj:`1`, this one with all of its threads)
+        together (int): How many are trained in the operations of one. (default: :obj:`1`)
 
     Raises:
         FloatingPointError: If a network diverges.
-        ValueError: If the network or the trainer cannot be sent to a process.
+        TypeError: If the network has an operation that cannot be taken for several.
+        ValueError: If the network or the trainer cannot be sent to a process, or networks cannot be
+            trained together.
     """
+    if together > 1:
+        return _in_groups(learning, seeds, bar, workers, together)
     if workers == 1:
         return (learning.learn(seed, bar) for seed in seeds)
     return iter(_side_by_side(learning, seeds, bar, workers))
+
+
+def _in_groups(
+    learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int, together: int
+) -> Iterator[Scores]:
+    if workers > 1:
+        raise ValueError(f"'together' must be 1 where 'workers' is above 1, got {together}")
+    if learning.trainer is not fit:
+        raise ValueError(f"'together' must be 1 with a 'trainer' of one's own, got {together}")
+    check_together(learning.train)
+    groups = (seeds[i : i + together] for i in range(0, len(seeds), together))
+    return (one for group in groups for one in learning.learn_together(group, bar))
 
 
 def _side_by_side(

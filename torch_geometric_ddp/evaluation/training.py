@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
 
-__all__ = ["Trainer", "fit"]
+__all__ = ["Trainer", "batches_of", "check_loss", "fit", "optimizer_of"]
 
 #: Trains a network in place on clouds, by a protocol, with a seed and a bar that counts epochs.
 Trainer = Callable[[nn.Module, PointCloudBank, Protocol, int, "tqdm[Any]"], object]
@@ -50,24 +50,13 @@ def fit(
     """
     if bar is None:
         bar = tqdm(disable=True)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=protocol.lr,
-        momentum=protocol.momentum,
-        weight_decay=protocol.weight_decay,
-        fused=True,  # One pass over the parameters instead of several.
-    )
     epochs = protocol.epochs_for(len(train))
-    milestone = max(1, round(epochs * protocol.decay_after))
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
+    optimizer, scheduler = optimizer_of(model.parameters(), protocol, epochs)
     generator = torch.Generator().manual_seed(seed)
     model.train()
     for epoch in range(1, epochs + 1):
         total = torch.zeros((), device=train.device)
-        batches = [*torch.randperm(len(train), generator=generator).split(protocol.batch_size)]
-        if len(batches) > 1 and len(batches[-1]) == 1:  # Of one row BatchNorm has no statistics.
-            batches[-2:] = [torch.cat(batches[-2:])]
-        for index in batches:
+        for index in batches_of(len(train), protocol, generator):
             index = index.to(train.device)
             batch = train.batch(index)
             if protocol.augment is not None:
@@ -84,5 +73,33 @@ def fit(
         bar.update()
         mean = float(total) / len(train)
         bar.set_postfix(loss=f"{mean:.3f}")
-        if not math.isfinite(mean):
-            raise FloatingPointError(f"the loss of epoch {epoch} is {mean}: lower 'lr'")
+        check_loss(mean, epoch)
+
+
+def optimizer_of(
+    parameters: Iterable[Tensor], protocol: Protocol, epochs: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The optimiser of a protocol, and what lowers its learning rate after an epoch."""
+    optimizer = torch.optim.SGD(
+        parameters,
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        fused=True,  # One pass over the parameters instead of several.
+    )
+    milestone = max(1, round(epochs * protocol.decay_after))
+    return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
+
+
+def batches_of(num: int, protocol: Protocol, generator: torch.Generator) -> list[Tensor]:
+    """The batches of an epoch: indices of all clouds, in a new order."""
+    batches = [*torch.randperm(num, generator=generator).split(protocol.batch_size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:  # Of one row BatchNorm has no statistics.
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def check_loss(mean: float, epoch: int) -> None:
+    """Raises where the mean loss of an epoch is not finite."""
+    if not math.isfinite(mean):
+        raise FloatingPointError(f"the loss of epoch {epoch} is {mean}: lower 'lr'")

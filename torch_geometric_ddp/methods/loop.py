@@ -165,6 +165,7 @@ class Distillation:
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self._place: Tensor | None = None
+        self._made: PointCloudBank | None = None
         self._losses = Losses(self.ranks, self.shares)
         if not self.ranks.alone:
             self.ranks.check_same("what is distilled", self.config())
@@ -266,9 +267,12 @@ class Distillation:
             )
 
     def _synthetic(self) -> PointCloudBank:
-        """The synthetic clouds as they are."""
+        """The synthetic clouds as they are; their sizes and labels are looked at once."""
         with torch.no_grad():
-            return self.task.bank_of(self.parameterization(), self.bank)
+            batch = self.parameterization()
+            if self._made is None:
+                self._made = self.task.bank_of(batch, self.bank)
+            return self._made.moved(batch.pos)
 
     def take(self, index: Tensor) -> dict[str, Tensor]:
         """The views of the real clouds :obj:`index [...]`, each :obj:`[..., *]`.

@@ -109,6 +109,12 @@ class Method:
         check_callable("within", self.within)
         check_flag("sees_stored", self.sees_stored)
 
+    @property
+    def streams(self) -> bool:
+        """Whether real clouds may lie elsewhere than its networks, as far as that is seen here."""
+        made = self.networks.func if isinstance(self.networks, partial) else self.networks
+        return getattr(made, "streams", True)
+
     def begin(
         self,
         bank: PointCloudBank,

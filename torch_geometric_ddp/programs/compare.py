@@ -19,6 +19,7 @@ from torch_geometric_ddp.programs.options import (
     ROWS_EPILOG,
     add_data_arguments,
     add_quotas_argument,
+    add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
     finite,
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_quotas_argument(parser)
     add_work_arguments(parser, "out/compare")
+    add_memory_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

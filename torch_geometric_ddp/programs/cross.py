@@ -18,6 +18,7 @@ from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
     add_data_arguments,
+    add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
     network_or_all,
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "says so; test clouds keep all points",
     )
     add_work_arguments(parser, "out/cross")
+    add_memory_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

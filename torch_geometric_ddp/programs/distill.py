@@ -25,6 +25,7 @@ from torch_geometric_ddp.programs.options import (
     NETWORKS_HELP,
     add_backbone_argument,
     add_data_arguments,
+    add_memory_arguments,
     add_method_arguments,
     add_quotas_argument,
     add_work_arguments,
@@ -47,6 +48,7 @@ def add_arguments(
     add_method_arguments(parser)
     add_quotas_argument(parser)
     add_work_arguments(parser, out)
+    add_memory_arguments(parser)
     add_backbone_argument(parser)
     parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
     parser.add_argument(

@@ -21,6 +21,7 @@ from torch_geometric_ddp.programs.options import (
     add_backbone_argument,
     add_data_arguments,
     add_network_arguments,
+    add_together_argument,
     natural,
     positive,
 )
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="seeds trained side by side, each by a process of one thread (1)",
     )
+    add_together_argument(what)
     add_network_arguments(parser)
 
 
@@ -75,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         name=name,
         task=args.task,
         workers=args.workers,
+        together=args.together,
     )
     figure = evaluation.percent(result.values)
     print(f"{result.metric}: {figure} now ({name}, {protocol.name}, seeds {seeds})")

@@ -20,10 +20,12 @@ __all__ = [
     "ROWS_EPILOG",
     "add_backbone_argument",
     "add_data_arguments",
+    "add_memory_arguments",
     "add_method_arguments",
     "add_network_arguments",
     "add_quotas_argument",
     "add_row_arguments",
+    "add_together_argument",
     "add_training_arguments",
     "add_work_arguments",
     "dest_of",
@@ -285,6 +287,24 @@ def add_quotas_argument(group: argparse._ActionsContainer) -> None:
     )
 
 
+def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the real clouds are, and what is computed of them, while sets are distilled."""
+    memory = parser.add_argument_group("memory")
+    memory.add_argument(
+        "--stream",
+        action="store_true",
+        help="leave the real clouds in the memory of the host, and bring those of a step to "
+        "--device: for sets larger than it, and for methods other than pkr",
+    )
+    memory.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep there what is computed of the real clouds before the first step, for later runs "
+        "(nowhere)",
+    )
+
+
 def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str) -> None:
     """What is compared, and which rows and backbones that is without these options."""
     what = parser.add_argument_group("what is compared")
@@ -324,6 +344,17 @@ def add_backbone_argument(
 ) -> None:
     """Which network, where there is one."""
     group.add_argument("--backbone", type=network_name, metavar="B", help=usual)
+
+
+def add_together_argument(group: argparse._ActionsContainer) -> None:
+    """How many networks are trained in the operations of one."""
+    group.add_argument(
+        "--together",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="seeds trained in the operations of one, for a GPU; PointNet can be (1)",
+    )
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, usual: str = "quick") -> None:

@@ -17,6 +17,7 @@ from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
     add_data_arguments,
+    add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
     positive,
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"points of a {name} cloud (64, 128, ... up to those that it has)",
         )
     add_work_arguments(parser, "out/resolution")
+    add_memory_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

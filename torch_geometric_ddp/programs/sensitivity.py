@@ -18,6 +18,7 @@ from torch_geometric_ddp.programs.options import (
     ROWS_EPILOG,
     add_backbone_argument,
     add_data_arguments,
+    add_memory_arguments,
     add_work_arguments,
     row_name,
     share,
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_backbone_argument(what)
     add_work_arguments(parser, "out/sensitivity")
+    add_memory_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -190,7 +190,8 @@ def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
     preset, _ = preset_and_seeds(args)
     train_set, test_set = load(args)
     device, name = args.device, source(args)
-    return Lab(train_set, test_set, args.out, preset, backbones, device, name, args.task)
+    rest = device, name, args.task, args.stream, args.cache
+    return Lab(train_set, test_set, args.out, preset, backbones, *rest)
 
 
 def method_settings(args: argparse.Namespace) -> dict[str, Any]:
