@@ -401,6 +401,15 @@ def test_a_table_of_more_runs_is_never_replaced_by_one_of_fewer(tmp_path, capsys
     assert len(run_ids(tmp_path / "table-2.md")) == 2
 
 
+def test_all_methods_beside_other_rows():
+    wanted = [entry.name for entry in work.rows(parsed("compare", "--methods", "all"), ())]
+    assert "DDP" in wanted
+    words = ["--methods", "mirrored 32x5", "DDP(num_morphs=2)", "all", "DDP"]
+    args = parsed("compare", *words)
+    found = [entry.name for entry in work.rows(args, ())]
+    assert found == ["mirrored 32x5", "DDP(num_morphs=2)", *wanted]
+
+
 def test_runs_that_were_not_made_alike_are_rows_of_their_own():
     def run(seed, **changes):
         made = {"method": "DDP", "backbone": "PointNet", "ppc": 1, "budget_bits": 8, "steps": 2}
