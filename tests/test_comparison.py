@@ -254,6 +254,27 @@ def test_failed_run_leaves_the_others(tmp_path):
     assert not (tmp_path / "failures.json").exists()
 
 
+def test_a_failure_that_succeeds_later_is_none(tmp_path):
+    lab, wrong = lab_of(tmp_path), [True]
+
+    class Fickle(Coreset):
+        def run(self, lab, cell):
+            if wrong:
+                raise MemoryError("full")
+            return super().run(lab, cell)
+
+    cells = list(lab.cells([Fickle("fickle")], (1,), (0, 1)))
+    assert lab.run(cells) == []
+    assert len(lab.failures) == 2
+    wrong.clear()
+    assert len(lab.run(cells[:1])) == 1
+    assert [*lab.failures] == [str(cells[1])]
+    assert json.loads((tmp_path / "failures.json").read_text()) == lab.failures
+    assert len(lab.run(cells)) == 2
+    assert lab.failures == {}
+    assert not (tmp_path / "failures.json").exists()
+
+
 def test_the_file_of_a_set_tells_its_figure(tmp_path):
     (made,) = run(tmp_path, [ENTRIES["random"]], seeds=(1,))
     own = SyntheticPointCloudDataset(tmp_path / made["set"])

@@ -30,6 +30,7 @@ from torch_geometric_ddp.programs.options import (
     network_or_all,
     positive,
     row_name,
+    row_or_all,
     share,
     width,
 )
@@ -207,6 +208,30 @@ def test_a_mistake_gives_one_line(words, message, folder):
     assert message in refused(*words)
 
 
+def test_a_setting_that_is_varied_twice_takes_the_values_of_both(folder, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "torch_geometric_ddp.comparison.Lab.run", lambda self, cells: made.extend(cells) or []
+    )
+    words = [
+        "--vary",
+        "num_anchors",
+        "2",
+        "--vary",
+        "num_morphs",
+        "1",
+        "--vary",
+        "num_anchors",
+        "8",
+    ]
+    assert "no run was made" in refused("sensitivity", *WORK, *words)
+    names = [cell.entry.name for cell in made]
+    assert names == [
+        "DDP",
+        *(f"DDP({word})" for word in ("num_anchors=2", "num_anchors=8", "num_morphs=1")),
+    ]
+
+
 # What no option of a kind may be, by the function that reads it; other options take any text.
 WRONG = {
     positive: ["x", "0", "-1", "1.5", "nan"],
@@ -217,15 +242,8 @@ WRONG = {
     network_name: ["nothing", "", "all"],
     network_or_all: ["nothing", ""],
     share: ["x", "0", "-1", "nan", "inf"],
-    row_name: [
-        "nothing",
-        "",
-        "DDP(",
-        "DDP(4)",
-        "DDP(nothing=4)",
-        "random(num_points=4)",
-        "all(lr=1)",
-    ],
+    row_name: ["nothing", "", "DDP(", "DDP(4)", "DDP(nothing=4)", "all", "random"],
+    row_or_all: ["nothing", "", "DDP(", "DDP(nothing=4)", "random(num_points=4)", "all(lr=1)"],
 }
 WRONG_TEXTS = {
     "file": ["nowhere", "text.npz"],
@@ -410,6 +428,15 @@ def test_a_table_of_more_runs_is_never_replaced_by_one_of_fewer(tmp_path, capsys
     assert compare("random", "anchors")[1] == ["table-2.md", "table.md"]
     assert (tmp_path / "table.md").read_text() == "| method |\n"
     assert len(run_ids(tmp_path / "table-2.md")) == 2
+
+
+def test_all_methods_beside_other_rows():
+    wanted = [entry.name for entry in work.rows(parsed("compare", "--methods", "all"), ())]
+    assert "DDP" in wanted
+    words = ["--methods", "mirrored 32x5", "DDP(num_morphs=2)", "all", "DDP"]
+    args = parsed("compare", *words)
+    found = [entry.name for entry in work.rows(args, ())]
+    assert found == ["mirrored 32x5", "DDP(num_morphs=2)", *wanted]
 
 
 def test_runs_that_were_not_made_alike_are_rows_of_their_own():

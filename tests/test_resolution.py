@@ -113,7 +113,10 @@ def test_segmentation(tmp_path):
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
+        ((), (8,), "'train_points' must hold at least one number, got none"),
+        ((8,), (), "'test_points' must hold at least one number, got none"),
         ((0,), (8,), "'train_points' must be at least 1, got 0"),
+        ((8, 65), (8,), "'train_points' must be at most 64, got 65"),
         ((8,), (65,), "'test_points' must be at most 64, got 65"),
         ((8,), (-1,), "'test_points' must"),
     ],
@@ -121,6 +124,15 @@ def test_segmentation(tmp_path):
 def test_refused(tmp_path, train, test, message):
     with pytest.raises(ValueError, match=message):
         CrossResolution(lab_of(tmp_path, num_points=64), train, test)
+
+
+def test_a_set_of_too_few_points_says_why_it_has_no_run(tmp_path):
+    lab = lab_of(tmp_path, num_points=64)
+    assert run(lab, (64,), seeds=(0,), rows=[CONTROLS["random 32x6"]]) == []
+    (reason,) = lab.failures.values()
+    assert reason == "its clouds have 32 points, fewer than 64"
+    run(lab, (32,), seeds=(0,), rows=[CONTROLS["random 32x6"]])
+    assert lab.failures == {}
 
 
 def test_runs_that_were_not_made_alike_are_never_averaged(made):

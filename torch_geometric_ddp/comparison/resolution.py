@@ -36,12 +36,18 @@ class CrossResolution:
         test_points (sequence of int): The points of test clouds.
 
     Raises:
-        TypeError, ValueError: If a number is none, or test clouds have fewer points.
+        TypeError, ValueError: If there are no numbers, or one is none, or clouds have fewer points:
+            all real ones than one of :obj:`train_points`, or a test cloud than one of
+            :obj:`test_points`.
     """
 
     def __init__(self, lab: Lab, train_points: Sequence[int], test_points: Sequence[int]) -> None:
+        for name, given in {"train_points": train_points, "test_points": test_points}.items():
+            if not given:
+                raise ValueError(f"'{name}' must hold at least one number, got none")
         self.lab = lab
-        self.train_points = [check_int("train_points", num) for num in train_points]
+        largest = int(lab.bank.sizes.max())
+        self.train_points = [check_int("train_points", n, maximum=largest) for n in train_points]
         test = lab.task.read(lab.test_set, lab.bank.device).normalize()
         most = int(test.sizes.min())
         points = [check_int("test_points", num, maximum=most) for num in test_points]
@@ -53,7 +59,8 @@ class CrossResolution:
     def run(self, cells: Iterable[Cell]) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
-        What fails is noted in :attr:`Lab.failures` and left out.
+        What fails is noted in :attr:`Lab.failures` and left out, and so is a set that has fewer
+        points than every resolution.
         """
         lab = self.lab
         made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions")
@@ -81,6 +88,10 @@ class CrossResolution:
                 self._runs.append(line)
                 known[identity] = line
             found.append(known[identity])
+        if not found:
+            least = min(self.train_points)
+            reason = f"its clouds have {int(train.sizes.min())} points, fewer than {least}"
+            lab.failures[str(cell)] = reason
         return found
 
     def _cross(self, cell: Cell, train: PointCloudBank, protocol: Protocol) -> Figures:

@@ -106,7 +106,8 @@ def carry_out(
     Args:
         cells (iterable of Cell): The runs.
         make (callable): Makes one.
-        failures (dict): Receives the reasons, by what the runs are called.
+        failures (dict): Receives the reasons, by what the runs are called; those of earlier tries
+            of these runs are removed.
         folder (Path): The folder of the comparison.
         name (str): What the progress bar is called.
 
@@ -117,6 +118,7 @@ def carry_out(
     with tqdm(list(cells), name, unit="run") as bar:
         for cell in bar:
             bar.set_postfix_str(str(cell))
+            failures.pop(str(cell), None)  # Of an earlier try.
             try:
                 made.append(make(cell))
             except FAILURES as error:

@@ -22,7 +22,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_work_arguments,
     positive,
-    row_name,
+    row_or_all,
     share,
 )
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what is compared")
     what.add_argument(
         "--methods",
-        type=row_name,
+        type=row_or_all,
         nargs="+",
         metavar="M",
         help=f"the rows, or: all ({', '.join(METHODS)})",

@@ -37,6 +37,7 @@ __all__ = [
     "positive",
     "row_and_settings",
     "row_name",
+    "row_or_all",
     "share",
     "width",
 ]
@@ -157,7 +158,7 @@ def network_or_all(text: str) -> str:
 
 
 def row_name(text: str) -> str:
-    """The type of an option that is the name of a row, or stands for all methods.
+    """The type of an option that is the name of a row.
 
     After the name of a method, settings of it may stand in brackets.
     """
@@ -167,9 +168,14 @@ def row_name(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"settings must be as in 'DDP(num_morphs=4)', got {text!r}"
         ) from None
-    if name not in names.ROWS and text != "all":
+    if name not in names.ROWS:
         raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (--help says which there are)")
     return text
+
+
+def row_or_all(text: str) -> str:
+    """The type of an option that is such a name, or stands for all methods."""
+    return text if text == "all" else row_name(text)
 
 
 def row_and_settings(text: str) -> tuple[str, dict[str, Any]]:
@@ -309,7 +315,7 @@ def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str
     """What is compared, and which rows and backbones that is without these options."""
     what = parser.add_argument_group("what is compared")
     what.add_argument(
-        "--methods", type=row_name, nargs="+", metavar="M", help=f"the rows, or: all ({rows})"
+        "--methods", type=row_or_all, nargs="+", metavar="M", help=f"the rows, or: all ({rows})"
     )
     what.add_argument(
         "--ppc", type=share, nargs="+", default=[1], help="storage in clouds per class (1)"

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
 
     lab = work.open_lab(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
-    sizes = [num for num in (64, 128, 256, 512, 1024) if num <= lab.bank.dense().size(1)]
+    most = lab.bank.dense().size(1)
+    sizes = [num for num in (64, 128, 256, 512, 1024) if num <= most] or [most]
     matrix = CrossResolution(lab, args.train_points or sizes, args.test_points or sizes)
     runs = matrix.run(lab.cells(work.rows(args, METHODS), args.ppc, seeds))
     rows = resolution_matrix(runs)

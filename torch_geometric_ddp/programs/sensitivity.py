@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.comparison import Distilled, Sensitivity, summarize
     from torch_geometric_ddp.programs import work
 
-    varied = {name: [_value(word) for word in words] for name, *words in args.vary or VARIED}
+    varied: dict[str, list[object]] = {}
+    for name, *words in args.vary or VARIED:
+        varied.setdefault(name, []).extend(map(_value, words))
     empty = [name for name, values in varied.items() if not values]
     if empty:
         raise ValueError(f"--vary must have values after the name of a setting, got {empty[0]!r}")

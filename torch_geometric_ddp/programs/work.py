@@ -171,12 +171,21 @@ def network(args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def rows(args: argparse.Namespace, usual: Sequence[str]) -> list[Entry]:
-    """The rows that the options name, all methods of the task, or of the usual ones those."""
+    """The rows that the options name, each once, or of the usual ones those of the task.
+
+    The word :obj:`all` stands for all methods of the task.
+    """
     task = TASKS[args.task]
-    if args.methods is not None and "all" not in args.methods:
-        return [row(text) for text in args.methods]
-    names = usual if args.methods is None else ENTRIES
-    return [ROWS[name] for name in names if ROWS[name].serves(task)]
+
+    def served(names: Iterable[str]) -> list[Entry]:
+        return [ROWS[name] for name in names if ROWS[name].serves(task)]
+
+    if args.methods is None:
+        return served(usual)
+    found: list[Entry] = []
+    for text in args.methods:
+        found += served(ENTRIES) if text == "all" else [row(text)]
+    return list({entry.name: entry for entry in found}.values())
 
 
 def row(text: str) -> Entry:
