@@ -32,6 +32,7 @@ from torch_geometric_ddp.visualize import (
 )
 from torch_geometric_ddp.visualize.clouds import view_of
 from torch_geometric_ddp.visualize.distilled import _Cells
+from torch_geometric_ddp.visualize.film import _spans
 
 
 def plot_kinds(kinds, names, title):
@@ -406,11 +407,40 @@ def test_film(tmp_path):
     assert last.frames[-1][0].equal(torch.stack(mine[:5]))
     film.save(tmp_path / "new" / "film.gif", seconds=1, title="toys")
     with Image.open(tmp_path / "new" / "film.gif") as gif:
-        assert gif.n_frames == 4  # The last one stays.
+        assert gif.n_frames == 3
     with pytest.raises(ValueError, match="'path' must be the name of a GIF, got"):
         film.save(tmp_path / "film.mp4")
     with pytest.raises(ValueError, match=r"'classes' must be of \['class0', .* got \['chair'\]"):
         distill(toy_set(), 1, method, steps=1, callback=Film(classes=["chair"]), **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "seconds"), [(8, 6.0), (3, 4.0), (1, 0.5), (60, 0.5), (40, 0.001), (7, 0.3)]
+)
+def test_a_film_takes_the_seconds_that_it_is_given(tmp_path, num_frames, seconds):
+    film = Film()
+    film.classes, film.columns, film.steps = ["a"], ["stored"], list(range(num_frames))
+    film.frames = list(torch.rand(num_frames, 1, 1, 4, 3))
+    film.save(tmp_path / "film.gif", seconds, dpi=20)
+    spans = []
+    with Image.open(tmp_path / "film.gif") as gif:
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            spans.append(gif.info["duration"])
+    wanted = max(20, 1000 * seconds)
+    assert sum(spans) == pytest.approx(1.25 * wanted, abs=10)
+    assert min(spans) >= 20
+    assert len(spans) <= num_frames
+
+
+def test_a_film_whose_frames_stay_too_long():
+    with pytest.raises(
+        ValueError, match=r"'seconds' must leave at most 655\.35 for each of 1 frame"
+    ):
+        _spans(1, 1000)
+    kept, _ = _spans(100, 0.5)
+    assert (kept[0], kept[-1], len(kept)) == (0, 99, 25)
+    assert kept == sorted(set(kept))
 
 
 @pytest.mark.parametrize(("arguments", "name"), [((0,), "every"), ((5, None, 0), "num_anchors")])
