@@ -1,11 +1,14 @@
 """Rows that differ from a method in one setting."""
 
+from functools import partial
+
 import pytest
 from helpers import lab_of
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison import ENTRIES, Distilled, Sensitivity, summarize
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.parameterization import Uniform
 
 BASE = Distilled("DDP", {"num_morphs": 2}, build=ddp)
 
@@ -40,6 +43,34 @@ def test_settings_that_a_row_cannot_have(row, settings, error, message):
     if isinstance(ENTRIES[row], Distilled):
         with pytest.raises(error, match=message):
             Sensitivity(ENTRIES[row], {name: [value] for name, value in settings.items()})
+
+
+def test_every_setting_of_ddp_can_be_changed_and_is_part_of_the_identity():
+    row = BASE.changed({"align": False, "fill": True, "anchor_points": 8, "codec": Uniform(6)})
+    told = row.identity()
+    assert (told["align"], told["fill"]) == (False, True)
+    assert "Uniform" in str(told["codec"])
+    with pytest.raises(TypeError, match="'align' must be True or False"):
+        BASE.changed({"align": 0})
+    with pytest.raises(ValueError, match="'fill' must be with 'anchor_points'"):
+        BASE.changed({"fill": True})
+    found = Sensitivity(BASE, {"align": (False,)})
+    assert list(found.of("align")) == ["False", "True"]
+
+
+def test_settings_that_were_not_told_are_told_only_where_they_differ(monkeypatch):
+    """So that runs that were made before are found, and a new default makes new runs."""
+    later = {"align", "codec", "weight_codec", "fill"}
+    assert not later & BASE.identity().keys()
+    # What was told explicitly before is told still.
+    assert ENTRIES["DDP-no-align"].identity()["align"] is False
+    assert Distilled("x", {"fill": False}, build=ddp).identity()["fill"] is False
+    own = Distilled("mine", build=lambda align=True: ddp(align=align))
+    assert own.identity() == {"align": True}
+    part = Distilled("part", build=partial(ddp, align=False))
+    assert part.identity()["align"] is False
+    monkeypatch.setitem(ddp.__kwdefaults__, "align", False)
+    assert BASE.identity()["align"] is False
 
 
 def test_every_setting_is_changed_alone():
