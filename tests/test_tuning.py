@@ -426,6 +426,14 @@ def test_pruning():
     assert result.best.number == 0
 
 
+def test_looks_and_objectives_that_are_iterated_once():
+    names = (name for name in ("score",))
+    result = search(None, 1, steps=4, looks=(share for share in (0.25, 0.5)), objectives=names)
+    assert [list(trial.intermediate_values) for trial in result.study.trials] == [[1, 2]]
+    assert result.study.user_attrs["identity"]["looks"] == [0.25, 0.5]
+    assert result.objectives == ("score",)
+
+
 # Segmentation #####################################################################################
 
 

@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> None:
     )
     from torch_geometric_ddp.programs import work
 
+    entries = work.rows(args, METHODS)
     lab = work.open_lab(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
-    entries = work.rows(args, METHODS)
     if args.lrs:
         entries = [row for entry in entries for row in entry.at_rates(args.lrs)]
     cells = list(lab.cells(entries, args.ppc, seeds))
