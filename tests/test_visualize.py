@@ -378,13 +378,41 @@ def test_depth_and_parts_are_explained(synthetic):
         plot_clouds([[data.pos]], ["a"], ["b"], part_labels=[[data.y]], part_names=names[:2])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"num_real": -1}, ValueError, "'num_real' must be at least 0, got -1"),
+        ({"num_morphs": 1.5}, TypeError, "'num_morphs' must be an integer"),
+        ({"num_anchors": 0}, ValueError, "'num_anchors' must be at least 1, got 0"),
+        ({"classes": [1.0]}, ValueError, "or labels below 3, got 1.0"),
+        ({"classes": [None]}, ValueError, "or labels below 3, got None"),
+        ({"classes": [True]}, ValueError, "or labels below 3, got True"),
+        ({"classes": [3]}, ValueError, "or labels below 3, got 3"),
+        ({"classes": "class0"}, TypeError, "'classes' must be a sequence of names or labels"),
+        ({"classes": []}, ValueError, "'classes' must name at least one class"),
+        ({"path": "x.foo"}, ValueError, "'path' must end in one of .*, png, .*, got 'x.foo'"),
+        ({"path": "x"}, ValueError, "'path' must end in one of "),
+        ({"path": 1}, TypeError, "'path' must be a path"),
+    ],
+)
+@pytest.mark.parametrize("plot", [plot_distilled, plot_sheets])
+def test_what_cannot_be_drawn_is_refused_before_clouds_are_read(
+    plot, arguments, error, message, synthetic, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    late = (pytest.fail("clouds are read") for _ in range(1))
+    with pytest.raises(error, match=message):
+        plot(late, synthetic, **{"path": "x.png", **arguments})
+    assert not list(tmp_path.iterdir())
+
+
 def test_sheets(synthetic, tmp_path):
     one = plot_sheets(toy_set(), synthetic, tmp_path / "one.png", num_real=1)
     assert [path.name for path in one] == ["one.png"]
     paths = plot_sheets(toy_set(), synthetic, tmp_path / "new" / "two.png", 2, num_real=1)
     assert [path.name for path in paths] == ["two-1.png", "two-2.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-    (pdf,) = plot_sheets(iter(toy_set()), synthetic, tmp_path / "all.pdf", 1, classes=["class2", 0])
+    (pdf,) = plot_sheets(iter(toy_set()), synthetic, tmp_path / "all.PDF", 1, classes=["class2", 0])
     assert pdf.read_bytes().count(b"/Type /Page ") == 2
     with pytest.raises(ValueError, match="'classes_per_sheet' must be at least 1"):
         plot_sheets(toy_set(), synthetic, tmp_path / "one.png", 0)
