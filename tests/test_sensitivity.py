@@ -86,6 +86,19 @@ def test_every_setting_is_changed_alone():
     assert found.of("num_anchors") == {"4": BASE}
 
 
+def test_values_of_the_same_short_word_are_told_apart():
+    values = (0.12345671, 0.12345672, 2.0)
+    found = Sensitivity(BASE, {"uniformity_lambda": values}).of("uniformity_lambda")
+    assert list(found) == ["0.12345671", "0.12345672", "2", "1000"]
+    codecs = Sensitivity(BASE, {"codec": (Uniform(6), Uniform(5))}).of("codec")
+    assert len(codecs) == 3
+
+
+def test_no_setting_is_refused():
+    with pytest.raises(ValueError, match="'values' must name at least one setting, got none"):
+        Sensitivity(BASE, {})
+
+
 def test_table_and_picture(tmp_path, monkeypatch):
     lab = lab_of(tmp_path / "lab")
     found = Sensitivity(BASE, {"num_morphs": (1,), "uniformity_lambda": (0.0, 10.0)})
