@@ -16,6 +16,7 @@ from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.comparison.report import aligned
 from torch_geometric_ddp.methods import METHODS, Method
+from torch_geometric_ddp.parameterization import ANCHOR_LR
 from torch_geometric_ddp.programs import work
 from torch_geometric_ddp.programs.options import MIRROR, is_generated
 from torch_geometric_ddp.programs.tune import RANGES, command
@@ -109,7 +110,8 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that are not searched and yet not the method's own."""
     shapes = is_generated(args)
     if args.method == "ddp":
-        return {"anchor_lr": 0.5 if shapes else 2.5, "weight_lr": 0.05 if shapes else 0.25}
+        rate = work.SMALL["ddp"]["anchor_lr"] if shapes else ANCHOR_LR
+        return {"anchor_lr": rate, "weight_lr": rate / 10}
     return work.SMALL[args.method] if shapes else {}
 
 
