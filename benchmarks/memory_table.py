@@ -5,7 +5,8 @@
 
 Every step is one of DDP with PointNet at 1,024 points (M=4, N2=252, L=16, eight real clouds a
 class). What is calculated takes no memory, as all tensors lie on the device "meta". What is
-measured is the peak of a second step of one chunk of classes, on generated shapes. With --write
+measured is the peak of the first step of one chunk of classes after it was prepared, before the
+optimiser has its momentum, on generated shapes. With --write
 the table goes to docs/results/memory.json, of which the documentation makes its own.
 """
 
@@ -53,7 +54,7 @@ def calculated(num_classes: int, ppc: int) -> dict[str, float]:
 
 
 def measured(num_classes: int, ppc: int) -> int | None:
-    """The peak of the second step of so many classes."""
+    """The peak of the first step of so many classes, in which there is no momentum yet."""
     shapes = ParametricShapes(num_per_class=BATCH, num_points=SIZE)
     shapes = PointCloudBank.from_dataset(shapes).normalize()
     names = [str(i) for i in range(num_classes)]

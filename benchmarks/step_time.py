@@ -2,9 +2,11 @@
 
     python benchmarks/step_time.py --data modelnet10_1024.npz
 
-All three are timed in turn in the same process, on the same draws and networks, so that the
-ratios hold where the machine's speed does not. The plain loops are given the subsets and their
-uniformity for free, although the published code computes both anew in every step.
+All three are timed in turn in the same process, on clouds and networks of the same sizes, so that
+the ratios hold where the machine's speed does not. Ours draws its clouds and makes its network in
+every step, as it does in a run; the other two are given one draw and one network. The plain loops
+are given the subsets and their uniformity for free, too, although the published code computes both
+anew in every step.
 """
 
 import argparse

@@ -90,5 +90,5 @@ def render(out: Path = render_results.TABLES) -> Path:
             lines.append(f"    {'* -' if i == 0 else '  -'} {text}")
     path = out / "leaderboard.rst"
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    render_results.write_changed(path, "\n".join(lines) + "\n")
     return path

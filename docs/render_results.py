@@ -78,6 +78,8 @@ from torch_geometric_ddp.comparison import dd_ranking_score
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 TABLES = HERE / "_tables"
+#: The tables there that are made of several results, by others.
+OTHERS = ("leaderboard.rst",)
 
 Row = dict[str, Any]
 
@@ -422,12 +424,17 @@ def render_all(folder: Path = RESULTS, out: Path = TABLES) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     texts = {out / f"{results.name}.rst": rst(results, folder) for results in load_all(folder)}
-    for path in set(out.glob("*.rst")) - texts.keys():
+    for path in set(out.glob("*.rst")) - texts.keys() - {out / name for name in OTHERS}:
         path.unlink()
     for path, text in texts.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        write_changed(path, text)
     return list(texts)
+
+
+def write_changed(path: Path, text: str) -> None:
+    """Writes a file that is not there yet or says something else."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def fill(text: str, folder: Path = RESULTS) -> str:
@@ -524,7 +531,7 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Gathers the lines of a `runs.jsonl` that differ in nothing but their seed.
 
     Raises:
-        ValueError: If runs of the same row differ in their settings.
+        ValueError: If runs of the same row differ in their settings or their network.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for run in runs:
@@ -538,8 +545,9 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
     rows = []
     for key, group in groups.items():
         group.sort(key=lambda run: run["seed"])
-        if any(run.get("settings") != group[0].get("settings") for run in group):
-            raise ValueError(f"runs of {key[0]} have different settings: import them apart")
+        for what in ("settings", "network"):
+            if any(run.get(what) != group[0].get(what) for run in group):
+                raise ValueError(f"runs of {key[0]} have different {what}: import them apart")
 
         def each(
             get: Callable[[Mapping[str, Any]], float | None],
@@ -553,8 +561,8 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
             "seeds": [run["seed"] for run in group],
             "accuracy": each(lambda run: 100 * run["value"]),
             "mean_class_accuracy": each(_mean_class_accuracy),
-            "device": group[0].get("device"),
-            "threads": group[0].get("threads"),
+            "device": _common(group, "device"),
+            "threads": _common(group, "threads"),
             "clouds": group[0]["num_clouds"],
             "points": group[0].get("num_points"),
             "bits": group[0]["bits"],
@@ -565,6 +573,12 @@ def rows_of_runs(runs: Iterable[Mapping[str, Any]]) -> list[Row]:
         }
         rows.append(row)
     return rows
+
+
+def _common(runs: Sequence[Mapping[str, Any]], key: str) -> Any:
+    """What all runs say of themselves; nothing where they differ."""
+    first = runs[0].get(key)
+    return first if all(run.get(key) == first for run in runs) else None
 
 
 def _wanted(run: Mapping[str, Any], where: Mapping[str, str]) -> bool:

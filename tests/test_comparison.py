@@ -254,6 +254,25 @@ def test_failed_run_leaves_the_others(tmp_path):
     assert not (tmp_path / "failures.json").exists()
 
 
+def test_runs_that_were_not_made_alike_are_columns_and_rows_of_their_own():
+    def line(protocol, backbone, value):
+        made = {"method": "DM", "ppc": 1, "budget_bits": 8, "metric": "accuracy", "seed": 0}
+        made |= {"backbone": backbone, "protocol": {"name": protocol}, "distilled_with": "Tiny"}
+        return {**made, "value": value, "per_class": [value], "class_names": ["a"]}
+
+    runs = [line("one", "Tiny", 0.1), line("two", "Tiny", 0.2), line("two", "Norm", 0.3)]
+    (head, _, body) = class_markdown(summarize(runs[:2])).splitlines()
+    assert [[cell.strip() for cell in text.split("|")[1:-1]] for text in (head, body)] == [
+        ["class", "DM", "DM (2)"],
+        ["a", "10.0", "20.0"],
+    ]
+    rows = transfer_matrix(runs, [ENTRIES["DM"]])
+    assert [{name: cell.mean for name, cell in row.cells.items()} for row in rows] == [
+        {"Tiny": pytest.approx(0.1)},
+        {"Tiny": pytest.approx(0.2), "Norm": pytest.approx(0.3)},
+    ]
+
+
 def test_a_failure_that_succeeds_later_is_none(tmp_path):
     lab, wrong = lab_of(tmp_path), [True]
 

@@ -176,6 +176,9 @@ def test_rendering_leaves_what_is_unchanged_and_removes_what_is_gone(tmp_path):
     before = (out / "toy.rst").stat().st_mtime_ns
     assert render.render_all(folder, out) == [out / "toy.rst"]
     assert [path.name for path in out.iterdir()] == ["toy.rst"]
+    (out / "leaderboard.rst").write_text("of several results")
+    render.render_all(folder, out)
+    assert (out / "leaderboard.rst").exists()
     assert (out / "toy.rst").stat().st_mtime_ns == before
 
 
@@ -372,6 +375,10 @@ def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
             render.import_runs([small, {**small, key: value}], "toy", tmp_path, **DESCRIBED)
     with pytest.raises(ValueError, match="different settings"):
         render.rows_of_runs([small, {**small, "settings": {}}])
+    with pytest.raises(ValueError, match="different network"):
+        render.rows_of_runs([small, {**small, "network": "other"}])
+    (row,) = render.rows_of_runs([small, {**small, "seed": 9, "threads": 999}])
+    assert (row["threads"], row["device"]) == (None, small["device"])
     render.import_runs(lines, "toy", tmp_path, **DESCRIBED)
     with pytest.raises(ValueError, match="other hardware"):
         render.import_runs(lines, "toy", tmp_path, hardware="another")

@@ -225,7 +225,7 @@ def test_the_card_tells_what_the_file_tells(server, example):
     assert f"epochs {made['protocol']['epochs']}" in text
     assert "![Clouds of the set](picture.png)" in text
     assert f"from_hub('{REPO}', 'distilled.safetensors')" in text
-    assert "The real clouds: `cc-by-4.0`." in text
+    assert "The real clouds: cc-by-4.0." in text
 
 
 def test_the_card_of_a_set_that_tells_nothing(server):
@@ -238,11 +238,14 @@ def test_the_card_of_a_set_that_tells_nothing(server):
 
 
 def test_what_a_file_holds_stays_text(server):
-    odd = "x | y\n# Title <script>alert(1)</script> [a](b) {0} `c`"
+    odd = "x | y\n# Title <script>alert(1)</script> [a](b) ![p](q) \\[d](e) {0} `c`"
     made = {"method": odd, "source": odd, "evaluated": {"value": 0.5, "seeds": odd, "protocol": 3}}
     bare = SyntheticPointCloudDataset(FullResolution(torch.randn(2, 8, 3), 2), provenance=made)
     text = card_of(bare, server)
     assert "<script>" not in text.replace("\\<", "")
+    # No link and no picture, also where the text itself has a backslash before it.
+    assert re.search(r"(?<!\\)(\\\\)*\[[ade]", text) is None
+    assert r"\!\[p\](q)" in text
     assert text.count("\n# ") == 1
 
 

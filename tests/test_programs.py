@@ -19,6 +19,7 @@ import torch_geometric_ddp
 from torch_geometric_ddp import SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import summarize
 from torch_geometric_ddp.evaluation import Protocol
+from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.programs import command, names, tune, work
 from torch_geometric_ddp.programs.options import (
@@ -206,6 +207,36 @@ def refused(*words):
 def test_a_mistake_gives_one_line(words, message, folder):
     Path("text.npz").write_text("no archive")
     assert message in refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        *(
+            ([program, "--methods", "DDP(nope=1)"], "settings of 'DDP' must be among")
+            for program in ("compare", "cross", "resolution", "continual")
+        ),
+        (["sensitivity", "--base", "DDP(nope=1)"], "settings of 'DDP' must be among"),
+        (["tune", "--objectives", "speed"], "'objectives' must be 'score'"),
+        (["tune", "--hold-out", "1.5"], "'hold-out' must lie between 0 and 1, got 1.5"),
+        (["tune", "--looks", "2"], "'looks' must lie between 0 and 1, got 2"),
+        (["tune", "--num-morphs", "4", "2"], "'num_morphs' must not end below its start"),
+        (["tune", "--storage", "grpc://nowhere"], "'storage' must name a host and a port"),
+        (["tune", "--storage", "foo://user@x"], "'storage' must be the URL of a database"),
+        (["tune", "--storage", "sqlite:///nowhere/x.db"], "'storage' must be the URL of a"),
+        (["distill", "--validate", "1.5"], "'validate' must lie between 0 and 1, got 1.5"),
+    ],
+)
+def test_what_needs_no_data_is_refused_before_they_are_read(words, message, folder, monkeypatch):
+    late = {"load": lambda *args: pytest.fail("data are read")}
+    monkeypatch.setattr(work, "READERS", {"shapes": argparse.Namespace(**late)})
+    assert message in refused(*words)
+
+
+def test_a_method_that_no_ranks_share_is_refused_before_data_are_read(folder, monkeypatch):
+    monkeypatch.setattr("torch_geometric_ddp.methods.ranks.Ranks.here", lambda: Ranks(1, 2))
+    monkeypatch.setattr(work, "open_lab", lambda *args: pytest.fail("data are read"))
+    assert "which 2 ranks cannot share: start one process" in refused("distill", "--method", "pkr")
 
 
 def test_a_setting_that_is_varied_twice_takes_the_values_of_both(folder, monkeypatch):

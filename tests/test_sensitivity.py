@@ -1,11 +1,14 @@
 """Rows that differ from a method in one setting."""
 
+from functools import partial
+
 import pytest
 from helpers import lab_of
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison import ENTRIES, Distilled, Sensitivity, summarize
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.parameterization import Uniform
 
 BASE = Distilled("DDP", {"num_morphs": 2}, build=ddp)
 
@@ -42,6 +45,34 @@ def test_settings_that_a_row_cannot_have(row, settings, error, message):
             Sensitivity(ENTRIES[row], {name: [value] for name, value in settings.items()})
 
 
+def test_every_setting_of_ddp_can_be_changed_and_is_part_of_the_identity():
+    row = BASE.changed({"align": False, "fill": True, "anchor_points": 8, "codec": Uniform(6)})
+    told = row.identity()
+    assert (told["align"], told["fill"]) == (False, True)
+    assert "Uniform" in str(told["codec"])
+    with pytest.raises(TypeError, match="'align' must be True or False"):
+        BASE.changed({"align": 0})
+    with pytest.raises(ValueError, match="'fill' must be with 'anchor_points'"):
+        BASE.changed({"fill": True})
+    found = Sensitivity(BASE, {"align": (False,)})
+    assert list(found.of("align")) == ["False", "True"]
+
+
+def test_settings_that_were_not_told_are_told_only_where_they_differ(monkeypatch):
+    """So that runs that were made before are found, and a new default makes new runs."""
+    later = {"align", "codec", "weight_codec", "fill"}
+    assert not later & BASE.identity().keys()
+    # What was told explicitly before is told still.
+    assert ENTRIES["DDP-no-align"].identity()["align"] is False
+    assert Distilled("x", {"fill": False}, build=ddp).identity()["fill"] is False
+    own = Distilled("mine", build=lambda align=True: ddp(align=align))
+    assert own.identity() == {"align": True}
+    part = Distilled("part", build=partial(ddp, align=False))
+    assert part.identity()["align"] is False
+    monkeypatch.setitem(ddp.__kwdefaults__, "align", False)
+    assert BASE.identity()["align"] is False
+
+
 def test_every_setting_is_changed_alone():
     found = Sensitivity(BASE, {"num_morphs": (4, 2, 1), "anchor_points": (8,), "num_anchors": (4,)})
     names = ["DDP", "DDP(num_morphs=1)", "DDP(num_morphs=4)", "DDP(anchor_points=8)"]
@@ -53,6 +84,19 @@ def test_every_setting_is_changed_alone():
     }
     assert list(found.of("anchor_points")) == ["8", "usual"]
     assert found.of("num_anchors") == {"4": BASE}
+
+
+def test_values_of_the_same_short_word_are_told_apart():
+    values = (0.12345671, 0.12345672, 2.0)
+    found = Sensitivity(BASE, {"uniformity_lambda": values}).of("uniformity_lambda")
+    assert list(found) == ["0.12345671", "0.12345672", "2", "1000"]
+    codecs = Sensitivity(BASE, {"codec": (Uniform(6), Uniform(5))}).of("codec")
+    assert len(codecs) == 3
+
+
+def test_no_setting_is_refused():
+    with pytest.raises(ValueError, match="'values' must name at least one setting, got none"):
+        Sensitivity(BASE, {})
 
 
 def test_table_and_picture(tmp_path, monkeypatch):

@@ -199,6 +199,28 @@ def test_what_tensorboard_reads_back(tmp_path):
     np.testing.assert_allclose(clouds["clouds/class1"], synthetic[3].pos, atol=1e-6)
 
 
+@tensorboard
+def test_numbers_of_any_kind_are_scalars(tmp_path):
+    told = {"numpy": np.float32(0.5), "array": np.array(0.5), "torch": torch.tensor(0.5), "int": 1}
+    with TensorBoardLogger(tmp_path) as board:
+        board.write(told, 3)
+    events = read(tmp_path)
+    assert {tag: events.Scalars(tag)[0].value for tag in events.Tags()["scalars"]} == {
+        **dict.fromkeys(told, 0.5),
+        "int": 1.0,
+    }
+
+
+@tensorboard
+def test_steps_that_a_resumed_run_repeats_are_told_once(tmp_path):
+    for steps in ((1, 2, 3), (3, 4)):  # The first process was stopped after its checkpoint.
+        with TensorBoardLogger(tmp_path) as board:
+            for step in steps:
+                board.write({"loss": float(steps[0])}, step)
+    events = read(tmp_path)
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1), (2, 1), (3, 3), (4, 3)]
+
+
 def test_without_tensorboard_it_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("torch_geometric_ddp.tracking.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="the extra 'track'"):
@@ -216,8 +238,20 @@ def test_the_program_tells_tensorboard_of_every_seed(tmp_path, monkeypatch, caps
     words += ["--seeds", "0", "1", "--skip-whole"]
     for out, more in (("plain", []), ("told", ["--tensorboard", str(tmp_path / "board")])):
         assert command.main(["distill", *words, "--out", str(tmp_path / out), *more]) == 0
+    words[-3:-1] = ["0"]
+    more = ["--num-anchors", "2", "--tensorboard", str(tmp_path / "board")]
+    assert command.main(["distill", *words, "--out", str(tmp_path / "other"), *more]) == 0
     folders = sorted(folder.name for folder in (tmp_path / "board").iterdir())
-    assert folders == ["ddp-ppc1-seed0", "ddp-ppc1-seed1"]
+    ids = [RunLog(tmp_path / out / "runs.jsonl").read() for out in ("told", "other")]
+    assert folders == sorted(
+        f"ddp-ppc1-seed{run['seed']}-{run['id']}"
+        for runs in ids
+        for run in runs.values()
+        if run["method"] == "DDP"
+    )
+    assert len(folders) == 3
+    (plain,) = (run["id"] for run in ids[0].values() if (run["method"], run["seed"]) == ("DDP", 0))
+    folders = [f"ddp-ppc1-seed0-{plain}"]
     events = read(tmp_path / "board" / folders[0])
     assert [event.step for event in events.Scalars("loss")] == [1, 2]
     assert "clouds/airplane" in meshes(events, 2)

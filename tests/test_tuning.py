@@ -1,6 +1,7 @@
 """The search: feasible settings only, and one study whatever happens to its processes."""
 
 import functools
+import math
 import os
 import signal
 import socket
@@ -30,6 +31,7 @@ from torch_geometric_ddp.tuning import (
     Objective,
     PackedSpace,
     SearchSpace,
+    TuningResult,
     plot_tuning,
     tune,
     write_html,
@@ -426,6 +428,14 @@ def test_pruning():
     assert result.best.number == 0
 
 
+def test_looks_and_objectives_that_are_iterated_once():
+    names = (name for name in ("score",))
+    result = search(None, 1, steps=4, looks=(share for share in (0.25, 0.5)), objectives=names)
+    assert [list(trial.intermediate_values) for trial in result.study.trials] == [[1, 2]]
+    assert result.study.user_attrs["identity"]["looks"] == [0.25, 0.5]
+    assert result.objectives == ("score",)
+
+
 # Segmentation #####################################################################################
 
 
@@ -708,6 +718,69 @@ def test_pictures_of_one_trial_without_penalty(tmp_path):
     result = search(None, 1, space=space)
     assert result.importances() == {}
     assert [path.name for path in plot_tuning(result, tmp_path)] == ["history.png", "parallel.png"]
+
+
+def drawn_axes(trials, monkeypatch, tmp_path):
+    """The axes of the parallel coordinates of trials with such settings and distributions."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    study = optuna.create_study(direction="maximize")
+    for i, (settings, params, distributions) in enumerate(trials):
+        study.add_trial(
+            optuna.create_trial(
+                params=params,
+                distributions=distributions,
+                value=0.1 * i,
+                user_attrs={"settings": settings},
+            )
+        )
+    budget = StorageBudget(64, 3, 1)
+    plot_tuning(TuningResult(study, budget, ("score",), "accuracy"), tmp_path)
+    figure = figures[-1]
+    figure.canvas.draw()
+    return figure.axes[0]
+
+
+def test_pictures_of_settings_of_any_kind(monkeypatch, tmp_path):
+    settings = [
+        {"start": "real", "points": None},
+        {"start": "no$se", "points": 8},
+        {"points": 16, "more": [1, 2]},
+    ]
+    axes = drawn_axes([(one, {}, {}) for one in settings], monkeypatch, tmp_path)
+    names = [text.get_text() for text in axes.get_xticklabels()]
+    assert names == ["start", "points", "more", "accuracy %"]
+    first, second, best = (line.get_ydata() for line in axes.lines[-3:])
+    assert (first[0], second[0]) == (1, 0)  # In the order of their names.
+    assert math.isnan(best[0])
+    assert math.isnan(first[2])
+    assert {"no$se", "real", "None", "16", "[1, 2]"} <= {text.get_text() for text in axes.texts}
+
+
+def test_an_axis_is_logarithmic_where_its_range_is(monkeypatch, tmp_path):
+    distributions = {
+        "rate": optuna.distributions.FloatDistribution(0.001, 1, log=True),
+        "share": optuna.distributions.FloatDistribution(0.001, 1),
+        "halves": optuna.distributions.IntDistribution(4, 400, log=True),
+    }
+    trials = []
+    for rate, share, halves in ((0.01, 0.01, 4), (0.1, 0.1, 40), (1.0, 1.0, 400)):
+        params = {"rate": rate, "share": share, "halves": halves}
+        settings = {"rate": rate, "share": share, "num_points": 2 * halves}
+        trials.append((settings, params, distributions))
+    axes = drawn_axes(trials, monkeypatch, tmp_path)
+    middle = axes.lines[-2].get_ydata()
+    assert middle[0] == pytest.approx(0.5)
+    assert middle[1] == pytest.approx(0.09 / 0.99)
+    assert middle[2] == pytest.approx(0.5)  # It is twice a number that is drawn so.
+
+
+def test_pictures_of_no_completed_trial(tmp_path):
+    study = optuna.create_study(direction="maximize")
+    result = TuningResult(study, StorageBudget(64, 3, 1), ("score",), "accuracy")
+    with pytest.raises(ValueError, match="'result' must have a trial that has completed"):
+        plot_tuning(result, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 # Splits ###########################################################################################

@@ -32,6 +32,7 @@ from torch_geometric_ddp.visualize import (
 )
 from torch_geometric_ddp.visualize.clouds import view_of
 from torch_geometric_ddp.visualize.distilled import _Cells
+from torch_geometric_ddp.visualize.film import _spans
 
 
 def plot_kinds(kinds, names, title):
@@ -387,13 +388,41 @@ def test_depth_and_parts_are_explained(synthetic):
         plot_clouds([[data.pos]], ["a"], ["b"], part_labels=[[data.y]], part_names=names[:2])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"num_real": -1}, ValueError, "'num_real' must be at least 0, got -1"),
+        ({"num_morphs": 1.5}, TypeError, "'num_morphs' must be an integer"),
+        ({"num_anchors": 0}, ValueError, "'num_anchors' must be at least 1, got 0"),
+        ({"classes": [1.0]}, ValueError, "or labels below 3, got 1.0"),
+        ({"classes": [None]}, ValueError, "or labels below 3, got None"),
+        ({"classes": [True]}, ValueError, "or labels below 3, got True"),
+        ({"classes": [3]}, ValueError, "or labels below 3, got 3"),
+        ({"classes": "class0"}, TypeError, "'classes' must be a sequence of names or labels"),
+        ({"classes": []}, ValueError, "'classes' must name at least one class"),
+        ({"path": "x.foo"}, ValueError, "'path' must end in one of .*, png, .*, got 'x.foo'"),
+        ({"path": "x"}, ValueError, "'path' must end in one of "),
+        ({"path": 1}, TypeError, "'path' must be a path"),
+    ],
+)
+@pytest.mark.parametrize("plot", [plot_distilled, plot_sheets])
+def test_what_cannot_be_drawn_is_refused_before_clouds_are_read(
+    plot, arguments, error, message, synthetic, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    late = (pytest.fail("clouds are read") for _ in range(1))
+    with pytest.raises(error, match=message):
+        plot(late, synthetic, **{"path": "x.png", **arguments})
+    assert not list(tmp_path.iterdir())
+
+
 def test_sheets(synthetic, tmp_path):
     one = plot_sheets(toy_set(), synthetic, tmp_path / "one.png", num_real=1)
     assert [path.name for path in one] == ["one.png"]
     paths = plot_sheets(toy_set(), synthetic, tmp_path / "new" / "two.png", 2, num_real=1)
     assert [path.name for path in paths] == ["two-1.png", "two-2.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-    (pdf,) = plot_sheets(iter(toy_set()), synthetic, tmp_path / "all.pdf", 1, classes=["class2", 0])
+    (pdf,) = plot_sheets(iter(toy_set()), synthetic, tmp_path / "all.PDF", 1, classes=["class2", 0])
     assert pdf.read_bytes().count(b"/Type /Page ") == 2
     with pytest.raises(ValueError, match="'classes_per_sheet' must be at least 1"):
         plot_sheets(toy_set(), synthetic, tmp_path / "one.png", 0)
@@ -416,11 +445,40 @@ def test_film(tmp_path):
     assert last.frames[-1][0].equal(torch.stack(mine[:5]))
     film.save(tmp_path / "new" / "film.gif", seconds=1, title="toys")
     with Image.open(tmp_path / "new" / "film.gif") as gif:
-        assert gif.n_frames == 4  # The last one stays.
+        assert gif.n_frames == 3
     with pytest.raises(ValueError, match="'path' must be the name of a GIF, got"):
         film.save(tmp_path / "film.mp4")
     with pytest.raises(ValueError, match=r"'classes' must be of \['class0', .* got \['chair'\]"):
         distill(toy_set(), 1, method, steps=1, callback=Film(classes=["chair"]), **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "seconds"), [(8, 6.0), (3, 4.0), (1, 0.5), (60, 0.5), (40, 0.001), (7, 0.3)]
+)
+def test_a_film_takes_the_seconds_that_it_is_given(tmp_path, num_frames, seconds):
+    film = Film()
+    film.classes, film.columns, film.steps = ["a"], ["stored"], list(range(num_frames))
+    film.frames = list(torch.rand(num_frames, 1, 1, 4, 3))
+    film.save(tmp_path / "film.gif", seconds, dpi=20)
+    spans = []
+    with Image.open(tmp_path / "film.gif") as gif:
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            spans.append(gif.info["duration"])
+    wanted = max(20, 1000 * seconds)
+    assert sum(spans) == pytest.approx(1.25 * wanted, abs=10)
+    assert min(spans) >= 20
+    assert len(spans) <= num_frames
+
+
+def test_a_film_whose_frames_stay_too_long():
+    with pytest.raises(
+        ValueError, match=r"'seconds' must leave at most 655\.35 for each of 1 frame"
+    ):
+        _spans(1, 1000)
+    kept, _ = _spans(100, 0.5)
+    assert (kept[0], kept[-1], len(kept)) == (0, 99, 25)
+    assert kept == sorted(set(kept))
 
 
 @pytest.mark.parametrize(("arguments", "name"), [((0,), "every"), ((5, None, 0), "num_anchors")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,28 @@ def check_names(name: str, names: object) -> list[str]:
         twice = next(text for text in texts if texts.count(text) > 1)
         raise ValueError(f"'{name}' must differ, got '{twice:.80}' twice")
     return texts
+
+
+def check_classes(names: Sequence[str], classes: Any) -> list[int]:
+    """The labels of the classes that are chosen by their names or labels, of none given all."""
+    if classes is None:
+        return list(range(len(names)))
+    if isinstance(classes, str | bytes) or not isinstance(classes, Iterable):
+        raise TypeError(f"'classes' must be a sequence of names or labels, got {shown(classes)}")
+    known: dict[str | int, int] = {name: i for i, name in enumerate(names)}
+    known |= {i: i for i in range(len(names))}
+    labels = []
+    for one in classes:
+        is_label = hasattr(one, "__index__") and not isinstance(one, bool)
+        key = operator.index(one) if is_label else one if isinstance(one, str) else None
+        if key not in known:
+            raise ValueError(
+                f"'classes' must be of {list(names)}, or labels below {len(names)}, got {one!r:.80}"
+            )
+        labels.append(known[key])
+    if not labels:
+        raise ValueError("'classes' must name at least one class, got none")
+    return labels
 
 
 def check_points(name: str, pos: Any, dims: str = "B N 3", min_points: int = 1) -> Tensor:

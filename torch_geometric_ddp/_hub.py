@@ -42,7 +42,7 @@ they are. The file is safetensors with a checksum; nothing in it is unpickled.
 
 ## Licence
 
-The real clouds: `{license}`. A distilled set is made from real clouds, and parts of them can be
+The real clouds: {license}. A distilled set is made from real clouds, and parts of them can be
 seen in it.
 """
 
@@ -212,6 +212,6 @@ def write_card(
 def _plain(value: Any) -> str:
     """A value in one line of Markdown, whatever it holds."""
     text = " ".join(str("-" if value is None else value).split())[:300]
-    for sign in "|<>*`":
+    for sign in "\\|<>*`[]!":  # The backslash first, which escapes the others.
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -20,6 +21,9 @@ from torch_geometric_ddp.evaluation import QUICK, evaluate, seed_list
 from torch_geometric_ddp.evaluation.protocol import check_protocol
 from torch_geometric_ddp.methods import Distillation
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["Callback", "Clouds", "Looks", "TensorBoardLogger", "Told", "Tracker"]
 
@@ -173,7 +177,8 @@ class Clouds:
         every (int): Steps between two times. (default: :obj:`50`)
         make (callable, optional): Makes of the points, an array :obj:`[N, 3]`, what the tracker
             takes for a cloud, such as :obj:`wandb.Object3D`. (default: the array)
-        number (int): Which cloud of a class; after the anchors come the morphs. (default: :obj:`0`)
+        number (int): Which cloud of a class, its last one where it has fewer; after the anchors
+            come the morphs. (default: :obj:`0`)
 
     Raises:
         TypeError, ValueError: If a number is none or too small, or :obj:`make` not callable.
@@ -221,9 +226,20 @@ class TensorBoardLogger(Tracker):
         super().__init__(self.write, *more, every=every)
         folder = check_folder("folder", folder)
         self.check_installed()
-        from torch.utils.tensorboard import SummaryWriter
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
 
-        self.writer = SummaryWriter(str(folder))
+    def _open(self, step: int) -> SummaryWriter:
+        """What writes the files; it is made at the first step that is told.
+
+        Of an earlier process that wrote to the folder and was stopped, the steps from there on,
+        which are made again, are left out of the pictures.
+        """
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)
+        return self._writer
 
     @staticmethod
     def check_installed() -> None:
@@ -235,17 +251,19 @@ class TensorBoardLogger(Tracker):
             )
 
     def write(self, told: Mapping[str, Any], step: int) -> None:
-        """Writes numbers as scalars and arrays :obj:`[N, 3]` as meshes."""
+        """Writes numbers of any library as scalars, and arrays :obj:`[N, 3]` as meshes."""
+        writer = self._open(step)
         for name, value in told.items():
-            if isinstance(value, int | float):
-                self.writer.add_scalar(name, value, step)
+            if np.ndim(value) == 0:
+                writer.add_scalar(name, float(value), step)
             else:
                 points = torch.as_tensor(value)[None]
-                self.writer.add_mesh(name, points, colors=_heights(points), global_step=step)
+                writer.add_mesh(name, points, colors=_heights(points), global_step=step)
 
     def close(self) -> None:
         """Writes what is left, and closes the file."""
-        self.writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_dataset, check_int, shown
+from torch_geometric_ddp._checks import check_classes, check_dataset, check_int, shown
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -76,7 +76,7 @@ def write_viewer(
     check_int("num_real", num_real, minimum=0)
     if not isinstance(up, str) or up not in ("x", "y", "z"):
         raise ValueError(f"'up' must be 'x', 'y' or 'z', got {up!r}")
-    chosen = _chosen(synthetic.class_names, classes)
+    chosen = check_classes(synthetic.class_names, classes)
     plotly = _plotly()
     real = [] if real_set is None else _real(synthetic, real_set, num_real, chosen)
     every = _groups(synthetic)
@@ -137,21 +137,6 @@ def _split(page: str) -> tuple[str, str, str]:
     before, rest = page.split("{{PLOTLY}}")
     between, after = rest.split("{{DATA}}")
     return before, between, after
-
-
-def _chosen(names: Sequence[str], classes: Sequence[str | int] | None) -> list[int]:
-    """The labels of the classes to show."""
-    if classes is None:
-        return list(range(len(names)))
-    known: dict[str | int, int] = {name: i for i, name in enumerate(names)}
-    known |= {i: i for i in range(len(names))}
-    if isinstance(classes, str | bytes) or not isinstance(classes, Iterable):
-        raise TypeError(f"'classes' must be a sequence of names or labels, got {shown(classes)}")
-    labels = [known.get(one) if isinstance(one, str | int) else None for one in classes]
-    found = [label for label in labels if label is not None]
-    if not labels or len(found) < len(labels):
-        raise ValueError(f"'classes' must be of {list(names)}, or their numbers, got {classes}")
-    return found
 
 
 def _flat(cloud: Tensor, scale: float = 1.0) -> list[float]:

@@ -72,7 +72,7 @@ def _draw_bars(axes: Axes, rows: Sequence[Row], methods: Sequence[str], k: int, 
         [methods.index(row.method) + shift for row in rows],
         [100 * row.mean for row in rows],
         width,
-        yerr=[100 * row.std for row in rows],  # None for a single run, whose spread is NaN.
+        yerr=[100 * row.std for row in rows],  # NaN, no bar, for a single run.
         capsize=2,
         error_kw={"lw": 1},
         color=f"C{k % 10}" if ppc is not None else "0.6",

@@ -45,7 +45,7 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
             axes.errorbar(
                 [row.bits_per_class for row in mine],
                 [100 * row.mean for row in mine],
-                yerr=[100 * row.std for row in mine],  # None for a single run: its spread is NaN.
+                yerr=[100 * row.std for row in mine],  # NaN, no bar, for a single run.
                 marker="o",
                 capsize=3,
                 color=f"C{k % 10}",

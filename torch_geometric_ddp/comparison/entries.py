@@ -26,6 +26,7 @@ from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods import Distillation, Method, dc, ddp, dm, pcc, pkr, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.starts import tanh_noise
+from torch_geometric_ddp.parameterization import FLOAT32
 from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
@@ -43,6 +44,9 @@ __all__ = [
 
 # Settings of methods that a row has elsewhere: in its name, and as the steps of a comparison.
 _NOT_OF_A_ROW = ("name", "steps")
+# Settings of DDP that the identity of a run did not tell, and what they were then: where they are
+# that still, it does not tell them either, so that the run is found.
+_UNTOLD = named({"align": True, "codec": FLOAT32, "weight_codec": FLOAT32, "fill": False})
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,11 @@ class Distilled(Entry):
 
     def identity(self) -> Figures:
         """All settings, as the defaults may change, too."""
-        return named(self.all_settings())
+        told = named(self.all_settings())
+        if getattr(self.build, "func", self.build) is not ddp:
+            return told
+        usual = [key for key, value in _UNTOLD.items() if told[key] == value]
+        return {key: told[key] for key in told if key in self.settings or key not in usual}
 
     def changed(self, settings: Mapping[str, Any]) -> Distilled:
         """The same with other settings, which its name says."""

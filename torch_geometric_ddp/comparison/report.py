@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -213,7 +214,8 @@ def lacking_controls(rows: Iterable[Row]) -> list[str]:
 def class_markdown(rows: Sequence[Row]) -> str:
     """A table of the figure of every class, the mean over the runs, with a column for every row.
 
-    :obj:`-` stands for a class without test clouds.
+    :obj:`-` stands for a class without test clouds. Columns that would be called the same, of runs
+    that were not made alike, are numbered.
 
     Args:
         rows (sequence of Row): The rows of a comparison, all of one data set.
@@ -233,7 +235,10 @@ def class_markdown(rows: Sequence[Row]) -> str:
         return ["-" if None in values else f"{100 * fmean(values):.1f}" for values in classes]
 
     columns = {"class": list(rows[0].runs[0]["class_names"])}
-    columns |= {head(row): cells(row) for row in rows}
+    counts = Counter[str]()
+    for row in rows:
+        counts[name := head(row)] += 1
+        columns[name if counts[name] == 1 else f"{name} ({counts[name]})"] = cells(row)
     return aligned(columns)
 
 

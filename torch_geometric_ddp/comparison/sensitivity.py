@@ -29,13 +29,16 @@ class Sensitivity:
         values (dict): The values of every setting that is changed, by its name.
 
     Raises:
-        TypeError, ValueError: If the method has no such setting, or not with such a value.
+        TypeError, ValueError: If no setting is named, or the method has no such setting, or not
+            with such a value.
     """
 
     base: Distilled
     values: Mapping[str, Sequence[Any]]
 
     def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("'values' must name at least one setting, got none")
         for name in self.values:
             self.of(name)
 
@@ -54,8 +57,11 @@ class Sensitivity:
         own = self.base.all_settings().get(name)
         rows = {value: self.base.changed({name: value}) for value in self.values[name]}
         rows[own] = self.base
-        order = sorted(rows, key=lambda value: (value is None, isinstance(value, str), value))
-        return {"usual" if value is None else _word(value): rows[value] for value in order}
+        order = sorted(rows, key=_place)
+        words = [_word(value) for value in order]
+        # What is called the same in short is written out.
+        called = [repr(v) if words.count(w) > 1 else w for v, w in zip(order, words, strict=True)]
+        return {word: rows[value] for word, value in zip(called, order, strict=True)}
 
     def markdown(self, rows: Sequence[Row]) -> str:
         """A table with a line for every value of every setting and PPC.
@@ -109,7 +115,7 @@ class Sensitivity:
                 axes.errorbar(
                     [places[row.method] for row in mine],
                     [100 * row.mean for row in mine],
-                    yerr=[100 * row.std for row in mine],  # None for a single run: it is NaN.
+                    yerr=[100 * row.std for row in mine],  # NaN, no bar, for a single run.
                     marker="o",
                     capsize=3,
                     color=f"C{k}",
@@ -138,5 +144,14 @@ class Sensitivity:
         figure.savefig(path, dpi=150)
 
 
+def _place(value: Any) -> tuple[int, float, str]:
+    """Numbers in ascending order, then what else there is, and last what is left open."""
+    if isinstance(value, int | float):
+        return 0, value, ""
+    return (1, 0, str(value)) if value is not None else (2, 0, "")
+
+
 def _word(value: Any) -> str:
+    if value is None:
+        return "usual"
     return f"{value:g}" if isinstance(value, float) else str(value)

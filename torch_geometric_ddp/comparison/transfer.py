@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from torch_geometric_ddp.comparison.report import Row, aligned, lacking_controls
 from torch_geometric_ddp.visualize import plain
 
 __all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
+
+# What the runs of a row have in common, whichever backbone is trained.
+_MADE = ("source", "task", "data", "settings", "steps", "protocol", "whole", "num_networks")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class TransferRow:
 def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[TransferRow]:
     """Gathers runs by the sets that were trained on.
 
+    Runs of one method that were not made alike, such as by another protocol, are rows of their own.
+
     Args:
         runs (iterable of dict): The lines of the runs, see :meth:`Lab.run`.
         entries (sequence of Entry): What was compared; it gives the order of the methods.
@@ -57,11 +63,13 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
         # A set that was made with the backbone that is trained has an ordinary run.
         own = run["backbone"] if methods[run["method"]].uses_network else None
         makers.setdefault(run.get("distilled_with", own), []).append(run)
-    rows: dict[tuple[str, str | None, float | None], TransferRow] = {}
+    rows: dict[tuple[str, ...], TransferRow] = {}
     for maker, group in makers.items():
         for cell in summarize(group):
-            key = (cell.method, maker, cell.ppc)
-            rows.setdefault(key, TransferRow(*key, {})).cells[cell.backbone] = cell
+            made = json.dumps([cell.runs[0].get(key) for key in _MADE], sort_keys=True)
+            row = TransferRow(cell.method, maker, cell.ppc, {})
+            row = rows.setdefault((cell.method, str(maker), str(cell.ppc), made), row)
+            row.cells[cell.backbone] = cell
     order = list(methods)
     return sorted(
         rows.values(), key=lambda row: (row.ppc is None, row.ppc or 0, order.index(row.method))

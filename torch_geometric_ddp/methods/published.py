@@ -20,7 +20,7 @@ from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.starts import Start, chosen_clouds, real_clouds, tanh_noise
 from torch_geometric_ddp.methods.storing import full_resolution, morphing
-from torch_geometric_ddp.parameterization import ANCHOR_LR
+from torch_geometric_ddp.parameterization import ANCHOR_LR, FLOAT32, Codec
 
 __all__ = ["dc", "ddp", "dm", "pcc", "sadm"]
 
@@ -100,6 +100,10 @@ def ddp(
     optimizer: MakeOptimizer = SGD,
     sees_stored: bool = True,
     grouped: bool = True,
+    align: bool = True,
+    codec: Codec = FLOAT32,
+    weight_codec: Codec = FLOAT32,
+    fill: bool = False,
     **kwargs: Any,
 ) -> Method:
     r"""Learnable shape morphing with uniformity-aware matching.
@@ -131,22 +135,34 @@ def ddp(
             afterwards. (default: :obj:`True`)
         grouped (bool): Whether the features of labelled points are sorted within their parts.
             (default: :obj:`True`)
-        **kwargs: Further arguments of :func:`morphing`.
+        align (bool): Whether the anchors of a group are aligned. (default: :obj:`True`)
+        codec (Codec): How the anchors are stored. (default:
+            :class:`~torch_geometric_ddp.parameterization.Float32`)
+        weight_codec (Codec): How the weights are stored. (default: the same)
+        fill (bool): Whether a class has as many groups of :obj:`anchor_points` points as fit, see
+            :func:`morphing`. (default: :obj:`False`)
+        **kwargs: Further arguments of :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
 
     Raises:
-        TypeError: If :obj:`uniformity_lambda` is no number, or :obj:`steps` or :obj:`batch_size` no
-            integer.
-        ValueError: If :obj:`uniformity_lambda` or :obj:`steps` is negative or :obj:`batch_size`
-            below one. What is wrong with the other arguments shows when a run begins, with the
-            budget at hand.
+        TypeError: If :obj:`uniformity_lambda` is no number, :obj:`steps` or :obj:`batch_size` no
+            integer, or :obj:`adaptive`, :obj:`align` or :obj:`fill` not true or false.
+        ValueError: If :obj:`uniformity_lambda` or :obj:`steps` is negative, :obj:`batch_size` below
+            one, or :obj:`fill` without :obj:`anchor_points`. What is wrong with the other arguments
+            shows when a run begins, with the budget at hand.
     """
     check_float("uniformity_lambda", uniformity_lambda)
     check_flag("adaptive", adaptive)
+    check_flag("fill", fill)
+    if not check_flag("align", align):
+        kwargs["align"] = False  # Otherwise not told, as a checkpoint made before does not.
     storing = morphing(
         num_anchors,
         anchor_points,
         num_morphs,
         adaptive,
+        codec,
+        weight_codec,
+        fill,
         anchor_lr=anchor_lr,
         weight_lr=weight_lr,
         **kwargs,

@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> None:
     )
     from torch_geometric_ddp.programs import work
 
+    entries = work.rows(args, METHODS)
     lab = work.open_lab(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
-    entries = work.rows(args, METHODS)
     if args.lrs:
         entries = [row for entry in entries for row in entry.at_rates(args.lrs)]
     entries = [row for entry in entries for row in entry.at_quotas(args.quotas)]

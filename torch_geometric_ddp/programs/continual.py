@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--task must have one label for a cloud, got {args.task}")
     name, network = work.network(args)
     preset, seeds = work.preset_and_seeds(args)
+    entries = work.rows(args, METHODS)
     train_set, test_set = work.load(args)
     lab = ClassIncremental(
         train_set,
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         args.device,
         work.source(args),
     )
-    runs = lab.run(lab.cells(work.rows(args, METHODS), args.ppc, seeds))
+    runs = lab.run(lab.cells(entries, args.ppc, seeds))
     increments = f"{lab.num_increments} increments"
     title = f"{work.heading(args, lab)}, {name}, PPC {args.ppc}, {increments}"
     stem = work.print_table(args, lab, title, incremental_markdown(runs), runs, "table")

@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> None:
     usual = [name for name in BACKBONES if name in known] or list(known)
     columns = work.networks(args, args.backbones or usual)
     makers = work.networks(args, args.distill_with)
+    entries = work.rows(args, METHODS)
     lab = work.open_lab(args, {**columns, **makers})
     _, seeds = work.preset_and_seeds(args)
-    entries = work.rows(args, METHODS)
     if args.whole_points is not None:
         most = lab.bank.dense().size(1)
         if args.whole_points > most:

@@ -32,7 +32,8 @@ from torch_geometric_ddp.programs.options import (
 )
 
 if TYPE_CHECKING:
-    from torch_geometric_ddp.comparison import Cell, Distilled, Initial
+    from torch_geometric_ddp.comparison import Cell, Distilled, Initial, Lab
+    from torch_geometric_ddp.methods.ranks import Ranks
     from torch_geometric_ddp.tracking import TensorBoardLogger
 
 EPILOG, GO_ON = NETWORKS_HELP, GOES_ON
@@ -78,19 +79,25 @@ def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
     return Initial("initial", settings, one_label, build), distilled
 
 
-def _board(args: argparse.Namespace, distilled: Distilled) -> Distilled:
-    """The same row, whose runs TensorBoard is told of: each has a folder."""
+def _check_board(args: argparse.Namespace, ranks: Ranks) -> None:
+    """Raises unless TensorBoard can be told of runs."""
     from torch_geometric_ddp._files import check_folder
-    from torch_geometric_ddp.methods.ranks import Ranks
-    from torch_geometric_ddp.tracking import Clouds, TensorBoardLogger
+    from torch_geometric_ddp.tracking import TensorBoardLogger
 
-    if not (ranks := Ranks.here()).alone:
+    if not ranks.alone:
         raise ValueError(f"--tensorboard must be for one process, got it for {ranks.size} ranks")
     check_folder("tensorboard", args.tensorboard)
     TensorBoardLogger.check_installed()
 
+
+def _board(args: argparse.Namespace, distilled: Distilled, lab: Lab) -> Distilled:
+    """The same row, whose runs TensorBoard is told of: each has a folder."""
+    from torch_geometric_ddp.tracking import Clouds, TensorBoardLogger
+
     def track(cell: Cell) -> AbstractContextManager[TensorBoardLogger]:
-        folder = args.tensorboard / f"{args.method}-ppc{cell.ppc:g}-seed{cell.seed}"
+        # Two runs of other settings would be one line that jumps; the set is called as the run is.
+        run = lab.set_path(cell).stem
+        folder = args.tensorboard / f"{args.method}-ppc{cell.ppc:g}-seed{cell.seed}-{run}"
         return TensorBoardLogger(folder, Clouds(max(1, cell.steps // 10)))
 
     return replace(distilled, track=track)
@@ -109,12 +116,18 @@ def run(args: argparse.Namespace) -> None:
     )
     from torch_geometric_ddp.comparison.assisting import assist
     from torch_geometric_ddp.methods.ranks import Ranks
+    from torch_geometric_ddp.methods.sharing import shares_of
     from torch_geometric_ddp.programs import work
 
     initial, distilled = rows_of(args)
-    distilled = distilled if args.tensorboard is None else _board(args, distilled)
+    ranks = Ranks.here()
+    # Raises if the method needs one process, however many classes there are.
+    shares_of(ranks, distilled.build(**distilled.settings).matching(), ranks.size, None)
+    if args.tensorboard is not None:
+        _check_board(args, ranks)
     lab = work.open_lab(args, dict([work.network(args)]))
-    if not Ranks.here().first:
+    distilled = distilled if args.tensorboard is None else _board(args, distilled, lab)
+    if not ranks.first:
         return assist(lab)
     _, seeds = work.preset_and_seeds(args)
     each = (ENTRIES["random"], initial, distilled)

@@ -53,12 +53,13 @@ def run(args: argparse.Namespace) -> None:
     )
     from torch_geometric_ddp.programs import work
 
+    entries = work.rows(args, METHODS)
     lab = work.open_lab(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
     most = lab.bank.dense().size(1)
     sizes = [num for num in (64, 128, 256, 512, 1024) if num <= most] or [most]
     matrix = CrossResolution(lab, args.train_points or sizes, args.test_points or sizes)
-    runs = matrix.run(lab.cells(work.rows(args, METHODS), args.ppc, seeds))
+    runs = matrix.run(lab.cells(entries, args.ppc, seeds))
     rows = resolution_matrix(runs)
     title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
     stem = work.print_table(args, lab, title, resolution_markdown(rows), runs, "matrix")

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.comparison.report import aligned
 from torch_geometric_ddp.methods import METHODS, Method
+from torch_geometric_ddp.parameterization import ANCHOR_LR
 from torch_geometric_ddp.programs import work
 from torch_geometric_ddp.programs.options import MIRROR, is_generated
 from torch_geometric_ddp.programs.tune import RANGES, command
@@ -28,17 +30,23 @@ from torch_geometric_ddp.tuning import (
     tune,
     write_html,
 )
+from torch_geometric_ddp.tuning.objective import check_objective
 from torch_geometric_ddp.tuning.report import FEW
+from torch_geometric_ddp.tuning.storage import check_storage
 
 __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> None:
     """Searches, and shows what was found."""
+    # The search holds them to the same, but after all is read.
+    check_objective(args.steps, range(args.trial_runs), args.looks, args.objectives)
+    check_share("hold-out", args.hold_out)
+    check_storage(args.storage)
     backbones = dict([work.network(args)])
     preset, seeds = work.preset_and_seeds(args)
-    train_set, test_set = work.load(args)
     space = _space(args)
+    train_set, test_set = work.load(args)
     if args.worker is not None:
         first = args.worker == 0
         _search(args, train_set, progress=first, announced=first)
@@ -102,7 +110,8 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that are not searched and yet not the method's own."""
     shapes = is_generated(args)
     if args.method == "ddp":
-        return {"anchor_lr": 0.5 if shapes else 2.5, "weight_lr": 0.05 if shapes else 0.25}
+        rate = work.SMALL["ddp"]["anchor_lr"] if shapes else ANCHOR_LR
+        return {"anchor_lr": rate, "weight_lr": rate / 10}
     return work.SMALL[args.method] if shapes else {}
 
 

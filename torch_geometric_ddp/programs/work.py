@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from torch_geometric_ddp.clouds import hold_out
+from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
@@ -73,6 +74,8 @@ _TOLD = {"backbone", "network", "protocol", "seeds", "metric", "value", "test_sh
 
 def load(args: argparse.Namespace) -> Sequence[Any]:
     """The training and the test set."""
+    if args.validate is not None:
+        check_share("validate", args.validate)
     kept = "recommended" if args.categories == ["recommended"] else args.categories
     options = {"categories": kept, "resplit": args.resplit}
     if args.data is not None:

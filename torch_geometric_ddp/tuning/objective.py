@@ -166,9 +166,12 @@ class Objective:
 
 
 def check_objective(
-    steps: int, seeds: Sequence[int], looks: Sequence[float], objectives: Sequence[str]
-) -> None:
+    steps: int, seeds: Sequence[int], looks: Iterable[float], objectives: Iterable[str]
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Holds the arguments of an :class:`Objective` against what they may be.
+
+    Returns:
+        The looks and the objectives, each of which is iterated once.
 
     Raises:
         TypeError: If a number is none.
@@ -182,16 +185,17 @@ def check_objective(
         raise TypeError(f"'looks' must be a sequence of numbers, got {looks!r:.80}")
     if isinstance(objectives, str | bytes) or not isinstance(objectives, Iterable):
         raise TypeError(f"'objectives' must be a sequence of names, got {objectives!r:.80}")
+    looks, names = tuple(looks), tuple(objectives)
     for look in looks:
         if not check_float("looks", look, exclusive=True) < 1:
             raise ValueError(f"'looks' must lie between 0 and 1, got {look}")
-    names = tuple(objectives)
     unknown = [name for name in names if not isinstance(name, str) or name not in DIRECTIONS]
     if unknown or names[:1] != ("score",) or len(set(names)) < len(names):
         raise ValueError(
             f"'objectives' must be 'score', alone or followed by others of "
             f"{sorted(DIRECTIONS)}, got {list(names)}"
         )
+    return looks, names
 
 
 @contextmanager

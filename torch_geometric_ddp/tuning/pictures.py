@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from optuna.trial import FrozenTrial
 
 from torch_geometric_ddp.tuning.report import FEW, FEWEST, TuningResult
 
@@ -22,6 +23,8 @@ __all__ = ["LETTERS", "plot_tuning", "write_html"]
 #: What settings are called in tables and pictures, where it is not their name.
 LETTERS = {"num_anchors": "M", "anchor_points": "N2", "num_morphs": "L", "uniformity_lambda": "λ"}
 _SHARES = {"anchor_share": "N2 (share)", "penalty": "η"}
+# The place of a setting that a trial does not have.
+_MISSING = object()
 
 
 def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Path]:
@@ -33,7 +36,12 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
 
     Returns:
         The pictures.
+
+    Raises:
+        ValueError: If no trial has completed.
     """
+    if not result.completed:
+        raise ValueError("'result' must have a trial that has completed, got none")
     draw: dict[str, Callable[[Axes, TuningResult], None]] = {
         "history": _history,
         "importances": _importances,
@@ -129,31 +137,29 @@ def _importances(axes: Axes, result: TuningResult) -> None:
 
 def _parallel(axes: Axes, result: TuningResult) -> None:
     trials = sorted(result.completed, key=lambda trial: trial.values[0])
-    rows = [
-        {**t.user_attrs["settings"], f"{result.metric} %": 100 * t.values[0]} for t in trials
-    ]  # The best lines last, on top.
-    names = list(rows[0])
-    for i, name in enumerate(names):
-        values = [row[name] for row in rows]
-        log = name == "uniformity_lambda" or name.endswith("_lr")
-        positive = [value for value in values if value > 0] or [1.0]
-        scaled = [math.log10(max(v, min(positive) / 10)) if log else float(v) for v in values]
-        low, span = min(scaled), (max(scaled) - min(scaled)) or 1.0
-        for row, value in zip(rows, scaled, strict=True):
-            row[f"_{name}"] = (value - low) / span
+    settings = [trial.user_attrs["settings"] for trial in trials]  # The best last, on top.
+    columns = {
+        name: ([one.get(name, _MISSING) for one in settings], _is_logarithmic(trials, name))
+        for name in dict.fromkeys(name for one in settings for name in one)
+    }
+    columns[f"{result.metric} %"] = [100 * trial.values[0] for trial in trials], False
+    names, places = list(columns), []
+    for i, (values, log) in enumerate(columns.values()):
+        found, ends = _places(values, log)
+        places.append(found)
         axes.axvline(i, color="0.8", lw=1)
-        for y, value in ((-0.05, min(values)), (1.05, max(values))):
-            axes.text(i, y, _plain_number(value), ha="center", va="center", fontsize=8)
-    for row in rows[:-1]:
-        line = [row[f"_{name}"] for name in names]
+        for y, text in zip((-0.05, 1.05), ends, strict=True):
+            axes.text(i, y, text, ha="center", va="center", fontsize=8, parse_math=False)
+    *others, best = zip(*places, strict=True)
+    for line in others:
         axes.plot(range(len(names)), line, color=colormaps["viridis"](line[-1]), alpha=0.5)
-    best = [rows[-1][f"_{name}"] for name in names]
     axes.plot(range(len(names)), best, "o-", color="C3", lw=2.5, ms=5, label="best trial")
-    for i, name in enumerate(names):
-        text = _plain_number(rows[-1][name])
+    for i, (values, _) in enumerate(columns.values()):
+        if values[-1] is _MISSING:
+            continue
         box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
         axes.annotate(
-            text,
+            _shown(values[-1]),
             (i, best[i]),
             (6, 0),
             textcoords="offset points",
@@ -161,11 +167,55 @@ def _parallel(axes: Axes, result: TuningResult) -> None:
             fontsize=8,
             color="C3",
             bbox=box,
+            parse_math=False,
         )
     axes.set_xticks(range(len(names)), [LETTERS.get(name, name) for name in names])
     axes.set(yticks=[], ylim=(-0.1, 1.1), xlim=(-0.3, len(names) - 0.4))
     axes.spines[:].set_visible(False)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+
+
+def _is_logarithmic(trials: Sequence[FrozenTrial], name: str) -> bool:
+    """Whether a setting was drawn on such a scale, as it stands or as a multiple of a parameter."""
+
+    def follows(parameter: str) -> bool:
+        pairs = [
+            (trial.user_attrs["settings"].get(name), trial.params[parameter])
+            for trial in trials
+            if parameter in trial.params
+        ]
+        if not all(isinstance(value, int | float) and value for pair in pairs for value in pair):
+            return False
+        ratios = [value / drawn for value, drawn in pairs]
+        return all(math.isclose(ratio, ratios[0]) for ratio in ratios)
+
+    drawn = {key: how for trial in trials for key, how in trial.distributions.items()}
+    logarithmic = [key for key, how in drawn.items() if getattr(how, "log", False)]
+    return name in logarithmic or (name not in drawn and any(map(follows, logarithmic)))
+
+
+def _places(values: Sequence[Any], log: bool) -> tuple[list[float], tuple[str, str]]:
+    """Where values stand on an axis from 0 to 1, and what its ends are called.
+
+    What is no number stands in the order of the words; what is not there is NaN.
+    """
+    there = [value for value in values if value is not _MISSING]
+    if all(isinstance(value, int | float) for value in there):
+        positive = [value for value in there if value > 0] or [1.0]
+        least = min(positive) / 10
+        at = [math.log10(max(value, least)) if log else float(value) for value in there]
+        ends = _shown(min(there)), _shown(max(there))
+    else:
+        words = sorted({_shown(value) for value in there})
+        at = [float(words.index(_shown(value))) for value in there]
+        ends = words[0], words[-1]
+    low, span = min(at), (max(at) - min(at)) or 1.0
+    found = iter(at)
+    return [math.nan if v is _MISSING else (next(found) - low) / span for v in values], ends
+
+
+def _shown(value: Any) -> str:
+    return _plain_number(value) if isinstance(value, int | float) else f"{value!s:.20}"
 
 
 def _plain_number(value: float) -> str:

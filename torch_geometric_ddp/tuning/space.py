@@ -47,9 +47,11 @@ class SearchSpace:
 
     :math:`M` and then :math:`L` are drawn up to what leaves room for anchors of one point, and
     :math:`N_2` as a share of the largest that fits both
-    (:meth:`~torch_geometric_ddp.parameterization.ShapeMorphing.largest_anchor_points`), so that the
-    ranges are the same in every trial and no trial is wasted. A range whose ends are equal fixes
-    its value.
+    (:meth:`~torch_geometric_ddp.parameterization.ShapeMorphing.largest_anchor_points`), so that
+    no trial is wasted. The ranges are the same in every trial, but for that of :math:`L` where the
+    budget is so small that its end falls with :math:`M` (a sixteenth of a cloud of 1,024 points: 32
+    up to :math:`M = 6`, 28 at 7, 24 at 8); samplers that need one range draw it apart there. A
+    range whose ends are equal fixes its value.
 
     Args:
         num_anchors (tuple of int): Anchors per group :math:`M`. (default: :obj:`(2, 8)`)

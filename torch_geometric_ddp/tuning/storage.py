@@ -8,7 +8,8 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from optuna.storages.journal import (
     JournalFileSymlinkLock,
     JournalStorage,
 )
+from sqlalchemy import create_engine
 from sqlalchemy.exc import (  # Optuna's own package for databases.
     IntegrityError,
     ProgrammingError,
@@ -42,10 +44,23 @@ _BEGINNING = b'{"op_code":'
 
 
 def check_storage(storage: Any) -> None:
-    """Raises unless a study can be kept there, or it is no file."""
-    if storage is None or isinstance(storage, BaseStorage) or "://" in str(storage):
+    """Raises unless a study can be kept there: in a file, or a database that can be reached.
+
+    Whether a gRPC proxy answers shows when it is opened.
+    """
+    if storage is None or isinstance(storage, BaseStorage):
         return
-    check_place("storage", storage)
+    if str(storage).startswith("grpc://"):
+        _proxy_of(str(storage))
+    elif "://" in str(storage):
+        with _database_errors(str(storage)):
+            engine = create_engine(str(storage))
+            try:
+                engine.connect().close()
+            finally:
+                engine.dispose()
+    else:
+        check_place("storage", storage)
 
 
 def find_storage(
@@ -64,13 +79,20 @@ def find_storage(
         lock = path.with_name(path.name + ".turn")
         return partial(_open_journal, path), lock
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    lock = Path(tempfile.gettempdir()) / f"torch_geometric_ddp-{digest}.turn"
+    # Of every user, as what another one made cannot be written to.
+    user = getattr(os, "getuid", lambda: 0)()  # Windows has a temporary folder for every user.
+    lock = Path(tempfile.gettempdir()) / f"torch_geometric_ddp-{user}-{digest}.turn"
     if url.startswith("grpc://"):
-        host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
-        if not host or not port.isdigit():
-            raise ValueError(f"'storage' must name a host and a port, grpc://host:port, got {url}")
-        return partial(_open_proxy, host, int(port)), lock
+        return partial(_open_proxy, *_proxy_of(url)), lock
     return partial(_open_database, url), lock
+
+
+def _proxy_of(url: str) -> tuple[str, int]:
+    """The host and the port of a gRPC proxy."""
+    host, _, port = url.removeprefix("grpc://").rstrip("/").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"'storage' must name a host and a port, grpc://host:port, got {url}")
+    return host, int(port)
 
 
 def _open_proxy(host: str, port: int) -> GrpcStorageProxy:
@@ -82,13 +104,20 @@ def _open_proxy(host: str, port: int) -> GrpcStorageProxy:
 def _open_database(url: str) -> RDBStorage:
     # SQLite lets one process write at a time; the others wait.
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-    try:
+    with _database_errors(url):
         for pause in _PAUSES:
             try:
                 return RDBStorage(url, engine_kwargs=arguments)
             except (IntegrityError, ProgrammingError):
                 time.sleep(pause)  # Another machine makes the same tables at this moment.
         return RDBStorage(url, engine_kwargs=arguments)
+
+
+@contextmanager
+def _database_errors(url: str) -> Iterator[None]:
+    """Says of what goes wrong with a database that it is the storage."""
+    try:
+        yield
     except (SQLAlchemyError, ImportError) as error:
         kind, reason = url.partition("://")[0], str(error).partition("\n")[0]
         raise ValueError(  # Without the rest of the URL, which may hold a password.

@@ -32,7 +32,7 @@ from torch_geometric_ddp._checks import (
     check_seed,
     check_text,
 )
-from torch_geometric_ddp.clouds.splits import stratified
+from torch_geometric_ddp.clouds.splits import check_share, stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
 from torch_geometric_ddp.evaluation.protocol import check_protocol
 from torch_geometric_ddp.methods import Method, ddp
@@ -189,9 +189,9 @@ def tune(
     check_device("device", device)
     if lost_after is not None:
         check_float("lost_after", lost_after)
-    check_float("share", share)
+    check_share("share", share)
     check_storage(storage)
-    check_objective(steps, seeds, looks, objectives)
+    looks, objectives = check_objective(steps, seeds, looks, objectives)
     bank = task.read(dataset, device)
     bank.check_every_class()
     budget = bank.check_budget(bank.budget(ppc))
@@ -208,8 +208,8 @@ def tune(
         steps,
         seeds,
         protocol,
-        tuple(looks),
-        tuple(objectives),
+        looks,
+        objectives,
         method,
         network,
         task,
@@ -224,7 +224,7 @@ def tune(
         )
         if not any("published" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
             study.enqueue_trial(space.published(budget), {"published": True})
-    result = TuningResult(study, budget, tuple(objectives), task.metric)
+    result = TuningResult(study, budget, objectives, task.metric)
 
     def take(worker: dict[str, Any]) -> tuple[optuna.Trial | None, Settings]:
         with workers.turn(lock):

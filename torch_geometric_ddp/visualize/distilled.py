@@ -12,7 +12,8 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_classes, check_int
+from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize.clouds import plot_clouds
 
@@ -53,15 +54,18 @@ def plot_distilled(
         The figure.
 
     Raises:
-        ValueError: If a cloud has no label, or one that is out of range, a class is unknown, or
-            :obj:`up` is no axis.
+        TypeError: If a number is no integer, :obj:`path` no path, or :obj:`classes` no sequence.
+        ValueError: If a cloud has no label, or one that is out of range, a number is negative or
+            there are no anchors, a class is unknown, :obj:`up` is no axis, or nothing can be
+            written to :obj:`path` or in the format of its suffix.
     """
-    chosen = _chosen(synthetic.class_names, classes)
+    chosen = check_classes(synthetic.class_names, classes)
+    path = None if path is None else _check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
     cells = _Cells.of(kinds, synthetic.class_names, chosen)
     figure = cells.draw(chosen, _title(synthetic), up, synthetic.part_names)
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
     return figure
 
@@ -99,7 +103,7 @@ def plot_sheets(
             integer or below one.
     """
     check_int("classes_per_sheet", classes_per_sheet)
-    chosen, path = _chosen(synthetic.class_names, classes), Path(path)
+    chosen, path = check_classes(synthetic.class_names, classes), _check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
     cells = _Cells.of(kinds, synthetic.class_names, chosen)
     starts = range(0, len(chosen), classes_per_sheet)
@@ -111,7 +115,7 @@ def plot_sheets(
         sheet = chosen[start : start + classes_per_sheet]
         figures.append(cells.draw(sheet, title, up, synthetic.part_names))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".pdf":
+    if path.suffix.lower() == ".pdf":
         with PdfPages(path) as pages:
             for figure in figures:
                 pages.savefig(figure)
@@ -125,6 +129,14 @@ def plot_sheets(
     return paths
 
 
+def _check_picture(path: str | os.PathLike[str]) -> Path:
+    """Returns the path of a picture, if it can be written and its suffix says how."""
+    checked, known = check_place("path", path), Figure().canvas.get_supported_filetypes()
+    if checked.suffix.lower().removeprefix(".") not in known:
+        raise ValueError(f"'path' must end in one of {', '.join(sorted(known))}, got '{path}'")
+    return checked
+
+
 def _kinds(
     real_set: Iterable[Data],
     synthetic: SyntheticPointCloudDataset,
@@ -133,6 +145,9 @@ def _kinds(
     num_morphs: int,
 ) -> list[tuple[str, Iterable[Data], int]]:
     """What is drawn: the name of a kind, its clouds, and how many of them of a class."""
+    check_int("num_real", num_real, minimum=0)
+    check_int("num_anchors", num_anchors)
+    check_int("num_morphs", num_morphs, minimum=0)
     # Whatever split or subset this is, of the whole set it is known which clouds are morphs.
     whole = SyntheticPointCloudDataset(synthetic.parameterization)
     pairs = list(zip(whole, synthetic.parameterization.is_morph().tolist(), strict=True))
@@ -152,23 +167,6 @@ def _title(synthetic: SyntheticPointCloudDataset) -> str:
     words = [str(made["source"])] if "source" in made else []
     words += [f"distilled by {made['method']}"] if "method" in made else []
     return ", ".join([*words, *synthetic.storage_words(), *synthetic.figure_words()])
-
-
-def _chosen(names: Sequence[str], classes: Sequence[str | int] | None) -> list[int]:
-    """The labels of the classes to draw."""
-    if classes is None:
-        return list(range(len(names)))
-    labels = []
-    for one in classes:
-        known = one in names if isinstance(one, str) else 0 <= one < len(names)
-        if not known:
-            raise ValueError(
-                f"'classes' must be of {list(names)}, or labels below {len(names)}, got {one!r}"
-            )
-        labels.append(names.index(one) if isinstance(one, str) else one)
-    if not labels:
-        raise ValueError("'classes' must name at least one class, got none")
-    return labels
 
 
 _BLANK = Data(pos=torch.zeros(0, 3), y=torch.zeros(0, dtype=torch.long))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from matplotlib.animation import PillowWriter
+from PIL import Image  # Matplotlib's own package for pictures.
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_float, check_int
@@ -17,6 +19,9 @@ from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.visualize.clouds import plain, plot_clouds, seen, view_of
 
 __all__ = ["Film"]
+
+# Hundredths of a second, the unit of a GIF: what browsers show as it is, and the most.
+_SHORTEST, _LONGEST = 2, 2**16 - 1
 
 
 class Run(Protocol):
@@ -116,7 +121,8 @@ class Film:
 
         Args:
             path (str or path): The file, :obj:`*.gif`.
-            seconds (float): How long it takes; the last frame stays for a quarter of that more.
+            seconds (float): How long it takes; the last frame stays for a quarter of that more. A
+                frame takes at least 0.02 seconds: where that is too long, frames are left out.
                 (default: :obj:`6.0`)
             title (str): What stands above it, before the number of the step. (default: nothing)
             up (str): The axis that points up. (default: :obj:`"z"`)
@@ -139,17 +145,40 @@ class Film:
             [list(row) for row in self.frames[0]], self.classes, self.columns, " ", up=up
         )
         cells = [axis.collections[0] for axis in figure.axes]
-        rate = max(1, round(len(self.frames) / seconds))
+        kept, spans = _spans(len(self.frames), seconds)
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = PillowWriter(fps=rate)
-        with writer.saving(figure, str(path), dpi):
-            for step, clouds in zip(self.steps, self.frames, strict=True):
-                figure.suptitle(plain(f"{title}, step {step}" if title else f"step {step}"))
-                for cell, pos in zip(cells, clouds.flatten(0, 1), strict=True):
-                    x, y, depth, _ = seen(pos, view)
-                    cell.set_offsets(torch.stack([x, y], dim=1).numpy())
-                    cell.set_array((-depth).numpy())
-                    cell.autoscale()
-                writer.grab_frame()
-            for _ in range(round(len(self.frames) / 4)):
-                writer.grab_frame()
+        images = []
+        for i in kept:
+            step, clouds = self.steps[i], self.frames[i]
+            figure.suptitle(plain(f"{title}, step {step}" if title else f"step {step}"))
+            for cell, pos in zip(cells, clouds.flatten(0, 1), strict=True):
+                x, y, depth, _ = seen(pos, view)
+                cell.set_offsets(torch.stack([x, y], dim=1).numpy())
+                cell.set_array((-depth).numpy())
+                cell.autoscale()
+            with BytesIO() as file:
+                figure.savefig(file, format="png", dpi=dpi)
+                images.append(Image.open(file).convert("RGB"))
+        milliseconds = [10 * span for span in spans]
+        first, *others = images
+        first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0)
+
+
+def _spans(num_frames: int, seconds: float) -> tuple[list[int], list[int]]:
+    """The frames that are shown, and for how many hundredths of a second.
+
+    Raises:
+        ValueError: If one takes longer than a GIF can say.
+    """
+    total = max(_SHORTEST, round(100 * seconds))
+    num = min(num_frames, total // _SHORTEST)
+    # The last frame is the one to see where it is the only one.
+    kept = [num_frames - 1 - (num_frames - 1) * i // max(1, num - 1) for i in range(num)][::-1]
+    ends = [total * i // num for i in range(num + 1)]
+    spans = [end - start for start, end in itertools.pairwise(ends)]
+    spans[-1] += total // 4
+    if max(spans) > _LONGEST:
+        raise ValueError(
+            f"'seconds' must leave at most {_LONGEST / 100} for each of {num} frames, got {seconds}"
+        )
+    return kept, spans
