@@ -17,6 +17,7 @@ from typing import Any
 
 import render_results
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch_geometric.data import Data
 from torch_geometric.nn import MLP, global_max_pool
@@ -102,6 +103,36 @@ def tables() -> None:
     plot_transfer(list(matrix.values()), list(columns), FOLDER / "matrix.png", title)
 
 
+def growth() -> None:
+    """How the time of a step grows with classes and PPC, counted and measured."""
+    rows = render_results.find("growth").rows
+    figure = Figure(figsize=(7, 4), layout="tight")
+    axes = figure.add_subplot()
+    for k, ppc in enumerate(dict.fromkeys(row["ppc"] for row in rows)):
+        mine = [row for row in rows if row["ppc"] == ppc]
+        classes = [row["classes"] for row in mine]
+        for key, style, what in (
+            ("ratio", "o-", "time"),
+            ("gflop_ratio", ":", "FLOP"),
+            ("gb_ratio", "--", "bytes"),
+        ):
+            ratios = [row[key] for row in mine]
+            axes.plot(classes, ratios, style, color=f"C{k}", label=f"PPC {ppc}, {what}")
+    axes.set(xscale="log", yscale="log", xlabel="classes", ylabel="times 10 classes, PPC 1")
+    axes.set_xticks(classes, map(str, classes))
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    path = FOLDER / "growth.png"
+    figure.savefig(path, dpi=150)
+    lighten(path)
+
+
+def lighten(path: Path) -> None:
+    """Writes a picture again in few colours."""
+    Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+
+
 def curve() -> list[Row]:
     """Accuracy over bits: PKR with the points that it takes by itself, and what it has to beat.
 
@@ -178,10 +209,11 @@ def search() -> None:
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     tables()
+    growth()
     shapes()
     search()
     for path in FOLDER.glob("*.png"):
-        Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+        lighten(path)
 
 
 if __name__ == "__main__":
