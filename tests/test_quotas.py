@@ -523,7 +523,7 @@ def test_a_step_on_unequal_classes_is_that_on_each_alone(chunk):
             means.append(features.mean(dim=0))
         total = total + (means[0] - means[1]).square().sum()
     total.backward()
-    assert loop.losses[-1] == pytest.approx(float(total), rel=1e-9)
+    assert loop.losses[-1] == pytest.approx(total.item(), rel=1e-9)
     torch.testing.assert_close(stored.pos.detach(), before - 1e-3 * mine.grad)
 
 
