@@ -146,6 +146,16 @@ def url(request):
     return request.getfixturevalue(request.param)
 
 
+def test_users_of_a_machine_have_locks_of_their_own(monkeypatch):
+    """One that another user made could not be written to."""
+    _, mine = find_storage("sqlite:///study.db")
+    _, same = find_storage("sqlite:///study.db")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    _, theirs = find_storage("sqlite:///study.db")
+    assert mine == same != theirs
+    assert theirs.parent == mine.parent
+
+
 def finished(url, n_trials, **kwargs):
     """The trials of a study after this process has done what was left."""
     open_storage, _ = find_storage(url)
