@@ -352,7 +352,7 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         ("distill.py", ["--seeds", "-1"], "argument --seeds: must be at least 0, got -1"),
         ("distill.py", ["--task", "parts"], "argument --task: invalid choice: 'parts'"),
         ("distill.py", ["--train-lr", "-1"], "'lr' must be finite and above 0, got -1"),
-        ("distill.py", ["--validate", "1.5"], "'share' must lie between 0 and 1, got 1.5"),
+        ("distill.py", ["--validate", "1.5"], "'validate' must lie between 0 and 1, got 1.5"),
         ("compare.py", ["--methods", "DM", "X"], "argument --methods: invalid choice: 'X'"),
         (
             "compare.py",
@@ -382,7 +382,7 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         ),
         ("tune.py", ["--num-anchors", "60", "70"], "nothing in the search space fits the storage"),
         ("tune.py", ["--objectives", "bits"], "'objectives' must be 'score', alone or followed"),
-        ("tune.py", ["--hold-out", "2"], "'share' must lie between 0 and 1, got 2"),
+        ("tune.py", ["--hold-out", "2"], "'hold-out' must lie between 0 and 1, got 2.0"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.endswith(".py") else "",
 )
