@@ -219,7 +219,7 @@ def test_the_card_tells_what_the_file_tells(server, example):
         "accuracy %": f"{100 * made['value']:.1f}",
         "network": made["backbone"],
         "protocol": made["protocol"]["name"],
-        "seeds": str(made["seeds"]),
+        "seeds": ", ".join(map(str, made["seeds"])),
     }
     assert "    distill3d evaluate distilled.safetensors" in text
     assert f"epochs {made['protocol']['epochs']}" in text

@@ -68,7 +68,6 @@ from torch_geometric_ddp.quotas import (
     weights_of,
 )
 from torch_geometric_ddp.tracking import Clouds
-from torch_geometric_ddp.tuning import tune
 from torch_geometric_ddp.viewer import _groups, write_viewer
 from torch_geometric_ddp.visualize import Film, plot_distilled
 
@@ -638,12 +637,6 @@ def test_a_page_shows_classes_of_unequal_size(kind, tmp_path):
     stored = [sum(len(group["stored"]) for group in one) for one in groups]
     assert stored == ([1, 3, 2] if kind == "clouds" else [3, 9, 6])
     assert write_viewer(synthetic, tmp_path / "page.html").exists()
-
-
-def test_a_search_is_for_equal_quotas():
-    budget = StorageBudget(32, 3, 2, 0, (1.0, 2.0, 3.0))
-    with pytest.raises(ValueError, match="'budget' must be the same for every class in a search"):
-        tune(toy_set(), budget, network=TinyNet, storage=None, progress=False)
 
 
 # Comparisons ######################################################################################

@@ -178,7 +178,7 @@ def write_card(
     if isinstance(told.get("value"), int | float):
         row[f"{told.get('metric', 'figure')} %"] = f"{100 * told['value']:.1f}"
         row |= {"network": told.get("backbone"), "protocol": protocol.get("name")}
-        row["seeds"] = told.get("seeds")
+        row["seeds"] = str(told.get("seeds", "-")).strip("[]")
     cells = {_plain(head): _plain(value) for head, value in row.items()}
     title = f"{_plain(made.get('source', 'A set'))}, distilled"
     figure = ""
