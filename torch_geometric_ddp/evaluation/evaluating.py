@@ -25,7 +25,7 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp.evaluation.learning import Learning, learned
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol, check_protocol
-from torch_geometric_ddp.evaluation.training import Trainer, fit
+from torch_geometric_ddp.evaluation.training import Trainer, batches_of, fit
 from torch_geometric_ddp.tasks import Scores, Task, find_task
 
 __all__ = ["Evaluation", "evaluate", "percent", "seed_list"]
@@ -205,7 +205,8 @@ def evaluate(
 def _plan(learning: Learning, count: int) -> str:
     """What is going to be done for so many seeds, in a line."""
     protocol, clouds = learning.protocol, len(learning.train)
-    epochs, of_epoch = protocol.epochs_for(clouds), -(-clouds // protocol.batch_size)
+    epochs = protocol.epochs_for(clouds)
+    of_epoch = len(batches_of(clouds, protocol, torch.Generator()))
     make = getattr(learning.make, "func", learning.make)  # Of a partial.
     network = getattr(make, "__name__", type(make).__name__)
     return (

@@ -17,7 +17,7 @@ from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import Protocol
 from torch_geometric_ddp.evaluation.together import check_together, fit_together
-from torch_geometric_ddp.evaluation.training import Trainer, fit
+from torch_geometric_ddp.evaluation.training import Trainer, fit, which_seed
 from torch_geometric_ddp.tasks import Scores, Task
 
 __all__ = ["Learning", "learned"]
@@ -56,11 +56,9 @@ class Learning:
         """
         with seeded(seed, self.train.device):
             model = _made(self.make, self.sizes).to(self.train.device)
-            try:
+            with which_seed(seed):
                 self.trainer(model, self.train, self.protocol, seed, bar)
                 return self._score(model)
-            except FloatingPointError as error:
-                raise FloatingPointError(f"the network of seed {seed}: {error}") from error
 
     def learn_together(self, seeds: Sequence[int], bar: tqdm[Any]) -> list[Scores]:
         """Trains the networks of several seeds in the operations of one, and tests each.
@@ -75,11 +73,8 @@ class Learning:
                 models.append(_made(self.make, self.sizes).to(self.train.device))
         fit_together(models, self.train, self.protocol, seeds, bar)
         for seed, model in zip(seeds, models, strict=True):
-            with seeded(seed, self.train.device):
-                try:
-                    scores.append(self._score(model))
-                except FloatingPointError as error:
-                    raise FloatingPointError(f"the network of seed {seed}: {error}") from error
+            with seeded(seed, self.train.device), which_seed(seed):
+                scores.append(self._score(model))
         return scores
 
     def _score(self, model: nn.Module) -> Scores:

@@ -14,7 +14,7 @@ from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import Protocol
-from torch_geometric_ddp.evaluation.training import batches_of, check_loss, optimizer_of
+from torch_geometric_ddp.evaluation.training import batches_of, check_loss, optimizer_of, which_seed
 
 __all__ = ["check_together", "fit_together"]
 
@@ -73,7 +73,7 @@ def fit_together(
         logits = functional_call(template, {**learned, **kept}, (clouds,))
         return nn.functional.cross_entropy(logits, clouds.y)
 
-    step = vmap(grad_and_value(loss), randomness="different")
+    step, kept = vmap(grad_and_value(loss), randomness="different"), {**fixed, **buffers}
     with seeded(seeds[0], train.device):
         for epoch in range(1, epochs + 1):
             total = torch.zeros(len(models), device=train.device)
@@ -81,7 +81,7 @@ def fit_together(
             for index in map(torch.stack, zip(*orders, strict=True)):
                 batch = _batches(train, index.to(train.device), protocol, generators)
                 try:
-                    grads, losses = step(learned, {**fixed, **buffers}, batch)
+                    grads, losses = step(learned, kept, batch)
                 except RuntimeError as error:
                     raise _refusal(template, error) from error
                 for key, value in learned.items():
@@ -93,10 +93,8 @@ def fit_together(
             means = [value / len(train) for value in total.tolist()]
             bar.set_postfix(loss=f"{sum(means) / len(means):.3f}")
             for seed, mean in zip(seeds, means, strict=True):
-                try:
+                with which_seed(seed):
                     check_loss(mean, epoch)
-                except FloatingPointError as error:
-                    raise FloatingPointError(f"the network of seed {seed}: {error}") from error
     with torch.no_grad():
         for key, values in {**parameters, **buffers}.items():
             for model, value in zip(models, values, strict=True):
@@ -111,16 +109,15 @@ def _batches(
     generators: Sequence[torch.Generator],
 ) -> dict[str, Tensor]:
     """The clouds :obj:`index [S, B]` of the batches of all networks, points and labels."""
-    batch = train.batch(index.flatten())
     left_out = ("batch", "ptr", "num_points")  # Made anew for each network.
-    made = {k: value.unflatten(0, (len(index), -1)) for k, value in batch if k not in left_out}
-    if protocol.augment is not None:
-        changed = [
-            protocol.augment(train.batch(rows), generator).pos
-            for rows, generator in zip(index, generators, strict=True)
-        ]
-        made["pos"] = torch.stack(changed)
-    return made
+    if protocol.augment is None:
+        batch = train.batch(index.flatten())
+        return {k: value.unflatten(0, (len(index), -1)) for k, value in batch if k not in left_out}
+    augment = protocol.augment
+    each = zip(index, generators, strict=True)
+    changed = [augment(train.batch(rows), generator) for rows, generator in each]
+    keys = [key for key in changed[0].keys() if key not in left_out]  # noqa: SIM118
+    return {key: torch.stack([batch[key] for batch in changed]) for key in keys}
 
 
 def _refusal(model: nn.Module, error: RuntimeError) -> Exception:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
 
-__all__ = ["Trainer", "batches_of", "check_loss", "fit", "optimizer_of"]
+__all__ = ["Trainer", "batches_of", "check_loss", "fit", "optimizer_of", "which_seed"]
 
 #: Trains a network in place on clouds, by a protocol, with a seed and a bar that counts epochs.
 Trainer = Callable[[nn.Module, PointCloudBank, Protocol, int, "tqdm[Any]"], object]
@@ -103,3 +104,12 @@ def check_loss(mean: float, epoch: int) -> None:
     """Raises where the mean loss of an epoch is not finite."""
     if not math.isfinite(mean):
         raise FloatingPointError(f"the loss of epoch {epoch} is {mean}: lower 'lr'")
+
+
+@contextmanager
+def which_seed(seed: int) -> Iterator[None]:
+    """Says of a network that diverges inside which one it is."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"the network of seed {seed}: {error}") from error
