@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="also take the time of steps")
     parser.add_argument("--write", action="store_true", help="write the results file")
     args = parser.parse_args()
+    if args.write and not args.measure:
+        parser.error("--write must come with --measure, as the results file has the times")
     torch.manual_seed(0)
     keep_freed_memory()  # As the programs do.
     rows: list[dict[str, Any]] = []

@@ -770,6 +770,23 @@ def test_networks_that_cannot_be_trained_together_are_refused():
         run(trainer=lambda *args: None, together=2)
 
 
+def test_networks_that_are_made_asleep_are_trained_together_as_alone():
+    values = [
+        run(network=lambda *sizes: NormNet(*sizes).eval(), together=n).to_dict() for n in (1, 2)
+    ]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("given", [{"workers": 2}, {"trainer": lambda *args: None}])
+def test_what_cannot_go_together_is_refused_before_data_are_read(given):
+    class Unread(list):
+        def __iter__(self):
+            pytest.fail("data are read")
+
+    with pytest.raises(ValueError, match="'together' must be 1 w"):
+        evaluate(Unread(), Unread(), TinyNet, SHORT, 2, together=2, **given)
+
+
 def test_a_step_of_many_takes_hardly_more_operations_than_one_of_few():
     """On any device: what grows with the networks is the order of the clouds."""
     bank, counts = PointCloudBank.from_dataset(toy_set()).normalize(), []

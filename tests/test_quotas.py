@@ -159,6 +159,16 @@ def test_weights_of_names():
     assert QUOTAS[0] == "uniform"
 
 
+def test_weights_of_a_budget_are_numbers_in_a_tuple():
+    numbers = np.array([1.0, 2.0, 3.0])
+    made = [StorageBudget(10, 3, 4, weights=w) for w in ((1, 2, 3), [1, 2, 3], numbers)]
+    assert len({*made}) == 1
+    assert made[1].weights == (1.0, 2.0, 3.0)
+    for weights, error in (("size", TypeError), ([1, 2], ValueError), ([1, 2, 0], ValueError)):
+        with pytest.raises(error, match="'weights' must"):
+            StorageBudget(10, 3, 4, weights=weights)
+
+
 @pytest.mark.parametrize(
     ("quotas", "error"),
     [

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from helpers import PRESET, WHOLE, TinyNet, TinySegmenter, lab_of, toy_parts, toy_set
 
 from torch_geometric_ddp import SMOKE, evaluate
@@ -100,6 +101,26 @@ def test_sets_of_a_comparison_are_taken_over(tmp_path, monkeypatch):
     lab.run(cells)
     monkeypatch.setattr(Lab, "judge", lambda *args: pytest.fail("the set is made again"))
     assert len(run(lab, (16,), seeds=(0,), rows=ROWS[:1])) == 1
+
+
+def test_what_is_named_twice_counts_once(made):
+    _, lab, runs = made
+    mine = [one for one in runs if (one["method"], one["train_points"]) == ("random", 16)]
+    assert run(lab, (16, 16), seeds=(0, 1, 0), rows=ROWS[:1]) == mine
+
+
+def test_networks_are_trained_where_the_harness_computes(tmp_path, monkeypatch):
+    """Also where the real clouds lie elsewhere, as with 'stream'."""
+    lab, seen = lab_of(tmp_path, num_points=64), []
+    lab.device = torch.device("cpu:0")  # The same to compute on, and not equal to that of a cloud.
+
+    def noted(train, test, network, protocol, seeds, device=None, **kwargs):
+        seen.append(device)
+        return evaluate(train, test, network, protocol, seeds, device, **kwargs)
+
+    monkeypatch.setattr("torch_geometric_ddp.comparison.resolution.evaluate", noted)
+    assert len(run(lab, (16,), (8,), seeds=(0,), rows=[ROWS[0], ROWS[2]])) == 2
+    assert seen == [lab.device] * 2 != [lab.bank.device] * 2
 
 
 def test_segmentation(tmp_path):

@@ -55,6 +55,20 @@ def test_a_look_is_what_the_set_as_it_stands_reaches():
         assert told == {"accuracy": again.mean}
 
 
+def test_a_look_is_taken_where_the_run_computes(monkeypatch):
+    """Also where the real clouds lie elsewhere, as with 'stream'."""
+    loop, seen = METHOD.begin(PointCloudBank.from_dataset(toy_set()), network=TinyNet), []
+    loop.device = torch.device("cpu:0")  # The same to compute on, and not equal to that of a cloud.
+
+    def noted(train, test, network, protocol, seeds, device=None, **kwargs):
+        seen.append(device)
+        return evaluate(train, test, network, protocol, seeds, device, **kwargs)
+
+    monkeypatch.setattr("torch_geometric_ddp.tracking.evaluate", noted)
+    assert Looks(toy_set(seed=1), protocol=SHORT, network=TinyNet)(loop)
+    assert seen == [loop.device] != [loop.bank.device]
+
+
 def test_parts_are_looked_at_by_their_own_figure():
     rows, real = Rows(), toy_parts()
     look = Looks(real, every=1, protocol=SHORT, network=TinySegmenter)

@@ -208,6 +208,28 @@ def test_clicks_and_the_slider_change_what_is_drawn_without_a_network(page):
 
 
 @plotly
+def test_every_class_has_its_own_groups_to_choose(tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    generator = torch.Generator().manual_seed(0)
+    pos = torch.randn(1, 18, 40, 3, generator=generator)
+    stored = ShapeMorphing.from_clouds(pos, 3, 16, 2, generator).divide((1, 3, 2))
+    path = write_viewer(SyntheticPointCloudDataset(stored, class_names=NAMES), tmp_path / "p.html")
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(path, "document.body?.dataset.ready === 'yes'")
+        seen = []
+        for key, value in (("class", 1), ("group", 2), ("class", 2), ("class", 0)):
+            before = drawn(browser)
+            browser.value(f"document.getElementById('{key}').value = {value}")
+            browser.value(f"document.getElementById('{key}').dispatchEvent(new Event('change'))")
+            assert all(a != b for a, b in zip(before, drawn(browser), strict=True))
+            told = "e.options.length, Number(e.value), e.parentElement.hidden"
+            seen.append(browser.value(f"(e => [{told}])(document.getElementById('group'))"))
+        assert seen == [[3, 0, False], [3, 2, False], [2, 1, False], [1, 0, True]]
+        assert browser.errors == []
+
+
+@plotly
 def test_clouds_are_turned_together(page):
     eye = "JSON.stringify(['scene', 'scene4'].map(n => document.getElementById('plot')"
     eye += "._fullLayout[n]._scene.getCamera().eye))"

@@ -11,7 +11,7 @@ from fractions import Fraction
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_int, check_ppc
-from torch_geometric_ddp.quotas import check_quotas, largest_remainders
+from torch_geometric_ddp.quotas import check_weights, largest_remainders
 
 __all__ = ["BudgetError", "StorageBudget", "tensor_bits"]
 
@@ -61,7 +61,8 @@ class StorageBudget:
         (2, 9, 19)
 
     Raises:
-        TypeError: If :obj:`ppc` is no number, or one of the others no integer.
+        TypeError: If :obj:`ppc` is no number, :obj:`weights` are no numbers, or one of the others
+            is no integer.
         ValueError: If :obj:`num_points` or :obj:`num_classes` is below one, :obj:`ppc` is not above
             0, :obj:`label_bits` is negative, or there is not a weight above 0 for every class.
     """
@@ -78,7 +79,8 @@ class StorageBudget:
         object.__setattr__(self, "ppc", check_ppc(self.ppc))  # One whole number is one budget.
         check_int("label_bits", self.label_bits, minimum=0)
         if self.weights is not None:
-            check_quotas(self.weights, self.num_classes)
+            weights = check_weights("weights", self.weights, self.num_classes)
+            object.__setattr__(self, "weights", weights)  # A tuple, whatever sequence was given.
 
     @property
     def bits(self) -> int:

@@ -17,6 +17,7 @@ __all__ = [
     "QUOTAS",
     "Quotas",
     "check_quotas",
+    "check_weights",
     "first_of_each",
     "largest_remainders",
     "told_quotas",
@@ -52,11 +53,20 @@ def check_quotas(quotas: Any, num_classes: int | None = None) -> str | tuple[flo
         return quotas
     if not isinstance(quotas, Sequence) or isinstance(quotas, bytes):
         raise TypeError(f"'quotas' must be a name or a number for every class, got {shown(quotas)}")
-    weights = tuple(check_float("quotas", value, exclusive=True) for value in quotas)
-    if not weights or (num_classes is not None and len(weights) != num_classes):
+    return check_weights("quotas", quotas, num_classes)
+
+
+def check_weights(name: str, weights: Any, num_classes: int | None = None) -> tuple[float, ...]:
+    """Returns a number above 0 for every class, if these are such."""
+    if isinstance(weights, np.ndarray | Tensor):
+        weights = weights.tolist()
+    if not isinstance(weights, Sequence) or isinstance(weights, str | bytes):
+        raise TypeError(f"'{name}' must be a number for every class, got {shown(weights)}")
+    numbers = tuple(check_float(name, value, exclusive=True) for value in weights)
+    if not numbers or (num_classes is not None and len(numbers) != num_classes):
         classes = "every class" if num_classes is None else f"each of {num_classes} classes"
-        raise ValueError(f"'quotas' must have a number for {classes}, got {len(weights)}")
-    return weights
+        raise ValueError(f"'{name}' must have a number for {classes}, got {len(numbers)}")
+    return numbers
 
 
 def told_quotas(quotas: Quotas) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class Looks:
             self.network,
             self.protocol,
             self.seeds,
-            loop.bank.device,
+            loop.device,
             progress=False,
             task=loop.task,
         )

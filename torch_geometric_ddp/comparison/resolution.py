@@ -47,8 +47,9 @@ class CrossResolution:
                 raise ValueError(f"'{name}' must hold at least one number, got none")
         self.lab = lab
         largest = int(lab.bank.sizes.max())
-        self.train_points = [check_int("train_points", n, maximum=largest) for n in train_points]
-        test = lab.task.read(lab.test_set, lab.bank.device).normalize()
+        numbers = [check_int("train_points", num, maximum=largest) for num in train_points]
+        self.train_points = [*dict.fromkeys(numbers)]
+        test = lab.task.read(lab.test_set, lab.device).normalize()
         most = int(test.sizes.min())
         points = [check_int("test_points", num, maximum=most) for num in test_points]
         #: The test clouds by their points.
@@ -64,12 +65,12 @@ class CrossResolution:
         """
         lab = self.lab
         made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions")
-        return [one for rows in made for one in rows]
+        return [*{one["id"]: one for rows in made for one in rows}.values()]
 
     def _results(self, cell: Cell) -> list[Figures]:
         lab = self.lab
         if cell.entry.has_budget:
-            train = lab.task.read(lab.synthetic(cell), lab.bank.device)
+            train = lab.task.read(lab.synthetic(cell), lab.device)
             protocol, budget = lab.preset.protocol, lab.bank.budget(cell.ppc).bits
         else:
             train, protocol, budget = lab.bank, lab.preset.whole, None
@@ -108,6 +109,7 @@ class CrossResolution:
             lab.backbones[cell.backbone],
             protocol,
             lab.preset.network_seeds(cell.seed),
+            lab.device,
             progress=False,
             trainer=trainer,
             task=lab.task,

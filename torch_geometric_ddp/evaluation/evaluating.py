@@ -151,8 +151,8 @@ def evaluate(
             thread. (default: :obj:`1`, no other process)
         together (int): How many seeds are trained in the operations of one, which saves a GPU
             most of the operations that it is asked for. Clouds must have one size, and the network
-            must be made of operations that :obj:`torch.func.vmap` supports:
-            :class:`~torch_geometric_ddp.nn.PointNet` is, networks that search neighbours are not.
+            must be made of operations that :obj:`torch.func.vmap` supports: of those of this
+            package only :class:`~torch_geometric_ddp.nn.PointNet` is.
             A seed is as it is alone but for rounding, and for dropout, which draws otherwise.
             (default: :obj:`1`)
 
@@ -180,7 +180,10 @@ def evaluate(
     check_text("name", name, optional=True)
     check_callable("trainer", trainer, optional=False)
     check_int("workers", workers)
-    check_int("together", together)
+    if check_int("together", together) > 1 and workers > 1:
+        raise ValueError(f"'together' must be 1 where 'workers' is above 1, got {together}")
+    if together > 1 and trainer is not fit:
+        raise ValueError(f"'together' must be 1 with a 'trainer' of one's own, got {together}")
     train = task.read(train_set, device)
     test = task.read(test_set, train.device)
     sizes = task.network_sizes(train, test)

@@ -17,7 +17,7 @@ from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import Protocol
 from torch_geometric_ddp.evaluation.together import check_together, fit_together
-from torch_geometric_ddp.evaluation.training import Trainer, fit, which_seed
+from torch_geometric_ddp.evaluation.training import Trainer, which_seed
 from torch_geometric_ddp.tasks import Scores, Task
 
 __all__ = ["Learning", "learned"]
@@ -94,7 +94,8 @@ def learned(
         bar (tqdm): Counts epochs.
         workers (int): How many processes of one thread each train them side by side; they share
             the memory of the clouds. (default: :obj:`1`, this one with all of its threads)
-        together (int): How many are trained in the operations of one. (default: :obj:`1`)
+        together (int): How many are trained in the operations of one, by :func:`fit` and in this
+            process. (default: :obj:`1`)
 
     Raises:
         FloatingPointError: If a network diverges.
@@ -103,19 +104,15 @@ def learned(
             trained together.
     """
     if together > 1:
-        return _in_groups(learning, seeds, bar, workers, together)
+        return _in_groups(learning, seeds, bar, together)
     if workers == 1:
         return (learning.learn(seed, bar) for seed in seeds)
     return iter(_side_by_side(learning, seeds, bar, workers))
 
 
 def _in_groups(
-    learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int, together: int
+    learning: Learning, seeds: Sequence[int], bar: tqdm[Any], together: int
 ) -> Iterator[Scores]:
-    if workers > 1:
-        raise ValueError(f"'together' must be 1 where 'workers' is above 1, got {together}")
-    if learning.trainer is not fit:
-        raise ValueError(f"'together' must be 1 with a 'trainer' of one's own, got {together}")
     check_together(learning.train)
     groups = (seeds[i : i + together] for i in range(0, len(seeds), together))
     return (one for group in groups for one in learning.learn_together(group, bar))

@@ -58,7 +58,9 @@ def fit_together(
         FloatingPointError: If the loss of an epoch is not finite.
         TypeError: If the network has an operation that :obj:`torch.func.vmap` does not support.
     """
-    template = models[0].train()
+    for model in models:
+        model.train()
+    template = models[0]
     parameters, buffers = stack_module_state(list(models))
     learned = {key: value for key, value in parameters.items() if value.requires_grad}
     fixed = {key: value for key, value in parameters.items() if not value.requires_grad}
@@ -127,5 +129,5 @@ def _refusal(model: nn.Module, error: RuntimeError) -> Exception:
         return error
     return TypeError(
         "'together' must be 1 for a network with operations that torch.func.vmap does not "
-        f"support, such as {type(model).__name__}; networks that search neighbours are of these"
+        f"support, such as {type(model).__name__}; of those of this package only PointNet has none"
     )
