@@ -131,9 +131,9 @@ def write(rows: list[dict[str, Any]]) -> None:
         column("gflop", "GFLOP", 1),
         column("gb", "GB written", 2),
         column("seconds", "seconds", 2),
-        column("gflop_ratio", "FLOP, times the first row", 1),
-        column("gb_ratio", "bytes", 1),
-        column("ratio", "seconds", 1),
+        column("gflop_ratio", "FLOP, times row 1", 1),
+        column("gb_ratio", "bytes, times", 1),
+        column("ratio", "seconds, times", 1),
     ]
     kept = [{k: v if v is None else round(v, 3) for k, v in row.items()} for row in rows]
     Results(

@@ -901,6 +901,21 @@ def test_only_figures_that_were_made_alike_are_compared(change, missing):
     assert [key for key in ("of whole", "HLR", "IOR", "score") if row[key] == "-"] == missing
 
 
+def test_rows_with_quotas_stand_above_random_clouds_with_the_same():
+    divided = {"quotas": "size"}
+    uneven = {**RUNS[0], "method": "random, quotas size", "value": 0.4, **divided}
+    ddp = {**RUNS[3], "method": "DDP, quotas size", **divided}
+    runs = [RUNS[0], uneven, RUNS[3], ddp]
+    body = body_of(markdown(summarize(runs)))
+    above = [RUNS[0]["value"], 0.4, RUNS[0]["value"], 0.4]
+    assert [row["IOR"] for row in body] == [
+        f"{100 * (run['value'] - least):+.1f}" for run, least in zip(runs, above, strict=True)
+    ]
+    # Where one kind of random clouds is there only, all rows stand above it.
+    (_, last) = body_of(markdown(summarize([uneven, RUNS[3]])))
+    assert last["IOR"] == f"{100 * (RUNS[3]['value'] - 0.4):+.1f}"
+
+
 def test_fewer_points_of_the_whole_set_are_not_the_whole_set():
     fewer = line_of("whole, 8 points", 0.95, budget_bits=None, settings={"num_points": 8})
     body = body_of(markdown(summarize([*RUNS, fewer])))

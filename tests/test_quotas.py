@@ -361,7 +361,7 @@ def test_quotas_that_have_nothing_to_divide():
     ):
         random_coreset(long_tailed(), 1, quotas="size")
     assert StorageBudget(32, 3, 1, 0, (2.0, 2.0, 2.0)).counts(1) == (1, 1, 1)
-    with pytest.raises(ValueError, match="'quotas' must have a number for each of 3 classes"):
+    with pytest.raises(ValueError, match="'weights' must have a number for each of 3 classes"):
         StorageBudget(32, 3, 1, 0, (1.0, 2.0))
 
 
@@ -723,8 +723,9 @@ def test_rows_with_quotas_are_checked_before_the_first_run(tmp_path):
         {"Tiny": TinySegmenter},
         task="segmentation",
     )
-    with pytest.raises(ValueError, match="needs clouds with one label each"):
-        [*parts.cells(ENTRIES["random"].at_quotas(["size"]), [1], [0])]
+    uneven = range(1, parts.bank.num_classes + 1)
+    with pytest.raises(ValueError, match="'quotas' must be 'uniform' where points are labelled"):
+        [*parts.cells(ENTRIES["random"].at_quotas([uneven]), [1], [0])]
 
 
 def test_a_row_that_has_nothing_to_divide_is_left_out(tmp_path):

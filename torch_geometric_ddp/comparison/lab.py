@@ -31,7 +31,7 @@ from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.nn import Backbone
-from torch_geometric_ddp.quotas import told_quotas, weights_of
+from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tasks.base import json_numbers
@@ -138,8 +138,7 @@ class Lab:
             TypeError: If a PPC is no number or a seed no integer.
             ValueError: If a backbone is unknown, a row cannot be made for the task or of clouds
                 that stay where they lie, its quotas are not those of the classes, a PPC is not
-                above 0 or more than the whole set, or a seed
-                below zero.
+                above 0 or more than the whole set, or a seed below zero.
         """
         for entry in entries:
             if not entry.serves(self.task):
@@ -158,8 +157,8 @@ class Lab:
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
         for ppc in ppcs:
             self.bank.check_budget(self.bank.budget(ppc))
-        for entry in entries:
-            weights_of(entry.quotas, self.bank.class_index.counts.tolist())  # Raises.
+            for entry in entries:
+                self.bank.budget(ppc, entry.quotas)  # Raises.
         for seed in seeds:
             check_seed("seed", self.preset.network_seeds(check_seed("seed", seed))[-1])
         for seed in seeds:

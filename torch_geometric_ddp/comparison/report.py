@@ -123,7 +123,8 @@ def markdown(rows: Sequence[Row]) -> str:
     The columns are the figure of the task and its mean over the classes, the share of the whole set
     (:func:`share_of_whole`), and of DD-Ranking :func:`hard_label_recovery` (HLR),
     :func:`improvement_over_random` (IOR), both in points, and :func:`dd_ranking_score`. Random
-    clouds are those of the same storage and training, and the whole set is that of the same data,
+    clouds are those of the same storage and training, divided among the classes by the same quotas
+    if there are such, and the whole set is that of the same data,
     backbone and number of networks, with all points; where there is no such row, :obj:`-` stands.
     What all rows have in common stands under the table, and so does the strongest control where the
     table lacks it (:func:`strongest_control`).
@@ -183,17 +184,21 @@ def _headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
 
 def _standing(row: Row, rows: Sequence[Row]) -> Standing:
     random = [
-        other.mean
+        other
         for other in rows
-        if (other.method, other.ppc) == ("random", row.ppc) and other.alike(row, "protocol")
+        if other.method.partition(", quotas ")[0] == "random"
+        and other.ppc == row.ppc
+        and other.alike(row, "protocol")
     ]
+    # Those first that are divided among the classes as the row is.
+    random.sort(key=lambda other: other.runs[0].get("quotas") != row.runs[0].get("quotas"))
     whole = [
-        other.mean
+        other
         for other in rows
         # Fewer points of it are another set.
         if other.ppc is None and not other.runs[0].get("settings") and other.alike(row)
     ]
-    return Standing(row.mean, *((found[0] if found else None) for found in (random, whole)))
+    return Standing(row.mean, *((found[0].mean if found else None) for found in (random, whole)))
 
 
 def lacking_controls(rows: Iterable[Row]) -> list[str]:

@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
     initial, distilled = rows_of(args)
     ranks = Ranks.here()
     # Raises if the method needs one process, however many classes there are.
-    shares_of(ranks, distilled.build(**distilled.settings).matching(), ranks.size, None)
+    shares_of(ranks, distilled.usual().matching(), ranks.size, None)
     if args.tensorboard is not None:
         _check_board(args, ranks)
     lab = work.open_lab(args, dict([work.network(args)]))
