@@ -119,7 +119,7 @@ def main() -> None:
 def write(rows: list[dict[str, Any]]) -> None:
     """The results file of the documentation."""
     sys.path.insert(0, str(RESULTS.parent.parent))
-    from render_results import Results
+    from rendering import Results
 
     def column(key: str, head: str, digits: int | None = None) -> dict[str, Any]:
         kind = {"as": "integer"} if digits is None else {"as": "decimal", "digits": digits}

@@ -108,7 +108,7 @@ def main() -> None:
 def write(rows: list[dict[str, float | None]]) -> None:
     """The results file of the documentation."""
     sys.path.insert(0, str(RESULTS.parent.parent))
-    from render_results import Results
+    from rendering import Results
 
     def column(key: str, head: str) -> dict[str, str]:
         return {"key": key, "head": head, "as": "integer"}

@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 # The pages show tables that are rendered from the results and options of the programs, so that
 # none goes stale.
 sys.path.insert(0, str(HERE))
-import_module("render_results").render_all()
+import_module("rendering").render_all()
 import_module("leaderboard").render()
 import_module("mathml").write_font(HERE / "_tables" / "fonts")
 intersphinx_mapping = import_module("inventories").mapping(HERE / "_tables")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import render_results
+from rendering import RESULTS, TABLES, count, find, list_table, mean, std, write_changed
 
 #: The files whose rows take part: the same data and network, training of their own.
 FILES = (
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
     @property
     def mean(self) -> float:
-        return render_results._mean(self.accuracy)
+        return mean(self.accuracy)
 
     @property
     def rate(self) -> float:
@@ -40,13 +40,13 @@ class Place(NamedTuple):
         return 1000 * self.mean * CLASSES / self.bits
 
 
-def places(folder: Path = render_results.RESULTS) -> list[Place]:
+def places(folder: Path = RESULTS) -> list[Place]:
     """All rows, the most accuracy for a bit first; the same run in two files once."""
     found: dict[tuple[Any, ...], Place] = {}
     for name in FILES:
-        for row in render_results.find(name, folder).rows:
-            accuracy = render_results._value(row, "accuracy", folder)
-            bits = render_results._value(row, "bits", folder)
+        results = find(name, folder)
+        for row in results.rows:
+            accuracy, bits = results.value(row, "accuracy"), results.value(row, "bits")
             if accuracy is None or bits is None:
                 continue
             place = Place(row["method"], bits, accuracy, name)
@@ -64,31 +64,26 @@ def is_front(place: Place, others: list[Place]) -> bool:
     )
 
 
-def cells(folder: Path = render_results.RESULTS) -> list[list[str]]:
+def cells(folder: Path = RESULTS) -> list[list[str]]:
     """What stands in every row."""
     every = places(folder)
     lines = []
     for place in every:
-        std, count = render_results._std(place.accuracy), render_results._count(place.accuracy)
-        spread = "" if std is None else f" ± {std:.1f}"
+        deviation = std(place.accuracy)
+        spread = "" if deviation is None else f" ± {deviation:.1f}"
         front = "yes" if is_front(place, every) else "-"
-        bits = f"{place.bits / CLASSES:,.0f}"
+        seeds, bits = str(count(place.accuracy)), f"{place.bits / CLASSES:,.0f}"
         accuracy = f"{place.mean:.1f}{spread}"
         rate = f"{place.rate:#.3g}" if place.rate >= 1e-3 else f"{place.rate:.5f}"
-        lines.append([place.method, bits, accuracy, str(count), rate, front, place.file])
+        lines.append([place.method, bits, accuracy, seeds, rate, front, place.file])
     return lines
 
 
-def render(out: Path = render_results.TABLES) -> Path:
+def render(out: Path = TABLES) -> Path:
     """Writes the table, with links to the tables that its rows are from."""
-    lines = [".. list-table::", "    :header-rows: 1", ""]
-    for line in [list(HEADS), *cells()]:
-        for i, cell in enumerate(line):
-            text = "\\-" if cell == "-" else cell
-            if i == len(line) - 1 and cell != HEADS[-1]:
-                text = f":ref:`{cell} <table-{cell}>`"
-            lines.append(f"    {'* -' if i == 0 else '  -'} {text}")
+    linked = [[*line, f":ref:`{name} <table-{name}>`"] for *line, name in cells()]
+    lines = list_table([HEADS, *linked])
     path = out / "leaderboard.rst"
     out.mkdir(parents=True, exist_ok=True)
-    render_results.write_changed(path, "\n".join(lines) + "\n")
+    write_changed(path, "\n".join(lines) + "\n")
     return path

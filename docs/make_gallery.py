@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import render_results
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from rendering import as_list, find
 from torch_geometric.data import Data
 from torch_geometric.nn import MLP, global_max_pool
 
@@ -60,7 +60,7 @@ def rows_of(*names: str, methods: Iterable[str] = ()) -> list[Row]:
     """The rows of results files, as a comparison has them."""
     rows: dict[tuple[Any, ...], Row] = {}
     for name in names:
-        for row in render_results.find(name).rows:
+        for row in find(name).rows:
             ppc, accuracy = row["ppc"], row["accuracy"]
             if accuracy is None or (methods and row["method"] not in methods):
                 continue
@@ -78,7 +78,7 @@ def rows_of(*names: str, methods: Iterable[str] = ()) -> list[Row]:
 def _each(accuracy: Any) -> list[float]:
     """The figures of the seeds; where only mean and spread were kept, figures that have them."""
     if not isinstance(accuracy, dict):
-        return render_results._list(accuracy)
+        return as_list(accuracy)
     if "each" in accuracy:
         return list(accuracy["each"])
     mean, std, count = accuracy["mean"], accuracy["std"], accuracy["count"]
@@ -94,7 +94,7 @@ def tables() -> None:
     plot_bits(curve(), FOLDER / "bits.png", data)
     matrix: dict[str, TransferRow] = {}
     columns: dict[str, None] = {}
-    for row in render_results.find("modelnet10-cross").rows:
+    for row in find("modelnet10-cross").rows:
         (found,) = [one for one in rows_of("modelnet10-cross") if _is(one, row)]
         line = TransferRow(row["method"], row["distilled_with"], row["ppc"], {})
         matrix.setdefault(row["method"], line).cells[row["backbone"]] = found
@@ -105,7 +105,7 @@ def tables() -> None:
 
 def growth() -> None:
     """How the time of a step grows with classes and PPC, counted and measured."""
-    rows = render_results.find("growth").rows
+    rows = find("growth").rows
     figure = Figure(figsize=(7, 4), layout="tight")
     axes = figure.add_subplot()
     for k, ppc in enumerate(dict.fromkeys(row["ppc"] for row in rows)):

@@ -18,7 +18,8 @@ from torch_geometric_ddp.methods import ddp
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
-render = importlib.import_module("render_results")
+program = importlib.import_module("render_results")
+render = importlib.import_module("rendering")
 leaderboard = importlib.import_module("leaderboard")
 inventories = importlib.import_module("inventories")
 
@@ -99,7 +100,7 @@ def test_a_results_file_says_how_it_was_made(name, tmp_path):
     assert any(not command.startswith("#") for command in results.commands)
     assert results.hardware
     assert results.seeds
-    if any("±" in cell for line in results.lines() for cell in line):
+    if any("±" in cell for line in render.lines(results) for cell in line):
         assert results.spread
     # As the script writes it, so that a change of one figure is a change of one line.
     assert results.save(tmp_path).read_text() == (render.RESULTS / f"{name}.json").read_text()
@@ -108,7 +109,7 @@ def test_a_results_file_says_how_it_was_made(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_results_file_renders(name):
     results = render.find(name)
-    lines = results.lines()
+    lines = render.lines(results)
     assert len({len(line) for line in lines}) == 1
     assert all(cell for line in lines for cell in line)
     assert render.rst(results).count("\n    * - ") == len(lines)
@@ -118,7 +119,7 @@ def test_a_results_file_renders(name):
 @pytest.mark.parametrize("name", PRINTED)
 def test_computed_figures_are_those_that_were_printed(name):
     columns, printed = PRINTED[name]
-    lines = render.find(name).lines(columns.split())[1:]
+    lines = render.lines(render.find(name), columns.split())[1:]
     assert [" ".join(line) for line in lines] == printed
 
 
@@ -128,11 +129,11 @@ def test_figures_that_are_stated_are_the_computed_ones_but_for_rounding(name):
     for row in results.rows:
         for value in row.values():
             if isinstance(value, dict) and "each" in value:
-                assert value["mean"] == pytest.approx(render._mean(value["each"]), abs=0.1001)
-                assert value["std"] == pytest.approx(render._std(value["each"]), abs=0.1001)
+                assert value["mean"] == pytest.approx(render.mean(value["each"]), abs=0.1001)
+                assert value["std"] == pytest.approx(render.std(value["each"]), abs=0.1001)
         for column in results.shown():
             if column.kind in render.COMPUTED and row.get(column.key) is not None:
-                computed = render._computed(column, row, results.rows, render.RESULTS)
+                computed = render.compute(results, column, row)
                 assert row[column.key] == pytest.approx(computed, abs=0.1001)
 
 
@@ -147,7 +148,7 @@ def test_every_figure_with_a_spread_is_a_result(page):
     known = {
         figure
         for results in render.load_all()
-        for line in results.lines()
+        for line in render.lines(results)
         for cell in line
         for figure in re.findall(MEAN, cell)
     }
@@ -158,7 +159,9 @@ def test_every_figure_with_a_spread_is_a_result(page):
 def test_the_tables_of_the_readme_are_results():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert render.fill(text) == text
-    known = {cell for results in render.load_all() for line in results.lines() for cell in line}
+    known = {
+        cell for results in render.load_all() for line in render.lines(results) for cell in line
+    }
     known |= {figure for cell in known for figure in cell.split(", ")}
     known |= {cell.partition(" (")[0] for cell in known}  # Without how many seeds there were.
     # A table with a spread is one of results; others hold options.
@@ -184,7 +187,7 @@ def test_rendering_leaves_what_is_unchanged_and_removes_what_is_gone(tmp_path):
 
 def test_cells(tmp_path):
     results = render.find("toy", write(tmp_path))
-    assert results.lines(folder=tmp_path) == [
+    assert render.lines(results) == [
         ["method", "accuracy %", "every seed", "lead"],
         ["random", "11.0 ± 1.4", "10.0, 12.0", "+0.0"],
         ["DDP", "30.5 ± 0.7", "30.0, 31.0", "+19.5"],
@@ -192,8 +195,8 @@ def test_cells(tmp_path):
         ["never", "-", "-", "-"],
     ]
     # The row that another one is compared with need not be shown.
-    assert results.lines(["lead"], {"method": "DDP"}, tmp_path)[1:] == [["+19.5"]]
-    assert "* - never\n      - \\-\n" in render.rst(results, tmp_path)
+    assert render.lines(results, ["lead"], {"method": "DDP"})[1:] == [["+19.5"]]
+    assert "* - never\n      - \\-\n" in render.rst(results)
 
 
 def test_values_of_another_file(tmp_path):
@@ -201,11 +204,11 @@ def test_values_of_another_file(tmp_path):
     there = {"from": "toy", "where": {"method": "DDP"}, "key": "accuracy"}
     columns = result()["columns"][:2]
     write(tmp_path, "view", columns=columns, rows=[{"method": "ours", "accuracy": there}])
-    assert render.find("view", tmp_path).lines(folder=tmp_path)[1] == ["ours", "30.5 ± 0.7"]
+    assert render.lines(render.find("view", tmp_path))[1] == ["ours", "30.5 ± 0.7"]
     there["where"] = {"method": "nobody"}
     write(tmp_path, "view", columns=columns, rows=[{"method": "ours", "accuracy": there}])
     with pytest.raises(ValueError, match="expected one"):
-        render.find("view", tmp_path).lines(folder=tmp_path)
+        render.lines(render.find("view", tmp_path))
 
 
 def test_a_column_spread_across_a_key(tmp_path):
@@ -219,7 +222,7 @@ def test_a_column_spread_across_a_key(tmp_path):
         {"method": "DDP", "backbone": "B", "accuracy": 5.0},
     ]
     write(tmp_path, columns=columns, rows=rows)
-    assert render.find("toy", tmp_path).lines(folder=tmp_path) == [
+    assert render.lines(render.find("toy", tmp_path)) == [
         ["set", "A", "B"],
         ["random", "2.0 ± 1.0", "1.5 ± 0.7 (2)"],
         ["DDP", "-", "5.0"],
@@ -245,14 +248,14 @@ def test_a_file_that_is_wrong_is_refused(tmp_path, changes, message):
 def test_columns_and_rows_that_are_not_there(tmp_path):
     results = render.find("toy", write(tmp_path))
     with pytest.raises(ValueError, match="no columns"):
-        results.lines(["speed"])
+        render.lines(results, ["speed"])
     with pytest.raises(ValueError, match="no row"):
-        results.lines(where={"method": "nobody"})
+        render.lines(results, where={"method": "nobody"})
 
 
 def test_a_long_command_is_wrapped_between_options(tmp_path):
     command = f"python program.py {'--number 1 ' * 12}--names a b"
-    text = render.rst(render.find("toy", write(tmp_path, commands=[command])), tmp_path)
+    text = render.rst(render.find("toy", write(tmp_path, commands=[command])))
     block = text.split(".. _table-toy:")[0].split("$ ")[1]
     assert " ".join(block.replace("\\\n", " ").split()) == command
     assert "--number \\" not in block
@@ -264,8 +267,8 @@ def test_filling_the_tables_of_a_readme(tmp_path, capsys):
     options = "toy --columns method accuracy --where method=DDP"
     text = f"Above\n\n<!-- results: {options} -->\n{{}}<!-- end of results -->\n\nBelow\n"
     readme.write_text(text.format("Stale\n"))
-    render.main(["--results", str(folder), "fill", str(readme)])
-    render.main(["--results", str(folder), "markdown", *options.split()])
+    program.main(["--results", str(folder), "fill", str(readme)])
+    program.main(["--results", str(folder), "markdown", *options.split()])
     table = capsys.readouterr().out
     assert table == "| method | accuracy % |\n|---|---|\n| DDP | 30.5 ± 0.7 |\n"
     assert readme.read_text() == text.format(f"\n{table}\n")
@@ -296,7 +299,7 @@ def test_runs_become_a_results_file(runs, tmp_path):
     described = [f"--{key}={value}" for key, value in DESCRIBED.items() if key != "commands"]
     columns = [column["key"] for column in render.RUN_COLUMNS]
     start = ["--results", str(tmp_path), "import", str(path), "toy", *described]
-    render.main([*start, "--command", *DESCRIBED["commands"], "--columns", *columns])
+    program.main([*start, "--command", *DESCRIBED["commands"], "--columns", *columns])
     results = render.find("toy", tmp_path)
     assert results.seeds == [0, 1]
     small, whole = results.protocol.split("; ")
@@ -306,7 +309,7 @@ def test_runs_become_a_results_file(runs, tmp_path):
     assert results.versions == lines[0]["versions"]
     rows = summarize(lines)
     assert len(results.rows) == len(rows) == 5
-    shown = results.lines(["method", "ppc", "accuracy", "num_seeds", "bits"], folder=tmp_path)[1:]
+    shown = render.lines(results, ["method", "ppc", "accuracy", "num_seeds", "bits"])[1:]
     assert shown == [
         [row.method, str(row.ppc or "-"), str(row), "2", f"{row.runs[0]['bits']:,}"] for row in rows
     ]
@@ -315,7 +318,7 @@ def test_runs_become_a_results_file(runs, tmp_path):
     printed = [line.strip("| ").split("|") for line in markdown(rows).splitlines()]
     printed = [[cell.strip() for cell in line] for line in printed if len(line) > 1]
     places = [printed[0].index(head) for head in ("of whole", "HLR", "IOR", "score")]
-    ours = results.lines(keys, folder=tmp_path)[1:]
+    ours = render.lines(results, keys)[1:]
     assert ours == [[line[i].removesuffix(" %") for i in places] for line in printed[2:]]
     for row in results.rows:
         assert len(row["accuracy"]) == len(row["mean_class_accuracy"]) == 2
@@ -331,7 +334,7 @@ def test_later_runs_are_added(runs, tmp_path):
     assert render.find("toy", tmp_path).seeds == [0]
     # The whole set takes part in every PPC.
     start = ["--results", str(tmp_path), "import", str(path), "toy"]
-    render.main([*start, "--where", "ppc=3", "--command", "python again.py"])
+    program.main([*start, "--where", "ppc=3", "--command", "python again.py"])
     results = render.find("toy", tmp_path)
     assert results.title == "A title"
     assert results.commands == ["python examples/compare.py", "python again.py"]
@@ -344,7 +347,7 @@ def test_later_runs_are_added(runs, tmp_path):
         **{("random", 1): [0], ("DDP", 1): [0], ("whole", None): both},
         **{("random", 3): both, ("DDP", 3): both},
     }
-    render.main(start)
+    program.main(start)
     results = render.find("toy", tmp_path)
     assert [row["seeds"] for row in results.rows] == [both] * 5
     assert results.fingerprint == lines[0]["data"]

@@ -1,0 +1,243 @@
+"""Makes results files of runs, and adds runs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rendering.results import RESULTS, Results, Row, matches
+
+_RANDOM = {"row": {"method": "random"}, "same": ["backbone", "ppc"]}
+_WHOLE = {"row": {"method": "whole"}, "same": ["backbone"]}
+_BOTH = {"row": {"method": "whole"}, "random": {"method": "random"}, "same": ["backbone"]}
+_ACROSS = {"of": "accuracy", "across": "backbone"}
+#: The columns of runs, of which `import` shows those that are asked for.
+RUN_COLUMNS: tuple[dict[str, Any], ...] = (
+    {"key": "method", "head": "method"},
+    {"key": "distilled_with", "head": "distilled with"},
+    {"key": "backbone", "head": "backbone"},
+    {"key": "ppc", "head": "PPC"},
+    {"key": "accuracy", "head": "accuracy %", "as": "mean"},
+    {"key": "accuracy_by_backbone", "head": "accuracy %", "as": "mean", **_ACROSS},
+    {"key": "every_seed", "head": "every seed", "as": "each"},
+    {"key": "mean_class_accuracy", "head": "mean class accuracy %", "as": "mean"},
+    {"key": "above_random", "head": "above random", "as": "above", **_RANDOM},
+    {"key": "below_whole", "head": "below whole", "as": "below", **_WHOLE},
+    {"key": "of_whole", "head": "of whole %", "as": "share", "digits": 0, **_WHOLE},
+    {"key": "score", "head": "score", "as": "score", "digits": 2, **_BOTH},
+    {"key": "num_seeds", "head": "seeds", "as": "count"},
+    {"key": "clouds", "head": "clouds", "as": "integer"},
+    {"key": "points", "head": "points", "as": "integer"},
+    {"key": "bits", "head": "bits", "as": "integer"},
+    {"key": "steps", "head": "steps", "as": "integer"},
+    {"key": "step_seconds", "head": "s/step", "as": "median", "digits": 2},
+    {"key": "step_megabytes", "head": "MB/step", "as": "median", "digits": 0},
+    {"key": "distill_seconds", "head": "s to distil", "as": "median", "digits": 0},
+    {"key": "evaluate_seconds", "head": "s to train and test", "as": "median", "digits": 0},
+)
+_DEFAULT_COLUMNS = (
+    *("method", "ppc", "backbone", "accuracy", "of_whole", "above_random", "below_whole"),
+    *("score", "num_seeds", "clouds", "bits", "steps", "step_seconds", "step_megabytes"),
+)
+# What makes two runs of different seeds the same row.
+_ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps")
+
+Run = Mapping[str, Any]
+
+
+def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
+    """Gathers the lines of a `runs.jsonl` that differ in nothing but their seed.
+
+    Raises:
+        ValueError: If runs of the same row differ in their settings or their network.
+    """
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        # A set that was made with the backbone that is trained does not say so.
+        uses_network = run["steps"] or (run["whole"] and _ppc(run) is not None)
+        maker = run.get("distilled_with", run["backbone"] if uses_network else None)
+        key = (run["method"], maker, run["backbone"], _ppc(run), run["steps"] or None)
+        groups.setdefault(key, []).append(run)
+    return [
+        dict(zip(_ROW_KEY, key, strict=True)) | _row(sorted(group, key=lambda run: run["seed"]))
+        for key, group in groups.items()
+    ]
+
+
+def _row(runs: Sequence[Run]) -> Row:
+    """What runs of several seeds have in common, and the figures of every seed."""
+    first = runs[0]
+
+    def alike(key: str) -> bool:
+        return all(run.get(key) == first.get(key) for run in runs)
+
+    def each(key: str, factor: float = 1) -> list[float] | None:
+        values = [factor * run[key] for run in runs if run.get(key) is not None]
+        return [round(value, 6) for value in values] or None
+
+    for what in ("settings", "network"):
+        if not alike(what):
+            raise ValueError(f"runs of {first['method']} have different {what}: import them apart")
+    return {
+        "seeds": [run["seed"] for run in runs],
+        "accuracy": each("value", 100),
+        "mean_class_accuracy": each("class_mean", 100),
+        "device": first.get("device") if alike("device") else None,
+        "threads": first.get("threads") if alike("threads") else None,
+        "clouds": first["num_clouds"],
+        "points": first.get("num_points"),
+        "bits": first["bits"],
+        "step_seconds": each("step_seconds"),
+        "step_megabytes": each("step_bytes", 1e-6),
+        "distill_seconds": each("distill_seconds"),
+        "evaluate_seconds": each("evaluate_seconds"),
+    }
+
+
+def is_wanted(run: Run, where: Mapping[str, str]) -> bool:
+    """Whether a run has these values; protocols go by their names.
+
+    The whole set has no PPC and no protocol of small sets, and takes part in all of them.
+    """
+    named = {key: run[key] and run[key]["name"] for key in ("protocol", "whole")}
+    row = {**run, **named, "ppc": _ppc(run)}
+    free = {key for key in ("ppc", "protocol", "whole") if row[key] is None}
+    return matches(row, {key: value for key, value in where.items() if key not in free})
+
+
+def _ppc(run: Run) -> float | None:
+    """The whole set has no budget, and takes part in every one."""
+    return None if run["budget_bits"] is None else run["ppc"]
+
+
+def import_runs(
+    runs: Iterable[Run],
+    name: str,
+    folder: Path = RESULTS,
+    columns: Sequence[str] = (),
+    **described: Any,
+) -> Path:
+    """Makes a results file of the lines of a `runs.jsonl`, or adds them to one.
+
+    A row that is there grows by the seeds that it lacks, and those that it has are replaced.
+
+    Args:
+        runs (iterable of dict): The lines.
+        name (str): What the file is called.
+        folder (path): Where it lies.
+        columns (sequence of str): The keys of the columns, see :obj:`RUN_COLUMNS`.
+        **described: Other keys of the file; for one that is there, those that are new.
+
+    Raises:
+        ValueError: If there are no runs, if they differ in data, protocol or versions, among
+            themselves or from those of the file, if a file that is new is not described, or if
+            what a row stores differs between seeds.
+    """
+    runs = list(runs)
+    if not runs:
+        raise ValueError("there are no runs to import")
+    protocols = [key for key in ("protocol", "whole") if any(run[key] for run in runs)]
+    made: dict[str, Any] = {
+        "protocol": "; ".join(_in_words(key, _common(runs, key)) for key in protocols),
+        "versions": _common(runs, "versions"),
+        "fingerprint": _common(runs, "data"),
+        "rows": rows_of_runs(runs),
+        **{key: value for key, value in described.items() if value},
+    }
+    path = folder / f"{name}.json"
+    if columns or not path.exists():
+        metrics = _common(runs, "metric"), _common(runs, "class_metric")
+        made["columns"] = _columns(columns, *metrics)
+    results = _added(Results.load(path), made) if path.exists() else _begun(name, made)
+    seeds = sorted({seed for row in results.rows for seed in row.get("seeds", ())})
+    return replace(results, seeds=seeds).save(folder)
+
+
+def _columns(keys: Sequence[str], metric: str, class_metric: str) -> list[dict[str, Any]]:
+    """The columns of these keys, or the usual ones.
+
+    The key of a figure is that of accuracy for every task; the head says which figure it is.
+    """
+    heads = {"accuracy %": f"{metric} %", "mean class accuracy %": f"{class_metric} %"}
+    known = {
+        one["key"]: {**one, "head": heads.get(one["head"], one["head"])} for one in RUN_COLUMNS
+    }
+    if unknown := [key for key in keys if key not in known]:
+        raise ValueError(f"no columns {unknown}, the columns of runs are {', '.join(known)}")
+    return [known[key] for key in keys or _DEFAULT_COLUMNS]
+
+
+def _common(runs: Sequence[Run], key: str) -> Any:
+    """What all runs that have a key have there."""
+    found = [run[key] for run in runs if run[key]]
+    if any(value != found[0] for value in found):
+        raise ValueError(f"the runs differ in their {key}: choose some of them by --where")
+    return found[0]
+
+
+def _in_words(key: str, protocol: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{name} {value}" for name, value in protocol.items() if name != "name")
+    return f"{'whole set: ' if key == 'whole' else ''}{protocol['name']} ({text})"
+
+
+def _begun(name: str, made: Mapping[str, Any]) -> Results:
+    """A new file."""
+    if missing := [key for key in ("title", "data", "hardware", "commands") if key not in made]:
+        raise ValueError(f"a new file needs {', '.join(missing)}")
+    usual = {"seeds": [], "spread": "sample standard deviation over the seeds"}
+    return Results(name, **{**usual, **made})
+
+
+def _added(old: Results, made: Mapping[str, Any]) -> Results:
+    """A file with more rows."""
+    for key in ("data", "hardware", "versions", "fingerprint"):
+        _check_same(
+            f"{old.name} has other {key}", getattr(old, key), made.get(key, getattr(old, key))
+        )
+    new = {tuple(row.get(key) for key in _ROW_KEY): row for row in made["rows"]}
+    rows = [_grown(row, new.pop(tuple(row.get(key) for key in _ROW_KEY), row)) for row in old.rows]
+    changed = {
+        "protocol": _both_protocols(old.protocol, made["protocol"]),
+        "commands": list(dict.fromkeys([*old.commands, *made.get("commands", ())])),
+        "notes": list(dict.fromkeys([*(old.notes or ()), *made.get("notes", ())])),
+        "rows": [*rows, *new.values()],
+    }
+    return replace(old, **{**made, **changed})
+
+
+def _check_same(what: str, known: Any, given: Any) -> None:
+    if given != known:
+        raise ValueError(f"{what}: {known!r}, got {given!r}. Give the new runs a file of their own")
+
+
+def _both_protocols(old: str, new: str) -> str:
+    """Those of the file and of the new runs, each of small sets, of the whole set, or of both."""
+    parts: dict[bool, str] = {}
+    for part in (*old.split("; "), *new.split("; ")):
+        is_whole = part.startswith("whole set: ")
+        _check_same("the file has another protocol", parts.setdefault(is_whole, part), part)
+    return "; ".join(parts[is_whole] for is_whole in sorted(parts))
+
+
+def _grown(row: Row, newer: Row) -> Row:
+    """A row with the runs of a newer one, and those of its other seeds."""
+    kept = [i for i, seed in enumerate(row["seeds"]) if seed not in newer["seeds"]]
+    if not kept:
+        return newer
+    grown = {}
+    for key, value in newer.items():
+        own, counts = row.get(key), (len(row["seeds"]), len(newer["seeds"]))
+        if isinstance(own, list) and isinstance(value, list):
+            if (len(own), len(value)) != counts:
+                raise ValueError(
+                    f"{row['method']} has no {key} for every seed: join the files of runs and "
+                    "import them together"
+                )
+            value = [*(own[i] for i in kept), *value]
+        elif own != value:
+            raise ValueError(f"{row['method']} has another {key}: {own!r}, got {value!r}")
+        grown[key] = value
+    order = sorted(range(len(grown["seeds"])), key=grown["seeds"].__getitem__)
+    return {k: [v[i] for i in order] if isinstance(v, list) else v for k, v in grown.items()}
