@@ -18,6 +18,7 @@ from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import find_task
+from torch_geometric_ddp.visualize.clouds import word_for_stored
 
 __all__ = ["write_viewer"]
 
@@ -87,7 +88,7 @@ def write_viewer(
     first = rows[0]["groups"][0]
     kinds = {
         "real": "real" if real else None,
-        "stored": "anchor" if first["morphs"] else "stored",
+        "stored": word_for_stored(synthetic.parameterization.is_morph()),
         "morph": "morph" if first["morphs"] else None,
         "path": "between the anchors" if first["weights"] is not None else None,
     }

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["plain", "plot_clouds"]
+__all__ = ["plain", "plot_clouds", "word_for_stored"]
 
 # For every axis that may point up, the axes that take the place of x, y and z, and their signs.
 _TURNS = {"x": ((1, 2, 0), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "z": ((0, 1, 2), (1, 1, 1))}
@@ -23,6 +23,15 @@ _PALETTE = torch.from_numpy(colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 
 
 # Of a cell and of a gap between two kinds of clouds, in inches.
 _CELL, _GAP = 1.15, 0.25
+
+
+def word_for_stored(is_morph: Tensor) -> str:
+    """What the clouds of a set that are stored are called: anchors, where it has morphs of them.
+
+    Args:
+        is_morph (Tensor): Which clouds are morphs, see :meth:`Parameterization.is_morph`.
+    """
+    return "anchor" if bool(is_morph.any()) else "stored"
 
 
 def plot_clouds(

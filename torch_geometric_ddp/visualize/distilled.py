@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_classes, check_int
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
-from torch_geometric_ddp.visualize.clouds import plot_clouds
+from torch_geometric_ddp.visualize.clouds import plot_clouds, word_for_stored
 
 __all__ = ["plot_distilled", "plot_sheets"]
 
@@ -150,14 +150,12 @@ def _kinds(
     check_int("num_morphs", num_morphs, minimum=0)
     # Whatever split or subset this is, of the whole set it is known which clouds are morphs.
     whole = SyntheticPointCloudDataset(synthetic.parameterization)
-    pairs = list(zip(whole, synthetic.parameterization.is_morph().tolist(), strict=True))
-    anchors = [data for data, is_morph in pairs if not is_morph]
-    morphs = [data for data, is_morph in pairs if is_morph]
-    stored = "anchor" if morphs else "stored"
+    is_morph = synthetic.parameterization.is_morph()
+    pairs = list(zip(whole, is_morph.tolist(), strict=True))
     return [
         ("real", real_set, num_real),
-        (stored, anchors, num_anchors),
-        ("morph", morphs, num_morphs),
+        (word_for_stored(is_morph), [data for data, morph in pairs if not morph], num_anchors),
+        ("morph", [data for data, morph in pairs if morph], num_morphs),
     ]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.parameterization import Parameterization
-from torch_geometric_ddp.visualize.clouds import plain, plot_clouds, seen, view_of
+from torch_geometric_ddp.visualize.clouds import plain, plot_clouds, seen, view_of, word_for_stored
 
 __all__ = ["Film"]
 
@@ -98,14 +98,13 @@ class Film:
         pos = batch.pos.detach().cpu().float().view(-1, batch.num_points, 3)
         labels = batch.y.cpu() if "category" not in batch else batch.category.cpu()
         is_morph = run.parameterization.is_morph().cpu()
-        stored = "anchor" if bool(is_morph.any()) else "stored"
         of_class = [labels.flatten() == names.index(name) for name in self.classes]
         rows = []
         for some, most in ((~is_morph, self.num_anchors), (is_morph, self.num_morphs)):
             # As many of each as the class with the fewest has.
             num = min([most, *(int((mine & some).sum()) for mine in of_class)])
             rows.append(torch.stack([pos[mine & some][:num] for mine in of_class]))
-        self.columns = [stored] * rows[0].size(1) + ["morph"] * rows[1].size(1)
+        self.columns = [word_for_stored(is_morph)] * rows[0].size(1) + ["morph"] * rows[1].size(1)
         self.steps.append(run.num_steps)
         self.frames.append(torch.cat(rows, dim=1))
 
