@@ -45,13 +45,16 @@ from torch_geometric_ddp.visualize import plot_confusion, plot_distilled
 FOLDER = Path(__file__).resolve().parent / "images" / "gallery"
 CLASSES = 10
 # The tables of the page on bits, and what its curve calls their rows.
-BUDGETS = [f"modelnet10-{name}" for name in ("sixteenth", "eighth", "quarter", "one")]
+_TABLES = ("sixteenth", "eighth", "quarter", "one", "codecs", "codecs-quarter", "ddp-codecs")
+BUDGETS = [f"modelnet10-{name}" for name in _TABLES]
 LINES = {
     **dict.fromkeys(
         ("mirrored 32x5", "mirrored 64x6", "mirrored 128x6"), "real clouds, 5 or 6 bits, mirrored"
     ),
     "DDP": "DDP, single precision",
-    **dict.fromkeys(("random", "random 64x32"), "real clouds, single precision"),
+    "DDP 64x6": "DDP, 6 bits, sets of 64 points",
+    "random 64x32": "real clouds of 64 points, single precision",
+    "random": "real clouds of 1,024 points, single precision",
     "whole, 256 points": "whole set, 256 points",
 }
 
