@@ -45,8 +45,10 @@ from torch_geometric_ddp.visualize import plot_confusion, plot_distilled
 FOLDER = Path(__file__).resolve().parent / "images" / "gallery"
 CLASSES = 10
 # The tables of the page on bits, and what its curve calls their rows.
-_TABLES = ("sixteenth", "eighth", "quarter", "one", "codecs", "codecs-quarter", "ddp-codecs")
-BUDGETS = [f"modelnet10-{name}" for name in _TABLES]
+BUDGETS = [
+    f"modelnet10-{name}"
+    for name in ("sixteenth", "eighth", "quarter", "one", "codecs", "codecs-quarter", "ddp-codecs")
+]
 LINES = {
     **dict.fromkeys(
         ("mirrored 32x5", "mirrored 64x6", "mirrored 128x6"), "real clouds, 5 or 6 bits, mirrored"

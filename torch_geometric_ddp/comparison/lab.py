@@ -197,7 +197,7 @@ class Lab:
         """What a network learned on the whole set; trains it if the run is not there yet."""
         path = self._observation_path(backbone, seed)
         if not path.exists():
-            self._result(Cell(Whole("whole"), backbone, 1, seed, 0), again=True)
+            self._result(_observed(backbone, seed), again=True)
         return Observation.load(path)
 
     def checkpoint(self, cell: Cell) -> Path:
@@ -354,5 +354,10 @@ class Lab:
         return self.out / "sets" / f"{self._identity(cell.source)}.safetensors"
 
     def _observation_path(self, backbone: str, seed: int) -> Path:
-        cell = Cell(Whole("whole"), backbone, 1, seed, 0)
-        return self.out / "observations" / f"{self._identity(cell)}.safetensors"
+        name = self._identity(_observed(backbone, seed))
+        return self.out / "observations" / f"{name}.safetensors"
+
+
+def _observed(backbone: str, seed: int) -> Cell:
+    """The run on the whole set in which a network is observed."""
+    return Cell(Whole("whole"), backbone, 1, seed, 0)

@@ -93,7 +93,7 @@ class Row:
 
 
 # What runs share that differ in nothing but their seed.
-_ALIKE = (
+ALIKE = (
     *("source", "task", "data", "settings", "network", "steps", "protocol", "whole"),
     *("distilled_with", "distilling_network", "num_networks", "quotas"),
 )
@@ -106,7 +106,7 @@ def summarize(runs: Iterable[Figures]) -> list[Row]:
     """
     groups: dict[tuple[str, ...], list[Figures]] = {}
     for run in runs:
-        made = json.dumps([run.get(key) for key in _ALIKE], sort_keys=True)
+        made = json.dumps([run.get(key) for key in ALIKE], sort_keys=True)
         key = (run["method"], run["backbone"], str(_ppc(run)), made)
         groups.setdefault(key, []).append(run)
     firsts = ((group[0], group) for group in groups.values())

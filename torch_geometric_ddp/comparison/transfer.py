@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
-from torch_geometric_ddp.comparison.report import Row, aligned, lacking_controls, summarize
+from torch_geometric_ddp.comparison.report import ALIKE, Row, aligned, lacking_controls, summarize
 from torch_geometric_ddp.visualize import plain
 
 __all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
 
 # What the runs of a row have in common, whichever backbone is trained.
-_MADE = ("source", "task", "data", "settings", "steps", "protocol", "whole", "num_networks")
+_MADE = [key for key in ALIKE if key not in ("network", "distilled_with", "distilling_network")]
 
 
 @dataclass(frozen=True)
