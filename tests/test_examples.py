@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import toy_arrays
+import torch
+from helpers import toy_arrays, toy_set
 
 from torch_geometric_ddp import (
     ParametricShapes,
     PointCloudArrays,
     SyntheticPointCloudDataset,
 )
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison import ENTRIES
 from torch_geometric_ddp.methods import METHODS, ddp
 from torch_geometric_ddp.programs import work
@@ -917,3 +919,38 @@ def test_step_time():
     rows = table(done.stdout)
     assert list(rows) == ["ours", "bare network", "plain loops"]
     assert values(rows["ours"])[-1] == "1.00"
+
+
+def test_steps_to_accuracy(tmp_path):
+    points, labels = toy_arrays(num_classes=2, per_class=8, num_points=32)
+    arrays = {"train_points": points, "train_labels": labels}
+    np.savez(tmp_path / "a.npz", **arrays, test_points=points, test_labels=labels)
+    args = ["--data", tmp_path / "a.npz", "--out", tmp_path, "--preset", "smoke", "--seeds", "0"]
+    args += ["--recipes", "constant", "cosine", "--steps", "1", "2"]
+    for _ in range(2):  # What is there is not made again.
+        done = start(*args, program="steps_to_accuracy.py", folder="benchmarks")
+        assert done.returncode == 0, done.stderr
+    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    names = ["constant", "constant mean", "cosine"]
+    found = sorted((run["method"], run["steps"]) for run in runs)
+    assert found == [(name, steps) for name in names for steps in (1, 2)]
+    value = {(run["method"], run["steps"]): run["value"] for run in runs}
+    assert value["constant", 1] == value["constant mean", 1]  # The mean of one step is that step.
+    assert {run["num_clouds"] for run in runs} == {40}
+
+
+def test_the_mean_of_steps_takes_the_place_of_the_parameters_for_a_while():
+    study = runpy.run_path(str(ROOT / "benchmarks" / "steps_to_accuracy.py"))
+    loop = ddp(2, 8, 2).begin(PointCloudBank.from_dataset(toy_set()))
+    sums, seen = study["Sums"](loop, {2, 4}), []
+
+    def add(loop):
+        sums.add(loop)
+        seen.append(loop.parameterization.anchors.detach().clone())
+
+    loop.run(4, progress=False, callback=add)
+    with sums.mean_between(2, 4):
+        mean = loop.parameterization.anchors.detach().clone()
+    torch.testing.assert_close(mean, (seen[2] + seen[3]) / 2)
+    assert torch.equal(loop.parameterization.anchors, seen[3])
+    assert not torch.equal(mean, seen[3])
