@@ -52,14 +52,17 @@ class Written(TorchDispatchMode):
         return out
 
 
-def counted(num_classes: int, ppc: int) -> dict[str, float]:
-    """The operations of matrix products in a step, and the bytes that it writes."""
+def counted(num_classes: int, ppc: int, points: int = POINTS, size: int = SIZE) -> dict[str, float]:
+    """The operations of matrix products in a step, and the bytes that it writes.
+
+    Anchors have :obj:`points` points and real clouds :obj:`size`.
+    """
     with torch.device("meta"):
         network = PointNet(num_classes).requires_grad_(False)
-        anchors = torch.empty(num_classes * ppc, ANCHORS, POINTS, 3)
-        parts = SIZE // POINTS
+        anchors = torch.empty(num_classes * ppc, ANCHORS, points, 3)
+        parts = size // points
         real = {
-            "subset_pos": torch.empty(num_classes, BATCH, parts, POINTS, 3),
+            "subset_pos": torch.empty(num_classes, BATCH, parts, points, 3),
             "uniformity": torch.empty(num_classes, BATCH),
             "subset_uniformity": torch.empty(num_classes, BATCH, parts),
         }
