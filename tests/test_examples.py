@@ -1,7 +1,9 @@
 """The examples and benchmarks as a user starts them: as programs, with small settings."""
 
+import ast
 import json
 import os
+import re
 import runpy
 import shlex
 import subprocess
@@ -954,3 +956,35 @@ def test_the_mean_of_steps_takes_the_place_of_the_parameters_for_a_while():
     torch.testing.assert_close(mean, (seen[2] + seen[3]) / 2)
     assert torch.equal(loop.parameterization.anchors, seen[3])
     assert not torch.equal(mean, seen[3])
+
+
+def test_chunks_and_ranks_give_the_same():
+    args = ["--num-points", "32", "--chunks", "5", "--ranks", "1", "2"]
+    done = start(*args, program="chunks.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    rows = [ast.literal_eval(line) for line in done.stdout.splitlines()]
+    assert [(row["chunk"], row["ranks"]) for row in rows] == [
+        (chunk, ranks) for chunk in ("5", "all of a rank") for ranks in (1, 2)
+    ]
+    assert rows[0]["to_alone"] == rows[1]["to_alone"] == rows[2]["to_whole"] == 0
+    assert all(row["to_whole"] < 0.01 for row in rows)
+
+
+def test_what_a_larger_set_costs():
+    done = start(program="cost.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    # Ten classes of 52 clouds a PPC and step, each there and the synthetic ones back, and lifted
+    # twice from 128 to 1,024 features of 252 points.
+    lifts = 2 * (320 + 200) * 252 * 2 * 128 * 1024 / 1e9
+    gflop = float(re.match(r"a step of ten classes: (\d+) GFLOP", done.stdout)[1])
+    assert lifts < gflop < 2 * lifts
+
+
+def test_as_many_clouds_are_prepared_as_asked_for(tmp_path):
+    points, labels = toy_arrays(num_classes=2, per_class=8, num_points=64)
+    np.savez(tmp_path / "a.npz", train_points=points, train_labels=labels)
+    args = ["--data", tmp_path / "a.npz", "--clouds", "40"]
+    done = start(*args, program="preparation.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("40 clouds of 64 points")
+    assert done.stdout.count(" what was kept: ") == 2
