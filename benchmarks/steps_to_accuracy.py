@@ -7,15 +7,15 @@ r"""Accuracy against steps of DDP under other schedules, optimisers, batches, ne
 Sets of one cloud a class are distilled from the training clouds and judged by PointNet on a fifth
 of them that is held out, or with --test on the test clouds, distilled from all training clouds. A
 run that is the same whatever its length (--recipes constant) is looked at on its way, where it
-stands and in the mean of the last half of its steps; one whose learning rates fall towards its end
-is made for every number of steps. Every figure goes to runs.jsonl in --out as it comes, and one
+stands and in means over its steps; one whose learning rates fall towards its end is made for every
+number of steps. Every figure goes to runs.jsonl in --out as it comes, and one
 that is there is not made again.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,9 @@ from torch_geometric_ddp.methods import Method, NetworkSource, TrainedNetworks, 
 from torch_geometric_ddp.nn import Backbone, PointNet
 
 HELD_OUT = 0.2
-MEANS = (" mean",)
+#: The last parameters; the mean of those of the last half of the steps; and that of all, weighed by
+#: about the third power of the step (Shamir and Zhang, ICML 2013).
+MEANS = ("last", "half", "late")
 
 
 class KeptNetworks(NetworkSource):
@@ -74,34 +76,42 @@ RECIPES: dict[str, tuple[Callable[[], Method], bool]] = {
 }
 
 
-class Sums:
-    """The sums of the parameters over the first steps of a run, at some of them."""
+class Averages:
+    """Means of the parameters over the steps of a run, as they are after some of these."""
 
-    def __init__(self, loop: Distillation, marks: set[int]) -> None:
+    def __init__(self, loop: Distillation, marks: list[int]) -> None:
         self.parameters = [*loop.parameterization.parameters()]
-        self.marks = marks
+        self.marks = {mark for steps in marks for mark in (steps // 2, steps)}
         self.sum = [torch.zeros_like(p) for p in self.parameters]
-        self.at: dict[int, list[Tensor]] = {0: [s.clone() for s in self.sum]}
+        self.late = [torch.zeros_like(p) for p in self.parameters]
+        self.sums = {0: [s.clone() for s in self.sum]}
+        self.lates: dict[int, list[Tensor]] = {}
 
     @torch.no_grad()
     def add(self, loop: Distillation) -> None:
         """The parameters of another step."""
-        for total, parameter in zip(self.sum, self.parameters, strict=True):
+        steps = loop.num_steps
+        for total, late, parameter in zip(self.sum, self.late, self.parameters, strict=True):
             total += parameter
-        if loop.num_steps in self.marks:
-            self.at[loop.num_steps] = [s.clone() for s in self.sum]
+            late.lerp_(parameter, 4 / (steps + 3))
+        if steps in self.marks:
+            self.sums[steps] = [s.clone() for s in self.sum]
+            self.lates[steps] = [s.clone() for s in self.late]
 
     @contextmanager
-    def mean_between(self, first: int, last: int) -> Iterator[None]:
-        """The mean of the parameters after steps :obj:`first + 1` to :obj:`last` in their place."""
+    def put(self, kind: str, steps: int) -> Iterator[None]:
+        """One of :obj:`MEANS` after so many steps in the place of the parameters, for a while."""
         kept = [p.detach().clone() for p in self.parameters]
-        sums = zip(self.at[first], self.at[last], strict=True)
-        self._put([(after - before) / (last - first) for before, after in sums])
+        if kind == "half":
+            sums = zip(self.sums[steps // 2], self.sums[steps], strict=True)
+            self._set([(after - before) / (steps - steps // 2) for before, after in sums])
+        elif kind == "late":
+            self._set(self.lates[steps])
         yield
-        self._put(kept)
+        self._set(kept)
 
     @torch.no_grad()
-    def _put(self, values: list[Tensor]) -> None:
+    def _set(self, values: list[Tensor]) -> None:
         for parameter, value in zip(self.parameters, values, strict=True):
             parameter.copy_(value)
 
@@ -130,7 +140,7 @@ def main() -> None:
             make, to_end = RECIPES[name]
             lengths = [[steps] for steps in args.steps] if to_end else [sorted(args.steps)]
             for marks in lengths:
-                study.follow(name, make(), seed, marks, () if to_end else MEANS)
+                study.follow(name, make(), seed, marks, MEANS[:1] if to_end else MEANS)
 
 
 class Study:
@@ -150,27 +160,27 @@ class Study:
         wanted = {
             (steps, mean): identity
             for steps in marks
-            for mean in ("", *means)
-            if (identity := self.identity(name + mean, steps, seed)) not in known
+            for mean in means
+            if (identity := self.identity(_named(name, mean), steps, seed)) not in known
         }
         if not wanted:
             return
         loop = method.begin(self.bank, 1, seed, steps=marks[-1])
-        sums = Sums(loop, {mark for steps in marks for mark in (steps // 2, steps)})
+        averages = Averages(loop, marks)
         took = 0.0
         for steps in marks:
             began = time.perf_counter()
-            loop.run(steps, callback=sums.add)
+            loop.run(steps, callback=averages.add)
             took += time.perf_counter() - began
-            for mean in ("", *means):
+            for mean in means:
                 if (steps, mean) not in wanted:
                     continue
-                with sums.mean_between(steps // 2, steps) if mean else nullcontext():
+                with averages.put(mean, steps):
                     synthetic = method.finish(loop)
                 made = {
                     "id": wanted[steps, mean],
-                    "method": name + mean,
-                    "settings": {"recipe": name + mean},
+                    "method": _named(name, mean),
+                    "settings": {"recipe": _named(name, mean)},
                     "seed": seed,
                     "steps": steps,
                     "distill_seconds": took,
@@ -206,6 +216,10 @@ class Study:
             "threads": torch.get_num_threads(),
             "versions": versions(),
         }
+
+
+def _named(recipe: str, mean: str) -> str:
+    return recipe if mean == "last" else f"{recipe}, {mean}"
 
 
 if __name__ == "__main__":

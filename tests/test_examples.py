@@ -501,7 +501,8 @@ def test_compare_segmentation(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = table(done.stdout)
     names = ["random", "herding", "k-center", "DM", "anchors", "DDP-initial", "DDP-static"]
-    assert list(rows) == [*names, "DDP-no-eta", "DDP-no-align", "DDP-noise", "DDP", "whole"]
+    names += ["DDP-no-eta", "DDP-no-align", "DDP-noise", "DDP-averaged", "DDP", "whole"]
+    assert list(rows) == names
     runs = lines(tmp_path)
     # Herding made the runs of the whole set.
     assert sorted(run["method"] for run in runs) == sorted(rows)
@@ -933,29 +934,32 @@ def test_steps_to_accuracy(tmp_path):
         done = start(*args, program="steps_to_accuracy.py", folder="benchmarks")
         assert done.returncode == 0, done.stderr
     runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
-    names = ["constant", "constant mean", "cosine"]
+    names = ["constant", "constant, half", "constant, late", "cosine"]
     found = sorted((run["method"], run["steps"]) for run in runs)
     assert found == [(name, steps) for name in names for steps in (1, 2)]
     value = {(run["method"], run["steps"]): run["value"] for run in runs}
-    assert value["constant", 1] == value["constant mean", 1]  # The mean of one step is that step.
+    # The mean of one step is that step.
+    assert value["constant", 1] == value["constant, half", 1] == value["constant, late", 1]
     assert {run["num_clouds"] for run in runs} == {40}
 
 
-def test_the_mean_of_steps_takes_the_place_of_the_parameters_for_a_while():
+def test_means_of_steps_take_the_place_of_the_parameters_for_a_while():
     study = runpy.run_path(str(ROOT / "benchmarks" / "steps_to_accuracy.py"))
     loop = ddp(2, 8, 2).begin(PointCloudBank.from_dataset(toy_set()))
-    sums, seen = study["Sums"](loop, {2, 4}), []
+    averages, seen = study["Averages"](loop, [2, 4]), []
 
     def add(loop):
-        sums.add(loop)
+        averages.add(loop)
         seen.append(loop.parameterization.anchors.detach().clone())
 
     loop.run(4, progress=False, callback=add)
-    with sums.mean_between(2, 4):
-        mean = loop.parameterization.anchors.detach().clone()
-    torch.testing.assert_close(mean, (seen[2] + seen[3]) / 2)
-    assert torch.equal(loop.parameterization.anchors, seen[3])
-    assert not torch.equal(mean, seen[3])
+    weights = {"last": [0, 0, 0, 1], "half": [0, 0, 1, 1], "late": [1, 4, 10, 20]}
+    assert tuple(weights) == study["MEANS"]
+    for kind, shares in weights.items():
+        mean = sum(share * one for share, one in zip(shares, seen, strict=True)) / sum(shares)
+        with averages.put(kind, 4):
+            torch.testing.assert_close(loop.parameterization.anchors.detach(), mean)
+        assert torch.equal(loop.parameterization.anchors, seen[3])
 
 
 def test_chunks_and_ranks_give_the_same():

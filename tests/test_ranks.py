@@ -22,7 +22,7 @@ from torch_geometric_ddp import Distillation, distill
 from torch_geometric_ddp._files import read_tensors
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import DistributionMatching
-from torch_geometric_ddp.methods import Method, dc, ddp, dm, packed, pkr, sadm
+from torch_geometric_ddp.methods import AveragedSGD, Method, dc, ddp, dm, packed, pkr, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.parameterization import FullResolution, PointSet
 from torch_geometric_ddp.programs.command import main
@@ -98,6 +98,7 @@ class Once(DistributionMatching):
 METHODS = {
     "diverging": (replace(SETS, matching=Once), {"ppc": 0.5, "retries": 1}),
     "ddp": (ddp(**SMALL), {}),
+    "averaged": (ddp(**SMALL, optimizer=AveragedSGD), {}),
     "norms": (ddp(**SMALL), {"network": NormNet}),
     "sadm": (sadm(), {"ppc": 2}),
     "quotas": (dm(), {"ppc": 2, "quotas": [3, 1, 1, 2, 2]}),

@@ -287,7 +287,4 @@ def _heights(points: Tensor) -> Tensor:
 
 def _set_of(loop: Distillation) -> SyntheticPointCloudDataset:
     """The set as it would be stored now."""
-    loop.share()
-    return SyntheticPointCloudDataset(
-        loop.parameterization.stored(), class_names=loop.bank.class_names
-    )
+    return SyntheticPointCloudDataset(loop.stored(), class_names=loop.bank.class_names)

@@ -23,7 +23,17 @@ from torch_geometric_ddp.coreset import (
     random_coreset,
 )
 from torch_geometric_ddp.memory import PeakMemory
-from torch_geometric_ddp.methods import Distillation, Method, dc, ddp, dm, pcc, pkr, sadm
+from torch_geometric_ddp.methods import (
+    AveragedSGD,
+    Distillation,
+    Method,
+    dc,
+    ddp,
+    dm,
+    pcc,
+    pkr,
+    sadm,
+)
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.parameterization import FLOAT32
@@ -294,6 +304,7 @@ ENTRIES: dict[str, Entry] = {
         Distilled("DDP-no-eta", {"uniformity_lambda": 0.0}, build=ddp),
         Distilled("DDP-no-align", {"align": False}, build=ddp),
         Distilled("DDP-noise", {"start": tanh_noise}, build=ddp),
+        Distilled("DDP-averaged", {"optimizer": AveragedSGD}, build=ddp),
         Distilled("DDP", build=ddp),
         Distilled("PKR", one_label=True, build=pkr),
         Whole("whole"),

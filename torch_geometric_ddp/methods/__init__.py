@@ -5,7 +5,7 @@ from torch_geometric_ddp.methods.distilling import distill
 from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.networks import NetworkSource
-from torch_geometric_ddp.methods.optimizers import SGD, cosine
+from torch_geometric_ddp.methods.optimizers import SGD, AveragedSGD, cosine
 from torch_geometric_ddp.methods.packed_regression import packed_count, packed_size, pkr
 from torch_geometric_ddp.methods.published import dc, ddp, dm, pcc, sadm
 from torch_geometric_ddp.methods.registry import METHODS, find_method
@@ -22,6 +22,7 @@ from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 __all__ = [
     "METHODS",
     "SGD",
+    "AveragedSGD",
     "CloudStoring",
     "Distillation",
     "Method",

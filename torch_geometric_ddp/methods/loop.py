@@ -25,7 +25,13 @@ from torch_geometric_ddp.methods.interrupting import pass_on, stops_noted
 from torch_geometric_ddp.methods.losses import Losses
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan
 from torch_geometric_ddp.methods.networks import NetworkSource, check_network
-from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, optimizer_of, set_rates
+from torch_geometric_ddp.methods.optimizers import (
+    SGD,
+    MakeOptimizer,
+    averaged,
+    optimizer_of,
+    set_rates,
+)
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.retrying import LastGood, retries_of
 from torch_geometric_ddp.methods.sharing import (
@@ -255,6 +261,17 @@ class Distillation:
             ValueError: If the optimiser keeps what does not belong to one class.
         """
         share_rows(self.ranks, self.shares, self.parameterization, self.optimizer)
+
+    def stored(self) -> Parameterization:
+        """What a file of the set would give if the run ended now, on the CPU.
+
+        It is rounded as it is stored, and the mean of the steps where the optimiser keeps one
+        (:class:`~torch_geometric_ddp.methods.AveragedSGD`). All ranks call it together, and each
+        has the whole.
+        """
+        self.share()
+        with averaged(self.optimizer):
+            return self.parameterization.stored()
 
     def _check_finite(self) -> None:
         """Raises if the last update ruined a parameter, which the loss of the next step tells."""

@@ -351,7 +351,6 @@ class Method:
         Raises:
             ValueError: If it exceeds the budget, or what would be stored is not finite.
         """
-        loop.share()
         bank, parameterization, budget = loop.bank, loop.parameterization, loop.budget
         provenance = {
             **loop.config(),
@@ -370,5 +369,5 @@ class Method:
         }
         # What is evaluated is what is stored, and the loop may go on with its own.
         return SyntheticPointCloudDataset(
-            parameterization.stored(), class_names=bank.class_names, provenance=provenance
+            loop.stored(), class_names=bank.class_names, provenance=provenance
         )
