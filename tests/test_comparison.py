@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch_geometric.data import Data
 
 from torch_geometric_ddp import SMOKE, Protocol, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
@@ -30,6 +31,7 @@ from torch_geometric_ddp.comparison import (
     ENTRIES,
     PRESETS,
     Coreset,
+    CrossResolution,
     Distilled,
     Entry,
     Lab,
@@ -354,6 +356,56 @@ def test_several_networks_on_one_set(tmp_path):
     assert made["class_mean"] == pytest.approx(float(result.scores.class_means.mean()))
     assert made["per_class"] == pytest.approx(result.scores.per_class.mean(dim=0).tolist())
     assert made["num_networks"] == 2
+
+
+class Moved(list):
+    """Clouds that a transform moves at random whenever they are read."""
+
+    times = 0
+
+    def __iter__(self):
+        self.times += 1
+        return (Data(pos=d.pos + 0.1 * torch.randn_like(d.pos), y=d.y) for d in super().__iter__())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_data_set_is_read_once(tmp_path, stream):
+    """Of clouds that a transform draws, every run is of the very ones that its line tells."""
+    train, test = Moved(toy_set()), Moved(toy_set(seed=1))
+    lab = Lab(train, test, tmp_path, PRESET, {"Tiny": TinyNet}, stream=stream)
+    runs = lab.run(lab.cells([ENTRIES[n] for n in ("random", "herding", "whole")], (1,), (0,)))
+    CrossResolution(lab, (8,), (8,)).run(lab.cells([ENTRIES["whole"]], (1,), (0,)))
+    assert (train.times, test.times) == (1, 1)
+    for run in runs:
+        assert run["data"] == {"train": lab.bank.sha256(), "test": lab.test_set.sha256()}
+    sets = lab.train_set, lab.test_set
+    assert runs[-1]["value"] == evaluate(*sets, TinyNet, WHOLE, [0], progress=False).mean
+
+
+@pytest.mark.parametrize(
+    ("make", "task"),
+    [
+        (toy_set, "classification"),
+        (lambda seed: [*toy_set(seed=seed)], "classification"),  # Without names.
+        (lambda seed: [far(data) for data in toy_set(seed=seed)], "classification"),
+        (toy_parts, "segmentation"),
+    ],
+    ids=["named", "list", "far", "parts"],
+)
+def test_a_data_set_that_was_read_is_worth_the_same(make, task):
+    sets = [make(seed=seed) for seed in (0, 1)]
+    banks = [TASKS[task].read(one) for one in sets]
+    for bank, one in zip(banks, sets, strict=True):
+        again, first = (TASKS[task].read(of).normalize() for of in (bank, one))
+        assert again.sha256() == first.sha256()
+    given = {"seeds": 1, "progress": False, "task": task, "protocol": SMOKE}
+    given["network"] = TinySegmenter if task == "segmentation" else TinyNet
+    assert evaluate(*banks, **given).to_dict() == evaluate(*sets, **given).to_dict()
+
+
+def far(data):
+    """The cloud so far from the origin that single precision blurs it."""
+    return Data(pos=data.pos.double() + 1e6, y=data.y)
 
 
 def test_test_clouds_choose_nothing(tmp_path):

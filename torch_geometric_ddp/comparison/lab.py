@@ -49,7 +49,8 @@ class Lab:
 
     Args:
         train_set (Dataset): The real set. It is read once and normalised to the unit ball.
-        test_set (Dataset): What the networks are tested on, and nothing else.
+        test_set (Dataset): What the networks are tested on, and nothing else. It is read once, so
+            that every run is tested on the same clouds, whatever a transform draws.
         out (path): The folder of the results.
         preset (Preset): How much work to take.
         backbones (dict, optional): Makes a backbone, by name. (default: that of the task)
@@ -94,21 +95,23 @@ class Lab:
         for name, make in (backbones or {}).items():
             if not isinstance(name, str) or not callable(make):
                 raise TypeError(f"'backbones' must map names to networks, got {name!r}: {make!r}")
-        self.train_set, self.test_set = train_set, test_set
         self.preset, self.source = preset, source
         self.task = find_task(task)
         default = self.task.network
         self.backbones = dict(backbones or {default.__name__: default})
-        self.bank = self.task.read(train_set, None if stream else device).normalize()
+        #: The real set as it was read, where it lay.
+        self.train_set = self.task.read(train_set)
+        self.bank = self.task.read(self.train_set, None if stream else device).normalize()
         self.bank.check_every_class()
         if folder is not None:
             self.bank.keep_in(folder)
         place = self.bank.device if device is None else device
         #: Where everything is computed.
         self.device = torch.empty(0, device=place).device
-        test = self.task.read(test_set)
-        self.task.network_sizes(self.bank, test)  # Raises if the classes differ.
-        self._data = {"train": self.bank.sha256(), "test": test.sha256()}
+        #: What the networks are tested on, as it was read, where it lay.
+        self.test_set = self.task.read(test_set)
+        self.task.network_sizes(self.bank, self.test_set)  # Raises if the classes differ.
+        self._data = {"train": self.bank.sha256(), "test": self.test_set.sha256()}
         self._runs = RunLog(self.out / "runs.jsonl")
         self._runs.read()  # Raises if it is none, before the first run.
         #: Why runs failed, by what they are called.
