@@ -358,6 +358,31 @@ def test_several_networks_on_one_set(tmp_path):
     assert made["num_networks"] == 2
 
 
+def test_of_several_networks_the_last_is_observed(tmp_path, monkeypatch):
+    """Also where the run was interrupted, and one of before left what another network learned."""
+    preset = replace(PRESET, num_networks=2)
+    lab = lab_of(tmp_path, preset)
+    last = observe(toy_set(), TinyNet, WHOLE, 3, progress=False)  # Seed 1 trains 2 and 3.
+    path = lab._observation_path("Tiny", 1)
+    observe(toy_set(), TinyNet, WHOLE, 2, progress=False).save(path)
+    assert torch.equal(lab.observation("Tiny", 1).features, last.features)
+    path.unlink()
+
+    def torn(model, train, protocol, seed, bar, task):
+        assert seed == 3
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch_geometric_ddp.comparison.lab.watch", torn)
+    with pytest.raises(KeyboardInterrupt):
+        lab.observation("Tiny", 1)
+    assert not path.exists()
+    monkeypatch.undo()
+    assert torch.equal(lab.observation("Tiny", 1).features, last.features)
+    (value,) = {run["value"] for run in lines(tmp_path)}
+    sets = toy_set(), toy_set(seed=1)
+    assert value == evaluate(*sets, TinyNet, WHOLE, [2, 3], progress=False).mean
+
+
 class Moved(list):
     """Clouds that a transform moves at random whenever they are read."""
 

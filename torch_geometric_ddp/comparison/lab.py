@@ -199,8 +199,8 @@ class Lab:
     def observation(self, backbone: str, seed: int) -> Observation:
         """What a network learned on the whole set; trains it if the run is not there yet."""
         path = self._observation_path(backbone, seed)
-        if not path.exists():
-            self._result(_observed(backbone, seed), again=True)
+        # Without the line of its run it may be of another of several networks.
+        self._result(_observed(backbone, seed), again=not path.exists())
         return Observation.load(path)
 
     def checkpoint(self, cell: Cell) -> Path:
@@ -252,18 +252,23 @@ class Lab:
     def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
         """Trains a network on the whole set and keeps what it learned of every cloud.
 
-        With :obj:`num_points` it trains on so many points of every cloud, and keeps nothing.
+        Of several networks it is the last one that is observed. With :obj:`num_points` it trains
+        on so many points of every cloud, and keeps nothing.
         """
         if num_points is not None:
             sampled = self.bank.farthest_points(num_points)
             figures = self._evaluate(cell, sampled, self.preset.whole)
             return {**figures, "bits": sampled.whole_bits(), "budget_bits": None}
         path = self._observation_path(cell.backbone, cell.seed)
+        observed = self.preset.network_seeds(cell.seed)[-1]
 
         def trainer(
             model: nn.Module, train: PointCloudBank, protocol: Protocol, seed: int, bar: tqdm[Any]
         ) -> None:
-            watch(model, train, protocol, seed, bar, self.task).save(path)
+            if seed == observed:
+                watch(model, train, protocol, seed, bar, self.task).save(path)
+            else:
+                fit(model, train, protocol, seed, bar)
 
         figures = self._evaluate(cell, self.train_set, self.preset.whole, trainer)
         return {**figures, "bits": self.bank.whole_bits(), "budget_bits": None}
