@@ -24,7 +24,7 @@ from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
+from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out
@@ -143,12 +143,8 @@ class Lab:
                 that stay where they lie, its quotas are not those of the classes, a PPC is not
                 above 0 or more than the whole set, or a seed below zero.
         """
+        check_rows(entries, ppcs, self.task, self.bank)
         for entry in entries:
-            if not entry.serves(self.task):
-                raise ValueError(
-                    f"the row '{entry.name}' needs clouds with one label each, which the task "
-                    f"'{self.task.name}' has not: leave it out"
-                )
             if self.device != self.bank.device and not entry.streams:
                 raise ValueError(
                     f"'stream' must be False for the row '{entry.name}', whose networks are "
@@ -158,10 +154,6 @@ class Lab:
             if name not in self.backbones:
                 known = ", ".join(self.backbones)
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
-        for ppc in ppcs:
-            self.bank.check_budget(self.bank.budget(ppc))
-            for entry in entries:
-                self.bank.budget(ppc, entry.quotas)  # Raises.
         for seed in seeds:
             check_seed("seed", self.preset.network_seeds(check_seed("seed", seed))[-1])
         for seed in seeds:
