@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import TinyNet, toy_set
@@ -235,6 +236,12 @@ def test_what_is_named_twice_counts_once(made):
     mine = [run for run in runs if (run["method"], run["seed"]) == ("random", 0)]
     assert lab.run(lab.cells([ENTRIES["random"]] * 2, 1, (0, 0))) == mine
     assert "random" in incremental_markdown(mine)
+
+
+def test_one_number_is_one_run_whatever_its_type(made):
+    _, lab, runs = made
+    cells = list(lab.cells([ENTRIES["random"]], 1.0, np.arange(1)))
+    assert lab.run(cells) == [run for run in runs if (run["method"], run["seed"]) == ("random", 0)]
 
 
 class Unserved(type(ENTRIES["whole"])):

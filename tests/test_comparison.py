@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from helpers import (
@@ -517,6 +518,19 @@ def test_identity_of_ordinary_runs_stays(tmp_path):
     trained = {"backbone": "Norm", "network": "helpers.NormNet"}
     maker = {"distilled_with": "Tiny", "distilling_network": "helpers.TinyNet"}
     assert lab._key(other) == lab._key(own) | trained | maker
+
+
+def test_one_number_is_one_run_whatever_its_type(tmp_path):
+    """Its identity is that of the number as Python has it."""
+    lab = lab_of(tmp_path)
+    cells = [*lab.cells([ENTRIES["random"]], (1, 1.5), (3,))]
+    for ppcs in ((1.0, 1.5), (np.int64(1), np.float64(1.5)), np.array([1.0, 1.5])):
+        preset = replace(PRESET, num_networks=np.int64(1), steps=np.int64(2))
+        other = lab_of(tmp_path, preset)
+        again = [*other.cells([ENTRIES["random"]], ppcs, np.array([3]))]
+        assert [*map(lab._identity, again)] == [*map(lab._identity, cells)]
+    assert len(other.run(again)) == 2
+    assert [type(line["seed"]) for line in lines(tmp_path)] == [int, int]
 
 
 def identities(out, **changes):

@@ -155,7 +155,7 @@ class ClassIncremental:
         check_text("source", source)
         if not isinstance(preset, Preset):
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
-        check_int("num_increments", num_increments)
+        num_increments = check_int("num_increments", num_increments)
         check_callable("network", network, optional=False)
         check_text("backbone", backbone, optional=True)
         check_device("device", device)
@@ -200,8 +200,7 @@ class ClassIncremental:
         ppc = check_ppc(ppc)
         for one in self._increments:
             check_rows(entries, [ppc], self.task, one.bank)
-        for seed in seeds:
-            check_seed("seed", seed)
+        seeds = [check_seed("seed", seed) for seed in seeds]
         for seed in seeds:
             for entry in entries:
                 steps = entry.steps(self.preset.steps) if entry.has_budget else 0

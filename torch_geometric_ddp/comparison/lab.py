@@ -17,6 +17,7 @@ from torch_geometric_ddp._checks import (
     check_dataset,
     check_device,
     check_flag,
+    check_ppc,
     check_seed,
     check_text,
 )
@@ -144,6 +145,8 @@ class Lab:
                 above 0 or more than the whole set, or a seed below zero.
         """
         check_rows(entries, ppcs, self.task, self.bank)
+        ppcs = [check_ppc(ppc) for ppc in ppcs]  # One whole number is one budget.
+        seeds = [check_seed("seed", seed) for seed in seeds]
         for entry in entries:
             if self.device != self.bank.device and not entry.streams:
                 raise ValueError(
@@ -155,7 +158,7 @@ class Lab:
                 known = ", ".join(self.backbones)
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
         for seed in seeds:
-            check_seed("seed", self.preset.network_seeds(check_seed("seed", seed))[-1])
+            check_seed("seed", self.preset.network_seeds(seed)[-1])
         for seed in seeds:
             for backbone in backbones or self.backbones:
                 for ppc in ppcs:

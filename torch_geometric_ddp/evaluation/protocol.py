@@ -58,9 +58,9 @@ class Protocol:
     augment: RandomRotation | None = None
 
     def __post_init__(self) -> None:
-        check_int("min_steps", self.min_steps, minimum=0)
-        check_int("epochs", self.epochs)
-        check_int("batch_size", self.batch_size)
+        # As Python has them, for JSON.
+        for name, least in (("min_steps", 0), ("epochs", 1), ("batch_size", 1)):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
         check_float("lr", self.lr, exclusive=True)
         for name in ("momentum", "weight_decay", "decay_after", "decay"):
             check_float(name, getattr(self, name))
