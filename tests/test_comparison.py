@@ -962,7 +962,7 @@ def test_table_of_costs():
     text = cost_markdown(summarize(RUNS))
     body = body_of(text)
     assert [*body[0]][-5:] == ["clouds", "bits", "steps", "s/step", "MB/step"]
-    assert (body[2]["steps"], body[2]["s/step"], body[2]["MB/step"]) == ("7", "0.50", "2")
+    assert (body[2]["steps"], body[2]["s/step"], body[2]["MB/step"]) == ("7", "1.00", "2")
     assert (body[0]["bits"], body[0]["steps"], body[0]["s/step"]) == ("90", "-", "-")
 
 
@@ -1112,7 +1112,7 @@ def test_row():
     assert rows[0].mean == pytest.approx(0.3)
     assert rows[0].std == pytest.approx(math.sqrt(0.02))
     assert math.isnan(rows[1].std)
-    assert rows[2].median("step_seconds") == pytest.approx(0.5)
+    assert rows[2].median("step_seconds") == pytest.approx(1.0)  # As in the documentation.
     assert rows[0].median("step_seconds") is None
 
 
