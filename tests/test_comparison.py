@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -295,6 +296,43 @@ def test_a_failure_that_succeeds_later_is_none(tmp_path):
     assert len(lab.run(cells)) == 2
     assert lab.failures == {}
     assert not (tmp_path / "failures.json").exists()
+
+
+class Huge(Coreset):
+    def run(self, lab, cell):
+        torch.empty(2**50)  # More than any machine has.
+
+
+class Stopping(Coreset):
+    def run(self, lab, cell):
+        raise KeyboardInterrupt
+
+
+def test_a_cpu_without_memory_is_noted_also_where_a_later_run_is_stopped(tmp_path):
+    lab = lab_of(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(lab.cells([Huge("huge"), ENTRIES["random"], Stopping("stop")], (1,), (0,)))
+    assert [run["method"] for run in lines(tmp_path)] == ["random"]
+    ((name, reason),) = json.loads((tmp_path / "failures.json").read_text()).items()
+    assert name == "huge, PPC 1, Tiny, seed 0"
+    assert reason.startswith("MemoryError: ")
+    assert "allocate" in reason
+
+
+def test_a_first_rank_without_memory_stops(tmp_path, monkeypatch):
+    """Going on, it would leave the others behind in the midst of a set."""
+
+    class Wide(Distilled):
+        def distil(self, lab, cell):
+            torch.empty(2**50)
+
+    first = SimpleNamespace(alone=False, size=2, from_first=lambda cell: None)
+    monkeypatch.setattr(
+        "torch_geometric_ddp.comparison.entries.Ranks", SimpleNamespace(here=lambda: first)
+    )
+    lab = lab_of(tmp_path)
+    with pytest.raises(RuntimeError, match=r"rank 0 of 2 stops, and so do the others: .*allocate"):
+        lab.run(lab.cells([Wide("wide", SMALL)], (1,), (0,)))
 
 
 def test_the_file_of_a_set_tells_its_figure(tmp_path):

@@ -22,7 +22,7 @@ from torch_geometric_ddp.coreset import (
     point_mixup_coreset,
     random_coreset,
 )
-from torch_geometric_ddp.memory import PeakMemory
+from torch_geometric_ddp.memory import PeakMemory, memory_errors
 from torch_geometric_ddp.methods import Distillation, Method, dc, ddp, dm, pcc, pkr, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.starts import tanh_noise
@@ -164,7 +164,8 @@ class Distilled(Entry):
         ranks = Ranks.here()
         ranks.from_first(cell)
         try:
-            synthetic, figures = self.distil(lab, cell)
+            with memory_errors():
+                synthetic, figures = self.distil(lab, cell)
         except (MemoryError, torch.OutOfMemoryError) as error:
             if ranks.alone:
                 raise

@@ -31,6 +31,7 @@ from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
+from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -310,10 +311,11 @@ class Lab:
         if identity in self._failed:  # Another run wants its set.
             raise self._failed[identity]
         try:
-            if cell.distilled_with is None:
-                figures = cell.entry.run(self, cell)
-            else:
-                figures = self.judge(cell, self.synthetic(cell.source))
+            with memory_errors():
+                if cell.distilled_with is None:
+                    figures = cell.entry.run(self, cell)
+                else:
+                    figures = self.judge(cell, self.synthetic(cell.source))
         except FAILURES as error:
             self._failed[identity] = type(error)(str(error))  # Without the frames of its trace.
             raise
