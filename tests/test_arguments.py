@@ -1,6 +1,7 @@
 """Every argument of the functions that take long: a bad value is refused before the first step."""
 
 import inspect
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from torch_geometric_ddp.coreset import (
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods import Distillation, ddp, dm, full_resolution
 from torch_geometric_ddp.parameterization import FullResolution, Parameterization
-from torch_geometric_ddp.tuning import tune
+from torch_geometric_ddp.tuning import SearchSpace, tune
 
 SHORT = Protocol("short", epochs=1)
 FEW = ddp(num_anchors=2, num_morphs=1)
@@ -319,6 +320,22 @@ class Named(list):
     def __init__(self, **attributes):
         super().__init__(toy_set())
         self.__dict__.update(attributes)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
+    """They are written as those of Python are."""
+    one, data = np.int64(1), toy_set()
+    protocol = Protocol("short", epochs=one, batch_size=np.int64(8), min_steps=np.int64(0))
+    assert json.dumps(protocol.to_dict()) == json.dumps(SHORT.to_dict())
+    seen = observe(data, TinyNet, protocol, one, progress=False)
+    seen.save(tmp_path / "seen.safetensors")
+    for chosen in (random_coreset(data, one, one), forgetting_coreset(data, one, seen, one)):
+        chosen.save(tmp_path / "set.safetensors")
+        assert SyntheticPointCloudDataset(tmp_path / "set.safetensors").provenance["seed"] == 1
+    space = SearchSpace(num_anchors=(2, 3), num_morphs=(0, 4), anchor_step=2)
+    given = {"space": space, "steps": one, "seeds": [one], "seed": one, "protocol": protocol}
+    storage = tmp_path / "study.journal"
+    tune(data, one, n_trials=one, storage=storage, network=TinyNet, progress=False, **given)
 
 
 @pytest.mark.parametrize("name", [Path("x"), b"x", 3, torch.zeros(1), None, ""])

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import TinyNet, toy_set
@@ -228,6 +229,42 @@ def test_other_classes_are_refused(tmp_path):
         list(lab.cells([DDP], 1, (-1,)))
     with pytest.raises(ValueError, match="'ppc' must"):
         list(lab.cells([DDP], 0, (0,)))
+
+
+def test_what_is_named_twice_counts_once(made):
+    _, lab, runs = made
+    mine = [run for run in runs if (run["method"], run["seed"]) == ("random", 0)]
+    assert lab.run(lab.cells([ENTRIES["random"]] * 2, 1, (0, 0))) == mine
+    assert "random" in incremental_markdown(mine)
+
+
+def test_one_number_is_one_run_whatever_its_type(made):
+    _, lab, runs = made
+    cells = list(lab.cells([ENTRIES["random"]], 1.0, np.arange(1)))
+    assert lab.run(cells) == [run for run in runs if (run["method"], run["seed"]) == ("random", 0)]
+
+
+class Unserved(type(ENTRIES["whole"])):
+    def serves(self, task):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("row", "ppc", "message"),
+    [
+        (ENTRIES["random"], 7, "'ppc' must not ask for more bits than .* of 6 clouds"),
+        (replace(ENTRIES["random"], quotas=(1.0,) * 5), 1, "'quotas' must"),
+        (Unserved("own"), 1, "the row 'own' needs clouds with one label each"),
+    ],
+)
+def test_rows_that_an_increment_cannot_have_are_refused_before_any_work(
+    tmp_path, row, ppc, message
+):
+    # All other classes together have room for seven clouds a class.
+    train = [data for i, data in enumerate(toy_set(num_classes=5, per_class=9)) if i < 42]
+    lab = ClassIncremental(train, train, tmp_path, 3, PRESET, TinyNet)
+    with pytest.raises(ValueError, match=message):
+        list(lab.cells([row], ppc, (0,)))
 
 
 # Table and picture ################################################################################

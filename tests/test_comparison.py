@@ -4,7 +4,9 @@ import json
 import math
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers import (
@@ -23,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch_geometric.data import Data
 
 from torch_geometric_ddp import SMOKE, Protocol, StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
@@ -30,6 +33,7 @@ from torch_geometric_ddp.comparison import (
     ENTRIES,
     PRESETS,
     Coreset,
+    CrossResolution,
     Distilled,
     Entry,
     Lab,
@@ -294,6 +298,43 @@ def test_a_failure_that_succeeds_later_is_none(tmp_path):
     assert not (tmp_path / "failures.json").exists()
 
 
+class Huge(Coreset):
+    def run(self, lab, cell):
+        torch.empty(2**50)  # More than any machine has.
+
+
+class Stopping(Coreset):
+    def run(self, lab, cell):
+        raise KeyboardInterrupt
+
+
+def test_a_cpu_without_memory_is_noted_also_where_a_later_run_is_stopped(tmp_path):
+    lab = lab_of(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(lab.cells([Huge("huge"), ENTRIES["random"], Stopping("stop")], (1,), (0,)))
+    assert [run["method"] for run in lines(tmp_path)] == ["random"]
+    ((name, reason),) = json.loads((tmp_path / "failures.json").read_text()).items()
+    assert name == "huge, PPC 1, Tiny, seed 0"
+    assert reason.startswith("MemoryError: ")
+    assert "allocate" in reason
+
+
+def test_a_first_rank_without_memory_stops(tmp_path, monkeypatch):
+    """Going on, it would leave the others behind in the midst of a set."""
+
+    class Wide(Distilled):
+        def distil(self, lab, cell):
+            torch.empty(2**50)
+
+    first = SimpleNamespace(alone=False, size=2, from_first=lambda cell: None)
+    monkeypatch.setattr(
+        "torch_geometric_ddp.comparison.entries.Ranks", SimpleNamespace(here=lambda: first)
+    )
+    lab = lab_of(tmp_path)
+    with pytest.raises(RuntimeError, match=r"rank 0 of 2 stops, and so do the others: .*allocate"):
+        lab.run(lab.cells([Wide("wide", SMALL)], (1,), (0,)))
+
+
 def test_the_file_of_a_set_tells_its_figure(tmp_path):
     (made,) = run(tmp_path, [ENTRIES["random"]], seeds=(1,))
     own = SyntheticPointCloudDataset(tmp_path / made["set"])
@@ -354,6 +395,81 @@ def test_several_networks_on_one_set(tmp_path):
     assert made["class_mean"] == pytest.approx(float(result.scores.class_means.mean()))
     assert made["per_class"] == pytest.approx(result.scores.per_class.mean(dim=0).tolist())
     assert made["num_networks"] == 2
+
+
+def test_of_several_networks_the_last_is_observed(tmp_path, monkeypatch):
+    """Also where the run was interrupted, and one of before left what another network learned."""
+    preset = replace(PRESET, num_networks=2)
+    lab = lab_of(tmp_path, preset)
+    last = observe(toy_set(), TinyNet, WHOLE, 3, progress=False)  # Seed 1 trains 2 and 3.
+    path = lab._observation_path("Tiny", 1)
+    observe(toy_set(), TinyNet, WHOLE, 2, progress=False).save(path)
+    assert torch.equal(lab.observation("Tiny", 1).features, last.features)
+    path.unlink()
+
+    def torn(model, train, protocol, seed, bar, task):
+        assert seed == 3
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch_geometric_ddp.comparison.lab.watch", torn)
+    with pytest.raises(KeyboardInterrupt):
+        lab.observation("Tiny", 1)
+    assert not path.exists()
+    monkeypatch.undo()
+    assert torch.equal(lab.observation("Tiny", 1).features, last.features)
+    (value,) = {run["value"] for run in lines(tmp_path)}
+    sets = toy_set(), toy_set(seed=1)
+    assert value == evaluate(*sets, TinyNet, WHOLE, [2, 3], progress=False).mean
+
+
+class Moved(list):
+    """Clouds that a transform moves at random whenever they are read."""
+
+    times = 0
+
+    def __iter__(self):
+        self.times += 1
+        return (Data(pos=d.pos + 0.1 * torch.randn_like(d.pos), y=d.y) for d in super().__iter__())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_data_set_is_read_once(tmp_path, stream):
+    """Of clouds that a transform draws, every run is of the very ones that its line tells."""
+    train, test = Moved(toy_set()), Moved(toy_set(seed=1))
+    lab = Lab(train, test, tmp_path, PRESET, {"Tiny": TinyNet}, stream=stream)
+    runs = lab.run(lab.cells([ENTRIES[n] for n in ("random", "herding", "whole")], (1,), (0,)))
+    CrossResolution(lab, (8,), (8,)).run(lab.cells([ENTRIES["whole"]], (1,), (0,)))
+    assert (train.times, test.times) == (1, 1)
+    for run in runs:
+        assert run["data"] == {"train": lab.bank.sha256(), "test": lab.test_set.sha256()}
+    sets = lab.train_set, lab.test_set
+    assert runs[-1]["value"] == evaluate(*sets, TinyNet, WHOLE, [0], progress=False).mean
+
+
+@pytest.mark.parametrize(
+    ("make", "task"),
+    [
+        (toy_set, "classification"),
+        (lambda seed: [*toy_set(seed=seed)], "classification"),  # Without names.
+        (lambda seed: [far(data) for data in toy_set(seed=seed)], "classification"),
+        (toy_parts, "segmentation"),
+    ],
+    ids=["named", "list", "far", "parts"],
+)
+def test_a_data_set_that_was_read_is_worth_the_same(make, task):
+    sets = [make(seed=seed) for seed in (0, 1)]
+    banks = [TASKS[task].read(one) for one in sets]
+    for bank, one in zip(banks, sets, strict=True):
+        again, first = (TASKS[task].read(of).normalize() for of in (bank, one))
+        assert again.sha256() == first.sha256()
+    given = {"seeds": 1, "progress": False, "task": task, "protocol": SMOKE}
+    given["network"] = TinySegmenter if task == "segmentation" else TinyNet
+    assert evaluate(*banks, **given).to_dict() == evaluate(*sets, **given).to_dict()
+
+
+def far(data):
+    """The cloud so far from the origin that single precision blurs it."""
+    return Data(pos=data.pos.double() + 1e6, y=data.y)
 
 
 def test_test_clouds_choose_nothing(tmp_path):
@@ -440,6 +556,19 @@ def test_identity_of_ordinary_runs_stays(tmp_path):
     trained = {"backbone": "Norm", "network": "helpers.NormNet"}
     maker = {"distilled_with": "Tiny", "distilling_network": "helpers.TinyNet"}
     assert lab._key(other) == lab._key(own) | trained | maker
+
+
+def test_one_number_is_one_run_whatever_its_type(tmp_path):
+    """Its identity is that of the number as Python has it."""
+    lab = lab_of(tmp_path)
+    cells = [*lab.cells([ENTRIES["random"]], (1, 1.5), (3,))]
+    for ppcs in ((1.0, 1.5), (np.int64(1), np.float64(1.5)), np.array([1.0, 1.5])):
+        preset = replace(PRESET, num_networks=np.int64(1), steps=np.int64(2))
+        other = lab_of(tmp_path, preset)
+        again = [*other.cells([ENTRIES["random"]], ppcs, np.array([3]))]
+        assert [*map(lab._identity, again)] == [*map(lab._identity, cells)]
+    assert len(other.run(again)) == 2
+    assert [type(line["seed"]) for line in lines(tmp_path)] == [int, int]
 
 
 def identities(out, **changes):
@@ -871,7 +1000,7 @@ def test_table_of_costs():
     text = cost_markdown(summarize(RUNS))
     body = body_of(text)
     assert [*body[0]][-5:] == ["clouds", "bits", "steps", "s/step", "MB/step"]
-    assert (body[2]["steps"], body[2]["s/step"], body[2]["MB/step"]) == ("7", "0.50", "2")
+    assert (body[2]["steps"], body[2]["s/step"], body[2]["MB/step"]) == ("7", "1.00", "2")
     assert (body[0]["bits"], body[0]["steps"], body[0]["s/step"]) == ("90", "-", "-")
 
 
@@ -1021,7 +1150,7 @@ def test_row():
     assert rows[0].mean == pytest.approx(0.3)
     assert rows[0].std == pytest.approx(math.sqrt(0.02))
     assert math.isnan(rows[1].std)
-    assert rows[2].median("step_seconds") == pytest.approx(0.5)
+    assert rows[2].median("step_seconds") == pytest.approx(1.0)  # As in the documentation.
     assert rows[0].median("step_seconds") is None
 
 

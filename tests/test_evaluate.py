@@ -24,6 +24,7 @@ from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.evaluation import RandomRotation, fit
 from torch_geometric_ddp.evaluation.learning import Learning
 from torch_geometric_ddp.evaluation.together import fit_together
+from torch_geometric_ddp.evaluation.training import batches_of
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import DGCNN, PointNet
 from torch_geometric_ddp.tasks import Accuracy
@@ -273,13 +274,23 @@ def test_paper_protocol():
 
 
 @pytest.mark.parametrize(
-    ("clouds", "epochs"), [(1, 100), (8, 100), (9, 50), (32, 25), (80, 20), (1000, 20)]
+    ("clouds", "epochs"), [(1, 100), (8, 100), (9, 100), (10, 50), (32, 25), (80, 20), (1000, 20)]
 )
 def test_least_number_of_steps(clouds, epochs):
     """A hundred steps of eight clouds at least, and twenty epochs at least."""
     protocol = replace(SMOKE, epochs=20, min_steps=100)
     assert protocol.epochs_for(clouds) == epochs
     assert SMOKE.epochs_for(clouds) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+@pytest.mark.parametrize("num", [1, 2, 3, 8, 9, 10, 16, 17, 25])
+def test_no_set_is_trained_for_fewer_than_the_least_steps(size, num):
+    """Also not one whose last cloud would be alone in its batch and joins the one before."""
+    protocol = replace(QUICK, batch_size=size)
+    steps = len(batches_of(num, protocol, torch.Generator()))
+    assert protocol.steps_per_epoch(num) == steps
+    assert protocol.epochs_for(num) * steps >= protocol.min_steps
 
 
 def test_small_sets_are_trained_for_more_epochs():

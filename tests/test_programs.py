@@ -429,6 +429,11 @@ def test_what_is_there_is_not_said_to_be_done(made, capsys):
     assert capsys.readouterr().out.startswith("4 runs, all of which are there.\n")
 
 
+def test_a_cloud_that_is_left_over_is_no_step_of_its_own(capsys):
+    work.announce_training("PointNet", 1, Protocol("short", epochs=4), 9)
+    assert "4 epochs of 9 clouds, 4 steps each." in capsys.readouterr().out
+
+
 def run_ids(path):
     return set(re.search("<!-- runs: (.*) -->", path.read_text())[1].split())
 

@@ -103,6 +103,43 @@ def test_sets_of_a_comparison_are_taken_over(tmp_path, monkeypatch):
     assert len(run(lab, (16,), seeds=(0,), rows=ROWS[:1])) == 1
 
 
+def test_whole_set_at_fewer_points(made):
+    """It has no runs of more, and those of fewer are the same: samples are nested."""
+    _, lab, runs = made
+    (first, second) = run(lab, (8, 16, 32), seeds=(0,), rows=[ENTRIES["whole"].at(16)])
+    assert (first["train_points"], second["train_points"]) == (8, 16)
+    assert first["settings"] == second["settings"] == {"num_points": 16}
+    (whole,) = (
+        one for one in runs if (one["method"], one["train_points"], one["seed"]) == ("whole", 16, 0)
+    )
+    assert second["at_points"] == whole["at_points"]
+    assert len(resolution_matrix([whole, second])) == 2
+
+
+def test_lines_that_tell_less_are_found_and_stand_with_others(tmp_path):
+    """What a line did not tell before is known by the run that finds it."""
+    lab = lab_of(tmp_path, num_points=64)
+    rows = [ROWS[0], ROWS[2]]
+    expected = run(lab, (16,), seeds=(0,), rows=rows)
+    told = ("id", "method", "backbone", "seed", "ppc", "budget_bits", "train_points")
+    told += ("test_points", "metric", "value", "at_points", "protocol", "versions")
+    path = tmp_path / "resolutions.jsonl"
+    old = [json.dumps({key: one[key] for key in told}) + "\n" for one in expected]
+    path.write_text("".join(old))
+    assert run(lab, (16,), seeds=(0,), rows=rows) == expected
+    assert path.read_text() == "".join(old)
+    found = resolution_matrix(run(lab, (16,), seeds=(0, 1), rows=rows))
+    assert [len(row.cells["8"].values) for row in found] == [2, 2]
+
+
+@pytest.mark.parametrize("change", [{"steps": 7}, {"settings": {"a": 1}}, {"network": "other"}])
+def test_lines_tell_what_they_were_made_with(made, change):
+    _, _, runs = made
+    mine = [one for one in runs if (one["method"], one["train_points"]) == ("random", 16)]
+    assert {"source", "task", "data", "network", "settings", "steps", "whole"} <= mine[0].keys()
+    assert len(resolution_matrix([*mine, *({**one, **change} for one in mine)])) == 2
+
+
 def test_what_is_named_twice_counts_once(made):
     _, lab, runs = made
     mine = [one for one in runs if (one["method"], one["train_points"]) == ("random", 16)]

@@ -94,6 +94,14 @@ def test_values_of_the_same_short_word_are_told_apart():
     assert len(codecs) == 3
 
 
+def test_values_that_are_lists():
+    """As the command line reads '--vary ages "[0,20]"'."""
+    base = ENTRIES["PKR"].changed({"ages": [0, 5]})
+    found = Sensitivity(base, {"ages": [[0, 20], (0, 5)]}).of("ages")
+    assert found["(0, 5)"] is base
+    assert found["(0, 20)"].settings["ages"] == (0, 20)
+
+
 def test_no_setting_is_refused():
     with pytest.raises(ValueError, match="'values' must name at least one setting, got none"):
         Sensitivity(BASE, {})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-__all__ = ["PeakMemory", "keep_freed_memory", "saved_bytes"]
+__all__ = ["PeakMemory", "keep_freed_memory", "memory_errors", "saved_bytes"]
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -33,6 +34,17 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # Another C library.
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raises a :class:`MemoryError` where a CPU lacks memory, for which PyTorch has no type."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("[enforce fail at alloc_cpu"):
+            raise
+        raise MemoryError(str(error)) from error
 
 
 def saved_bytes(function: Callable[[], object], shared: Iterable[Tensor] = ()) -> int:

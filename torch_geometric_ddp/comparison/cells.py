@@ -21,7 +21,7 @@ from torch_geometric_ddp.quotas import Quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["Bench", "Cell", "Entry", "Figures", "digest", "named"]
+__all__ = ["Bench", "Cell", "Entry", "Figures", "check_rows", "digest", "named"]
 
 #: The figures of a run, as JSON.
 Figures = dict[str, Any]
@@ -188,3 +188,30 @@ class Cell:
     def __str__(self) -> str:
         made = "" if self.distilled_with is None else f" from {self.distilled_with}"
         return f"{self.entry.name}{made}, PPC {self.ppc}, {self.backbone}, seed {self.seed}"
+
+
+def check_rows(
+    entries: Sequence[Entry], ppcs: Sequence[float], task: Task, bank: PointCloudBank
+) -> None:
+    """Raises unless rows can be made for a task of these clouds within these budgets.
+
+    Args:
+        entries (sequence of Entry): The rows.
+        ppcs (sequence of float): The budgets.
+        task (Task): What networks learn.
+        bank (PointCloudBank): The real clouds.
+
+    Raises:
+        TypeError, ValueError: If a row does not serve the task, its quotas are not those of the
+            classes, or a PPC is no number above 0 or more than the whole set.
+    """
+    for entry in entries:
+        if not entry.serves(task):
+            raise ValueError(
+                f"the row '{entry.name}' needs clouds with one label each, which the task "
+                f"'{task.name}' has not: leave it out"
+            )
+    for ppc in ppcs:
+        bank.check_budget(bank.budget(ppc))
+        for entry in entries:
+            bank.budget(ppc, entry.quotas)  # Raises.

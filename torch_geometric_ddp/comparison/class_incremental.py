@@ -25,7 +25,7 @@ from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
+from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, observe
@@ -155,7 +155,7 @@ class ClassIncremental:
         check_text("source", source)
         if not isinstance(preset, Preset):
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
-        check_int("num_increments", num_increments)
+        num_increments = check_int("num_increments", num_increments)
         check_callable("network", network, optional=False)
         check_text("backbone", backbone, optional=True)
         check_device("device", device)
@@ -194,11 +194,13 @@ class ClassIncremental:
             seeds (sequence of int): The seeds.
 
         Raises:
-            TypeError, ValueError: If the budget or a seed is none.
+            TypeError, ValueError: If the budget or a seed is none, or a row cannot be made for the
+                task or within the budget of an increment.
         """
         ppc = check_ppc(ppc)
-        for seed in seeds:
-            check_seed("seed", seed)
+        for one in self._increments:
+            check_rows(entries, [ppc], self.task, one.bank)
+        seeds = [check_seed("seed", seed) for seed in seeds]
         for seed in seeds:
             for entry in entries:
                 steps = entry.steps(self.preset.steps) if entry.has_budget else 0
@@ -215,7 +217,7 @@ class ClassIncremental:
             return [self._result(cell, number) for number in range(self.num_increments)]
 
         made = carry_out(cells, make, self.failures, self.out, "Learn classes")
-        return [one for increments in made for one in increments]
+        return [*{one["id"]: one for increments in made for one in increments}.values()]
 
     def key(self, cell: Cell | None = None) -> Figures:
         """What makes exemplars the same exemplars, or without a run what all have in common."""

@@ -22,7 +22,7 @@ from torch_geometric_ddp.coreset import (
     point_mixup_coreset,
     random_coreset,
 )
-from torch_geometric_ddp.memory import PeakMemory
+from torch_geometric_ddp.memory import PeakMemory, memory_errors
 from torch_geometric_ddp.methods import (
     AveragedSGD,
     Distillation,
@@ -174,7 +174,8 @@ class Distilled(Entry):
         ranks = Ranks.here()
         ranks.from_first(cell)
         try:
-            synthetic, figures = self.distil(lab, cell)
+            with memory_errors():
+                synthetic, figures = self.distil(lab, cell)
         except (MemoryError, torch.OutOfMemoryError) as error:
             if ranks.alone:
                 raise

@@ -17,6 +17,7 @@ from torch_geometric_ddp._checks import (
     check_dataset,
     check_device,
     check_flag,
+    check_ppc,
     check_seed,
     check_text,
 )
@@ -24,12 +25,13 @@ from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, digest
+from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
+from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -49,7 +51,8 @@ class Lab:
 
     Args:
         train_set (Dataset): The real set. It is read once and normalised to the unit ball.
-        test_set (Dataset): What the networks are tested on, and nothing else.
+        test_set (Dataset): What the networks are tested on, and nothing else. It is read once, so
+            that every run is tested on the same clouds, whatever a transform draws.
         out (path): The folder of the results.
         preset (Preset): How much work to take.
         backbones (dict, optional): Makes a backbone, by name. (default: that of the task)
@@ -94,21 +97,23 @@ class Lab:
         for name, make in (backbones or {}).items():
             if not isinstance(name, str) or not callable(make):
                 raise TypeError(f"'backbones' must map names to networks, got {name!r}: {make!r}")
-        self.train_set, self.test_set = train_set, test_set
         self.preset, self.source = preset, source
         self.task = find_task(task)
         default = self.task.network
         self.backbones = dict(backbones or {default.__name__: default})
-        self.bank = self.task.read(train_set, None if stream else device).normalize()
+        #: The real set as it was read, where it lay.
+        self.train_set = self.task.read(train_set)
+        self.bank = self.task.read(self.train_set, None if stream else device).normalize()
         self.bank.check_every_class()
         if folder is not None:
             self.bank.keep_in(folder)
         place = self.bank.device if device is None else device
         #: Where everything is computed.
         self.device = torch.empty(0, device=place).device
-        test = self.task.read(test_set)
-        self.task.network_sizes(self.bank, test)  # Raises if the classes differ.
-        self._data = {"train": self.bank.sha256(), "test": test.sha256()}
+        #: What the networks are tested on, as it was read, where it lay.
+        self.test_set = self.task.read(test_set)
+        self.task.network_sizes(self.bank, self.test_set)  # Raises if the classes differ.
+        self._data = {"train": self.bank.sha256(), "test": self.test_set.sha256()}
         self._runs = RunLog(self.out / "runs.jsonl")
         self._runs.read()  # Raises if it is none, before the first run.
         #: Why runs failed, by what they are called.
@@ -140,12 +145,10 @@ class Lab:
                 that stay where they lie, its quotas are not those of the classes, a PPC is not
                 above 0 or more than the whole set, or a seed below zero.
         """
+        check_rows(entries, ppcs, self.task, self.bank)
+        ppcs = [check_ppc(ppc) for ppc in ppcs]  # One whole number is one budget.
+        seeds = [check_seed("seed", seed) for seed in seeds]
         for entry in entries:
-            if not entry.serves(self.task):
-                raise ValueError(
-                    f"the row '{entry.name}' needs clouds with one label each, which the task "
-                    f"'{self.task.name}' has not: leave it out"
-                )
             if self.device != self.bank.device and not entry.streams:
                 raise ValueError(
                     f"'stream' must be False for the row '{entry.name}', whose networks are "
@@ -155,12 +158,8 @@ class Lab:
             if name not in self.backbones:
                 known = ", ".join(self.backbones)
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
-        for ppc in ppcs:
-            self.bank.check_budget(self.bank.budget(ppc))
-            for entry in entries:
-                self.bank.budget(ppc, entry.quotas)  # Raises.
         for seed in seeds:
-            check_seed("seed", self.preset.network_seeds(check_seed("seed", seed))[-1])
+            check_seed("seed", self.preset.network_seeds(seed)[-1])
         for seed in seeds:
             for backbone in backbones or self.backbones:
                 for ppc in ppcs:
@@ -196,8 +195,8 @@ class Lab:
     def observation(self, backbone: str, seed: int) -> Observation:
         """What a network learned on the whole set; trains it if the run is not there yet."""
         path = self._observation_path(backbone, seed)
-        if not path.exists():
-            self._result(_observed(backbone, seed), again=True)
+        # Without the line of its run it may be of another of several networks.
+        self._result(_observed(backbone, seed), again=not path.exists())
         return Observation.load(path)
 
     def checkpoint(self, cell: Cell) -> Path:
@@ -249,18 +248,23 @@ class Lab:
     def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
         """Trains a network on the whole set and keeps what it learned of every cloud.
 
-        With :obj:`num_points` it trains on so many points of every cloud, and keeps nothing.
+        Of several networks it is the last one that is observed. With :obj:`num_points` it trains
+        on so many points of every cloud, and keeps nothing.
         """
         if num_points is not None:
             sampled = self.bank.farthest_points(num_points)
             figures = self._evaluate(cell, sampled, self.preset.whole)
             return {**figures, "bits": sampled.whole_bits(), "budget_bits": None}
         path = self._observation_path(cell.backbone, cell.seed)
+        observed = self.preset.network_seeds(cell.seed)[-1]
 
         def trainer(
             model: nn.Module, train: PointCloudBank, protocol: Protocol, seed: int, bar: tqdm[Any]
         ) -> None:
-            watch(model, train, protocol, seed, bar, self.task).save(path)
+            if seed == observed:
+                watch(model, train, protocol, seed, bar, self.task).save(path)
+            else:
+                fit(model, train, protocol, seed, bar)
 
         figures = self._evaluate(cell, self.train_set, self.preset.whole, trainer)
         return {**figures, "bits": self.bank.whole_bits(), "budget_bits": None}
@@ -307,10 +311,11 @@ class Lab:
         if identity in self._failed:  # Another run wants its set.
             raise self._failed[identity]
         try:
-            if cell.distilled_with is None:
-                figures = cell.entry.run(self, cell)
-            else:
-                figures = self.judge(cell, self.synthetic(cell.source))
+            with memory_errors():
+                if cell.distilled_with is None:
+                    figures = cell.entry.run(self, cell)
+                else:
+                    figures = self.judge(cell, self.synthetic(cell.source))
         except FAILURES as error:
             self._failed[identity] = type(error)(str(error))  # Without the frames of its trace.
             raise

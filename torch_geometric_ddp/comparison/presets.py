@@ -32,10 +32,10 @@ class Preset:
     num_networks: int = 1
 
     def __post_init__(self) -> None:
-        check_int("num_seeds", self.num_seeds)
-        check_int("num_networks", self.num_networks)
+        for name in ("num_seeds", "num_networks"):
+            object.__setattr__(self, name, check_int(name, getattr(self, name)))
         if self.steps is not None:
-            check_int("steps", self.steps, minimum=0)
+            object.__setattr__(self, "steps", check_int("steps", self.steps, minimum=0))
 
     def network_seeds(self, seed: int) -> list[int]:
         """The seeds of the networks that are trained on the set of a run, others for every run."""

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 import torch
 
@@ -89,7 +89,7 @@ class Row:
     def median(self, key: str) -> float | None:
         """The median of a figure over the runs that have it."""
         values = [run[key] for run in self.runs if run.get(key) is not None]
-        return float(torch.tensor(values, dtype=torch.float64).median()) if values else None
+        return float(median(values)) if values else None
 
 
 # What runs share that differ in nothing but their seed.

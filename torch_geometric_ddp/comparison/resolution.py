@@ -26,9 +26,10 @@ class CrossResolution:
     """Trains on sets at several resolutions, and tests every network at several others.
 
     Clouds of both sides are reduced by farthest point sampling. A set whose clouds have fewer
-    points than a resolution has no runs of it. The sets are those of a harness, and made by it
-    where they are not there yet; the folder receives a JSON line in :obj:`resolutions.jsonl` for
-    every set and resolution of training, and what is there is never made again.
+    points than a resolution, such as the whole set at fewer points, has no runs of it. The sets are
+    those of a harness, and made by it where they are not there yet; the folder receives a JSON line
+    in :obj:`resolutions.jsonl` for every set and resolution of training, and what is there is never
+    made again.
 
     Args:
         lab (Lab): The harness.
@@ -75,20 +76,23 @@ class CrossResolution:
         else:
             train, protocol, budget = lab.bank, lab.preset.whole, None
         train, known, found = train.normalize(), self._runs.read(), []
+        if (most := cell.entry.settings.get("num_points")) and not cell.entry.has_budget:
+            train = train.farthest_points(most)
         for num in self.train_points:
             if num > int(train.sizes.min()):
                 continue
             sizes = {"train_points": num, "test_points": [*self.tests]}
             # The name of a set stands for all that it was made with, and for the protocol.
             identity = digest({"set": lab.set_path(cell).stem, "of": cell.backbone, **sizes})
+            made = {**lab._key(cell), "protocol": protocol.to_dict()}
             if identity not in known:
                 figures = self._cross(cell, train.farthest_points(num), protocol)
-                named = {"method": cell.entry.name, "backbone": cell.backbone, "seed": cell.seed}
-                line = {"id": identity, **named, "ppc": cell.ppc, "budget_bits": budget, **sizes}
-                line |= {**figures, "protocol": protocol.to_dict(), "versions": versions()}
+                line = {"id": identity, **made, "budget_bits": budget, **sizes, **figures}
+                line["versions"] = versions()
                 self._runs.append(line)
                 known[identity] = line
-            found.append(known[identity])
+            # Lines did not always tell all of it.
+            found.append({**made, **known[identity]})
         if not found:
             least = min(self.train_points)
             reason = f"its clouds have {int(train.sizes.min())} points, fewer than {least}"

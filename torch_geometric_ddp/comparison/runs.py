@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.comparison.cells import Cell
+from torch_geometric_ddp.memory import memory_errors
 
 __all__ = ["FAILURES", "RunLog", "carry_out"]
 
@@ -115,19 +116,22 @@ def carry_out(
         What was made of the runs that did not fail.
     """
     made = []
-    with tqdm(list(cells), name, unit="run") as bar:
-        for cell in bar:
-            bar.set_postfix_str(str(cell))
-            failures.pop(str(cell), None)  # Of an earlier try.
-            try:
-                made.append(make(cell))
-            except FAILURES as error:
-                failures[str(cell)] = f"{type(error).__name__}: {error}"
-                bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
-    path = folder / "failures.json"
-    if failures:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(failures, indent=1), encoding="utf-8")
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        with tqdm(list(cells), name, unit="run") as bar:
+            for cell in bar:
+                bar.set_postfix_str(str(cell))
+                failures.pop(str(cell), None)  # Of an earlier try.
+                try:
+                    with memory_errors():
+                        made.append(make(cell))
+                except FAILURES as error:
+                    failures[str(cell)] = f"{type(error).__name__}: {error}"
+                    bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
+    finally:  # Also where something else ends the comparison.
+        path = folder / "failures.json"
+        if failures:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(failures, indent=1), encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
     return made

@@ -54,8 +54,9 @@ class Sensitivity:
         The value that the method has by itself is among them, as :obj:`"usual"` where it is what
         the budget or another setting leaves.
         """
-        own = self.base.all_settings().get(name)
-        rows = {value: self.base.changed({name: value}) for value in self.values[name]}
+        own = _hashable(self.base.all_settings().get(name))
+        values = map(_hashable, self.values[name])
+        rows = {value: self.base.changed({name: value}) for value in values}
         rows[own] = self.base
         order = sorted(rows, key=_place)
         words = [_word(value) for value in order]
@@ -142,6 +143,11 @@ class Sensitivity:
         figure.suptitle(plain(title or self.base.name))
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
+
+
+def _hashable(value: Any) -> Any:
+    """A list, as the command line has it, as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _place(value: Any) -> tuple[int, float, str]:

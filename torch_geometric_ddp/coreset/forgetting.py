@@ -92,7 +92,7 @@ def forgetting_coreset(
             :obj:`dataset` differ in size or are not labelled as :obj:`task` needs them, or
             :obj:`observation` is of other clouds or holds no forgetting events.
     """
-    check_seed("seed", seed)
+    seed = check_seed("seed", seed)
     task = find_task(task)
 
     def choose(bank: PointCloudBank, features: Tensor, num: int) -> Tensor:

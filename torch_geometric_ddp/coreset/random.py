@@ -52,7 +52,7 @@ def random_coreset(
             leave nothing to divide.
     """
     check_ppc(ppc)
-    check_seed("seed", seed)
+    seed = check_seed("seed", seed)
     task = find_task(task)
     check_stored(num_points, codec)
     check_quotas(quotas)

@@ -135,7 +135,7 @@ def observe(
         ValueError: If :obj:`seed` is negative, a class has no clouds, or the items of
             :obj:`dataset` are not labelled as :obj:`task` needs them; all before any long work.
     """
-    check_seed("seed", seed)
+    seed = check_seed("seed", seed)
     task = find_task(task)
     check_dataset("dataset", dataset)
     check_protocol(protocol)

@@ -25,7 +25,7 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp.evaluation.learning import Learning, learned
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol, check_protocol
-from torch_geometric_ddp.evaluation.training import Trainer, batches_of, fit
+from torch_geometric_ddp.evaluation.training import Trainer, fit
 from torch_geometric_ddp.tasks import Scores, Task, find_task
 
 __all__ = ["Evaluation", "evaluate", "percent", "seed_list"]
@@ -209,13 +209,13 @@ def _plan(learning: Learning, count: int) -> str:
     """What is going to be done for so many seeds, in a line."""
     protocol, clouds = learning.protocol, len(learning.train)
     epochs = protocol.epochs_for(clouds)
-    of_epoch = len(batches_of(clouds, protocol, torch.Generator()))
+    steps = epochs * protocol.steps_per_epoch(clouds)
     make = getattr(learning.make, "func", learning.make)  # Of a partial.
     network = getattr(make, "__name__", type(make).__name__)
     return (
         f"To do: {count:,} network{'s' * (count > 1)} ({network}) to train, protocol "
         f"{protocol.name}: {epochs:,} epoch{'s' * (epochs > 1)} of {clouds:,} clouds, "
-        f"{epochs * of_epoch:,} steps each; tested on {len(learning.test):,} clouds."
+        f"{steps:,} steps each; tested on {len(learning.test):,} clouds."
     )
 
 

@@ -98,7 +98,7 @@ def learned(
             process. (default: :obj:`1`)
 
     Raises:
-        FloatingPointError: If a network diverges.
+        FloatingPointError: If a network diverges; other processes end the seed that they train.
         TypeError: If the network has an operation that cannot be taken for several.
         ValueError: If the network or the trainer cannot be sent to a process, or networks cannot be
             trained together.
@@ -139,10 +139,10 @@ def _side_by_side(
             finished, waiting = wait(waiting, _LOOK_EVERY, FIRST_COMPLETED)
             bar.update(done.value - bar.n)
             for future in finished:
-                future.result()  # Raises what went wrong without waiting for the others.
+                future.result()  # Raises what went wrong, so that no other seed is begun.
         return [future.result() for future in futures]
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # Waits for the seeds that are being trained.
 
 
 class _Counter:

@@ -58,9 +58,9 @@ class Protocol:
     augment: RandomRotation | None = None
 
     def __post_init__(self) -> None:
-        check_int("min_steps", self.min_steps, minimum=0)
-        check_int("epochs", self.epochs)
-        check_int("batch_size", self.batch_size)
+        # As Python has them, for JSON.
+        for name, least in (("min_steps", 0), ("epochs", 1), ("batch_size", 1)):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
         check_float("lr", self.lr, exclusive=True)
         for name in ("momentum", "weight_decay", "decay_after", "decay"):
             check_float(name, getattr(self, name))
@@ -72,9 +72,16 @@ class Protocol:
         check_flag("normalize", self.normalize)
         check_callable("augment", self.augment)
 
+    def steps_per_epoch(self, num_clouds: int) -> int:
+        """The steps of a pass over so many clouds; one that is left over alone has none of its own.
+
+        Such a cloud joins the batch before, since BatchNorm has no statistics of one row.
+        """
+        return max(1, -(-(num_clouds - 1) // self.batch_size))
+
     def epochs_for(self, num_clouds: int) -> int:
         """The passes over a training set of so many clouds."""
-        return max(self.epochs, -(-self.min_steps // -(-num_clouds // self.batch_size)))
+        return max(self.epochs, -(-self.min_steps // self.steps_per_epoch(num_clouds)))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings, for JSON; without the augmentation where there is none."""

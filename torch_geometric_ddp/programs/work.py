@@ -261,7 +261,7 @@ def announce(lab: Lab, cells: Sequence[Cell]) -> None:
 
 def announce_training(name: str, count: int, protocol: Protocol, num_clouds: int) -> None:
     """Says how networks are going to be trained on a set of so many clouds."""
-    epochs, steps = protocol.epochs_for(num_clouds), -(-num_clouds // protocol.batch_size)
+    epochs, steps = protocol.epochs_for(num_clouds), protocol.steps_per_epoch(num_clouds)
     print(
         f"To do: {_number(count, 'network')} ({name}) to train, protocol {protocol.name}: "
         f"{_number(epochs, 'epoch')} of {_number(num_clouds, 'cloud')}, {epochs * steps:,} steps "

@@ -167,8 +167,8 @@ def tune(
     """
     space = SearchSpace() if space is None else space
     check_ppc(ppc)
-    check_int("n_trials", n_trials)
-    check_seed("seed", seed)
+    n_trials, steps = check_int("n_trials", n_trials), check_int("steps", steps)
+    seed = check_seed("seed", seed)
     task, seeds = find_task(task), seed_list(seeds)
     if isinstance(space, type) or not isinstance(space, Space):
         raise TypeError(
