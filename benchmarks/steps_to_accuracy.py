@@ -14,7 +14,7 @@ that is there is not made again.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["constant", "cosine"])
     parser.add_argument("--steps", nargs="+", type=int, default=[100, 400])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--means", nargs="+", choices=MEANS, default=MEANS)
     parser.add_argument("--num-points", type=int, help="of a cloud, by farthest point sampling")
     parser.add_argument("--preset", choices=PRESETS, default="cpu", help="how networks are trained")
     parser.add_argument("--test", action="store_true", help="on the test clouds")
@@ -140,7 +141,7 @@ def main() -> None:
             make, to_end = RECIPES[name]
             lengths = [[steps] for steps in args.steps] if to_end else [sorted(args.steps)]
             for marks in lengths:
-                study.follow(name, make(), seed, marks, MEANS[:1] if to_end else MEANS)
+                study.follow(name, make(), seed, marks, MEANS[:1] if to_end else args.means)
 
 
 class Study:
@@ -153,7 +154,7 @@ class Study:
         self.data = {"train": self.bank.sha256(), "test": held_bank.sha256()}
 
     def follow(
-        self, name: str, method: Method, seed: int, marks: list[int], means: tuple[str, ...]
+        self, name: str, method: Method, seed: int, marks: list[int], means: Sequence[str]
     ) -> None:
         """Makes a run and tests what stands after the marked steps, and its means."""
         known = self.log.read()
