@@ -992,3 +992,12 @@ def test_as_many_clouds_are_prepared_as_asked_for(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("40 clouds of 64 points")
     assert done.stdout.count(" what was kept: ") == 2
+
+
+def test_bytes_of_a_file():
+    path = ROOT / "torch_geometric_ddp" / "example.safetensors"
+    done = start(path, program="file_size.py", folder="benchmarks")
+    assert done.returncode == 0, done.stderr
+    row = ast.literal_eval(done.stdout)
+    assert row["declared"] == row["tensors"] <= row["budget"]
+    assert row["header"] == path.stat().st_size - row["declared"]
