@@ -17,7 +17,7 @@ from safetensors.torch import load_model
 
 import torch_geometric_ddp
 from torch_geometric_ddp import SyntheticPointCloudDataset, evaluate
-from torch_geometric_ddp.comparison import summarize
+from torch_geometric_ddp.comparison import PRESETS, summarize
 from torch_geometric_ddp.evaluation import Protocol
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
@@ -623,6 +623,64 @@ def test_show_gives_the_tables_of_a_folder(tmp_path, capsys):
     ]
     table = [line for line in expected.splitlines() if line.startswith("| ")]
     assert [line for line in shown.splitlines() if line.startswith("| ")][: len(table)] == table
+
+
+def tables_of(text):
+    """Of every table that is shown, its title and the first column with the one of that head."""
+    tables, head = [], []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("shapes, "):
+            tables.append((line.rpartition(", ")[2], {}))
+        elif cells[0] == "method":
+            head = cells
+        elif line.startswith("| ") and "of whole" in head:
+            tables[-1][1][cells[0]] = cells[head.index("of whole")]
+        elif line.startswith("| ") and "average %" in head:
+            tables[-1][1][cells[0]] = cells[head.index("seeds")]
+    return tables
+
+
+def test_show_compares_with_the_whole_set_of_the_preset(tmp_path, capsys):
+    made = {"source": "shapes", "task": "classification", "data": {}, "backbone": "PointNet"}
+    made |= {"network": "PointNet", "metric": "accuracy", "class_metric": "class accuracy"}
+    made |= {"class_mean": 0.5, "class_names": ["a"], "per_class": [0.5], "ppc": 1, "seed": 0}
+    made |= {"bits": 8, "num_clouds": 1, "steps": 0, "settings": {}}
+    lines = []
+    for name, value in (("quick", 0.4), ("paper", 0.8)):
+        preset = PRESETS[name]
+        protocols = {"protocol": preset.protocol.to_dict(), "whole": None, "budget_bits": 8}
+        lines.append({**made, "method": "random", "value": value / 2, **protocols})
+        protocols = {"protocol": None, "whole": preset.whole.to_dict(), "budget_bits": None}
+        lines.append({**made, "method": "whole", "value": value, **protocols})
+    # Of no preset and beside neither: it has a table of its own.
+    lines.append({**lines[-1], "whole": {"name": "mine"}, "data": {"train": "others"}})
+    texts = [json.dumps({"id": str(i), **line}) for i, line in enumerate(lines)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(texts) + "\n")
+    assert command.main(["show", str(tmp_path)]) == 0
+    assert tables_of(capsys.readouterr().out) == [
+        *((f"protocol {name}", {"random": "50 %", "whole": "100 %"}) for name in ("quick", "paper")),
+        ("protocol mine", {"whole": "100 %"}),
+    ]
+
+
+def test_show_gives_every_number_of_increments_and_the_whole_set_with_them(tmp_path, capsys):
+    """Also where small sets and the whole one are trained by different protocols."""
+    made = {"source": "shapes", "task": "classification", "data": {}, "backbone": "PointNet"}
+    made |= {"network": "PointNet", "metric": "accuracy", "class_names": [*"abc"], "num_networks": 1}
+    made |= {"ppc": 1, "seed": 0, "bits": 8, "num_clouds": 1, "steps": 0, "settings": {}}
+    made |= {"value": 0.5, "whole": None}
+    quick, lines = PRESETS["quick"], []
+    for seen in ([1], [1, 3], [1, 2], [1, 2, 3]):
+        line = {**made, "classes_seen": seen, "increment_accuracies": [0.5] * len(seen)}
+        small = {"method": "random", "protocol": quick.protocol.to_dict(), "budget_bits": 8}
+        whole = {"method": "whole", "protocol": quick.whole.to_dict(), "budget_bits": None}
+        lines += [{**line, **small}, {**line, **whole}]
+    texts = [json.dumps({"id": str(i), **line}) for i, line in enumerate(lines)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(texts) + "\n")
+    assert command.main(["show", str(tmp_path)]) == 0
+    rows = [f"{name}, {num} increments" for num in (2, 3) for name in ("random", "whole")]
+    assert tables_of(capsys.readouterr().out) == [("protocol quick", dict.fromkeys(rows, "1"))]
 
 
 def test_show_gives_the_table_of_class_incremental_learning(tmp_path, capsys):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
@@ -98,19 +99,27 @@ def _show_runs(folder: Path) -> None:
         summarize,
     )
     from torch_geometric_ddp.comparison.runs import RunLog
+    from torch_geometric_ddp.comparison.wholes import told_whole, wholes_of
 
     runs = list(RunLog(folder / "runs.jsonl").read().values())
     if not runs:
         raise ValueError(f"'{folder}' must be a folder with runs.jsonl, which it has not")
-    whole = [run for run in runs if run.get("protocol") is None]
-    tables: dict[str, list[dict[str, object]]] = {}
+    wholes = [run for run in runs if run["budget_bits"] is None]
+    tables: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        if run.get("protocol") is not None:
-            tables.setdefault(_table(run, run["protocol"]), []).append(run)
-    for run in whole:  # It stands in every table of its data.
-        mine = [rows for rows in tables.values() if _data(rows[0]) == _data(run)]
-        for rows in mine or [tables.setdefault(_table(run, run.get("whole")), [])]:
-            rows.append(run)
+        if run["budget_bits"] is not None:
+            tables.setdefault(_table(run, run.get("protocol")), []).append(run)
+    placed: list[str] = []
+    for rows in tables.values():  # The whole set stands in every table that it goes with.
+        found = [run for run in wholes if _data(run) == _data(rows[0])]
+        # What goes with a run hangs on what it tells of the whole set, beside what a table shares.
+        kinds = {json.dumps(told_whole(run), sort_keys=True): run for run in rows}
+        mine = [one["id"] for run in kinds.values() for one in wholes_of(run, found, rows)]
+        rows += [run for run in found if run["id"] in mine]
+        placed += mine
+    for run in wholes:
+        if run["id"] not in placed:
+            tables.setdefault(_table(run, told_whole(run)), []).append(run)
     for rows in tables.values():
         first = rows[0]
         protocol = first.get("protocol") or first.get("whole") or {}
@@ -124,10 +133,10 @@ def _show_runs(folder: Path) -> None:
             print(f"{markdown(found)}\n{cost_markdown(found)}")
 
 
-def _data(run: dict[str, object]) -> list[object]:
+def _data(run: dict[str, Any]) -> list[object]:
     return [run.get(key) for key in ("source", "task", "data")]
 
 
-def _table(run: dict[str, object], protocol: object) -> str:
+def _table(run: dict[str, Any], protocol: object) -> str:
     """What runs share that stand in one table."""
     return json.dumps([_data(run), protocol], sort_keys=True)
