@@ -263,6 +263,20 @@ def test_a_setting_that_is_varied_twice_takes_the_values_of_both(folder, monkeyp
     ]
 
 
+def test_the_usual_points_of_test_clouds_are_those_that_they_have(folder, monkeypatch):
+    points, labels = toy_arrays(num_points=128)
+    sets = {"train_points": points, "test_points": points[:, :100]}
+    np.savez("mine.npz", **sets, train_labels=labels, test_labels=labels)
+    seen = []
+    monkeypatch.setattr(
+        "torch_geometric_ddp.comparison.CrossResolution",
+        lambda lab, *points: seen.append(points) or lab,
+    )
+    monkeypatch.setattr("torch_geometric_ddp.comparison.Lab.run", lambda self, cells: [])
+    assert "no run was made" in refused("resolution", "--data", "mine.npz", "--out", "out")
+    assert seen == [([64, 128], [64])]
+
+
 # What no option of a kind may be, by the function that reads it; other options take any text.
 WRONG = {
     positive: ["x", "0", "-1", "1.5", "nan"],
