@@ -168,6 +168,10 @@ def made(tmp_path_factory):
     return out, done
 
 
+def refuse(message):
+    raise ValueError(message)
+
+
 def refused(*words):
     with pytest.raises(SystemExit) as caught:
         command.main([*map(str, words)])
@@ -182,7 +186,7 @@ def refused(*words):
         (["distill", *WORK, "--method", "pkr", "--depth", "99"], "'depth' must be from 1 to 10"),
         (["distill", *WORK, "--lr", "1"], "--lr must go with '--method sadm' or '--method dm' or"),
         (["distill", *WORK, "--device", "nonsense"], "'device' must be a device that can be used"),
-        (["distill", *WORK, "--data", "text.npz"], "'text.npz' is no usable .npz file"),
+        (["distill", *WORK[2:], "--data", "text.npz"], "'text.npz' is no usable .npz file"),
         (["distill", *WORK, "--num-anchors", "100"], "no set was distilled: the reasons stand"),
         (["distill", *WORK, "--out", "text.npz"], "'out' must be a file that can be written"),
         (["compare", *WORK, "--methods", "DDP", "--ppc", "1e-6"], "no run was made: the reasons"),
@@ -225,6 +229,58 @@ def test_a_mistake_gives_one_line(words, message, folder):
         (["tune", "--storage", "foo://user@x"], "'storage' must be the URL of a database"),
         (["tune", "--storage", "sqlite:///nowhere/x.db"], "'storage' must be the URL of a"),
         (["distill", "--validate", "1.5"], "'validate' must lie between 0 and 1, got 1.5"),
+        # What the other options leave no use for.
+        *(
+            (
+                [*words, "--data", "c.npz", *more],
+                f"{more[0]} must go with {what}, got '--data c.npz'",
+            )
+            for words in (["distill"], ["continual"], ["tune"])
+            for more, what in (
+                (["--num-per-class", "3"], "the generated shapes"),
+                (["--dataset", "modelnet10"], "no '--data'"),
+                (["--dataset", "shapes"], "no '--data'"),
+                (["--root", "r"], "the '--dataset' of files that lie there"),
+            )
+        ),
+        (
+            ["compare", "--dataset", "modelnet10", "--num-per-class", "3"],
+            "--num-per-class must go with the generated shapes, got '--dataset modelnet10'",
+        ),
+        (["compare", "--root", "r"], "--root must go with the '--dataset' of files that lie there"),
+        *(
+            (
+                [program, "--width", "0.5"],
+                "--width must go with the network PointNetSegmentation, got",
+            )
+            for program in ("distill", "compare", "cross", "continual", "resolution", "tune")
+        ),
+        *(
+            (words, "--mamba-centers must go with the network PointMamba, got")
+            for words in (
+                ["distill", "--backbone", "DGCNN", "--mamba-centers", "8"],
+                ["cross", "--backbones", "DGCNN", "PointNet", "--mamba-centers", "8"],
+            )
+        ),
+        (["compare", "--methods", "random", "--lrs", "1"], "--lrs must go with a row that is"),
+        (
+            ["cross", "--methods", "random", "--distill-with", "DGCNN"],
+            "--distill-with must go with",
+        ),
+        (
+            ["cross", "--methods", "DDP", "--whole-points", "8"],
+            "--whole-points must go with the row",
+        ),
+        (["tune", "--whole-epochs", "3"], "--whole-epochs must go with a row on the whole set"),
+        (
+            ["tune", "--objectives", "score,bits", "--looks", "0.5"],
+            "--looks must go with '--pruner",
+        ),
+        (["tune", "--gpus", "1", "--device", "cpu"], "--gpus must go with '--device cuda' or none"),
+        (
+            ["show", ".", "--html", "x", "--up", "y"],
+            "--html, --up must go with a distilled set, got",
+        ),
     ],
 )
 def test_what_needs_no_data_is_refused_before_they_are_read(words, message, folder, monkeypatch):
@@ -562,6 +618,23 @@ def test_evaluate_takes_the_network_of_the_file(folder, capsys):
     assert len(lines) == 4  # Nothing is otherwise.
 
 
+@pytest.mark.parametrize("program", ["evaluate", "train"])
+def test_sizes_of_other_networks_than_that_of_a_set_are_refused(program, made, folder, monkeypatch):
+    monkeypatch.setattr(work, "load", lambda *args: pytest.fail("data are read"))
+    file = made[0] / "distilled.safetensors"
+    assert "--width must go with the network PointNetS" in refused(program, file, "--width", "0.5")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_size_goes_with_any_network_of_a_matrix(task, folder, monkeypatch):
+    """Also with one that only distils, or is the usual one."""
+    words = ["--backbones", "PointNet", "--distill-with", "PointMamba", "--mamba-centers", "8"]
+    if task == "segmentation":
+        words = ["--backbones", "PointNet2Segmentation", "--width", "0.5"]
+    monkeypatch.setattr(work, "load", lambda *args: refuse("they are read"))
+    assert refused("cross", "--task", task, *words) == "they are read"
+
+
 def test_evaluate_refuses_a_figure_that_says_too_little(made, folder):
     synthetic = SyntheticPointCloudDataset(made[0] / "distilled.safetensors")
     del synthetic.provenance["evaluated"]["seeds"]
@@ -673,7 +746,10 @@ def test_show_compares_with_the_whole_set_of_the_preset(tmp_path, capsys):
     (tmp_path / "runs.jsonl").write_text("\n".join(texts) + "\n")
     assert command.main(["show", str(tmp_path)]) == 0
     assert tables_of(capsys.readouterr().out) == [
-        *((f"protocol {name}", {"random": "50 %", "whole": "100 %"}) for name in ("quick", "paper")),
+        *(
+            (f"protocol {name}", {"random": "50 %", "whole": "100 %"})
+            for name in ("quick", "paper")
+        ),
         ("protocol mine", {"whole": "100 %"}),
     ]
 
@@ -681,7 +757,12 @@ def test_show_compares_with_the_whole_set_of_the_preset(tmp_path, capsys):
 def test_show_gives_every_number_of_increments_and_the_whole_set_with_them(tmp_path, capsys):
     """Also where small sets and the whole one are trained by different protocols."""
     made = {"source": "shapes", "task": "classification", "data": {}, "backbone": "PointNet"}
-    made |= {"network": "PointNet", "metric": "accuracy", "class_names": [*"abc"], "num_networks": 1}
+    made |= {
+        "network": "PointNet",
+        "metric": "accuracy",
+        "class_names": [*"abc"],
+        "num_networks": 1,
+    }
     made |= {"ppc": 1, "seed": 0, "bits": 8, "num_clouds": 1, "steps": 0, "settings": {}}
     made |= {"value": 0.5, "whole": None}
     quick, lines = PRESETS["quick"], []

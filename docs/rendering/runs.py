@@ -85,8 +85,7 @@ def _row(runs: Sequence[Run]) -> Row:
     seeds = [run["seed"] for run in runs]
     if len({*seeds}) < len(seeds):
         raise ValueError(
-            f"several runs of {first['method']} have the same seed, of {seeds}: choose some of them "
-            "by --where"
+            f"several runs of {first['method']} have the same seed, of {seeds}: choose by --where"
         )
     num_networks = first.get("num_networks", 1)
     return {

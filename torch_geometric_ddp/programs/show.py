@@ -19,7 +19,6 @@ from typing import Any
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     add_data_arguments,
-    is_generated,
     natural,
 )
 
@@ -50,6 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prints, and draws."""
     if args.file.is_dir():
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        options = [action for action in parser._actions if action.option_strings[1:] != ["--help"]]
+        given = [
+            action.option_strings[0]
+            for action in options
+            if action.option_strings and getattr(args, action.dest) != action.default
+        ]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} must go with a distilled set, got the folder '{args.file}'"
+            )
         _show_runs(args.file)
     else:
         _show_set(args)
@@ -75,7 +86,7 @@ def _show_set(args: argparse.Namespace) -> None:
     if told:
         print(f"{told['metric']}: {100 * told['value']:.1f} % ", end="")
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
-    unknown = is_generated(args) and made.get("source") != "shapes"
+    unknown = args.data is None and args.dataset is None and made.get("source") != "shapes"
     real = [] if unknown else work.load(args)[0]
     theirs = list(getattr(real, "class_names", None) or synthetic.class_names)
     if theirs != synthetic.class_names:
