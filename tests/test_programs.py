@@ -6,19 +6,20 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import toy_arrays
+from helpers import NormNet, TinyNet, toy_arrays, toy_set
 from safetensors import safe_open
 from safetensors.torch import load_model
 
 import torch_geometric_ddp
 from torch_geometric_ddp import SyntheticPointCloudDataset, evaluate
-from torch_geometric_ddp.comparison import PRESETS, summarize
-from torch_geometric_ddp.evaluation import Protocol
+from torch_geometric_ddp.comparison import ENTRIES, PRESETS, Lab, Preset, summarize
+from torch_geometric_ddp.evaluation import SMOKE, Protocol
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.programs import command, names, tune, work
@@ -497,6 +498,43 @@ def test_what_is_there_is_not_said_to_be_done(made, capsys):
     assert "(its figures mean nothing)" in "".join(lines)
     assert command.main(["distill", *WORK, "--out", str(made[0])]) == 0
     assert capsys.readouterr().out.startswith("4 runs, all of which are there.\n")
+
+
+def test_what_runs_need_is_said_with_them(tmp_path, capsys):
+    """Sets of other backbones, and the networks on the whole set that herding and PCC observe."""
+    nets = {"A": TinyNet, "B": NormNet}
+    preset = Preset("tiny", SMOKE, replace(SMOKE, name="whole"), 2, 1)
+    lab = Lab(toy_set(), toy_set(seed=1), tmp_path, preset, nets)
+
+    def said(*names, seeds=(0,), distill_with=("A",)):
+        entries = [ENTRIES[name] for name in names]
+        cells = list(lab.cells(entries, [1], seeds, ["B"], distill_with))
+        work.announce(lab, cells)
+        lines = capsys.readouterr().out.splitlines()[:-1]
+        return cells, [line.split(": protocol")[0].removeprefix("- ") for line in lines]
+
+    cells, first = said("DM", "herding", "random")
+    assert first == [
+        "3 runs. To do:",
+        "1 set to distil, 2 steps each",
+        "5 networks to train on a small set each",
+        "1 network to train on the whole set",
+    ]
+    made = []
+    original = lab._runs.append
+    lab._runs.append = lambda line: made.append(line["method"]) or original(line)
+    lab.run(cells)
+    assert sorted(made) == ["DM", "DM", "herding", "herding", "random", "whole"]
+    # What they share with these is there, and what another row of the same call makes comes once.
+    assert said("PCC", distill_with=("A",))[1][1:] == [
+        "1 set to distil, 2 steps each",
+        "2 networks to train on a small set each",
+    ]
+    assert said("herding", "PCC", "whole", seeds=(1,), distill_with=("B",))[1][1:] == [
+        "1 set to distil, 2 steps each",
+        "2 networks to train on a small set each",
+        "1 network to train on the whole set",
+    ]
 
 
 def run_ids(path):
