@@ -230,6 +230,10 @@ def test_a_mistake_gives_one_line(words, message, folder):
         (["tune", "--storage", "foo://user@x"], "'storage' must be the URL of a database"),
         (["tune", "--storage", "sqlite:///nowhere/x.db"], "'storage' must be the URL of a"),
         (["distill", "--validate", "1.5"], "'validate' must lie between 0 and 1, got 1.5"),
+        (
+            ["distill", "--method", "pkr", "--classes-per-chunk", "2"],
+            "'classes_per_chunk' must not be given, as KernelRegression compares all classes at",
+        ),
         # What the other options leave no use for.
         *(
             (
@@ -639,6 +643,19 @@ def test_the_command_of_tune_has_every_option_that_distill_shares():
     # All of them were given above, so that none was left out of the line unnoticed.
     usual = vars(parsed("tune"))
     assert {name for name in shared if getattr(args, name) == usual[name]} == {"seeds"}
+
+
+def test_classes_are_computed_as_many_at_a_time_as_asked_for(folder):
+    """The set says so, and its run is another one than without."""
+    words = ["distill", *WORK, "--method", "dm", "--skip-whole", "--out", "."]
+    for more in ([], ["--classes-per-chunk", "3"]):
+        assert command.main([*words, *more]) == 0
+    runs = map(json.loads, Path("runs.jsonl").read_text().splitlines())
+    usual, chunked = (run for run in runs if run["method"] == "DM")
+    assert usual["id"] != chunked["id"]
+    assert "classes_per_chunk" not in usual["settings"] | usual["provenance"]
+    assert chunked["provenance"]["classes_per_chunk"] == 3
+    assert SyntheticPointCloudDataset("distilled.safetensors").provenance["classes_per_chunk"] == 3
 
 
 # evaluate, train and show ########################################################################

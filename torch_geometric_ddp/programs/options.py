@@ -254,6 +254,13 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--lr", type=finite, help="learning rate of methods other than ddp (theirs)"
     )
+    method.add_argument(
+        "--classes-per-chunk",
+        type=positive,
+        metavar="N",
+        help="classes that are computed at a time, of methods other than pkr: with the same N any "
+        "number of ranks makes the same set to the last bit (as many as 4 GiB hold)",
+    )
     ddp = parser.add_argument_group("distillation by DDP, and by no other method")
     ddp.add_argument("--num-anchors", type=positive, help="anchors per group, M (4)")
     ddp.add_argument("--anchor-points", type=positive, help="points per anchor, N2 (what fits)")
