@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -661,6 +662,29 @@ def test_classes_are_computed_as_many_at_a_time_as_asked_for(folder):
 # evaluate, train and show ########################################################################
 
 
+def test_the_file_of_a_set_tells_the_command_that_made_it(made, folder):
+    """Which is no part of a run: other words for it find it, and leave its set as it is."""
+    words = ["distill3d", "distill", *WORK, "--skip-whole", "--out"]
+    files = [made[0] / "distilled.safetensors", *(made[0] / "sets").iterdir()]
+    assert len(files) == 4
+    for file in files:
+        told = SyntheticPointCloudDataset(file).provenance["command"]
+        assert told.split() == [*words, str(made[0])]
+    Path("runs").symlink_to(made[0])
+    before = {path: path.read_bytes() for path in [made[0] / "runs.jsonl", *files]}
+    assert command.main([*words[1:], "runs"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_other_programs_tell_their_command_in_sets(folder):
+    few = ["--num-increments", "2", "--methods", "random"]
+    for words in (["compare", "--methods", "random 32x5 in order"], ["continual", *few]):
+        assert command.main([*words, *WORK, "--out", words[0]]) == 0
+        for file in (folder / words[0] / "sets").iterdir():
+            told = SyntheticPointCloudDataset(file).provenance["command"]
+            assert shlex.split(told) == ["distill3d", *words, *WORK, "--out", words[0]]
+
+
 def test_evaluate_takes_the_network_of_the_file(folder, capsys):
     """Also where it has other sizes than the usual ones, which are part of its name."""
     words = ["--width", "0.1", "--skip-whole", "--num-morphs", "0", "--out", "."]
@@ -735,6 +759,7 @@ def test_show_says_what_a_set_is(made, folder, capsys):
     synthetic = SyntheticPointCloudDataset(file)
     assert f"bits: {synthetic.storage_bits:,}" in lines
     assert "method: DDP" in lines
+    assert f"command: {synthetic.provenance['command']}" in lines
     assert "classes: airplane, bed," in "\n".join(lines)
     told = synthetic.provenance["evaluated"]
     expected = f"accuracy: {100 * told['value']:.1f} % (PointNet, protocol smoke, seeds [0])"

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     # Before the search, so that what does not fit the test set is not noticed after it.
     name = work.source(args)
     lab = Lab(train_set, test_set, args.out, preset, backbones, args.device, name, args.task)
+    lab.told = work.provenance(args)
     several = max(args.gpus, 1) * args.workers > 1
     if several:
         _spawn(args)

@@ -49,12 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prints, and draws."""
     if args.file.is_dir():
-        parser = argparse.ArgumentParser()
+        parser = argparse.ArgumentParser(add_help=False)
         add_arguments(parser)
-        options = [action for action in parser._actions if action.option_strings[1:] != ["--help"]]
         given = [
             action.option_strings[0]
-            for action in options
+            for action in parser._actions
             if action.option_strings and getattr(args, action.dest) != action.default
         ]
         if given:
@@ -79,7 +78,7 @@ def _show_set(args: argparse.Namespace) -> None:
     print(f"{args.file}: {synthetic}")
     print(f"classes: {', '.join(synthetic.class_names)}")
     print(f"bits: {synthetic.storage_bits:,}")
-    for key in ("method", "source", "task", "ppc", "steps", "seed"):
+    for key in ("method", "source", "task", "ppc", "steps", "seed", "command"):
         if key in made:
             print(f"{key}: {made[key]}")
     told = work.figure_of(synthetic)
@@ -122,11 +121,11 @@ def _show_runs(folder: Path) -> None:
             tables.setdefault(_table(run, run.get("protocol")), []).append(run)
     placed: list[str] = []
     for rows in tables.values():  # The whole set stands in every table that it goes with.
-        found = [run for run in wholes if _data(run) == _data(rows[0])]
+        of_data = [run for run in wholes if _data(run) == _data(rows[0])]
         # What goes with a run hangs on what it tells of the whole set, beside what a table shares.
         kinds = {json.dumps(told_whole(run), sort_keys=True): run for run in rows}
-        mine = [one["id"] for run in kinds.values() for one in wholes_of(run, found, rows)]
-        rows += [run for run in found if run["id"] in mine]
+        mine = [one["id"] for run in kinds.values() for one in wholes_of(run, of_data, rows)]
+        rows += [run for run in of_data if run["id"] in mine]
         placed += mine
     for run in wholes:
         if run["id"] not in placed:

@@ -58,6 +58,7 @@ __all__ = [
     "open_set",
     "preset_and_seeds",
     "print_table",
+    "provenance",
     "row",
     "rows",
     "source",
@@ -253,7 +254,15 @@ def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
     train_set, test_set = load(args)
     device, name = args.device, source(args)
     rest = device, name, args.task, args.stream, args.cache
-    return Lab(train_set, test_set, args.out, preset, backbones, *rest)
+    lab = Lab(train_set, test_set, args.out, preset, backbones, *rest)
+    lab.told = provenance(args)
+    return lab
+
+
+def provenance(args: argparse.Namespace) -> dict[str, Any]:
+    """What the file of a set tells of the program that made it, if a command line started it."""
+    command = getattr(args, "command", None)
+    return {} if command is None else {"command": command}
 
 
 def method_settings(args: argparse.Namespace) -> dict[str, Any]:
