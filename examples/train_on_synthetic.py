@@ -34,8 +34,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", help="a distilled set, such as examples/distill.py writes")
-    parser.add_argument("--data", help="test clouds of a file (.npz)")
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--data", help="test clouds of a file (.npz)")
+    where.add_argument(
         "--dataset", choices=READERS, default="shapes", help="or of a data set (generated shapes)"
     )
     parser.add_argument("--root", default="data", help="where a data set lies (data)")

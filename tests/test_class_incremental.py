@@ -327,3 +327,22 @@ def test_runs_that_lack_increments_are_left_out(made, tmp_path):
     assert incremental_markdown([]) == "No runs.\n"
     with pytest.raises(ValueError, match="at least one run with all of its increments"):
         plot_increments([], tmp_path / "picture.png")
+
+
+def test_runs_of_different_increments_stand_beside_each_other(made, tmp_path, monkeypatch):
+    _, _, runs = made
+    three = [run for run in runs if run["method"] == "random"]
+    first = [run for run in three if len(run["classes_seen"]) < 3]
+    two = [{**run, "classes_seen": [3, 5][: len(run["classes_seen"])]} for run in first]
+    torn = [{**run, "classes_seen": [2, 3], "seed": 0} for run in first[:1]]
+    assert "increment" not in incremental_markdown(two + torn)
+    lines = incremental_markdown(two + three + torn).splitlines()[2:4]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [line[0] for line in cells] == ["random, 2 increments", "random, 3 increments"]
+    for line, own in zip(cells, (two, three), strict=True):
+        alone = incremental_markdown(own).splitlines()[2].strip("|").split("|")
+        assert line[1:] == [cell.strip() for cell in alone[1:]]
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: kept.append(figure))
+    plot_increments(two + three, tmp_path / "picture.png")
+    assert kept[0].axes[0].get_xticks().tolist() == [2, 3, 4, 5]

@@ -1030,6 +1030,37 @@ def test_only_figures_that_were_made_alike_are_compared(change, missing):
     assert [key for key in ("of whole", "HLR", "IOR", "score") if row[key] == "-"] == missing
 
 
+def line_under(preset, method, value, observes=False, **changes):
+    """A line of a run under a preset, as the harness writes it."""
+    made, whole = PRESETS[preset], method == "whole"
+    told = {"protocol": None if whole else made.protocol.to_dict()}
+    told["whole"] = made.whole.to_dict() if whole or observes else None
+    budget = {"budget_bits": None} if whole else {}
+    return line_of(method, value, **json.loads(json.dumps(told)), **budget, **changes)
+
+
+def test_every_row_is_compared_with_the_whole_set_of_its_preset():
+    runs = [
+        line_under("quick", "whole", 0.8),
+        line_under("paper", "whole", 0.9),
+        line_under("paper", "random", 0.45),
+        line_under("quick", "random", 0.4),
+    ]
+    body = body_of(markdown(summarize(runs)))
+    assert [row["of whole"] for row in body] == ["100 %", "100 %", "50 %", "50 %"]
+    # Of no known preset: what nothing tells stays open, and what other rows tell goes for all.
+    mine = {"name": "mine", "epochs": 7}
+    runs += [{**runs[-1], "protocol": mine, "ppc": 3}]
+    (*_, last) = body_of(markdown(summarize(runs)))
+    assert [last[key] for key in ("of whole", "HLR", "score")] == ["-", "-", "-"]
+    runs += [{**line_under("paper", "herding", 0.6, observes=True), "protocol": mine, "ppc": 3}]
+    (*_, last, herding) = body_of(markdown(summarize(runs)))
+    assert [row["of whole"] for row in (last, herding)] == ["44 %", "67 %"]
+    # A single one needs no telling.
+    (_, last) = body_of(markdown(summarize([runs[0], runs[-2]])))
+    assert last["of whole"] == "50 %"
+
+
 def test_rows_with_quotas_stand_above_random_clouds_with_the_same():
     divided = {"quotas": "size"}
     uneven = {**RUNS[0], "method": "random, quotas size", "value": 0.4, **divided}

@@ -380,11 +380,23 @@ def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
         render.rows_of_runs([small, {**small, "settings": {}}])
     with pytest.raises(ValueError, match="different network"):
         render.rows_of_runs([small, {**small, "network": "other"}])
+    for key, value in (("num_networks", 3), ("quotas", "size")):
+        with pytest.raises(ValueError, match=f"different {key}: import them apart"):
+            render.rows_of_runs([small, {**small, "seed": 9, key: value}])
+    with pytest.raises(ValueError, match="several runs of DDP have the same seed"):
+        render.rows_of_runs([small, {**small, "id": "another"}])
     (row,) = render.rows_of_runs([small, {**small, "seed": 9, "threads": 999}])
     assert (row["threads"], row["device"]) == (None, small["device"])
     render.import_runs(lines, "toy", tmp_path, **DESCRIBED)
     with pytest.raises(ValueError, match="other hardware"):
         render.import_runs(lines, "toy", tmp_path, hardware="another")
+    for more in ([{**small, "seed": 9, "num_networks": 3}], [{**small, "num_networks": 3}]):
+        with pytest.raises(ValueError, match="another number of networks: 1, got 3"):
+            render.import_runs(more, "toy", tmp_path)
+    render.import_runs([{**small, "num_networks": 3}], "three", tmp_path, **DESCRIBED)
+    assert render.find("three", tmp_path).rows[0]["num_networks"] == 3
+    with pytest.raises(ValueError, match="another number of networks: 3, got 1"):
+        render.import_runs([{**small, "seed": 9}], "three", tmp_path)
     other = [{**line, "whole": {"name": "other"}} for line in lines if line["method"] == "whole"]
     with pytest.raises(ValueError, match="another protocol"):
         render.import_runs(other, "toy", tmp_path)

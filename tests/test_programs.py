@@ -4,21 +4,23 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import toy_arrays
+from helpers import NormNet, TinyNet, toy_arrays, toy_set
 from safetensors import safe_open
 from safetensors.torch import load_model
 
 import torch_geometric_ddp
 from torch_geometric_ddp import SyntheticPointCloudDataset, evaluate
-from torch_geometric_ddp.comparison import summarize
-from torch_geometric_ddp.evaluation import Protocol
+from torch_geometric_ddp.comparison import ENTRIES, PRESETS, Lab, Preset, summarize
+from torch_geometric_ddp.evaluation import SMOKE, Protocol
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.programs import command, names, tune, work
@@ -168,6 +170,10 @@ def made(tmp_path_factory):
     return out, done
 
 
+def refuse(message):
+    raise ValueError(message)
+
+
 def refused(*words):
     with pytest.raises(SystemExit) as caught:
         command.main([*map(str, words)])
@@ -182,7 +188,7 @@ def refused(*words):
         (["distill", *WORK, "--method", "pkr", "--depth", "99"], "'depth' must be from 1 to 10"),
         (["distill", *WORK, "--lr", "1"], "--lr must go with '--method sadm' or '--method dm' or"),
         (["distill", *WORK, "--device", "nonsense"], "'device' must be a device that can be used"),
-        (["distill", *WORK, "--data", "text.npz"], "'text.npz' is no usable .npz file"),
+        (["distill", *WORK[2:], "--data", "text.npz"], "'text.npz' is no usable .npz file"),
         (["distill", *WORK, "--num-anchors", "100"], "no set was distilled: the reasons stand"),
         (["distill", *WORK, "--out", "text.npz"], "'out' must be a file that can be written"),
         (["compare", *WORK, "--methods", "DDP", "--ppc", "1e-6"], "no run was made: the reasons"),
@@ -225,6 +231,62 @@ def test_a_mistake_gives_one_line(words, message, folder):
         (["tune", "--storage", "foo://user@x"], "'storage' must be the URL of a database"),
         (["tune", "--storage", "sqlite:///nowhere/x.db"], "'storage' must be the URL of a"),
         (["distill", "--validate", "1.5"], "'validate' must lie between 0 and 1, got 1.5"),
+        (
+            ["distill", "--method", "pkr", "--classes-per-chunk", "2"],
+            "'classes_per_chunk' must not be given, as KernelRegression compares all classes at",
+        ),
+        # What the other options leave no use for.
+        *(
+            (
+                [*words, "--data", "c.npz", *more],
+                f"{more[0]} must go with {what}, got '--data c.npz'",
+            )
+            for words in (["distill"], ["continual"], ["tune"])
+            for more, what in (
+                (["--num-per-class", "3"], "the generated shapes"),
+                (["--dataset", "modelnet10"], "no '--data'"),
+                (["--dataset", "shapes"], "no '--data'"),
+                (["--root", "r"], "the '--dataset' of files that lie there"),
+            )
+        ),
+        (
+            ["compare", "--dataset", "modelnet10", "--num-per-class", "3"],
+            "--num-per-class must go with the generated shapes, got '--dataset modelnet10'",
+        ),
+        (["compare", "--root", "r"], "--root must go with the '--dataset' of files that lie there"),
+        *(
+            (
+                [program, "--width", "0.5"],
+                "--width must go with the network PointNetSegmentation, got",
+            )
+            for program in ("distill", "compare", "cross", "continual", "resolution", "tune")
+        ),
+        *(
+            (words, "--mamba-centers must go with the network PointMamba, got")
+            for words in (
+                ["distill", "--backbone", "DGCNN", "--mamba-centers", "8"],
+                ["cross", "--backbones", "DGCNN", "PointNet", "--mamba-centers", "8"],
+            )
+        ),
+        (["compare", "--methods", "random", "--lrs", "1"], "--lrs must go with a row that is"),
+        (
+            ["cross", "--methods", "random", "--distill-with", "DGCNN"],
+            "--distill-with must go with",
+        ),
+        (
+            ["cross", "--methods", "DDP", "--whole-points", "8"],
+            "--whole-points must go with the row",
+        ),
+        (["tune", "--whole-epochs", "3"], "--whole-epochs must go with a row on the whole set"),
+        (
+            ["tune", "--objectives", "score,bits", "--looks", "0.5"],
+            "--looks must go with '--pruner",
+        ),
+        (["tune", "--gpus", "1", "--device", "cpu"], "--gpus must go with '--device cuda' or none"),
+        (
+            ["show", ".", "--html", "x", "--up", "y"],
+            "--html, --up must go with a distilled set, got",
+        ),
     ],
 )
 def test_what_needs_no_data_is_refused_before_they_are_read(words, message, folder, monkeypatch):
@@ -261,6 +323,20 @@ def test_a_setting_that_is_varied_twice_takes_the_values_of_both(folder, monkeyp
         "DDP",
         *(f"DDP({word})" for word in ("num_anchors=2", "num_anchors=8", "num_morphs=1")),
     ]
+
+
+def test_the_usual_points_of_test_clouds_are_those_that_they_have(folder, monkeypatch):
+    points, labels = toy_arrays(num_points=128)
+    sets = {"train_points": points, "test_points": points[:, :100]}
+    np.savez("mine.npz", **sets, train_labels=labels, test_labels=labels)
+    seen = []
+    monkeypatch.setattr(
+        "torch_geometric_ddp.comparison.CrossResolution",
+        lambda lab, *points: seen.append(points) or lab,
+    )
+    monkeypatch.setattr("torch_geometric_ddp.comparison.Lab.run", lambda self, cells: [])
+    assert "no run was made" in refused("resolution", "--data", "mine.npz", "--out", "out")
+    assert seen == [([64, 128], [64])]
 
 
 # What no option of a kind may be, by the function that reads it; other options take any text.
@@ -434,6 +510,43 @@ def test_a_cloud_that_is_left_over_is_no_step_of_its_own(capsys):
     assert "4 epochs of 9 clouds, 4 steps each." in capsys.readouterr().out
 
 
+def test_what_runs_need_is_said_with_them(tmp_path, capsys):
+    """Sets of other backbones, and the networks on the whole set that herding and PCC observe."""
+    nets = {"A": TinyNet, "B": NormNet}
+    preset = Preset("tiny", SMOKE, replace(SMOKE, name="whole"), 2, 1)
+    lab = Lab(toy_set(), toy_set(seed=1), tmp_path, preset, nets)
+
+    def said(*names, seeds=(0,), distill_with=("A",)):
+        entries = [ENTRIES[name] for name in names]
+        cells = list(lab.cells(entries, [1], seeds, ["B"], distill_with))
+        work.announce(lab, cells)
+        lines = capsys.readouterr().out.splitlines()[:-1]
+        return cells, [line.split(": protocol")[0].removeprefix("- ") for line in lines]
+
+    cells, first = said("DM", "herding", "random")
+    assert first == [
+        "3 runs. To do:",
+        "1 set to distil, 2 steps each",
+        "5 networks to train on a small set each",
+        "1 network to train on the whole set",
+    ]
+    made = []
+    original = lab._runs.append
+    lab._runs.append = lambda line: made.append(line["method"]) or original(line)
+    lab.run(cells)
+    assert sorted(made) == ["DM", "DM", "herding", "herding", "random", "whole"]
+    # What they share with these is there, and what another row of the same call makes comes once.
+    assert said("PCC", distill_with=("A",))[1][1:] == [
+        "1 set to distil, 2 steps each",
+        "2 networks to train on a small set each",
+    ]
+    assert said("herding", "PCC", "whole", seeds=(1,), distill_with=("B",))[1][1:] == [
+        "1 set to distil, 2 steps each",
+        "2 networks to train on a small set each",
+        "1 network to train on the whole set",
+    ]
+
+
 def run_ids(path):
     return set(re.search("<!-- runs: (.*) -->", path.read_text())[1].split())
 
@@ -538,7 +651,43 @@ def test_the_command_of_tune_has_every_option_that_distill_shares():
     assert {name for name in shared if getattr(args, name) == usual[name]} == {"seeds"}
 
 
+def test_classes_are_computed_as_many_at_a_time_as_asked_for(folder):
+    """The set says so, and its run is another one than without."""
+    words = ["distill", *WORK, "--method", "dm", "--skip-whole", "--out", "."]
+    for more in ([], ["--classes-per-chunk", "3"]):
+        assert command.main([*words, *more]) == 0
+    runs = map(json.loads, Path("runs.jsonl").read_text().splitlines())
+    usual, chunked = (run for run in runs if run["method"] == "DM")
+    assert usual["id"] != chunked["id"]
+    assert "classes_per_chunk" not in usual["settings"] | usual["provenance"]
+    assert chunked["provenance"]["classes_per_chunk"] == 3
+    assert SyntheticPointCloudDataset("distilled.safetensors").provenance["classes_per_chunk"] == 3
+
+
 # evaluate, train and show ########################################################################
+
+
+def test_the_file_of_a_set_tells_the_command_that_made_it(made, folder):
+    """Which is no part of a run: other words for it find it, and leave its set as it is."""
+    words = ["distill3d", "distill", *WORK, "--skip-whole", "--out"]
+    files = [made[0] / "distilled.safetensors", *(made[0] / "sets").iterdir()]
+    assert len(files) == 4
+    for file in files:
+        told = SyntheticPointCloudDataset(file).provenance["command"]
+        assert told.split() == [*words, str(made[0])]
+    Path("runs").symlink_to(made[0])
+    before = {path: path.read_bytes() for path in [made[0] / "runs.jsonl", *files]}
+    assert command.main([*words[1:], "runs"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_other_programs_tell_their_command_in_sets(folder):
+    few = ["--num-increments", "2", "--methods", "random"]
+    for words in (["compare", "--methods", "random 32x5 in order"], ["continual", *few]):
+        assert command.main([*words, *WORK, "--out", words[0]]) == 0
+        for file in (folder / words[0] / "sets").iterdir():
+            told = SyntheticPointCloudDataset(file).provenance["command"]
+            assert shlex.split(told) == ["distill3d", *words, *WORK, "--out", words[0]]
 
 
 def test_evaluate_takes_the_network_of_the_file(folder, capsys):
@@ -551,6 +700,23 @@ def test_evaluate_takes_the_network_of_the_file(folder, capsys):
     now, then = (re.search(r"[\d.]+ %", line)[0] for line in lines[2:4])
     assert now == then
     assert len(lines) == 4  # Nothing is otherwise.
+
+
+@pytest.mark.parametrize("program", ["evaluate", "train"])
+def test_sizes_of_other_networks_than_that_of_a_set_are_refused(program, made, folder, monkeypatch):
+    monkeypatch.setattr(work, "load", lambda *args: pytest.fail("data are read"))
+    file = made[0] / "distilled.safetensors"
+    assert "--width must go with the network PointNetS" in refused(program, file, "--width", "0.5")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_size_goes_with_any_network_of_a_matrix(task, folder, monkeypatch):
+    """Also with one that only distils, or is the usual one."""
+    words = ["--backbones", "PointNet", "--distill-with", "PointMamba", "--mamba-centers", "8"]
+    if task == "segmentation":
+        words = ["--backbones", "PointNet2Segmentation", "--width", "0.5"]
+    monkeypatch.setattr(work, "load", lambda *args: refuse("they are read"))
+    assert refused("cross", "--task", task, *words) == "they are read"
 
 
 def test_evaluate_refuses_a_figure_that_says_too_little(made, folder):
@@ -598,6 +764,7 @@ def test_show_says_what_a_set_is(made, folder, capsys):
     synthetic = SyntheticPointCloudDataset(file)
     assert f"bits: {synthetic.storage_bits:,}" in lines
     assert "method: DDP" in lines
+    assert f"command: {synthetic.provenance['command']}" in lines
     assert "classes: airplane, bed," in "\n".join(lines)
     told = synthetic.provenance["evaluated"]
     expected = f"accuracy: {100 * told['value']:.1f} % (PointNet, protocol smoke, seeds [0])"
@@ -628,6 +795,72 @@ def test_show_gives_the_tables_of_a_folder(tmp_path, capsys):
     ]
     table = [line for line in expected.splitlines() if line.startswith("| ")]
     assert [line for line in shown.splitlines() if line.startswith("| ")][: len(table)] == table
+
+
+def tables_of(text):
+    """Of every table that is shown, its title and the first column with the one of that head."""
+    tables, head = [], []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("shapes, "):
+            tables.append((line.rpartition(", ")[2], {}))
+        elif cells[0] == "method":
+            head = cells
+        elif line.startswith("| ") and "of whole" in head:
+            tables[-1][1][cells[0]] = cells[head.index("of whole")]
+        elif line.startswith("| ") and "average %" in head:
+            tables[-1][1][cells[0]] = cells[head.index("seeds")]
+    return tables
+
+
+def test_show_compares_with_the_whole_set_of_the_preset(tmp_path, capsys):
+    made = {"source": "shapes", "task": "classification", "data": {}, "backbone": "PointNet"}
+    made |= {"network": "PointNet", "metric": "accuracy", "class_metric": "class accuracy"}
+    made |= {"class_mean": 0.5, "class_names": ["a"], "per_class": [0.5], "ppc": 1, "seed": 0}
+    made |= {"bits": 8, "num_clouds": 1, "steps": 0, "settings": {}}
+    lines = []
+    for name, value in (("quick", 0.4), ("paper", 0.8)):
+        preset = PRESETS[name]
+        protocols = {"protocol": preset.protocol.to_dict(), "whole": None, "budget_bits": 8}
+        lines.append({**made, "method": "random", "value": value / 2, **protocols})
+        protocols = {"protocol": None, "whole": preset.whole.to_dict(), "budget_bits": None}
+        lines.append({**made, "method": "whole", "value": value, **protocols})
+    # Of no preset and beside neither: it has a table of its own.
+    lines.append({**lines[-1], "whole": {"name": "mine"}, "data": {"train": "others"}})
+    texts = [json.dumps({"id": str(i), **line}) for i, line in enumerate(lines)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(texts) + "\n")
+    assert command.main(["show", str(tmp_path)]) == 0
+    assert tables_of(capsys.readouterr().out) == [
+        *(
+            (f"protocol {name}", {"random": "50 %", "whole": "100 %"})
+            for name in ("quick", "paper")
+        ),
+        ("protocol mine", {"whole": "100 %"}),
+    ]
+
+
+def test_show_gives_every_number_of_increments_and_the_whole_set_with_them(tmp_path, capsys):
+    """Also where small sets and the whole one are trained by different protocols."""
+    made = {"source": "shapes", "task": "classification", "data": {}, "backbone": "PointNet"}
+    made |= {
+        "network": "PointNet",
+        "metric": "accuracy",
+        "class_names": [*"abc"],
+        "num_networks": 1,
+    }
+    made |= {"ppc": 1, "seed": 0, "bits": 8, "num_clouds": 1, "steps": 0, "settings": {}}
+    made |= {"value": 0.5, "whole": None}
+    quick, lines = PRESETS["quick"], []
+    for seen in ([1], [1, 3], [1, 2], [1, 2, 3]):
+        line = {**made, "classes_seen": seen, "increment_accuracies": [0.5] * len(seen)}
+        small = {"method": "random", "protocol": quick.protocol.to_dict(), "budget_bits": 8}
+        whole = {"method": "whole", "protocol": quick.whole.to_dict(), "budget_bits": None}
+        lines += [{**line, **small}, {**line, **whole}]
+    texts = [json.dumps({"id": str(i), **line}) for i, line in enumerate(lines)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(texts) + "\n")
+    assert command.main(["show", str(tmp_path)]) == 0
+    rows = [f"{name}, {num} increments" for num in (2, 3) for name in ("random", "whole")]
+    assert tables_of(capsys.readouterr().out) == [("protocol quick", dict.fromkeys(rows, "1"))]
 
 
 def test_show_gives_the_table_of_class_incremental_learning(tmp_path, capsys):

@@ -7,7 +7,7 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna.trial import TrialState, create_trial
 from test_tuning import search, states
 
-from torch_geometric_ddp import StorageBudget
+from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset
 from torch_geometric_ddp.programs import command, searching, tune
 from torch_geometric_ddp.tuning import (
     SAMPLERS,
@@ -208,6 +208,8 @@ def test_the_program_says_what_it_does_and_keeps_artifacts(tmp_path, monkeypatch
     )
     assert f"--artifact-dir {out / 'artifacts'}" in text
     assert len([*(out / "artifacts").iterdir()]) == 2
+    told = SyntheticPointCloudDataset(out / "distilled.safetensors").provenance["command"]
+    assert told.startswith(f"distill3d {' '.join(words)} --hold-out 0.3 --out ")
     assert (out / "artifacts").exists()
 
 

@@ -43,6 +43,8 @@ _DEFAULT_COLUMNS = (
 )
 # What makes two runs of different seeds the same row.
 _ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps")
+# What runs of a row have in common beside that.
+_SHARED = ("settings", "network", "num_networks", "quotas")
 
 Run = Mapping[str, Any]
 
@@ -51,7 +53,7 @@ def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
     """Gathers the lines of a `runs.jsonl` that differ in nothing but their seed.
 
     Raises:
-        ValueError: If runs of the same row differ in their settings or their network.
+        ValueError: If runs of the same row differ in more than their seed, or have the same one.
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
@@ -77,11 +79,18 @@ def _row(runs: Sequence[Run]) -> Row:
         values = [factor * run[key] for run in runs if run.get(key) is not None]
         return [round(value, 6) for value in values] or None
 
-    for what in ("settings", "network"):
+    for what in _SHARED:
         if not alike(what):
             raise ValueError(f"runs of {first['method']} have different {what}: import them apart")
+    seeds = [run["seed"] for run in runs]
+    if len({*seeds}) < len(seeds):
+        raise ValueError(
+            f"several runs of {first['method']} have the same seed, of {seeds}: choose by --where"
+        )
+    num_networks = first.get("num_networks", 1)
     return {
-        "seeds": [run["seed"] for run in runs],
+        "seeds": seeds,
+        **({"num_networks": num_networks} if num_networks > 1 else {}),
         "accuracy": each("value", 100),
         "mean_class_accuracy": each("class_mean", 100),
         "device": first.get("device") if alike("device") else None,
@@ -223,6 +232,8 @@ def _both_protocols(old: str, new: str) -> str:
 
 def _grown(row: Row, newer: Row) -> Row:
     """A row with the runs of a newer one, and those of its other seeds."""
+    networks = [one.get("num_networks", 1) for one in (row, newer)]
+    _check_same(f"{row['method']} has another number of networks", *networks)
     kept = [i for i, seed in enumerate(row["seeds"]) if seed not in newer["seeds"]]
     if not kept:
         return newer

@@ -87,6 +87,7 @@ class _Increment:
     def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
         """Keeps the set; what it is worth shows together with those of other increments."""
         synthetic.parameterization.check_budget(self.bank.budget(cell.ppc))
+        synthetic.provenance |= self.owner.told
         synthetic.save(self._path("sets", self.owner.key(cell)))
         return {}
 
@@ -172,6 +173,8 @@ class ClassIncremental:
         self._data = {"train": self.train.sha256(), "test": self.test.sha256()}
         self._runs = RunLog(self.out / "runs.jsonl")
         self._runs.read()  # Raises if it is none, before the first run.
+        #: What the files of new sets tell of how they were made beside all else; no part of a run.
+        self.told: Figures = {}
         #: Why runs failed, by what they are called.
         self.failures: dict[str, str] = {}
         sizes = [

@@ -107,12 +107,15 @@ class Distilled(Entry):
         track (callable, optional): Makes of a run the context of a callback
             (:class:`~torch_geometric_ddp.tracking.Callback`), whose time does not count as that of
             the run. It changes no run and is no part of its identity. (default: none)
+        classes_per_chunk (int, optional): How many classes are computed at a time, which changes
+            the last bits. (default: as many as 4 GiB hold)
     """
 
     build: Callable[..., Method] = ddp
     track: Callable[[Cell], AbstractContextManager[Callable[[Distillation], object]]] | None = (
         field(default=None, compare=False)
     )
+    classes_per_chunk: int | None = None
 
     def at(self, lr: float) -> Distilled:
         """The same with another learning rate, as a row of its own."""
@@ -134,6 +137,8 @@ class Distilled(Entry):
     def identity(self) -> Figures:
         """All settings, as the defaults may change, too."""
         told = named(self.all_settings())
+        if self.classes_per_chunk is not None:
+            told["classes_per_chunk"] = self.classes_per_chunk
         if getattr(self.build, "func", self.build) is not ddp:
             return told
         usual = [key for key, value in _UNTOLD.items() if told[key] == value]
@@ -195,6 +200,7 @@ class Distilled(Entry):
             cell.seed,
             network,
             lab.task,
+            self.classes_per_chunk,
             steps=cell.steps,
             checkpoint=checkpoint,
             quotas=self.quotas,

@@ -52,7 +52,8 @@ def incremental_markdown(runs: Sequence[Figures]) -> str:
     """A table of average and last accuracy and forgetting, in percent, one line for every row.
 
     See :func:`average_accuracy` and :func:`mean_forgetting`; *last* is the accuracy on all classes
-    after the last increment. A run that lacks increments is left out.
+    after the last increment. A run that lacks increments is left out; where runs had different
+    numbers of them, the rows say how many.
 
     Args:
         runs (sequence of dict): The figures of :meth:`ClassIncremental.run`.
@@ -103,9 +104,11 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
         raise ValueError("'runs' must hold at least one run with all of its increments, got none")
     figure = Figure(figsize=(7, 4.2), layout="tight")
     axes = figure.add_subplot()
+    ticks: set[int] = set()
     for i, (name, seeds) in enumerate(rows.items()):
         values = 100 * np.array([[one["value"] for one in increments] for increments in seeds])
         seen = seeds[0][-1]["classes_seen"]
+        ticks |= {*seen}
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
         upper = seeds[0][-1]["budget_bits"] is None
         axes.errorbar(
@@ -118,7 +121,7 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
             linestyle="--" if upper else "-",
             label=plain(name),
         )
-    axes.set_xticks(seen)
+    axes.set_xticks(sorted(ticks))
     axes.set(xlabel="classes seen", ylabel="accuracy %", ylim=(0, 105), title=plain(title))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
@@ -129,21 +132,22 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
 def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
     """The increments of every seed of every row, of those that have all of them.
 
-    Runs of one method that were not made alike are rows of their own, the second with a number.
+    Runs of one method that were not made alike are rows of their own, the second with a number, and
+    so are those of other increments.
     """
-    total = max((len(run["classes_seen"]) for run in runs), default=0)
-    every = dict.fromkeys(tuple(run["classes_seen"]) for run in runs)
-    schedules = [seen for seen in every if len(seen) == total]
+    complete = [run for run in runs if run["classes_seen"][-1] == len(run["class_names"])]
+    schedules = list(dict.fromkeys(tuple(run["classes_seen"]) for run in complete))
+    several = len({len(schedule) for schedule in schedules}) > 1
     found: dict[str, list[list[Figures]]] = {}
-    for row, schedule in itertools.product(summarize(runs), schedules):
+    for schedule, row in itertools.product(schedules, summarize(runs)):
         seeds: dict[int, list[Figures]] = {}
         for run in sorted(row.runs, key=lambda run: len(run["classes_seen"])):
             if schedule[: len(run["classes_seen"])] == tuple(run["classes_seen"]):
                 seeds.setdefault(run["seed"], []).append(run)
-        whole = [increments for increments in seeds.values() if len(increments) == total]
+        num = len(schedule)
+        whole = [increments for increments in seeds.values() if len(increments) == num]
         if whole:
-            names = itertools.chain(
-                [row.method], (f"{row.method} ({i})" for i in itertools.count(2))
-            )
+            name = f"{row.method}, {num} increment{'s' * (num > 1)}" if several else row.method
+            names = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
             found[next(name for name in names if name not in found)] = whole
     return found

@@ -116,6 +116,8 @@ class Lab:
         self._data = {"train": self.bank.sha256(), "test": self.test_set.sha256()}
         self._runs = RunLog(self.out / "runs.jsonl")
         self._runs.read()  # Raises if it is none, before the first run.
+        #: What the files of new sets tell of how they were made beside all else; no part of a run.
+        self.told: Figures = {}
         #: Why runs failed, by what they are called.
         self.failures: dict[str, str] = {}
         self._failed: dict[str, Exception] = {}
@@ -221,6 +223,7 @@ class Lab:
         bits = synthetic.parameterization.check_budget(budget)
         path = self.set_path(cell)
         if cell.distilled_with is None:
+            synthetic.provenance |= self.told
             synthetic.save(path)
         figures = self._evaluate(cell, synthetic, self.preset.protocol)
         # Which clouds were chosen is in the file, and so is what a source's figure was.

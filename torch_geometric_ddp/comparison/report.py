@@ -13,6 +13,7 @@ import torch
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.controls import strongest_control
 from torch_geometric_ddp.comparison.metrics import Standing
+from torch_geometric_ddp.comparison.wholes import several_ways, wholes_of
 from torch_geometric_ddp.evaluation import percent
 from torch_geometric_ddp.tasks import find_task
 
@@ -125,7 +126,8 @@ def markdown(rows: Sequence[Row]) -> str:
     :func:`improvement_over_random` (IOR), both in points, and :func:`dd_ranking_score`. Random
     clouds are those of the same storage and training, divided among the classes by the same quotas
     if there are such, and the whole set is that of the same data,
-    backbone and number of networks, with all points; where there is no such row, :obj:`-` stands.
+    backbone and number of networks, with all points; where there is no such row, or several that
+    were trained in different ways and nothing tells which one goes with a row, :obj:`-` stands.
     What all rows have in common stands under the table, and so does the strongest control where the
     table lacks it (:func:`strongest_control`).
 
@@ -198,6 +200,9 @@ def _standing(row: Row, rows: Sequence[Row]) -> Standing:
         # Fewer points of it are another set.
         if other.ppc is None and not other.runs[0].get("settings") and other.alike(row)
     ]
+    firsts = [one.runs[0] for one in whole]
+    mine = wholes_of(row.runs[0], firsts, [one.runs[0] for one in rows])
+    whole = [] if several_ways(mine) else [one for one in whole if one.runs[0] in mine]
     return Standing(row.mean, *((found[0].mean if found else None) for found in (random, whole)))
 
 

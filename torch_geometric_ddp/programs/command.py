@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -96,6 +97,7 @@ def _carry_out(name: str, args: argparse.Namespace, words: Sequence[str]) -> int
     """Runs a program, and turns what goes wrong into one line."""
     module = _module(name)
     args.words = words  # For a program that starts others like itself.
+    args.command = shlex.join([_NAME, name, *words])
     try:
         from torch_geometric_ddp import memory
 

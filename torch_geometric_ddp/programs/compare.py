@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Makes the runs and shows them."""
     from torch_geometric_ddp.comparison import (
+        Distilled,
         cost_markdown,
         markdown,
         plot_bits,
@@ -59,11 +60,14 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.programs import work
 
     entries = work.rows(args, METHODS)
-    lab = work.open_lab(args, work.networks(args, args.backbones))
-    _, seeds = work.preset_and_seeds(args)
+    if args.lrs and not any(isinstance(entry, Distilled) for entry in entries):
+        names = ", ".join(entry.name for entry in entries)
+        raise ValueError(f"--lrs must go with a row that is distilled, got {names}")
     if args.lrs:
         entries = [row for entry in entries for row in entry.at_rates(args.lrs)]
     entries = [row for entry in entries for row in entry.at_quotas(args.quotas)]
+    lab = work.open_lab(args, work.networks(args, args.backbones))
+    _, seeds = work.preset_and_seeds(args)
     cells = list(lab.cells(entries, args.ppc, seeds))
     work.announce(lab, cells)
     runs = lab.run(cells)

@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
         args.device,
         work.source(args),
     )
+    lab.told = work.provenance(args)
     runs = lab.run(lab.cells(entries, args.ppc, seeds))
     increments = f"{lab.num_increments} increments"
     title = f"{work.heading(args, lab)}, {name}, PPC {args.ppc}, {increments}"

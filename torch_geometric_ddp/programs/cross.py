@@ -70,6 +70,11 @@ def run(args: argparse.Namespace) -> None:
     columns = work.networks(args, args.backbones or usual)
     makers = work.networks(args, args.distill_with)
     entries = work.rows(args, METHODS)
+    listed = ", ".join(entry.name for entry in entries)
+    if args.distill_with and not any(entry.uses_network for entry in entries):
+        raise ValueError(f"--distill-with must go with a row that needs a network, got {listed}")
+    if args.whole_points is not None and not any(isinstance(entry, Whole) for entry in entries):
+        raise ValueError(f"--whole-points must go with the row 'whole', got {listed}")
     lab = work.open_lab(args, {**columns, **makers})
     _, seeds = work.preset_and_seeds(args)
     if args.whole_points is not None:

@@ -70,7 +70,8 @@ def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
     settings, build = method_settings(args), METHODS[args.method]
     name = build(**settings).name
     one_label = ENTRIES[name].one_label
-    distilled = Distilled(name, settings, one_label, build)
+    chunk = args.classes_per_chunk
+    distilled = Distilled(name, settings, one_label, build, classes_per_chunk=chunk)
     if not distilled.serves(TASKS[args.task]):
         raise ValueError(
             f"'--method {args.method}' needs clouds with one label each, which the task "
@@ -116,13 +117,15 @@ def run(args: argparse.Namespace) -> None:
     )
     from torch_geometric_ddp.comparison.assisting import assist
     from torch_geometric_ddp.methods.ranks import Ranks
-    from torch_geometric_ddp.methods.sharing import shares_of
+    from torch_geometric_ddp.methods.sharing import check_chunk, shares_of
     from torch_geometric_ddp.programs import work
 
     initial, distilled = rows_of(args)
     ranks = Ranks.here()
+    matching = distilled.usual().matching()
+    check_chunk(args.classes_per_chunk, matching)
     # Raises if the method needs one process, however many classes there are.
-    shares_of(ranks, distilled.usual().matching(), ranks.size, None)
+    shares_of(ranks, matching, ranks.size, None)
     if args.tensorboard is not None:
         _check_board(args, ranks)
     lab = work.open_lab(args, dict([work.network(args)]))

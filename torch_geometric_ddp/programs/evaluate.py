@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> None:
     synthetic = work.open_set(args)
     told = work.figure_of(synthetic)
     _complete(args, told)
+    name = args.backbone = args.backbone or told["backbone"].split(",")[0]
+    _, network = work.network(args)
     _, test_set = work.load(args)
-    name = args.backbone or told["backbone"].split(",")[0]
-    ((_, network),) = work.networks(args, [name]).items()
     preset = PRESETS.get(args.preset)
     protocol = preset.protocol if preset else evaluation.Protocol.from_dict(told["protocol"])
     seeds = args.seeds or told["seeds"]
@@ -95,7 +95,8 @@ def _complete(args: argparse.Namespace, told: Mapping[str, Any]) -> None:
     if told and args.backbone is None:
         network = told["network"]
         sizes = network.get("keywords", {}) if isinstance(network, dict) else {}
-        args.width = sizes.get("width", 1.0) if args.width is None else args.width
+        if args.width is None and told["backbone"].startswith("PointNetSegmentation"):
+            args.width = sizes.get("width", 1.0)
         if args.mamba_centers is None:
             args.mamba_centers = sizes.get("num_centers")
 

@@ -217,17 +217,15 @@ def dest_of(option: str) -> str:
 
 def is_generated(args: argparse.Namespace) -> bool:
     """Whether the data are the generated shapes, which get small settings for a first look."""
-    return args.data is None and args.dataset == "shapes"
+    return args.data is None and args.dataset in (None, "shapes")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classification") -> None:
     """Which real clouds to read."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, help="a file of clouds (.npz)")
-    data.add_argument(
-        "--dataset", choices=names.DATASETS, default="shapes", help="a data set (generated shapes)"
-    )
-    data.add_argument("--root", type=Path, default=Path("data"), help="where a data set lies")
+    data.add_argument("--dataset", choices=names.DATASETS, help="or a data set (generated shapes)")
+    data.add_argument("--root", type=Path, help="where a data set lies (data)")
     data.add_argument("--num-points", type=positive, help="points of a cloud (shapes 256)")
     data.add_argument(
         "--num-per-class", type=positive, help="shapes only: training clouds (100, with parts 50)"
@@ -255,6 +253,13 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
     method.add_argument(
         "--lr", type=finite, help="learning rate of methods other than ddp (theirs)"
+    )
+    method.add_argument(
+        "--classes-per-chunk",
+        type=positive,
+        metavar="N",
+        help="classes that are computed at a time, of methods other than pkr: with the same N any "
+        "number of ranks makes the same set to the last bit (as many as 4 GiB hold)",
     )
     ddp = parser.add_argument_group("distillation by DDP, and by no other method")
     ddp.add_argument("--num-anchors", type=positive, help="anchors per group, M (4)")

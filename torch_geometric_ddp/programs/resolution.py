@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> None:
     entries = work.rows(args, METHODS)
     lab = work.open_lab(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
-    most = lab.bank.dense().size(1)
-    sizes = [num for num in (64, 128, 256, 512, 1024) if num <= most] or [most]
-    matrix = CrossResolution(lab, args.train_points or sizes, args.test_points or sizes)
+    smallest = int(lab.task.read(lab.test_set).sizes.min())
+    train_points = args.train_points or _usual(lab.bank.dense().size(1))
+    matrix = CrossResolution(lab, train_points, args.test_points or _usual(smallest))
     runs = matrix.run(lab.cells(entries, args.ppc, seeds))
     rows = resolution_matrix(runs)
     title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
@@ -66,3 +66,8 @@ def run(args: argparse.Namespace) -> None:
     word = "points of the test clouds"
     plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title, word)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")
+
+
+def _usual(most: int) -> list[int]:
+    """The points of clouds of so many without the options."""
+    return [num for num in (64, 128, 256, 512, 1024) if num <= most] or [most]

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     # Before the search, so that what does not fit the test set is not noticed after it.
     name = work.source(args)
     lab = Lab(train_set, test_set, args.out, preset, backbones, args.device, name, args.task)
+    lab.told = work.provenance(args)
     several = max(args.gpus, 1) * args.workers > 1
     if several:
         _spawn(args)
@@ -84,13 +85,14 @@ def _announce(args: argparse.Namespace) -> None:
     preset, seeds = work.preset_and_seeds(args)
     several = max(args.gpus, 1) * args.workers
     runs = f"{args.trial_runs} runs each" if args.trial_runs > 1 else "one run each"
+    networks = f", {preset.num_networks} networks each" * (preset.num_networks > 1)
     print(
         f"To do: {args.trials} trials of the study in {args.storage}, less those that are there, "
         f"by {several} process{'es' * (several > 1)}; {runs} of {args.steps} steps and a network "
         f"(protocol {preset.protocol.name}: {preset.protocol.epochs} epochs). Sampler "
         f"{args.sampler}, pruner {args.pruner}.\nThen the winner and the published settings on "
-        f"the test set, seeds {[*seeds]}. How long a bar has to go stands in it after its first "
-        "step.",
+        f"the test set, seeds {[*seeds]}{networks}. How long a bar has to go stands in it after "
+        "its first step.",
         flush=True,
     )
 

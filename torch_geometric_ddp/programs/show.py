@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     add_data_arguments,
-    is_generated,
     natural,
 )
 
@@ -49,6 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prints, and draws."""
     if args.file.is_dir():
+        parser = argparse.ArgumentParser(add_help=False)
+        add_arguments(parser)
+        given = [
+            action.option_strings[0]
+            for action in parser._actions
+            if action.option_strings and getattr(args, action.dest) != action.default
+        ]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} must go with a distilled set, got the folder '{args.file}'"
+            )
         _show_runs(args.file)
     else:
         _show_set(args)
@@ -67,14 +78,14 @@ def _show_set(args: argparse.Namespace) -> None:
     print(f"{args.file}: {synthetic}")
     print(f"classes: {', '.join(synthetic.class_names)}")
     print(f"bits: {synthetic.storage_bits:,}")
-    for key in ("method", "source", "task", "ppc", "steps", "seed"):
+    for key in ("method", "source", "task", "ppc", "steps", "seed", "command"):
         if key in made:
             print(f"{key}: {made[key]}")
     told = work.figure_of(synthetic)
     if told:
         print(f"{told['metric']}: {100 * told['value']:.1f} % ", end="")
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
-    unknown = is_generated(args) and made.get("source") != "shapes"
+    unknown = args.data is None and args.dataset is None and made.get("source") != "shapes"
     real = [] if unknown else work.load(args)[0]
     theirs = list(getattr(real, "class_names", None) or synthetic.class_names)
     if theirs != synthetic.class_names:
@@ -98,19 +109,27 @@ def _show_runs(folder: Path) -> None:
         summarize,
     )
     from torch_geometric_ddp.comparison.runs import RunLog
+    from torch_geometric_ddp.comparison.wholes import told_whole, wholes_of
 
     runs = list(RunLog(folder / "runs.jsonl").read().values())
     if not runs:
         raise ValueError(f"'{folder}' must be a folder with runs.jsonl, which it has not")
-    whole = [run for run in runs if run.get("protocol") is None]
-    tables: dict[str, list[dict[str, object]]] = {}
+    wholes = [run for run in runs if run["budget_bits"] is None]
+    tables: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        if run.get("protocol") is not None:
-            tables.setdefault(_table(run, run["protocol"]), []).append(run)
-    for run in whole:  # It stands in every table of its data.
-        mine = [rows for rows in tables.values() if _data(rows[0]) == _data(run)]
-        for rows in mine or [tables.setdefault(_table(run, run.get("whole")), [])]:
-            rows.append(run)
+        if run["budget_bits"] is not None:
+            tables.setdefault(_table(run, run.get("protocol")), []).append(run)
+    placed: list[str] = []
+    for rows in tables.values():  # The whole set stands in every table that it goes with.
+        of_data = [run for run in wholes if _data(run) == _data(rows[0])]
+        # What goes with a run hangs on what it tells of the whole set, beside what a table shares.
+        kinds = {json.dumps(told_whole(run), sort_keys=True): run for run in rows}
+        mine = [one["id"] for run in kinds.values() for one in wholes_of(run, of_data, rows)]
+        rows += [run for run in of_data if run["id"] in mine]
+        placed += mine
+    for run in wholes:
+        if run["id"] not in placed:
+            tables.setdefault(_table(run, told_whole(run)), []).append(run)
     for rows in tables.values():
         first = rows[0]
         protocol = first.get("protocol") or first.get("whole") or {}
@@ -124,10 +143,10 @@ def _show_runs(folder: Path) -> None:
             print(f"{markdown(found)}\n{cost_markdown(found)}")
 
 
-def _data(run: dict[str, object]) -> list[object]:
+def _data(run: dict[str, Any]) -> list[object]:
     return [run.get(key) for key in ("source", "task", "data")]
 
 
-def _table(run: dict[str, object], protocol: object) -> str:
+def _table(run: dict[str, Any], protocol: object) -> str:
     """What runs share that stand in one table."""
     return json.dumps([_data(run), protocol], sort_keys=True)

@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> None:
     path = args.out / "network.safetensors"
     check_place("out", path)
     synthetic = work.open_set(args)
-    _, test_set = work.load(args)
     name, network = work.network(args)
+    _, test_set = work.load(args)
     usual = PRESETS[args.preset or "quick"].protocol
     protocol = work.changed(args, usual, args.epochs, args.min_steps)
     work.announce_training(name, 1, protocol, len(synthetic))

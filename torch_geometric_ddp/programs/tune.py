@@ -130,6 +130,13 @@ def complete(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--pruner wilcoxon needs --trial-runs {_LEAST_RUNS} or more, got {args.trial_runs}"
         )
+    if args.looks and (args.pruner == "wilcoxon" or len(args.objectives) > 1):
+        raise ValueError(
+            "--looks must go with '--pruner median' and one objective, got "
+            f"'--pruner {args.pruner} --objectives {','.join(args.objectives)}'"
+        )
+    if args.gpus and args.device not in (None, "cuda"):
+        raise ValueError(f"--gpus must go with '--device cuda' or none, got '{args.device}'")
     # The generated shapes are for a first look at a CPU: few trials, steps and morphs.
     shapes = is_generated(args)
     usual: dict[str, Any] = (
@@ -174,6 +181,8 @@ def command(args: argparse.Namespace, settings: Mapping[str, Any], seeds: Iterab
 
 def run(args: argparse.Namespace) -> None:
     """Searches, and shows what was found."""
+    if args.whole_epochs is not None:
+        raise ValueError("--whole-epochs must go with a row on the whole set, which no search has")
     complete(args)
     from torch_geometric_ddp.programs import searching
 

@@ -45,6 +45,8 @@ __all__ = [
     "announce",
     "announce_training",
     "changed",
+    "check_data",
+    "check_sizes",
     "figure_of",
     "heading",
     "keep_set",
@@ -56,6 +58,7 @@ __all__ = [
     "open_set",
     "preset_and_seeds",
     "print_table",
+    "provenance",
     "row",
     "rows",
     "source",
@@ -68,12 +71,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "ddp": {"num_morphs": 4, "anchor_lr": 0.5},
     "pkr": {"visits": 20, "ages": (0, 20, 40), "num_trained": 2, "real_per_class": 30},
 }
+# The options of single networks.
+_SIZES = {"--width": "PointNetSegmentation", "--mamba-centers": "PointMamba"}
 # What a figure is told with.
 _TOLD = {"backbone", "network", "protocol", "seeds", "metric", "value", "test_sha256"}
 
 
 def load(args: argparse.Namespace) -> Sequence[Any]:
-    """The training and the test set."""
+    """The training and the test set.
+
+    Raises:
+        ValueError: If an option is not for these data, or the data do not fit the options.
+    """
+    check_data(args)
     if args.validate is not None:
         check_share("validate", args.validate)
     kept = "recommended" if args.categories == ["recommended"] else args.categories
@@ -83,8 +93,26 @@ def load(args: argparse.Namespace) -> Sequence[Any]:
     else:
         few = 50 if args.task == "segmentation" else 100
         options["num_per_class"] = (args.num_per_class or few) if is_generated(args) else None
-        sets = READERS[args.dataset].load(args.root, args.num_points, args.task, **options)
+        root = Path("data") if args.root is None else args.root
+        reader = READERS[args.dataset or "shapes"]
+        sets = reader.load(root, args.num_points, args.task, **options)
     return sets if args.validate is None else hold_out(sets[0], args.validate)
+
+
+def check_data(args: argparse.Namespace) -> None:
+    """Raises if an option is not for the data that the others name."""
+    if args.data is None:
+        got = "the generated shapes" if is_generated(args) else f"'--dataset {args.dataset}'"
+    else:
+        got = f"'--data {args.data}'"
+    own = args.data is not None
+    for option, fits, what in (
+        ("--dataset", not own, "no '--data'"),
+        ("--root", not own and not is_generated(args), "the '--dataset' of files that lie there"),
+        ("--num-per-class", is_generated(args), "the generated shapes"),
+    ):
+        if getattr(args, dest_of(option)) is not None and not fits:
+            raise ValueError(f"{option} must go with {what}, got {got}")
 
 
 def open_set(args: argparse.Namespace) -> SyntheticPointCloudDataset:
@@ -108,7 +136,7 @@ def figure_of(synthetic: SyntheticPointCloudDataset) -> dict[str, Any]:
 
 def source(args: argparse.Namespace) -> str:
     """What the data are called."""
-    return str(args.data.stem if args.data else args.dataset)
+    return str(args.data.stem if args.data else args.dataset or "shapes")
 
 
 def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
@@ -168,9 +196,27 @@ def networks(args: argparse.Namespace, names: Sequence[str] | None = None) -> di
 
 
 def network(args: argparse.Namespace) -> tuple[str, Any]:
-    """The one network that the options name, or the usual one, and what tables call it."""
+    """The one network that the options name, or the usual one, and what tables call it.
+
+    Raises:
+        ValueError: If the task has no backbone of such a name, or a size is that of another one.
+    """
     ((name, make),) = networks(args, None if args.backbone is None else [args.backbone]).items()
+    check_sizes(args, [name])
     return name, make
+
+
+def check_sizes(args: argparse.Namespace, backbones: Iterable[str]) -> None:
+    """Raises if a size is asked for that none of the networks has.
+
+    Args:
+        args (Namespace): The options.
+        backbones (iterable of str): The networks, as tables call them.
+    """
+    known = [name.partition(",")[0] for name in backbones]
+    for option, name in _SIZES.items():
+        if getattr(args, dest_of(option)) is not None and name not in known:
+            raise ValueError(f"{option} must go with the network {name}, got {', '.join(known)}")
 
 
 def rows(args: argparse.Namespace, usual: Sequence[str]) -> list[Entry]:
@@ -198,12 +244,25 @@ def row(text: str) -> Entry:
 
 
 def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
-    """The harness for the data and the work that the options name."""
+    """The harness for the data and the work that the options name.
+
+    Raises:
+        ValueError: If an option is not for these data or none of these networks.
+    """
+    check_sizes(args, backbones)
     preset, _ = preset_and_seeds(args)
     train_set, test_set = load(args)
     device, name = args.device, source(args)
     rest = device, name, args.task, args.stream, args.cache
-    return Lab(train_set, test_set, args.out, preset, backbones, *rest)
+    lab = Lab(train_set, test_set, args.out, preset, backbones, *rest)
+    lab.told = provenance(args)
+    return lab
+
+
+def provenance(args: argparse.Namespace) -> dict[str, Any]:
+    """What the file of a set tells of the program that made it, if a command line started it."""
+    command = getattr(args, "command", None)
+    return {} if command is None else {"command": command}
 
 
 def method_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -237,13 +296,14 @@ def heading(args: argparse.Namespace, lab: Lab | ClassIncremental) -> str:
 
 
 def announce(lab: Lab, cells: Sequence[Cell]) -> None:
-    """Says how many runs there are to make, and of what."""
+    """Says how many runs there are to make, and of what, with the runs that they need."""
     new = lab.missing(cells)
     if not new:
         print(f"{_number(len(cells), 'run')}, all of which are there.")
         return
     there = f", of which {len(cells) - len(new)} are there" if len(new) < len(cells) else ""
     print(f"{_number(len(cells), 'run')}{there}. To do:")
+    new = _with_needed(lab, new)
     steps = [cell.steps for cell in new if cell.steps and cell.distilled_with is None]
     for count, group in itertools.groupby(sorted(steps)):
         print(f"- {_number(len(list(group)), 'set')} to distil, {_number(count, 'step')} each")
@@ -257,6 +317,24 @@ def announce(lab: Lab, cells: Sequence[Cell]) -> None:
                 f"{_number(protocol.epochs, 'epoch')}{least}"
             )
     print("How long a bar has to go stands in it after its first step.", flush=True)
+
+
+def _with_needed(lab: Lab, cells: Sequence[Cell]) -> list[Cell]:
+    """Runs, those whose sets they take, and those on the whole set in which networks are observed.
+
+    A run that is needed and there already is left out.
+    """
+    sources = [cell.source for cell in cells if cell.distilled_with is not None]
+    lacking = [str(cell) for cell in lab.missing(sources)]
+    found = {str(cell): cell for cell in cells}
+    for cell in sources:
+        if str(cell) in lacking or not lab.set_path(cell).exists():
+            found[str(cell)] = cell
+    own = [cell for cell in found.values() if cell.distilled_with is None]
+    observing = [cell for cell in own if cell.entry.observes]
+    observed = [Cell(ENTRIES["whole"], cell.backbone, 1, cell.seed, 0) for cell in observing]
+    found |= {str(cell): cell for cell in lab.missing(observed)}
+    return list(found.values())
 
 
 def announce_training(name: str, count: int, protocol: Protocol, num_clouds: int) -> None:
