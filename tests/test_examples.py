@@ -522,7 +522,9 @@ def test_compare_segmentation(tmp_path):
 
 def test_cross_architecture(tmp_path):
     """A matrix of two backbones, which takes over what compare.py has made."""
-    data = ["--num-per-class", "4", "--num-points", "32", "--seeds", "0"]
+    # Of fewer points anchors have four, whose neighbourhoods are single points: behind BatchNorm
+    # gradients grow without bound, to NaN on some machines.
+    data = ["--num-per-class", "4", "--num-points", "128", "--seeds", "0"]
     data += ["--preset", "smoke", "--steps", "1"]
     first = start(*data, "--methods", "DDP", "--out", tmp_path, program="compare.py")
     assert first.returncode == 0, first.stderr
