@@ -33,6 +33,7 @@ from torch_geometric_ddp.comparison.presets import PRESETS
 from torch_geometric_ddp.comparison.runs import RunLog
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import Method, NetworkSource, TrainedNetworks, cosine, ddp
+from torch_geometric_ddp.methods.optimizers import late_share
 from torch_geometric_ddp.nn import Backbone, PointNet
 
 HELD_OUT = 0.2
@@ -93,7 +94,7 @@ class Averages:
         steps = loop.num_steps
         for total, late, parameter in zip(self.sum, self.late, self.parameters, strict=True):
             total += parameter
-            late.lerp_(parameter, 4 / (steps + 3))
+            late.lerp_(parameter, late_share(steps))
         if steps in self.marks:
             self.sums[steps] = [s.clone() for s in self.sum]
             self.lates[steps] = [s.clone() for s in self.late]

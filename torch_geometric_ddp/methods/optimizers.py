@@ -18,6 +18,7 @@ __all__ = [
     "MakeOptimizer",
     "averaged",
     "cosine",
+    "late_share",
     "optimizer_of",
     "set_rates",
 ]
@@ -74,9 +75,15 @@ class AveragedSGD(torch.optim.SGD):
             group["num_averaged"] = steps = group.get("num_averaged", 0) + 1
             for parameter in group["params"]:
                 state = self.state[parameter]
-                mean = state.setdefault("average", torch.zeros_like(parameter))
-                mean.lerp_(parameter, (self.eta + 1) / (steps + self.eta))
+                if "average" not in state:
+                    state["average"] = torch.zeros_like(parameter)
+                state["average"].lerp_(parameter, late_share(steps, self.eta))
         return loss
+
+
+def late_share(num_steps: int, eta: int = 3) -> float:
+    """The share of the last of so many steps in their mean, see :class:`AveragedSGD`."""
+    return (eta + 1) / (num_steps + eta)
 
 
 @contextmanager
