@@ -188,7 +188,7 @@ def test_a_set_of_too_few_points_says_why_it_has_no_run(tmp_path):
     lab = lab_of(tmp_path, num_points=64)
     assert run(lab, (64,), seeds=(0,), rows=[CONTROLS["random 32x6"]]) == []
     (reason,) = lab.failures.values()
-    assert reason == "its clouds have 32 points, fewer than 64"
+    assert reason == "TooFewPointsError: its clouds have 32 points, fewer than 64"
     run(lab, (32,), seeds=(0,), rows=[CONTROLS["random 32x6"]])
     assert lab.failures == {}
 

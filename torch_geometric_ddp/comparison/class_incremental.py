@@ -209,17 +209,24 @@ class ClassIncremental:
                 steps = entry.steps(self.preset.steps) if entry.has_budget else 0
                 yield Cell(entry, self.backbone, ppc if entry.has_budget else 1, seed, steps)
 
-    def run(self, cells: Iterable[Cell]) -> list[Figures]:
+    def run(self, cells: Iterable[Cell], workers: int = 1) -> list[Figures]:
         """Makes the increments that are not there yet and returns the figures of all of them.
 
         A run that does not fit its storage, or fails for want of memory or of a finite loss, is
         noted in :attr:`failures` and :obj:`failures.json` and left out.
+
+        Args:
+            cells (iterable of Cell): The runs.
+            workers (int): How many seeds are run side by side, each by a process with one thread,
+                whose bars are in :obj:`workers/seed-N.txt` of the folder. The figures are those of
+                one thread. (default: :obj:`1`, one run after the other in this process)
+
+        Raises:
+            TypeError: If :obj:`workers` is no integer.
+            ValueError: If :obj:`workers` is below one, or above one and a row or a network cannot
+                be sent to another process.
         """
-
-        def make(cell: Cell) -> list[Figures]:
-            return [self._result(cell, number) for number in range(self.num_increments)]
-
-        made = carry_out(cells, make, self.failures, self.out, "Learn classes")
+        made = carry_out(cells, self._results, self.failures, self.out, "Learn classes", workers)
         return [*{one["id"]: one for increments in made for one in increments}.values()]
 
     def key(self, cell: Cell | None = None) -> Figures:
@@ -247,6 +254,9 @@ class ClassIncremental:
         """The real clouds of some classes, labelled from 0 on."""
         bank = self.train.select(_between(self.train, start, stop))
         return PointCloudBank(bank.pos, bank.sizes, bank.y - start, bank.class_names[start:stop])
+
+    def _results(self, cell: Cell) -> list[Figures]:
+        return [self._result(cell, number) for number in range(self.num_increments)]
 
     def _result(self, cell: Cell, number: int) -> Figures:
         protocol = self.preset.protocol if cell.entry.has_budget else self.preset.whole

@@ -176,16 +176,27 @@ class Lab:
                             other = None if name == backbone else name
                             yield Cell(entry, backbone, ppc, seed, steps, other)
 
-    def run(self, cells: Iterable[Cell]) -> list[Figures]:
+    def run(self, cells: Iterable[Cell], workers: int = 1) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
         A run that does not fit its storage, or fails for want of memory or of a finite loss, is
         noted in :attr:`failures` and :obj:`failures.json` and left out, and so is what needs its
         set; it is tried again the next time.
+
+        Args:
+            cells (iterable of Cell): The runs.
+            workers (int): How many seeds are run side by side, each by a process with one thread,
+                whose bars are in :obj:`workers/seed-N.txt` of the folder. The figures are those of
+                one thread. (default: :obj:`1`, one run after the other in this process)
+
+        Raises:
+            TypeError: If :obj:`workers` is no integer.
+            ValueError: If :obj:`workers` is below one, or above one and a row or a network cannot
+                be sent to another process.
         """
         cells = list(cells)
         self._failed.clear()
-        carry_out(cells, self._result, self.failures, self.out, "Compare")
+        carry_out(cells, self._result, self.failures, self.out, "Compare", workers)
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 

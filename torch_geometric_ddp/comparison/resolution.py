@@ -15,7 +15,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import aligned, summarize
-from torch_geometric_ddp.comparison.runs import RunLog, carry_out
+from torch_geometric_ddp.comparison.runs import RunLog, TooFewPointsError, carry_out
 from torch_geometric_ddp.comparison.transfer import TransferRow
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 
@@ -58,14 +58,25 @@ class CrossResolution:
         self._runs = RunLog(lab.out / "resolutions.jsonl")
         self._runs.read()  # Raises if it is none, before the first run.
 
-    def run(self, cells: Iterable[Cell]) -> list[Figures]:
+    def run(self, cells: Iterable[Cell], workers: int = 1) -> list[Figures]:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
         What fails is noted in :attr:`Lab.failures` and left out, and so is a set that has fewer
         points than every resolution.
+
+        Args:
+            cells (iterable of Cell): The runs.
+            workers (int): How many seeds are run side by side, each by a process with one thread,
+                whose bars are in :obj:`workers/seed-N.txt` of the folder. The figures are those of
+                one thread. (default: :obj:`1`, one run after the other in this process)
+
+        Raises:
+            TypeError: If :obj:`workers` is no integer.
+            ValueError: If :obj:`workers` is below one, or above one and a row or a network cannot
+                be sent to another process.
         """
         lab = self.lab
-        made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions")
+        made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions", workers)
         return [*{one["id"]: one for rows in made for one in rows}.values()]
 
     def _results(self, cell: Cell) -> list[Figures]:
@@ -95,8 +106,8 @@ class CrossResolution:
             found.append({**made, **known[identity]})
         if not found:
             least = min(self.train_points)
-            reason = f"its clouds have {int(train.sizes.min())} points, fewer than {least}"
-            lab.failures[str(cell)] = reason
+            most = int(train.sizes.min())
+            raise TooFewPointsError(f"its clouds have {most} points, fewer than {least}")
         return found
 
     def _cross(self, cell: Cell, train: PointCloudBank, protocol: Protocol) -> Figures:

@@ -1,27 +1,35 @@
-"""The runs of a comparison, one after the other, and their log."""
+"""The runs of a comparison, one after the other or side by side, and their log."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
+from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.comparison.cells import Cell
+from torch_geometric_ddp.comparison.side_by_side import side_by_side
 from torch_geometric_ddp.memory import memory_errors
 
-__all__ = ["FAILURES", "RunLog", "carry_out"]
+__all__ = ["FAILURES", "RunLog", "TooFewPointsError", "carry_out"]
 
 Made = TypeVar("Made")
 
+
+class TooFewPointsError(ValueError):
+    """The clouds of a set have fewer points than networks shall be trained on."""
+
+
 # Why a run may fail and leave the others alone.
-FAILURES = (BudgetError, FloatingPointError, MemoryError, torch.OutOfMemoryError)
+FAILURES = (BudgetError, FloatingPointError, MemoryError, TooFewPointsError, torch.OutOfMemoryError)
 
 # What every run has, whatever it measures.
 _KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
@@ -98,8 +106,9 @@ def carry_out(
     failures: dict[str, str],
     folder: Path,
     name: str,
+    workers: int = 1,
 ) -> list[Made]:
-    """Makes runs one after the other, and goes on where one fails.
+    """Makes runs, and goes on where one fails.
 
     Why runs failed is written into :obj:`failures.json` of the folder, which is removed if none
     did.
@@ -111,22 +120,34 @@ def carry_out(
             of these runs are removed.
         folder (Path): The folder of the comparison.
         name (str): What the progress bar is called.
+        workers (int): How many seeds are run side by side, each by a process with one thread,
+            whose bars are in :obj:`workers/seed-N.txt` of the folder. (default: :obj:`1`, one run
+            after the other in this process)
 
     Returns:
         What was made of the runs that did not fail.
+
+    Raises:
+        TypeError: If :obj:`workers` is no integer.
+        ValueError: If :obj:`workers` is below one, or above one and :obj:`make` cannot be sent to a
+            process.
     """
-    made = []
+    check_int("workers", workers)
+    cells, tried = list(cells), partial(_tried, make)
+    made: dict[int, list[Made]] = {}
     try:
-        with tqdm(list(cells), name, unit="run") as bar:
-            for cell in bar:
-                bar.set_postfix_str(str(cell))
-                failures.pop(str(cell), None)  # Of an earlier try.
-                try:
-                    with memory_errors():
-                        made.append(make(cell))
-                except FAILURES as error:
-                    failures[str(cell)] = f"{type(error).__name__}: {error}"
-                    bar.write(f"Failed: {cell}: {error}", file=sys.stderr)
+        with tqdm(total=len(cells), desc=name, unit="run") as bar:
+            if workers == 1:
+                every = _in_turn(cells, tried, bar.set_postfix_str)
+            else:
+                every = side_by_side(cells, tried, folder, workers, bar.set_postfix_str)
+            for place, (result, reason) in every:
+                made[place] = result
+                failures.pop(str(cells[place]), None)  # Of an earlier try.
+                if reason is not None:
+                    failures[str(cells[place])] = reason
+                    bar.write(f"Failed: {cells[place]}: {reason}", file=sys.stderr)
+                bar.update()
     finally:  # Also where something else ends the comparison.
         path = folder / "failures.json"
         if failures:
@@ -134,4 +155,21 @@ def carry_out(
             path.write_text(json.dumps(failures, indent=1), encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
-    return made
+    return [one for place in sorted(made) for one in made[place]]
+
+
+def _in_turn(
+    cells: Sequence[Cell], make: Callable[[Cell], Made], say: Callable[[str], object]
+) -> Iterator[tuple[int, Made]]:
+    for place, cell in enumerate(cells):
+        say(str(cell))
+        yield place, make(cell)
+
+
+def _tried(make: Callable[[Cell], Made], cell: Cell) -> tuple[list[Made], str | None]:
+    """What was made of a run, or nothing and why it failed."""
+    try:
+        with memory_errors():
+            return [make(cell)], None
+    except FAILURES as error:
+        return [], f"{type(error).__name__}: {error}"

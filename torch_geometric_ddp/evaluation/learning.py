@@ -18,6 +18,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import Protocol
 from torch_geometric_ddp.evaluation.together import check_together, fit_together
 from torch_geometric_ddp.evaluation.training import Trainer, which_seed
+from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.tasks import Scores, Task
 
 __all__ = ["Learning", "learned"]
@@ -166,6 +167,7 @@ _own: tuple[Learning, _Counter]
 def _begin(learning: Learning, done: Any) -> None:
     global _own
     torch.set_num_threads(1)
+    keep_freed_memory()
     _own = learning, _Counter(done)
 
 

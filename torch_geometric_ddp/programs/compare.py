@@ -22,6 +22,7 @@ from torch_geometric_ddp.programs.options import (
     add_quotas_argument,
     add_row_arguments,
     add_work_arguments,
+    add_workers_argument,
     finite,
 )
 
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_quotas_argument(parser)
     add_work_arguments(parser, "out/compare")
+    add_workers_argument(parser)
     add_memory_arguments(parser)
 
 
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     _, seeds = work.preset_and_seeds(args)
     cells = list(lab.cells(entries, args.ppc, seeds))
     work.announce(lab, cells)
-    runs = lab.run(cells)
+    runs = lab.run(cells, args.workers)
     rows, title = summarize(runs), work.heading(args, lab)
     tables = f"{markdown(rows)}\n{cost_markdown(rows)}"
     stem = work.print_table(args, lab, title, tables, runs, "table")

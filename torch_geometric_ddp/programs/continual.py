@@ -21,6 +21,7 @@ from torch_geometric_ddp.programs.options import (
     add_backbone_argument,
     add_data_arguments,
     add_work_arguments,
+    add_workers_argument,
     positive,
     row_or_all,
     share,
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_backbone_argument(what)
     add_work_arguments(parser, "out/continual")
+    add_workers_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
         work.source(args),
     )
     lab.told = work.provenance(args)
-    runs = lab.run(lab.cells(entries, args.ppc, seeds))
+    runs = lab.run(lab.cells(entries, args.ppc, seeds), args.workers)
     increments = f"{lab.num_increments} increments"
     title = f"{work.heading(args, lab)}, {name}, PPC {args.ppc}, {increments}"
     stem = work.print_table(args, lab, title, incremental_markdown(runs), runs, "table")

@@ -21,6 +21,7 @@ from torch_geometric_ddp.programs.options import (
     add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
+    add_workers_argument,
     network_or_all,
     positive,
 )
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "says so; test clouds keep all points",
     )
     add_work_arguments(parser, "out/cross")
+    add_workers_argument(parser)
     add_memory_arguments(parser)
 
 
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         entries = [e.at(args.whole_points) if isinstance(e, Whole) else e for e in entries]
     cells = list(lab.cells(entries, args.ppc, seeds, list(columns), list(makers)))
     work.announce(lab, cells)
-    runs = lab.run(cells)
+    runs = lab.run(cells, args.workers)
     rows = transfer_matrix(runs, entries)
     title = f"{work.heading(args, lab)}, {lab.task.metric} % of the backbone that is trained"
     table = transfer_markdown(rows, list(columns))

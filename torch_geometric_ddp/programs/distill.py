@@ -29,6 +29,7 @@ from torch_geometric_ddp.programs.options import (
     add_method_arguments,
     add_quotas_argument,
     add_work_arguments,
+    add_workers_argument,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def add_arguments(
     add_method_arguments(parser)
     add_quotas_argument(parser)
     add_work_arguments(parser, out)
+    add_workers_argument(parser)
     add_memory_arguments(parser)
     add_backbone_argument(parser)
     parser.add_argument("--skip-whole", action="store_true", help="leave out the whole set")
@@ -87,6 +89,8 @@ def _check_board(args: argparse.Namespace, ranks: Ranks) -> None:
 
     if not ranks.alone:
         raise ValueError(f"--tensorboard must be for one process, got it for {ranks.size} ranks")
+    if args.workers > 1:
+        raise ValueError(f"--tensorboard must go with '--workers 1', got {args.workers}")
     check_folder("tensorboard", args.tensorboard)
     TensorBoardLogger.check_installed()
 
@@ -126,6 +130,8 @@ def run(args: argparse.Namespace) -> None:
     check_chunk(args.classes_per_chunk, matching)
     # Raises if the method needs one process, however many classes there are.
     shares_of(ranks, matching, ranks.size, None)
+    if args.workers > 1 and not ranks.alone:
+        raise ValueError(f"--workers must be 1 for {ranks.size} ranks, got {args.workers}")
     if args.tensorboard is not None:
         _check_board(args, ranks)
     lab = work.open_lab(args, dict([work.network(args)]))
@@ -139,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
         entries.append(ENTRIES["whole"])
     cells = list(lab.cells(entries, [args.ppc], seeds))
     work.announce(lab, cells)
-    runs = lab.run(cells)
+    runs = lab.run(cells, args.workers)
     rows, title = summarize(runs), work.heading(args, lab)
     tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
     stem = work.print_table(args, lab, title, tables, runs, "table")

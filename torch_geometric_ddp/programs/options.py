@@ -28,6 +28,7 @@ __all__ = [
     "add_together_argument",
     "add_training_arguments",
     "add_work_arguments",
+    "add_workers_argument",
     "dest_of",
     "finite",
     "is_generated",
@@ -365,6 +366,18 @@ def add_together_argument(group: argparse._ActionsContainer) -> None:
         default=1,
         metavar="N",
         help="seeds trained in the operations of one, for a GPU; PointNet can be (1)",
+    )
+
+
+def add_workers_argument(parser: argparse.ArgumentParser) -> None:
+    """How many seeds are run side by side."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="seeds run side by side, each by a process with one thread; their bars are in "
+        "OUT/workers (1)",
     )
 
 

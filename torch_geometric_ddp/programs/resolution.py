@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
+    add_workers_argument,
     positive,
 )
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"points of a {name} cloud (64, 128, ... up to those that it has)",
         )
     add_work_arguments(parser, "out/resolution")
+    add_workers_argument(parser)
     add_memory_arguments(parser)
 
 
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     smallest = int(lab.task.read(lab.test_set).sizes.min())
     train_points = args.train_points or _usual(lab.bank.dense().size(1))
     matrix = CrossResolution(lab, train_points, args.test_points or _usual(smallest))
-    runs = matrix.run(lab.cells(entries, args.ppc, seeds))
+    runs = matrix.run(lab.cells(entries, args.ppc, seeds), args.workers)
     rows = resolution_matrix(runs)
     title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
     stem = work.print_table(args, lab, title, resolution_markdown(rows), runs, "matrix")

@@ -20,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_memory_arguments,
     add_work_arguments,
+    add_workers_argument,
     row_name,
     share,
 )
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_backbone_argument(what)
     add_work_arguments(parser, "out/sensitivity")
+    add_workers_argument(parser)
     add_memory_arguments(parser)
 
 
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     _, seeds = work.preset_and_seeds(args)
     cells = list(lab.cells(sensitivity.entries, args.ppc, seeds))
     work.announce(lab, cells)
-    runs = lab.run(cells)
+    runs = lab.run(cells, args.workers)
     rows = summarize(runs)
     title = f"{method.name}, {work.heading(args, lab)}"
     stem = work.print_table(args, lab, title, sensitivity.markdown(rows), runs, "sensitivity")

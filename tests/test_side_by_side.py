@@ -1,0 +1,146 @@
+"""Runs of several seeds side by side: the same figures, and nothing lost where one fails."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from helpers import lab_of
+
+from torch_geometric_ddp.comparison import (
+    CONTROLS,
+    ENTRIES,
+    Coreset,
+    CrossResolution,
+    Distilled,
+)
+from torch_geometric_ddp.methods import ddp
+
+DDP = Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)
+
+
+def lines(out, name="runs.jsonl"):
+    return [json.loads(line) for line in (out / name).read_text().splitlines()]
+
+
+def unmeasured(value):
+    """Figures without what each process measures of itself."""
+    if isinstance(value, dict):
+        return {
+            key: unmeasured(one)
+            for key, one in value.items()
+            if not key.endswith("seconds") and key not in ("step_bytes", "pid")
+        }
+    return [unmeasured(one) for one in value] if isinstance(value, list) else value
+
+
+class Pid(Coreset):
+    """Tells in which process it is made."""
+
+    def run(self, lab, cell):
+        return {**super().run(lab, cell), "pid": os.getpid()}
+
+
+class Huge(Coreset):
+    """Needs more memory than there is."""
+
+    def run(self, lab, cell):
+        raise MemoryError(f"seed {cell.seed}")
+
+
+class Broken(Coreset):
+    """Fails under one seed in a way that ends a comparison."""
+
+    def run(self, lab, cell):
+        if cell.seed == 1:
+            raise ZeroDivisionError("of a row")
+        return super().run(lab, cell)
+
+
+def test_the_figures_are_those_of_one_thread(tmp_path, one_thread, capfd):
+    rows = [Pid("random"), ENTRIES["herding"], DDP, ENTRIES["whole"]]
+    own, other = (lab_of(tmp_path / name) for name in ("one", "two"))
+    cells = list(own.cells(rows, (1, 2), (5, 0, 2)))
+    runs = own.run(cells)
+    found = other.run(cells, workers=2)
+    assert unmeasured(found) == unmeasured(runs)
+    assert other.failures == {}
+    assert {run["threads"] for run in runs} == {1}
+    # A seed's own, in its order; the network that herding observes is trained once.
+    assert len(lines(tmp_path / "two")) == len(runs) == 3 * (2 * 3 + 1)
+    pids = {}
+    for seed in (0, 2, 5):
+        pids[seed] = {run["pid"] for run in found if run["seed"] == seed and "pid" in run}
+        assert len(pids[seed]) == 1  # What a process keeps of a seed is there for its next run.
+        made = [run["id"] for run in lines(tmp_path / "two") if run["seed"] == seed]
+        assert made == [run["id"] for run in lines(tmp_path / "one") if run["seed"] == seed]
+        shown = (tmp_path / "two" / "workers" / f"seed-{seed}.txt").read_text()
+        assert "Distill" in shown
+        assert "herding" in shown
+    assert len(set.union(*pids.values())) == 2
+    assert os.getpid() not in set.union(*pids.values())
+    # What is shown here tells which runs are being made.
+    assert "DDP, PPC 2, Tiny, seed 5" in capfd.readouterr().err
+    # They are there, and nothing is made again.
+    assert lab_of(tmp_path / "two").run(cells, workers=2) == other.run(cells)
+    assert len(lines(tmp_path / "two")) == len(runs)
+
+
+def test_a_failed_run_leaves_the_others(tmp_path, capfd):
+    lab = lab_of(tmp_path)
+    cells = list(lab.cells([Huge("huge"), ENTRIES["random"]], (1,), (0, 1)))
+    runs = lab.run(cells, workers=2)
+    assert [(run["method"], run["seed"]) for run in runs] == [("random", 0), ("random", 1)]
+    reasons = {f"huge, PPC 1, Tiny, seed {seed}": f"MemoryError: seed {seed}" for seed in (0, 1)}
+    assert lab.failures == json.loads((tmp_path / "failures.json").read_text()) == reasons
+    assert "Failed: huge, PPC 1, Tiny, seed 1: MemoryError: seed 1" in capfd.readouterr().err
+
+
+def test_what_ends_a_comparison_keeps_what_was_made(tmp_path):
+    lab = lab_of(tmp_path)
+    rows = [ENTRIES["random"], Broken("broken"), replace(ENTRIES["random"], name="after")]
+    cells = list(lab.cells(rows, (1,), (0, 1, 2, 3)))
+    with pytest.raises(ZeroDivisionError, match="of a row"):
+        lab.run(cells, workers=2)
+    made = {(run["method"], run["seed"]) for run in lines(tmp_path)}
+    assert ("random", 1) in made
+    assert ("after", 1) not in made
+    # It goes on where it was, as soon as the row is mended.
+    mended = [cell for cell in cells if cell.entry.name != "broken"]
+    assert len(lab.run(mended, workers=2)) == 2 * 4
+    assert len(lines(tmp_path)) == len({run["id"] for run in lines(tmp_path)})
+
+
+def test_resolutions_side_by_side(tmp_path, one_thread):
+    rows = [ENTRIES["random"], CONTROLS["random 32x6"]]
+    every = []
+    for workers in (1, 2):
+        lab = lab_of(tmp_path / str(workers), num_points=64)
+        matrix = CrossResolution(lab, (16, 64), (8, 64))
+        runs = matrix.run(list(lab.cells(rows, (1,), (0, 1))), workers)
+        every.append(unmeasured(runs))
+        assert lab.failures == {}
+    assert every[0] == every[1]
+    assert [run["method"] for run in every[0]] == ["random", "random", "random 32x6"] * 2
+
+
+@pytest.mark.parametrize(
+    ("workers", "error", "message"),
+    [
+        (0, ValueError, "'workers' must be at least 1, got 0"),
+        ("2", TypeError, "'workers' must be an integer"),
+    ],
+)
+def test_refused(tmp_path, workers, error, message):
+    lab = lab_of(tmp_path)
+    with pytest.raises(error, match=message):
+        lab.run(lab.cells([ENTRIES["random"]], (1,), (0,)), workers)
+    assert not (tmp_path / "runs.jsonl").exists()
+
+
+def test_what_no_other_process_finds_is_refused(tmp_path):
+    lab = lab_of(tmp_path)
+    row = Distilled("DDP", {}, build=lambda: ddp(num_anchors=2))
+    with pytest.raises(ValueError, match="must be functions or classes of a module"):
+        lab.run(lab.cells([row], (1,), (0, 1)), workers=2)
+    assert not (tmp_path / "runs.jsonl").exists()
