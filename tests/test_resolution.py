@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
     CrossResolution,
+    Distilled,
     Lab,
     plot_transfer,
     resolution_markdown,
@@ -20,6 +22,7 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.evaluation import fit
+from torch_geometric_ddp.methods import ddp
 
 ROWS = [ENTRIES["random"], CONTROLS["random 32x6"], ENTRIES["whole"]]
 
@@ -101,6 +104,27 @@ def test_sets_of_a_comparison_are_taken_over(tmp_path, monkeypatch):
     lab.run(cells)
     monkeypatch.setattr(Lab, "judge", lambda *args: pytest.fail("the set is made again"))
     assert len(run(lab, (16,), seeds=(0,), rows=ROWS[:1])) == 1
+
+
+class Shallow(TinyNet):
+    """A network with a size of its own."""
+
+    def __init__(self, num_classes, depth=1):
+        super().__init__(num_classes)
+
+
+def test_a_set_of_another_network_tells_apart_those_that_are_trained_on_it(tmp_path):
+    """The name of its file tells of the network that it was made with only."""
+    sets = [toy_set(num_points=64, seed=seed) for seed in (0, 1)]
+    found = []
+    for depth in (1, 2, 1):
+        networks = {"Tiny": TinyNet, "Other": partial(Shallow, depth=depth)}
+        lab = Lab(*sets, tmp_path, PRESET, networks, source="toy")
+        row = [Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)]
+        cells = list(lab.cells(row, (1,), (0,), ["Other"], distill_with=["Tiny"]))
+        found += CrossResolution(lab, (8,), (8,)).run(cells)
+    assert [run["id"] == found[0]["id"] for run in found] == [True, False, True]
+    assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 2
 
 
 def test_whole_set_at_fewer_points(made):

@@ -90,12 +90,15 @@ class CrossResolution:
         if (most := cell.entry.settings.get("num_points")) and not cell.entry.has_budget:
             train = train.farthest_points(most)
         made = {**lab._key(cell), "protocol": protocol.to_dict()}
+        # The name of a set stands for all that it was made with, and for the protocol.
+        key = {"set": lab.set_path(cell).stem, "of": cell.backbone}
+        if cell.distilled_with is not None:  # It tells of another network.
+            key["network"] = made["network"]
         for num in self.train_points:
             if num > int(train.sizes.min()):
                 continue
             sizes = {"train_points": num, "test_points": [*self.tests]}
-            # The name of a set stands for all that it was made with, and for the protocol.
-            identity = digest({"set": lab.set_path(cell).stem, "of": cell.backbone, **sizes})
+            identity = digest({**key, **sizes})
             if identity not in known:
                 figures = self._cross(cell, train.farthest_points(num), protocol)
                 line = {"id": identity, **made, "budget_bits": budget, **sizes, **figures}
