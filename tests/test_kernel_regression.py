@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import TinyNet, toy_set
+from helpers import NormNet, TinyNet, toy_set
 
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds import PointCloudBank
@@ -20,6 +20,7 @@ from torch_geometric_ddp.methods import (
     chosen_by_regression,
     cosine,
     pkr,
+    trained_networks,
 )
 from torch_geometric_ddp.methods.choosing import exchange_of
 from torch_geometric_ddp.methods.exchange import Exchange
@@ -150,6 +151,90 @@ def test_networks_are_trained_once_and_repeatable():
     weights = [member.network.head.weight for member in first]
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[3])
+
+
+def members_of(folder, network=NormNet, seed=4, few=FEW, num_points=32):
+    """Those of a bank that nobody has asked before, as in another process."""
+    bank = bank_of(num_points)
+    bank.keep_in(folder)
+    return few(network, bank, 8, torch.Generator().manual_seed(seed)).members()
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Counts the batches that networks are trained on from now on."""
+    seen, make = [], trained_networks._batch
+    monkeypatch.setattr(trained_networks, "_batch", lambda *args: seen.append(1) or make(*args))
+    return seen
+
+
+def test_networks_of_a_file_are_those_that_were_trained(tmp_path, batches):
+    first = members_of(tmp_path)
+    assert batches
+    batches.clear()
+    again = members_of(tmp_path)
+    assert not batches
+    assert len(again) == len(first) == 2 * 3
+    pos = torch.randn(2, 32, 3)
+    for a, b in zip(first, again, strict=True):
+        assert a.tensors().keys() == b.tensors().keys()
+        assert all(torch.equal(x, b.tensors()[name]) for name, x in a.tensors().items())
+        assert torch.equal(a.network(from_dense(pos)), b.network(from_dense(pos)))
+        assert not any(p.requires_grad for p in b.network.parameters())
+        assert not b.network.training
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 5},
+        {"network": TinyNet},
+        {"num_points": 16},
+        {"few": partial(FEW, ages=(0, 2, 4))},
+        {"few": partial(FEW, real_per_class=3)},
+    ],
+)
+def test_networks_of_a_file_are_no_others(tmp_path, batches, other):
+    members_of(tmp_path)
+    batches.clear()
+    members_of(tmp_path, **other)
+    assert batches
+
+
+def test_networks_of_another_number_of_threads_are_others(tmp_path, batches, one_thread):
+    members_of(tmp_path)
+    batches.clear()
+    torch.set_num_threads(2)
+    members_of(tmp_path)
+    assert batches
+
+
+def test_a_damaged_file_of_networks_is_written_anew(tmp_path, batches):
+    expected = members_of(tmp_path)
+    (path,) = tmp_path.glob("networks-*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    batches.clear()
+    assert torch.equal(members_of(tmp_path)[-1].features, expected[-1].features)
+    assert batches
+    batches.clear()
+    members_of(tmp_path)
+    assert not batches
+
+
+def test_a_run_with_networks_of_a_file_is_the_same_run(tmp_path, batches):
+    settings = {"visits": 3, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
+    sets = []
+    for cache in (None, tmp_path, tmp_path):
+        batches.clear()
+        rest = {"network": TinyNet, "steps": 3, "progress": False, "cache": cache}
+        sets.append(pkr(8, **settings).distill(toy_set(), 1, **rest))
+    assert not batches
+    first, *others = (one.parameterization.storage() for one in sets)
+    for storage in others:
+        assert storage.keys() == first.keys()
+        assert all(torch.equal(tensor, storage[name]) for name, tensor in first.items())
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def distill(
             are compared. (default: :obj:`False`)
         cache (str or path, optional): A folder for what is computed of the real clouds before the
             first step, in files by the content of the clouds. A later run finds it there. It is
-            mapped into memory, of which no more than needed is read. (default: it is computed in
+            mapped into memory, of which no more than needed is read; networks that were trained on
+            the clouds are read. (default: it is computed in
             every process, and held in memory)
         class_names (sequence of str, optional): The names of the classes by their labels, for a
             list of clouds or another set that does not name them. The distilled set keeps them,

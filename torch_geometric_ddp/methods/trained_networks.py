@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +12,12 @@ from torch_geometric.data import Batch
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching.kernel_regression import JointFeatures
+from torch_geometric_ddp.methods.member_files import Member, kept_members
 from torch_geometric_ddp.methods.networks import NetworkSource
 from torch_geometric_ddp.nn import Backbone
 
@@ -26,19 +27,14 @@ __all__ = ["Member", "TrainedNetworks"]
 _SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A trained network and what it knows of some real clouds of every class.
+class Training(NamedTuple):
+    """How networks are trained; see :class:`TrainedNetworks`."""
 
-    Args:
-        network (Backbone): The network, frozen, in evaluation mode.
-        joint (JointFeatures): Makes one feature of its layers from the global pool on.
-        features (torch.Tensor): Those of the real clouds, :obj:`[C, B, F]`.
-    """
-
-    network: Backbone
-    joint: JointFeatures
-    features: Tensor
+    seed: int
+    ages: tuple[int, ...]
+    num_trained: int
+    sizes: tuple[int, ...]
+    real_per_class: int
 
 
 class TrainedNetworks(NetworkSource):
@@ -50,7 +46,8 @@ class TrainedNetworks(NetworkSource):
     sizes; the smallest by farthest point sampling, as synthetic ones are made, the others by
     chance.
 
-    Networks of one bank, seed and setting are trained once and shared by all runs of a process.
+    Networks of one bank, seed and setting are trained once and shared by all runs of a process,
+    and with a :obj:`cache` by those of other processes, which find them in a file there.
 
     Args:
         make (callable): Makes a backbone.
@@ -103,8 +100,8 @@ class TrainedNetworks(NetworkSource):
     def members(self, progress: bool = False) -> list[Member]:
         """All networks, trained when they are first asked for."""
         seed = self.generator.initial_seed()
-        settings = (self.make, seed, *self._settings)
-        return self.bank.cached(trained_members, *settings, progress=progress)
+        training = Training(seed, *self._settings)
+        return self.bank.cached(trained_members, self.make, training, progress=progress)
 
     def fresh(self) -> Backbone:
         """A random one of the trained networks."""
@@ -133,14 +130,32 @@ class TrainedNetworks(NetworkSource):
 def trained_members(
     bank: PointCloudBank,
     make: Callable[..., Backbone],
-    seed: int,
-    ages: tuple[int, ...],
-    num_trained: int,
-    sizes: tuple[int, ...],
-    real_per_class: int,
+    training: Training,
     progress: bool = False,
 ) -> list[Member]:
-    """Trains networks on a bank; see :class:`TrainedNetworks`."""
+    """The networks of a bank, trained where no file of it keeps them; see :class:`TrainedNetworks`.
+
+    Raises:
+        FloatingPointError: If a network diverges.
+    """
+    by = {"network": describe(make), "code": _train.__code__.co_code.hex()}
+
+    def fresh() -> Backbone:
+        with seeded(training.seed, bank.device):  # What they draw is overwritten.
+            return make(*bank.network_sizes).to(bank.device, bank.pos.dtype)
+
+    return kept_members(
+        bank, by | training._asdict(), fresh, lambda: _train(bank, make, training, progress)
+    )
+
+
+def _train(
+    bank: PointCloudBank,
+    make: Callable[..., Backbone],
+    training: Training,
+    progress: bool,
+) -> list[Member]:
+    seed, ages, num_trained, sizes, real_per_class = training
     small = bank.partition(1, min(sizes), progress).squeeze(1)
     total = num_trained * max(ages)
     members = []
