@@ -2,12 +2,14 @@
 
 import copy
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import batch_of
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.func import grad, vmap
 from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
 
@@ -77,6 +79,13 @@ def test_pool_trains_a_bias_alone(linear, device):
     assert linear.bias.grad.tolist() == [3.0] * 9
 
 
+@pytest.fixture(params=[True, False], ids=["cloud by cloud", "at once"])
+def each_way(request, monkeypatch):
+    """The gradient as it is on a CPU, and elsewhere."""
+    monkeypatch.setattr("torch_geometric_ddp.nn.pool._cloud_by_cloud", lambda x: request.param)
+
+
+@pytest.mark.usefixtures("each_way")
 def test_pool_gradcheck():
     def pool(x, weight, bias):
         linear = torch.nn.Linear(4, 5, dtype=torch.float64)
@@ -85,7 +94,33 @@ def test_pool_gradcheck():
         return linear_max_pool(x, linear)
 
     inputs = [rand(2, 6, 4), rand(5, 4, seed=1), rand(5, seed=2)]
-    assert torch.autograd.gradcheck(pool, [x.requires_grad_() for x in inputs])
+    inputs = [x.requires_grad_() for x in inputs]
+    assert torch.autograd.gradcheck(pool, inputs)
+    assert torch.autograd.gradgradcheck(pool, inputs)
+
+
+@pytest.mark.usefixtures("each_way")
+def test_pool_of_several_layers_and_several_gradients():
+    """As networks are trained together, and as gradients of several losses are taken together."""
+
+    def loss(pool, weight, x):
+        linear = SimpleNamespace(weight=weight, bias=weight.sum(dim=1))
+        linear = linear if pool is linear_max_pool else lambda x: x @ weight.T + weight.sum(dim=1)
+        return pool(x, linear).square()
+
+    x, weights, losses = rand(3, 2, 6, 4), rand(3, 5, 4, seed=1), rand(7, 2, 5, seed=2)
+    ours, theirs = (
+        vmap(grad(lambda weight, x, pool=pool: loss(pool, weight, x).sum()))(weights, x)
+        for pool in (linear_max_pool, plain_pool)
+    )
+    torch.testing.assert_close(ours, theirs)
+    inputs = [x[0].requires_grad_(), weights[0].requires_grad_()]
+    ours, theirs = (
+        torch.autograd.grad(loss(pool, inputs[1], inputs[0]), inputs, losses, is_grads_batched=True)
+        for pool in (linear_max_pool, plain_pool)
+    )
+    for mine, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, expected)
 
 
 def test_pool_of_one_point(linear, device):

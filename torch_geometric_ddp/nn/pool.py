@@ -65,7 +65,8 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
 
     Only the point that wins a channel receives a gradient, so the backward pass visits
     :math:`B \cdot C` winners instead of :math:`B \cdot N` points times :math:`C` channels: the
-    same gradient as pooling the layer's output, without its two large matrix products.
+    same gradient as pooling the layer's output, without its two large matrix products. On a CPU it
+    goes cloud by cloud, so that what is gathered stays in the cache.
 
     Args:
         x (torch.Tensor): The points :obj:`[B, N, K]`.
@@ -74,15 +75,55 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
     Returns:
         The pooled output :obj:`[B, C]`.
     """
-    weight, bias = linear.weight, linear.bias
-    with torch.no_grad():
-        best, winner = _max_with_index(torch.matmul(x, weight.T))  # [B, C]
-    if not torch.is_grad_enabled() or not (x.requires_grad or weight.requires_grad):
-        return best + bias
-    # One flat index: the gradient of index_select is many times faster than that of indexing.
-    winner = winner + torch.arange(0, len(x) * x.size(1), x.size(1), device=x.device)[:, None]
-    points = x.flatten(0, 1).index_select(0, winner.flatten()).view(*winner.shape, -1)
-    return (points * weight).sum(dim=-1) + bias
+    best, _ = _LinearMax.apply(x, linear.weight)
+    return best + linear.bias
+
+
+def _cloud_by_cloud(x: Tensor) -> bool:
+    """Whether what is gathered of all clouds at once would leave the cache; a GPU waits for less."""
+    return x.device.type == "cpu"
+
+
+class _LinearMax(torch.autograd.Function):
+    """The maximum of a product, and where it is, with a gradient of the winners.
+
+    Made of operations that can be vectorised and differentiated again.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return _max_with_index(torch.matmul(x, weight.T))
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
+    ) -> None:
+        _, winner = output
+        ctx.mark_non_differentiable(winner)
+        ctx.save_for_backward(*inputs, winner)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight, winner = ctx.saved_tensors
+        of_x, of_weight = (
+            grad.new_zeros(tensor.shape, dtype=tensor.dtype) if needed else None
+            for tensor, needed in zip((x, weight), ctx.needs_input_grad, strict=True)
+        )
+        back, index = grad[..., None], winner[..., None].expand(*winner.shape, x.size(2))
+        if _cloud_by_cloud(x):
+            for b, won in enumerate(winner):
+                if of_weight is not None:
+                    of_weight += x[b].index_select(0, won) * back[b]
+                if of_x is not None:
+                    of_x[b].scatter_add_(0, index[b], (weight * back[b]).to(x.dtype))
+        else:
+            if of_weight is not None:
+                of_weight = (x.gather(1, index) * back).sum(dim=0)
+            if of_x is not None:
+                of_x.scatter_add_(1, index, (weight * back).to(x.dtype))
+        return of_x, of_weight
 
 
 def linear_by_channel(x: Tensor, linear: nn.Linear) -> Tensor:
