@@ -21,6 +21,7 @@ from rendering import RESULTS, RUN_COLUMNS, TABLES, fill, import_runs, render_al
 from rendering.runs import is_wanted
 from rendering.tables import add_table_arguments, chosen, pairs
 
+from torch_geometric_ddp.comparison.incremental_report import joined_increments
 from torch_geometric_ddp.comparison.runs import RunLog
 
 
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif args.action == "import":
         where = pairs(args.where)
         runs = [run for run in RunLog(args.runs).read().values() if is_wanted(run, where)]
+        if runs and "classes_seen" in runs[0]:
+            runs = [run for seeds in joined_increments(runs).values() for run in seeds]
         described = ("commands", "notes", "title", "data", "hardware", "date", "commit")
         told = {key: getattr(args, key) for key in described}
         print(import_runs(runs, args.name, args.results, args.columns, **told))

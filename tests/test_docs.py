@@ -12,7 +12,16 @@ import pytest
 from helpers import TinyNet, toy_set
 
 from torch_geometric_ddp import SMOKE
-from torch_geometric_ddp.comparison import ENTRIES, Distilled, Lab, Preset, markdown, summarize
+from torch_geometric_ddp.comparison import (
+    CONTROLS,
+    ENTRIES,
+    ClassIncremental,
+    Distilled,
+    Lab,
+    Preset,
+    markdown,
+    summarize,
+)
 from torch_geometric_ddp.methods import ddp
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -324,6 +333,32 @@ def test_runs_become_a_results_file(runs, tmp_path):
         assert len(row["accuracy"]) == len(row["mean_class_accuracy"]) == 2
         assert (row["step_seconds"] is not None) == (row["method"] == "DDP")
         assert row["distilled_with"] == ("Tiny" if row["method"] == "DDP" else None)
+
+
+def test_increments_are_one_run_a_seed(tmp_path):
+    sets = (toy_set(num_classes=4, seed=seed) for seed in (0, 1))
+    preset = Preset("tiny", SMOKE, SMOKE, 2, 2)
+    lab = ClassIncremental(*sets, tmp_path, 2, preset, TinyNet, source="toy")
+    made = lab.run(lab.cells([ENTRIES["random"], CONTROLS["random 32x6"]], 1, (0, 1)))
+    columns = ["method", "accuracy", "average", "forgetting", "num_seeds"]
+    described = [word for key in DESCRIBED for word in (f"--{key}".removesuffix("s"), "text")]
+    start = ["--results", str(tmp_path), "import", str(tmp_path / "runs.jsonl"), "toy"]
+    program.main([*start, "--columns", *columns, *described])
+    results = render.find("toy", tmp_path)
+    assert [row["method"] for row in results.rows] == ["random", "random 32x6"]
+    for row in results.rows:
+        assert row["seeds"] == [0, 1]
+        for seed in (0, 1):
+            first, last = (
+                run for run in made if (run["method"], run["seed"]) == (row["method"], seed)
+            )
+            mean = 50 * (first["value"] + last["value"])
+            lost = first["increment_accuracies"][0] - last["increment_accuracies"][0]
+            assert row["average"][seed] == pytest.approx(mean)
+            assert row["accuracy"][seed] == pytest.approx(100 * last["value"])
+            assert row["forgetting"][seed] == pytest.approx(100 * lost)
+    head = "method | accuracy % | average % | forgetting | seeds"
+    assert " | ".join(render.lines(results)[0]) == head
 
 
 def test_later_runs_are_added(runs, tmp_path):

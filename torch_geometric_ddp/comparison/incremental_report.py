@@ -14,7 +14,13 @@ from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.report import aligned, lacking_controls, percents, summarize
 from torch_geometric_ddp.visualize import plain
 
-__all__ = ["average_accuracy", "incremental_markdown", "mean_forgetting", "plot_increments"]
+__all__ = [
+    "average_accuracy",
+    "incremental_markdown",
+    "joined_increments",
+    "mean_forgetting",
+    "plot_increments",
+]
 
 
 def average_accuracy(accuracies: Sequence[float]) -> float:
@@ -58,34 +64,39 @@ def incremental_markdown(runs: Sequence[Figures]) -> str:
     Args:
         runs (sequence of dict): The figures of :meth:`ClassIncremental.run`.
     """
-    rows = _triangles(runs)
+    rows = joined_increments(runs)
     if not rows:
         return "No runs.\n"
-    last = [[increments[-1] for increments in seeds] for seeds in rows.values()]
+    last = [*rows.values()]
     columns = {
         "method": [*rows],
-        "average %": [
-            percents(
-                [average_accuracy([one["value"] for one in increments]) for increments in seeds]
-            )
-            for seeds in rows.values()
-        ],
+        "average %": [percents([one["average"] for one in seeds]) for seeds in last],
         "last %": [percents([one["value"] for one in seeds]) for seeds in last],
-        "forgetting": [
-            percents(
-                [
-                    mean_forgetting([one["increment_accuracies"] for one in increments])
-                    for increments in seeds
-                ]
-            )
-            for seeds in rows.values()
-        ],
+        "forgetting": [percents([one["forgetting"] for one in seeds]) for seeds in last],
         "seeds": [str(len(seeds)) for seeds in last],
         "clouds": [f"{seeds[0]['num_clouds']:,}" for seeds in last],
         "bits": [f"{seeds[0]['bits']:,}" for seeds in last],
     }
     lacking = lacking_controls(summarize(one for seeds in last for one in seeds))
     return "\n".join([aligned(columns), *lacking]) + ("\n" if lacking else "")
+
+
+def joined_increments(runs: Sequence[Figures]) -> dict[str, list[Figures]]:
+    """One run for every row and seed: its last increment, with the metrics of all of them.
+
+    These are :obj:`average` (:func:`average_accuracy`) and :obj:`forgetting`
+    (:func:`mean_forgetting`). A run that lacks increments is left out.
+
+    Args:
+        runs (sequence of dict): The figures of :meth:`ClassIncremental.run`.
+    """
+
+    def joined(increments: Sequence[Figures]) -> Figures:
+        average = average_accuracy([one["value"] for one in increments])
+        forgetting = mean_forgetting([one["increment_accuracies"] for one in increments])
+        return {**increments[-1], "average": average, "forgetting": forgetting}
+
+    return {name: [*map(joined, seeds)] for name, seeds in _triangles(runs).items()}
 
 
 def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title: str = "") -> None:

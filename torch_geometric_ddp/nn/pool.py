@@ -80,7 +80,7 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
 
 
 def _cloud_by_cloud(x: Tensor) -> bool:
-    """Whether what is gathered of all clouds at once would leave the cache; a GPU waits for less."""
+    """Whether what is gathered of all clouds at once would leave the cache."""
     return x.device.type == "cpu"
 
 
