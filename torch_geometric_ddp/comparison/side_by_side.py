@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 import torch.multiprocessing
+from torch import Tensor
 
 from torch_geometric_ddp.comparison.cells import Cell
 from torch_geometric_ddp.memory import keep_freed_memory
@@ -52,7 +54,7 @@ def side_by_side(
         Exception: What making a run raises; the other processes end the run that they make.
     """
     try:
-        pickle.dumps((make, cells))
+        _WithoutTensors(io.BytesIO()).dump((make, cells))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ValueError(
             "rows and networks must be functions or classes of a module where 'workers' is above "
@@ -83,6 +85,13 @@ def side_by_side(
             for run in wait(at_work, return_when=FIRST_COMPLETED).done:
                 at_work[run].run = None
                 yield at_work[run].place, run.result()
+
+
+class _WithoutTensors(pickle.Pickler):
+    """Tries what can be sent, but for the clouds, which are many and are shared."""
+
+    def persistent_id(self, value: object) -> str | None:
+        return "tensor" if isinstance(value, Tensor) else None
 
 
 @dataclass(eq=False)
