@@ -1,5 +1,6 @@
 """The clouds of a data set, checked once and drawn class by class."""
 
+import pickle
 import shutil
 
 import numpy as np
@@ -211,6 +212,18 @@ def test_cached_keeps_what_was_asked_for_last():
     assert len(bank.calls) == 5
     bank.cached(counted, 1)
     assert len(bank.calls) == 6
+
+
+def test_what_was_cached_is_not_sent_to_another_process(tmp_path):
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank.keep_in(tmp_path)
+    bank.calls = []
+    bank.cached(counted, 2)
+    sent = pickle.loads(pickle.dumps(bank))
+    assert torch.equal(sent.pos, bank.pos)
+    assert sent.kept_in == tmp_path
+    assert sent.cached(counted, 2) == bank.cached(counted, 2)
+    assert (len(sent.calls), len(bank.calls)) == (2, 1)
 
 
 def test_cached_needs_arguments_that_hash():

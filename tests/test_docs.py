@@ -6,6 +6,7 @@ import pydoc
 import re
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -337,15 +338,17 @@ def test_runs_become_a_results_file(runs, tmp_path):
 
 def test_increments_are_one_run_a_seed(tmp_path):
     sets = (toy_set(num_classes=4, seed=seed) for seed in (0, 1))
-    preset = Preset("tiny", SMOKE, SMOKE, 2, 2)
+    preset = Preset("tiny", SMOKE, replace(SMOKE, name="longer", epochs=3), 2, 2)
     lab = ClassIncremental(*sets, tmp_path, 2, preset, TinyNet, source="toy")
-    made = lab.run(lab.cells([ENTRIES["random"], CONTROLS["random 32x6"]], 1, (0, 1)))
+    rows = [ENTRIES["random"], CONTROLS["random 32x6"], ENTRIES["whole"]]
+    made = lab.run(lab.cells(rows, 1, (0, 1)))
     columns = ["method", "accuracy", "average", "forgetting", "num_seeds"]
     described = [word for key in DESCRIBED for word in (f"--{key}".removesuffix("s"), "text")]
     start = ["--results", str(tmp_path), "import", str(tmp_path / "runs.jsonl"), "toy"]
     program.main([*start, "--columns", *columns, *described])
     results = render.find("toy", tmp_path)
-    assert [row["method"] for row in results.rows] == ["random", "random 32x6"]
+    assert [row["method"] for row in results.rows] == ["random", "random 32x6", "whole"]
+    assert "; whole set: longer" in results.protocol
     for row in results.rows:
         assert row["seeds"] == [0, 1]
         for seed in (0, 1):

@@ -1,5 +1,6 @@
 """Kernel ridge regression: its loss, the networks that it is seen by, and what it chooses."""
 
+import inspect
 import subprocess
 import sys
 from functools import partial
@@ -207,6 +208,46 @@ def test_networks_of_another_number_of_threads_are_others(tmp_path, batches, one
     torch.set_num_threads(2)
     members_of(tmp_path)
     assert batches
+
+
+class Tied(NormNet):
+    """A network, two of whose parameters are one."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.again = self.mlp[0]
+
+
+def test_networks_with_tied_parameters_are_kept(tmp_path, batches):
+    members_of(tmp_path, Tied)
+    batches.clear()
+    (first, *_) = members_of(tmp_path, Tied)
+    assert not batches
+    assert first.network.again.weight is first.network.mlp[0].weight
+
+
+def test_networks_whose_code_changed_are_trained_anew(tmp_path, batches, monkeypatch):
+    members_of(tmp_path)
+    batches.clear()
+    source = inspect.getsource
+
+    def changed(value):
+        return source(value) + ("# Changed." if value is NormNet else "")
+
+    monkeypatch.setattr(inspect, "getsource", changed)
+    members_of(tmp_path)
+    assert batches
+
+
+def test_networks_that_cannot_be_written_are_not_lost(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("torch_geometric_ddp.methods.member_files.write_tensors", full)
+    with pytest.warns(UserWarning, match=r"could not be kept in '.*': no space left"):
+        members = members_of(tmp_path)
+    assert len(members) == 2 * 3
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_file_of_networks_is_written_anew(tmp_path, batches):

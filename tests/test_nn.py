@@ -1,6 +1,7 @@
 """The backbone against a plain twin, the pool, and the layout of batches."""
 
 import copy
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import torch
 from helpers import batch_of
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.func import grad, vmap
+from torch.func import grad, jvp, vjp, vmap
 from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
 
@@ -85,6 +86,23 @@ def each_way(request, monkeypatch):
     monkeypatch.setattr("torch_geometric_ddp.nn.pool._cloud_by_cloud", lambda x: request.param)
 
 
+@pytest.mark.parametrize("moved", [(0,), (1,), (0, 1)])
+def test_pool_derivative_forward(moved):
+    """Of points, of a layer, or of both."""
+    values, tangents = ([rand(2, 6, 4, seed=i), rand(5, 4, seed=i + 1)] for i in (0, 2))
+
+    def pooled(pool, *given):
+        x, weight = (given[moved.index(i)] if i in moved else values[i] for i in (0, 1))
+        linear = SimpleNamespace(weight=weight, bias=weight.sum(dim=1))
+        return pool(x, linear if pool is linear_max_pool else lambda x: x @ weight.T + linear.bias)
+
+    primals, changes = (tuple(some[i] for i in moved) for some in (values, tangents))
+    ours, theirs = (
+        jvp(partial(pooled, pool), primals, changes)[1] for pool in (linear_max_pool, plain_pool)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.usefixtures("each_way")
 def test_pool_gradcheck():
     def pool(x, weight, bias):
@@ -111,6 +129,12 @@ def test_pool_of_several_layers_and_several_gradients():
     x, weights, losses = rand(3, 2, 6, 4), rand(3, 5, 4, seed=1), rand(7, 2, 5, seed=2)
     ours, theirs = (
         vmap(grad(lambda weight, x, pool=pool: loss(pool, weight, x).sum()))(weights, x)
+        for pool in (linear_max_pool, plain_pool)
+    )
+    torch.testing.assert_close(ours, theirs)
+    constant = losses[0]
+    ours, theirs = (
+        vmap(lambda x, pool=pool: vjp(lambda x: loss(pool, weights[0], x), x)[1](constant)[0])(x)
         for pool in (linear_max_pool, plain_pool)
     )
     torch.testing.assert_close(ours, theirs)

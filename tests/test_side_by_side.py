@@ -2,19 +2,31 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
-from helpers import lab_of
+from helpers import TinyNet, lab_of, toy_set
 
+from torch_geometric_ddp import SMOKE
 from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
+    ClassIncremental,
     Coreset,
     CrossResolution,
     Distilled,
+    Preset,
 )
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.programs import command
 
 DDP = Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)
 
@@ -111,6 +123,123 @@ def test_what_ends_a_comparison_keeps_what_was_made(tmp_path):
     assert len(lines(tmp_path)) == len({run["id"] for run in lines(tmp_path)})
 
 
+class Dying(Coreset):
+    """Dies under one seed, as of want of memory."""
+
+    def run(self, lab, cell):
+        if cell.seed == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().run(lab, cell)
+
+
+def test_a_process_that_dies_is_told_of(tmp_path):
+    lab = lab_of(tmp_path)
+    cells = list(lab.cells([ENTRIES["random"], Dying("dying")], (1,), (0, 1)))
+    with pytest.raises(
+        ChildProcessError, match=r"of 'dying, PPC 1, Tiny, seed 1' died: .*workers'"
+    ):
+        lab.run(cells, workers=2)
+    assert ("random", 1) in {(run["method"], run["seed"]) for run in lines(tmp_path)}
+
+
+class Sleeping(Coreset):
+    """Says in which process it is, and never ends."""
+
+    def run(self, lab, cell):
+        (lab.out / f"{os.getpid()}.pid").touch()
+        time.sleep(1000)
+
+
+def test_processes_end_with_the_one_that_is_killed(tmp_path):
+    text = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "if __name__ == '__main__':\n"
+        "    from helpers import lab_of\n"
+        "    from test_side_by_side import Sleeping\n"
+        "    lab = lab_of(sys.argv[2])\n"
+        "    lab.run(lab.cells([Sleeping('sleeping')], (1,), (0, 1)), workers=2)\n"
+    )
+    script = tmp_path / "main.py"
+    script.write_text(text)
+    words = [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path)]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
+        pids = []
+        while len(pids) < 2:
+            assert process.poll() is None
+            time.sleep(0.1)
+            pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+        workers = [psutil.Process(pid) for pid in pids]
+        process.kill()
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.wait(30)
+
+
+def test_increments_side_by_side(tmp_path, one_thread):
+    every = []
+    for workers in (1, 2):
+        sets = (toy_set(num_classes=4, seed=seed) for seed in (0, 1))
+        preset = Preset("tiny", SMOKE, SMOKE, 2, 2)
+        lab = ClassIncremental(*sets, tmp_path / str(workers), 2, preset, TinyNet, source="toy")
+        every.append(unmeasured(lab.run(lab.cells([ENTRIES["random"]], 1, (0, 1)), workers)))
+    assert every[0] == every[1]
+
+
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [
+        *((name, "lab") for name in ("distill", "segment", "compare", "cross", "sensitivity")),
+        ("resolution", "resolution"),
+        ("continual", "class_incremental"),
+    ],
+)
+def test_programs_pass_the_number_on(program, module, tmp_path, monkeypatch):
+    place = f"torch_geometric_ddp.comparison.{module}.carry_out"
+    monkeypatch.setattr("torch_geometric_ddp.memory.keep_freed_memory", lambda: None)
+
+    class Asked(Exception):
+        pass
+
+    def asked(cells, make, failures, folder, name, workers=1):
+        raise Asked(workers)
+
+    monkeypatch.setattr(place, asked)
+    words = ["--num-per-class", "2", "--num-points", "32", "--preset", "smoke", "--seeds", "0", "1"]
+    with pytest.raises(Asked, match="3"):
+        command.main([program, *words, "--workers", "3", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("more", "alone", "message"),
+    [
+        (["--tensorboard", "board"], True, "--tensorboard must go with '--workers 1', got 2"),
+        ([], False, "--workers must be 1 for 2 ranks, got 2"),
+    ],
+)
+def test_what_cannot_be_side_by_side_is_refused(more, alone, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch_geometric_ddp.memory.keep_freed_memory", lambda: None)
+    if not alone:
+        several(monkeypatch, "torch_geometric_ddp.methods.ranks.Ranks.here")
+    with pytest.raises(SystemExit, match=message):
+        command.main(["distill", *more, "--workers", "2", "--num-per-class", "2"])
+    assert not list(tmp_path.iterdir())
+
+
+def several(monkeypatch, place):
+    ranks = SimpleNamespace(alone=False, size=2, first=True)
+    monkeypatch.setattr(place, lambda: ranks)
+
+
+def test_ranks_are_not_run_side_by_side(tmp_path, monkeypatch):
+    lab = lab_of(tmp_path)
+    several(monkeypatch, "torch_geometric_ddp.comparison.runs.Ranks.here")
+    with pytest.raises(
+        ValueError, match="'workers' must be 1 where there are several ranks, got 2"
+    ):
+        lab.run(lab.cells([ENTRIES["random"]], (1,), (0, 1)), workers=2)
+
+
 def test_resolutions_side_by_side(tmp_path, one_thread):
     rows = [ENTRIES["random"], CONTROLS["random 32x6"]]
     every = []
@@ -141,6 +270,7 @@ def test_refused(tmp_path, workers, error, message):
 def test_what_no_other_process_finds_is_refused(tmp_path):
     lab = lab_of(tmp_path)
     row = Distilled("DDP", {}, build=lambda: ddp(num_anchors=2))
+    (tmp_path / "failures.json").write_text("{}")
     with pytest.raises(ValueError, match="must be functions or classes of a module"):
         lab.run(lab.cells([row], (1,), (0, 1)), workers=2)
-    assert not (tmp_path / "runs.jsonl").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["failures.json"]  # As it was.

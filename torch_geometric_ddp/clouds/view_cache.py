@@ -43,6 +43,10 @@ class ViewCache:
             OrderedDict
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without results, which another process computes again or finds in the folder."""
+        return {**vars(self), "_results": defaultdict(OrderedDict)}
+
     def get(
         self, function: Callable[..., Any], args: tuple[Hashable, ...], make: Callable[[], Any]
     ) -> Any:

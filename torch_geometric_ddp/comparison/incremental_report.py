@@ -94,7 +94,11 @@ def joined_increments(runs: Sequence[Figures]) -> dict[str, list[Figures]]:
     def joined(increments: Sequence[Figures]) -> Figures:
         average = average_accuracy([one["value"] for one in increments])
         forgetting = mean_forgetting([one["increment_accuracies"] for one in increments])
-        return {**increments[-1], "average": average, "forgetting": forgetting}
+        metrics: Figures = {"average": average, "forgetting": forgetting}
+        last = increments[-1]
+        if last["budget_bits"] is None:  # As a run of a comparison says it.
+            metrics |= {"protocol": None, "whole": last["protocol"]}
+        return {**last, **metrics}
 
     return {name: [*map(joined, seeds)] for name, seeds in _triangles(runs).items()}
 

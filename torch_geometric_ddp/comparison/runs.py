@@ -16,8 +16,9 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.comparison.cells import Cell
-from torch_geometric_ddp.comparison.side_by_side import side_by_side
+from torch_geometric_ddp.comparison.side_by_side import check_sent, side_by_side
 from torch_geometric_ddp.memory import memory_errors
+from torch_geometric_ddp.methods.ranks import Ranks
 
 __all__ = ["FAILURES", "RunLog", "TooFewPointsError", "carry_out"]
 
@@ -130,10 +131,14 @@ def carry_out(
     Raises:
         TypeError: If :obj:`workers` is no integer.
         ValueError: If :obj:`workers` is below one, or above one and :obj:`make` cannot be sent to a
-            process.
+            process or there are several ranks.
+        ChildProcessError: If such a process dies.
     """
-    check_int("workers", workers)
     cells, tried = list(cells), partial(_tried, make)
+    if check_int("workers", workers) > 1:
+        if not Ranks.here().alone:
+            raise ValueError(f"'workers' must be 1 where there are several ranks, got {workers}")
+        check_sent((tried, cells))
     made: dict[int, list[Made]] = {}
     try:
         with tqdm(total=len(cells), desc=name, unit="run") as bar:

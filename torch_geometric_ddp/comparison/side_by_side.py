@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,27 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
+from torch_geometric_ddp._worker import begin_worker
 from torch_geometric_ddp.comparison.cells import Cell
-from torch_geometric_ddp.memory import keep_freed_memory
 
-__all__ = ["side_by_side"]
+__all__ = ["check_sent", "side_by_side"]
 
 Made = TypeVar("Made")
+
+
+def check_sent(value: object) -> None:
+    """Raises unless other processes can be sent something.
+
+    Raises:
+        ValueError: If it holds what they would not find.
+    """
+    try:
+        _WithoutTensors(io.BytesIO()).dump(value)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            "rows and networks must be functions or classes of a module where 'workers' is above "
+            f"1, so that another process finds them: {error}"
+        ) from error
 
 
 def side_by_side(
@@ -50,16 +66,9 @@ def side_by_side(
         Where a run stands in :obj:`cells`, and what was made, in the order in which they end.
 
     Raises:
-        ValueError: If :obj:`make` cannot be sent to a process.
+        ChildProcessError: If a process dies.
         Exception: What making a run raises; the other processes end the run that they make.
     """
-    try:
-        _WithoutTensors(io.BytesIO()).dump((make, cells))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ValueError(
-            "rows and networks must be functions or classes of a module where 'workers' is above "
-            f"1, so that another process finds them: {error}"
-        ) from error
     logs = folder / "workers"
     logs.mkdir(parents=True, exist_ok=True)
     of_seed: dict[int, deque[int]] = {}
@@ -84,7 +93,16 @@ def side_by_side(
             say("; ".join(str(cells[worker.place]) for worker in at_work.values()))
             for run in wait(at_work, return_when=FIRST_COMPLETED).done:
                 at_work[run].run = None
-                yield at_work[run].place, run.result()
+                place = at_work[run].place
+                try:
+                    result = run.result()
+                except BrokenProcessPool as error:
+                    raise ChildProcessError(
+                        f"the process of '{cells[place]}' died: what it said stands in '{logs}'. "
+                        "Either the memory did not suffice for so many 'workers', or the program "
+                        'that asks for them is not inside of `if __name__ == "__main__":`'
+                    ) from error
+                yield place, result
 
 
 class _WithoutTensors(pickle.Pickler):
@@ -123,8 +141,7 @@ _own: tuple[Callable[[Cell], Any], Path]
 
 def _begin(make: Callable[[Cell], Any], logs: Path) -> None:
     global _own
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    begin_worker()
     _own = make, logs
 
 

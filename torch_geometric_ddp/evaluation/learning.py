@@ -14,11 +14,11 @@ from torch import nn
 from tqdm import tqdm
 
 from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp._worker import begin_worker
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import Protocol
 from torch_geometric_ddp.evaluation.together import check_together, fit_together
 from torch_geometric_ddp.evaluation.training import Trainer, which_seed
-from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.tasks import Scores, Task
 
 __all__ = ["Learning", "learned"]
@@ -166,8 +166,7 @@ _own: tuple[Learning, _Counter]
 
 def _begin(learning: Learning, done: Any) -> None:
     global _own
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    begin_worker()
     _own = learning, _Counter(done)
 
 

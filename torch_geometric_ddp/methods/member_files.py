@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from torch_geometric_ddp._files import read_tensors, write_tensors
@@ -41,7 +43,8 @@ class Member:
     def tensors(self) -> dict[str, Tensor]:
         """All that it is, but for the kind of its network."""
         own = {"mean": self.joint.mean, "scale": self.joint.scale, "features": self.features}
-        return {**own, **{f"network.{k}": v for k, v in self.network.state_dict().items()}}
+        state = self.network.state_dict()  # Whose tensors may be tied.
+        return {**own, **{f"network.{key}": value.clone() for key, value in state.items()}}
 
     @classmethod
     def of(cls, network: Backbone, tensors: Mapping[str, Tensor]) -> Member:
@@ -50,8 +53,8 @@ class Member:
         state = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
         network.load_state_dict(state)
         network.eval().requires_grad_(False)
-        joint = JointFeatures(tensors["mean"], tensors["scale"])
-        return cls(network, joint, tensors["features"])
+        mean, scale, features = (tensors[key].clone() for key in ("mean", "scale", "features"))
+        return cls(network, JointFeatures(mean, scale), features)  # Of no file any more.
 
 
 def kept_members(
@@ -83,7 +86,10 @@ def kept_members(
     members = train()
     each = enumerate(member.tensors() for member in members)
     tensors = {f"{i}.{name}": tensor for i, part in each for name, tensor in part.items()}
-    write_tensors(path, tensors, {"num_members": len(members), **key}, _KIND, _VERSION)
+    try:
+        write_tensors(path, tensors, {"num_members": len(members), **key}, _KIND, _VERSION)
+    except (OSError, SafetensorError) as error:  # What was trained is not lost by it.
+        warnings.warn(f"trained networks could not be kept in '{path}': {error}", stacklevel=2)
     return members
 
 

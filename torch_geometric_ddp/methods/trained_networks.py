@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -138,7 +142,7 @@ def trained_members(
     Raises:
         FloatingPointError: If a network diverges.
     """
-    by = {"network": describe(make), "code": _train.__code__.co_code.hex()}
+    by = {"network": describe(make), "code": _code_of(make)}
 
     def fresh() -> Backbone:
         with seeded(training.seed, bank.device):  # What they draw is overwritten.
@@ -147,6 +151,18 @@ def trained_members(
     return kept_members(
         bank, by | training._asdict(), fresh, lambda: _train(bank, make, training, progress)
     )
+
+
+def _code_of(make: Callable[..., Backbone]) -> str:
+    """A digest of what trains and is trained, as far as it can be read."""
+    made = make.func if isinstance(make, partial) else make
+    sources = [sys.modules[__name__], *(getattr(made, "__mro__", None) or [made])]
+    digest = hashlib.sha256()
+    for source in sources:
+        if not getattr(source, "__module__", "").startswith("torch."):
+            with suppress(OSError, TypeError):  # Of what was typed, or is built in.
+                digest.update(inspect.getsource(source).encode())
+    return digest.hexdigest()
 
 
 def _train(

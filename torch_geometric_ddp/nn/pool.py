@@ -80,8 +80,8 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
 
 
 def _cloud_by_cloud(x: Tensor) -> bool:
-    """Whether what is gathered of all clouds at once would leave the cache."""
-    return x.device.type == "cpu"
+    """Whether what is gathered of all clouds at once would leave the cache, and needs no graph."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 class _LinearMax(torch.autograd.Function):
@@ -103,6 +103,7 @@ class _LinearMax(torch.autograd.Function):
         _, winner = output
         ctx.mark_non_differentiable(winner)
         ctx.save_for_backward(*inputs, winner)
+        ctx.save_for_forward(*inputs, winner)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -120,13 +121,25 @@ class _LinearMax(torch.autograd.Function):
                     of_x[b].scatter_add_(0, index[b], (weight * back[b]).to(x.dtype))
         else:
             if of_weight is not None:
-                # One flat index: index_select is many times faster than gather.
-                first = torch.arange(0, len(x) * x.size(1), x.size(1), device=x.device)
-                points = x.flatten(0, 1).index_select(0, (winner + first[:, None]).flatten())
-                of_weight = (points.view(index.shape) * back).sum(dim=0)
+                of_weight = (_won(x, winner) * back).sum(dim=0)
             if of_x is not None:
-                of_x.scatter_add_(1, index, (weight * back).to(x.dtype))
+                of_x = of_x.scatter_add(1, index, (weight * back).to(x.dtype))
         return of_x, of_weight
+
+    @staticmethod
+    def jvp(ctx: Any, of_x: Tensor | None, of_weight: Tensor | None) -> tuple[Tensor, None]:
+        x, weight, winner = ctx.saved_tensors
+        parts = [] if of_x is None else [_won(of_x, winner) * weight]
+        parts += [] if of_weight is None else [_won(x, winner) * of_weight]
+        return torch.stack([part.sum(dim=-1) for part in parts]).sum(dim=0), None
+
+
+def _won(x: Tensor, winner: Tensor) -> Tensor:
+    """The points of :obj:`x [B, N, K]` that won every channel, :obj:`[B, C, K]`."""
+    # One flat index: index_select is many times faster than gather.
+    first = torch.arange(0, len(x) * x.size(1), x.size(1), device=x.device)
+    index = (winner + first[:, None]).flatten()
+    return x.flatten(0, 1).index_select(0, index).view(*winner.shape, -1)
 
 
 def linear_by_channel(x: Tensor, linear: nn.Linear) -> Tensor:
