@@ -9,7 +9,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -26,6 +25,7 @@ from torch_geometric_ddp.comparison import (
     Preset,
 )
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.programs import command
 
 DDP = Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)
@@ -197,15 +197,15 @@ def test_programs_pass_the_number_on(program, module, tmp_path, monkeypatch):
     place = f"torch_geometric_ddp.comparison.{module}.carry_out"
     monkeypatch.setattr("torch_geometric_ddp.memory.keep_freed_memory", lambda: None)
 
-    class Asked(Exception):
+    class AskedError(Exception):
         pass
 
     def asked(cells, make, failures, folder, name, workers=1):
-        raise Asked(workers)
+        raise AskedError(workers)
 
     monkeypatch.setattr(place, asked)
     words = ["--num-per-class", "2", "--num-points", "32", "--preset", "smoke", "--seeds", "0", "1"]
-    with pytest.raises(Asked, match="3"):
+    with pytest.raises(AskedError, match="3"):
         command.main([program, *words, "--workers", "3", "--out", str(tmp_path)])
 
 
@@ -227,8 +227,7 @@ def test_what_cannot_be_side_by_side_is_refused(more, alone, message, tmp_path, 
 
 
 def several(monkeypatch, place):
-    ranks = SimpleNamespace(alone=False, size=2, first=True)
-    monkeypatch.setattr(place, lambda: ranks)
+    monkeypatch.setattr(place, lambda: Ranks(0, 2))
 
 
 def test_ranks_are_not_run_side_by_side(tmp_path, monkeypatch):

@@ -51,7 +51,8 @@ class TrainedNetworks(NetworkSource):
     chance.
 
     Networks of one bank, seed and setting are trained once and shared by all runs of a process,
-    and with a :obj:`cache` by those of other processes, which find them in a file there.
+    and with a :obj:`cache`, of clouds on a CPU, by those of other processes, which find them in a
+    file there.
 
     Args:
         make (callable): Makes a backbone.
