@@ -17,16 +17,28 @@ from torch_geometric.nn import MLP, PointNetConv, global_max_pool
 from torch_geometric.transforms import Compose
 from tqdm import tqdm
 
-from torch_geometric_ddp import CPU, PAPER, QUICK, SMOKE, Evaluation, Protocol, distill, evaluate
+from torch_geometric_ddp import (
+    CPU,
+    PAPER,
+    QUICK,
+    SMOKE,
+    Evaluation,
+    Protocol,
+    distill,
+    evaluate,
+    ops,
+)
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.datasets import PointCloudArrays
-from torch_geometric_ddp.evaluation import RandomRotation, fit
+from torch_geometric_ddp.evaluation import RandomRotation, fit, learning
 from torch_geometric_ddp.evaluation.learning import Learning
 from torch_geometric_ddp.evaluation.together import fit_together
 from torch_geometric_ddp.evaluation.training import batches_of
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.nn import DGCNN, PointNet
+from torch_geometric_ddp.nn import BACKBONES, DGCNN, PointMamba, PointNet
+from torch_geometric_ddp.nn.levels import Level
 from torch_geometric_ddp.tasks import Accuracy
 from torch_geometric_ddp.transforms import FarthestPointSample, NormalizeSphere
 
@@ -821,3 +833,78 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.count += not func.is_view
         return func(*args, **(kwargs or {}))
+
+
+# Clouds in the order of a network #################################################################
+
+ORDERED = [name for name, make in BACKBONES.items() if make(3).num_ordered is not None]
+
+
+def orders(monkeypatch):
+    """The numbers of clouds that are put in order from now on."""
+    seen, real = [], ops.farthest_point_order
+
+    def noted(pos, *args):
+        seen.append(len(pos))
+        return real(pos, *args)
+
+    monkeypatch.setattr(ops, "farthest_point_order", noted)
+    return seen
+
+
+def test_networks_with_centres_are_ordered():
+    assert {"PointNet2SSG", "PointNet2MSG", "PointConv", "PointTransformer"} <= {*ORDERED}
+    assert not {"PointNet", "PointNetBN", "DGCNN"} & {*ORDERED}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+@pytest.mark.parametrize("sizes", [None, (20, 32, 24)], ids=["one size", "several"])
+def test_clouds_are_put_in_order_once_and_figures_stay(name, sizes, monkeypatch):
+    make = partial(PointMamba, depth=2) if name == "PointMamba" else BACKBONES[name]
+    sets = []
+    for seed in (0, 1):
+        clouds = [*toy_set(num_points=32, per_class=2, seed=seed)]
+        for i, data in enumerate(clouds):
+            data.pos = data.pos[: 32 if sizes is None else sizes[i % 3]]
+        sets.append(clouds)
+    protocol, found = Protocol("ordered", epochs=2, batch_size=4), []
+    for once in (True, False):
+        if not once:
+            monkeypatch.setattr(learning, "_ordered", lambda bank, model: bank)
+        seen = orders(monkeypatch)
+        found.append(evaluate(*sets, make, protocol, [3, 4], progress=False).to_dict())
+        count = len(sets[0]) + len(sets[1])
+        assert sum(seen) == (count if once else 2 * (2 * len(sets[0]) + len(sets[1])))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("change", [{"augment": RandomRotation()}, {}])
+def test_clouds_that_move_are_ordered_in_every_batch(change, monkeypatch):
+    """Those that a protocol turns, and those of a trainer of one's own."""
+    sets = [[*toy_set(num_points=64, per_class=4, seed=seed)] for seed in (0, 1)]
+    seen = orders(monkeypatch)
+
+    def trainer(*args):
+        fit(*args)
+
+    kwargs = {} if change else {"trainer": trainer}
+    protocol = Protocol("moved", epochs=3, batch_size=4, **change)
+    evaluate(*sets, BACKBONES["PointNet2SSG"], protocol, [3], progress=False, **kwargs)
+    assert sum(seen) == 3 * len(sets[0]) + len(sets[1])
+
+
+def test_ordered_clouds_say_so_and_forget_it_where_they_move():
+    bank = PointCloudBank.from_dataset(toy_set(num_points=64)).normalize()
+    ordered = in_order_for(bank, 8)
+    index = torch.tensor([3, 1])
+    assert ordered.batch(index).in_order_for == 8
+    assert "in_order_for" not in bank.batch(index)
+    assert "in_order_for" not in ordered.moved(bank.pos).batch(index)
+    assert "in_order_for" not in ordered.select(index).batch(torch.tensor([0]))
+    assert "in_order_for" not in ordered.farthest_points(16).batch(index)
+    for num in (8, 7):  # Of another number it is looked for.
+        ours, theirs = (Level.of(one.batch(index), num).dense for one in (ordered, bank))
+        assert torch.equal(ours[:, :num], theirs[:, :num])
+        assert num != 8 or torch.equal(ours, theirs)
+    for cloud, other in zip(bank.dense(), ordered.dense(), strict=True):
+        assert sorted(cloud.tolist()) == sorted(other.tolist())

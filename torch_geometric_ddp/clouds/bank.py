@@ -71,6 +71,8 @@ class PointCloudBank:
         self.class_names = class_names
         #: The row of the first point of every cloud, :obj:`[n]`.
         self.offsets = sizes.cumsum(0) - sizes
+        #: For how many centres the points are in farthest point order, where they are.
+        self.ordered_for: int | None = None
         #: The size that all clouds share, or :obj:`None`.
         self.num_points = int(sizes[0]) if bool((sizes == sizes[0]).all()) else None
         self._views = ViewCache()
@@ -194,6 +196,7 @@ class PointCloudBank:
             )
         bank = copy.copy(self)
         bank.pos, bank.exact, bank._views, bank._sha256 = pos, None, ViewCache(), None
+        bank.ordered_for = None
         return bank
 
     def farthest_points(self, num: int) -> Self:
@@ -362,6 +365,8 @@ class PointCloudBank:
         times = sizes if self.num_points is None else self.num_points
         owner = torch.arange(len(index), device=self.device).repeat_interleave(times)
         extra: dict[str, Any] = {} if self.num_points is None else {"num_points": self.num_points}
+        if self.ordered_for is not None:
+            extra["in_order_for"] = self.ordered_for
         rows = self._rows(index)
         return Batch(pos=self.pos[rows], batch=owner, ptr=ptr, **self._labels(index, rows), **extra)
 

@@ -11,9 +11,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
 
-__all__ = ["clouds_of_classes", "subset_uniformity", "subsets_of", "uniformity_of"]
+__all__ = [
+    "clouds_of_classes",
+    "in_order_for",
+    "subset_uniformity",
+    "subsets_of",
+    "uniformity_of",
+]
 
 
 def clouds_of_classes(bank: PointCloudBank, start: int, stop: int) -> tuple[PointCloudBank, Tensor]:
@@ -35,6 +42,29 @@ def clouds_of_classes(bank: PointCloudBank, start: int, stop: int) -> tuple[Poin
     if bank.kept_in is not None:
         own.keep_in(bank.kept_in)
     return own, place
+
+
+def in_order_for(bank: PointCloudBank, num_centers: int) -> PointCloudBank:
+    """The same clouds, each in the order in which networks take their centres from it.
+
+    Networks that go from points to fewer centres put every cloud in the order of
+    :meth:`~torch_geometric_ddp.ops.farthest_point_order`, which on a GPU are most of the operations
+    of a step. The batches of this bank say that theirs is that order.
+
+    Args:
+        bank (PointCloudBank): The clouds, whose points have no labels.
+        num_centers (int): How many centres are taken
+            (:attr:`~torch_geometric_ddp.nn.Backbone.num_ordered`).
+    """
+    parts = []
+    for batch in bank.batches():
+        layout = Layout.of(batch)
+        pos = layout.dense(batch.pos)
+        order = ops.farthest_point_order(pos, num_centers, layout.sizes)
+        parts.append(layout.flat(ops.gather_points(pos, order)))
+    ordered = bank.moved(torch.cat(parts))
+    ordered.ordered_for = num_centers
+    return ordered
 
 
 def subsets_of(

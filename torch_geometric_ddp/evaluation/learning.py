@@ -16,9 +16,11 @@ from tqdm import tqdm
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp._worker import begin_worker
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.evaluation.protocol import Protocol
 from torch_geometric_ddp.evaluation.together import check_together, fit_together
-from torch_geometric_ddp.evaluation.training import Trainer, which_seed
+from torch_geometric_ddp.evaluation.training import Trainer, fit, which_seed
+from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.tasks import Scores, Task
 
 __all__ = ["Learning", "learned"]
@@ -58,7 +60,7 @@ class Learning:
         with seeded(seed, self.train.device):
             model = _made(self.make, self.sizes).to(self.train.device)
             with which_seed(seed):
-                self.trainer(model, self.train, self.protocol, seed, bar)
+                self.trainer(model, self._train_of(model), self.protocol, seed, bar)
                 return self._score(model)
 
     def learn_together(self, seeds: Sequence[int], bar: tqdm[Any]) -> list[Scores]:
@@ -81,7 +83,18 @@ class Learning:
     def _score(self, model: nn.Module) -> Scores:
         model.eval()
         with torch.no_grad():
-            return self.task.score(model, self.train, self.test)
+            return self.task.score(model, self.train, _ordered(self.test, model))
+
+    def _train_of(self, model: nn.Module) -> PointCloudBank:
+        """The training clouds in the order of a network, where nothing moves their points."""
+        moved = self.protocol.augment is not None or self.trainer is not fit
+        return self.train if moved else _ordered(self.train, model)
+
+
+def _ordered(bank: PointCloudBank, model: nn.Module) -> PointCloudBank:
+    """Clouds in the order in which a network takes its centres, found once for all seeds."""
+    num = model.num_ordered if isinstance(model, Backbone) else None
+    return bank if num is None else bank.cached(in_order_for, num)
 
 
 def learned(

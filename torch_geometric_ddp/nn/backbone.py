@@ -28,6 +28,11 @@ class Backbone(nn.Module, ABC):
     #: from points to fewer centres say no: of a small cloud they give all points in another order.
     per_point: bool = True
 
+    #: For how many centres it puts the points of a cloud in order
+    #: (:meth:`~torch_geometric_ddp.ops.farthest_point_order`), where it does. Clouds that are seen
+    #: many times, as in an evaluation, are then put in order once.
+    num_ordered: int | None = None
+
     def __init__(self, num_classes: int, point_channels: int) -> None:
         super().__init__()
         self.num_classes = check_int("num_classes", num_classes)

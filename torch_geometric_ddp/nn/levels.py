@@ -47,9 +47,14 @@ class Level:
 
     @classmethod
     def of(cls, data: Data, num_centers: int) -> Level:
-        """All points of a batch, in an order of which :obj:`num_centers` are the most taken."""
+        """All points of a batch, in an order of which :obj:`num_centers` are the most taken.
+
+        A batch that says :obj:`in_order_for` so many has them in that order.
+        """
         layout = Layout.of(data)
         pos = layout.dense(data.pos)
+        if data.get("in_order_for") == num_centers:
+            return cls(pos, layout)
         order = ops.farthest_point_order(pos, num_centers, layout.sizes)
         return cls(ops.gather_points(pos, order), layout)
 

@@ -74,7 +74,7 @@ class PointMamba(Backbone):
         group_size: int = 32,
     ) -> None:
         super().__init__(num_classes, point_channels=check_int("channels", channels))
-        self.num_centers = check_int("num_centers", num_centers)
+        self.num_centers = self.num_ordered = check_int("num_centers", num_centers)
         self.group_size = check_int("group_size", group_size)
         self.encoder = PatchEncoder(channels)
         self.pos_embed = MLP([3, 128, channels], act="gelu", norm=None)

@@ -53,6 +53,7 @@ class PointTransformer(Backbone):
 
     per_point = False
     _CENTERS = (256, 64, 16, 4)
+    num_ordered = _CENTERS[0]
 
     def __init__(
         self, num_classes: int, k: int = 16, attention_channels: int | None = None

@@ -86,7 +86,7 @@ class PointConv(Backbone):
             (default: :obj:`0.7`, as in the authors' code)
     """  # noqa: D205
 
-    per_point = False
+    per_point, num_ordered = False, 512
 
     def __init__(self, num_classes: int, dropout: float = 0.7) -> None:
         super().__init__(num_classes, point_channels=1024)
@@ -99,8 +99,8 @@ class PointConv(Backbone):
 
     def _centers(self, data: Data) -> tuple[Tensor, Tensor, Level]:
         """Features, offsets and level of the centres that the last convolution sums."""
-        points = Level.of(data, 512)
-        middle, last = points.first(512), points.first(128)
+        points = Level.of(data, self.num_ordered)
+        middle, last = points.first(self.num_ordered), points.first(128)
         x = self.conv1(None, points, middle, k=32)
         x = self.conv2(x, middle, last, k=64)
         layout, conv = last.layout, self.conv3

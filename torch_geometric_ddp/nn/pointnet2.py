@@ -76,7 +76,7 @@ class PointNet2(Backbone):
         dropout: Sequence[float],
     ) -> None:
         super().__init__(num_classes, point_channels=last[-1])
-        self.levels = levels
+        self.levels, self.num_ordered = levels, levels[0][0]
         self.convs, channels = abstractions(levels)
         self.mlp = shared_mlp(channels + 3, *last)
         self.head = shared_mlp(
