@@ -70,7 +70,6 @@ RECIPES: dict[str, tuple[Callable[[], Method], bool]] = {
     "cosine5": (lambda: replace(ddp(anchor_lr=5.0), schedule=cosine), True),
     "decay": (lambda: replace(ddp(), schedule=step_decay), True),
     "adam": (lambda: ddp(anchor_lr=0.003, weight_lr=0.03, optimizer=torch.optim.Adam), False),
-    "adamw": (lambda: ddp(anchor_lr=0.003, weight_lr=0.03, optimizer=torch.optim.AdamW), False),
     "kept": (lambda: replace(ddp(), networks=KeptNetworks), False),
     "trained": (lambda: replace(ddp(), networks=YOUNG), False),
     "batch4": (lambda: ddp(batch_size=4), False),
