@@ -304,7 +304,8 @@ def test_a_method_that_no_ranks_share_is_refused_before_data_are_read(folder, mo
 def test_a_setting_that_is_varied_twice_takes_the_values_of_both(folder, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "torch_geometric_ddp.comparison.Lab.run", lambda self, cells: made.extend(cells) or []
+        "torch_geometric_ddp.comparison.Lab.run",
+        lambda self, cells, workers: made.extend(cells) or [],
     )
     words = [
         "--vary",
@@ -334,7 +335,7 @@ def test_the_usual_points_of_test_clouds_are_those_that_they_have(folder, monkey
         "torch_geometric_ddp.comparison.CrossResolution",
         lambda lab, *points: seen.append(points) or lab,
     )
-    monkeypatch.setattr("torch_geometric_ddp.comparison.Lab.run", lambda self, cells: [])
+    monkeypatch.setattr("torch_geometric_ddp.comparison.Lab.run", lambda self, cells, workers: [])
     assert "no run was made" in refused("resolution", "--data", "mine.npz", "--out", "out")
     assert seen == [([64, 128], [64])]
 
@@ -632,6 +633,7 @@ def test_the_command_of_tune_has_every_option_that_distill_shares():
     words += ["--ppc", 0.5, "--preset", "cpu", "--steps", 6, "--num-networks", 5, "--epochs", 4]
     words += ["--min-steps", 3, "--train-lr", 0.5, "--rotate", "--width", 0.3]
     words += ["--mamba-centers", 2, "--device", "cpu", "--backbone", "DGCNN", "--whole-epochs", 3]
+    words += ["--workers", 2]
     args = parsed("tune", *words, "--dataset", "modelnet10", "--out", "o", "--method", "pkr")
     tune.complete(args)
     settings = {"num_points": 16, "depth": 5, "mirror": False, "lr": 0.01}
@@ -641,6 +643,7 @@ def test_the_command_of_tune_has_every_option_that_distill_shares():
     expected = {name: value for name, value in vars(args).items() if name in back}
     expected |= {"cloud_points": 16, "depth": 5, "mirror": "never", "lr": 0.01, "ridge": None}
     expected |= {"seeds": [2, 3], "out": Path("o/distill")}
+    expected["workers"] = 1  # Those of a search share trials.
     assert {name: back[name] for name in expected} == expected
     ours = {action.dest for action in command.parser_of("tune")._actions}
     theirs = {action.dest for action in command.parser_of("distill")._actions}

@@ -159,8 +159,10 @@ def command(args: argparse.Namespace, settings: Mapping[str, Any], seeds: Iterab
     distill.add_arguments(parser)
     own = {o: name for name, o in METHOD_OPTIONS[args.method].items()}
     # What is a range here is none there, and the preset of this program need not be that of others.
-    of_methods = {dest_of(o) for options in METHOD_OPTIONS.values() for o in options.values()}
-    values = {name: value for name, value in vars(args).items() if name not in of_methods}
+    # Its workers share trials, and not seeds.
+    other = {dest_of(o) for options in METHOD_OPTIONS.values() for o in options.values()}
+    other.add("workers")
+    values = {name: value for name, value in vars(args).items() if name not in other}
     values |= {
         "preset": args.preset or "quick",
         "seeds": list(seeds),
