@@ -108,22 +108,22 @@ class _LinearMax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight, winner = ctx.saved_tensors
-        of_x, of_weight = (
-            grad.new_zeros(tensor.shape, dtype=tensor.dtype) if needed else None
-            for tensor, needed in zip((x, weight), ctx.needs_input_grad, strict=True)
-        )
+        to_x, to_weight = ctx.needs_input_grad
+        of_x = grad.new_zeros(x.shape, dtype=x.dtype) if to_x else None
+        of_weight = None
         back, index = grad[..., None], winner[..., None].expand(*winner.shape, x.size(2))
         if _cloud_by_cloud(x):
+            of_weight = grad.new_zeros(weight.shape, dtype=weight.dtype) if to_weight else None
             for b, won in enumerate(winner):
                 if of_weight is not None:
                     of_weight += x[b].index_select(0, won) * back[b]
                 if of_x is not None:
                     of_x[b].scatter_add_(0, index[b], (weight * back[b]).to(x.dtype))
-        else:
-            if of_weight is not None:
-                of_weight = (_won(x, winner) * back).sum(dim=0)
-            if of_x is not None:
-                of_x = of_x.scatter_add(1, index, (weight * back).to(x.dtype))
+            return of_x, of_weight
+        if to_weight:
+            of_weight = (_won(x, winner) * back).sum(dim=0)
+        if of_x is not None:
+            of_x = of_x.scatter_add(1, index, (weight * back).to(x.dtype))
         return of_x, of_weight
 
     @staticmethod
