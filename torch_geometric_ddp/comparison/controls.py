@@ -63,6 +63,11 @@ def _small_ddp() -> Iterator[Entry]:
             yield Distilled(f"DDP {num_points}x{depth}", row, one_label=True, build=ddp)
 
 
+def _published_ddp() -> Iterator[Entry]:
+    yield Distilled("DDP-text", {"anchor_lr": 10.0, "weight_lr": 10.0}, build=ddp)
+    yield Distilled("DDP-code", {"anchor_lr": 8.0, "weight_lr": 0.8}, build=ddp)
+
+
 def _halves() -> Iterator[Entry]:
     for num_points, depth in _PKR_DEPTHS.items():
         random = {"num_points": num_points, "depth": depth, "visits": 0}
@@ -113,6 +118,11 @@ CONTROL_FAMILIES: tuple[Family, ...] = (
         "DDP NxB",
         "DDP with as many groups as fit, of anchors of N points that are stored as sets",
         tuple(_small_ddp()),
+    ),
+    Family(
+        "DDP-text, DDP-code",
+        "DDP at the learning rates of the paper's text and of its code, which differ",
+        tuple(_published_ddp()),
     ),
     Family("mirrored NxB", "random real clouds as PKR stores them", tuple(_halves())),
     Family(

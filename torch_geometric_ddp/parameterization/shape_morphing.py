@@ -19,7 +19,7 @@ from torch_geometric_ddp.parameterization.part_labels import PartLabels
 __all__ = ["ANCHOR_LR", "ShapeMorphing"]
 
 #: The learning rate of anchors, chosen on a validation split of ModelNet10. The paper has 10 and
-#: its code 100, both on a loss scaled by 0.08: 0.8 and 8 here.
+#: names no scale of the loss; its code has 100 on a loss scaled by 0.08, which is 8 here.
 ANCHOR_LR = 2.5
 
 
