@@ -260,6 +260,7 @@ class Lab:
             "protocol": self.preset.protocol.to_dict(),
             "source": self.source,
             "test_sha256": self._data["test"],
+            **self._machine(),
         }
 
     def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
@@ -336,8 +337,7 @@ class Lab:
         except FAILURES as error:
             self._failed[identity] = type(error)(str(error))  # Without the frames of its trace.
             raise
-        machine = {"device": str(self.device), "threads": torch.get_num_threads()}
-        line = {"id": identity, **self._key(cell), **figures, **machine, "versions": versions()}
+        line = {"id": identity, **self._key(cell), **figures, **self._machine()}
         self._runs.append(line)
         self.checkpoint(cell).unlink(missing_ok=True)
 
@@ -367,6 +367,11 @@ class Lab:
             "whole": self.preset.whole.to_dict() if whole or cell.entry.observes else None,
             **made,
         }
+
+    def _machine(self) -> Figures:
+        """What figures depend on in their last digits."""
+        threads = torch.get_num_threads()
+        return {"device": str(self.device), "threads": threads, "versions": versions()}
 
     def _identity(self, cell: Cell) -> str:
         return digest(self._key(cell))

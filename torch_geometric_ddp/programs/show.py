@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _show_set(args: argparse.Namespace) -> None:
     from torch_geometric_ddp._files import check_place
+    from torch_geometric_ddp.evaluation import told_figure
     from torch_geometric_ddp.programs import work
     from torch_geometric_ddp.viewer import write_viewer
     from torch_geometric_ddp.visualize import plot_distilled
@@ -81,7 +82,7 @@ def _show_set(args: argparse.Namespace) -> None:
     for key in ("method", "source", "task", "ppc", "steps", "seed", "command"):
         if key in made:
             print(f"{key}: {made[key]}")
-    told = work.figure_of(synthetic)
+    told = told_figure(synthetic)
     if told:
         print(f"{told['metric']}: {100 * told['value']:.1f} % ", end="")
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")

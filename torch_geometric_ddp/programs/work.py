@@ -47,7 +47,6 @@ __all__ = [
     "changed",
     "check_data",
     "check_sizes",
-    "figure_of",
     "heading",
     "keep_set",
     "load",
@@ -73,8 +72,6 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # The options of single networks.
 _SIZES = {"--width": "PointNetSegmentation", "--mamba-centers": "PointMamba"}
-# What a figure is told with.
-_TOLD = {"backbone", "network", "protocol", "seeds", "metric", "value", "test_sha256"}
 
 
 def load(args: argparse.Namespace) -> Sequence[Any]:
@@ -120,18 +117,6 @@ def open_set(args: argparse.Namespace) -> SyntheticPointCloudDataset:
     synthetic = SyntheticPointCloudDataset(args.file)
     args.task = find_task(synthetic.provenance.get("task", args.task)).name
     return synthetic
-
-
-def figure_of(synthetic: SyntheticPointCloudDataset) -> dict[str, Any]:
-    """What a set tells of its figure, if it does.
-
-    Raises:
-        ValueError: If it tells a part of it only.
-    """
-    told = synthetic.provenance.get("evaluated", {})
-    if not isinstance(told, dict) or (told and not told.keys() >= _TOLD):
-        raise ValueError(f"the figure that a set tells must have {sorted(_TOLD)}, got {told!r:.80}")
-    return told
 
 
 def source(args: argparse.Namespace) -> str:
