@@ -33,6 +33,8 @@ from torch_geometric_ddp.comparison import (
     summarize,
 )
 from torch_geometric_ddp.coreset import (
+    Observation,
+    difficulty_quotas,
     forgetting_coreset,
     herding_coreset,
     k_center_coreset,
@@ -740,3 +742,20 @@ def test_controls_take_quotas():
         (row,) = CONTROLS[name].at_quotas(["sqrt-size"])
         assert row.name == f"{name}, quotas sqrt-size"
         assert row.settings == CONTROLS[name].settings
+
+
+def test_quotas_by_difficulty():
+    forgetting, y = torch.tensor([0, 0, 3, 5, 1]), torch.tensor([0, 0, 1, 1, 3])
+    quotas = difficulty_quotas(Observation(torch.zeros(5, 2), forgetting, y))
+    assert quotas == (1.0, 5.0, 1.0, 2.0)
+    with pytest.raises(ValueError, match="'observation' must have the counts"):
+        difficulty_quotas(Observation(torch.zeros(5, 2), None, y))
+
+
+def test_what_is_forgotten_gets_more_of_the_storage():
+    real = toy_set()
+    seen = observe(real, TinyNet, Protocol("short", 2), progress=False)
+    forgetting = torch.tensor([0, 0, 9])[seen.y]
+    quotas = difficulty_quotas(replace(seen, forgetting=forgetting))
+    chosen = random_coreset(real, 2, quotas=quotas)
+    assert chosen.parameterization.counts == (1, 1, 4)

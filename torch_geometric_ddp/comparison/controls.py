@@ -15,7 +15,7 @@ from torch_geometric_ddp.comparison.entries import (
 )
 from torch_geometric_ddp.coreset import herding_coreset
 from torch_geometric_ddp.methods import ddp, pkr
-from torch_geometric_ddp.parameterization import FLOAT32, Codec, PointSet, Uniform
+from torch_geometric_ddp.parameterization import FLOAT32, Codec, Float16, PointSet, Uniform
 from torch_geometric_ddp.tasks import Task
 
 __all__ = ["CONTROLS", "CONTROL_FAMILIES", "Family", "strongest_control"]
@@ -31,6 +31,7 @@ _WEIGHTS = Uniform(8, "cloud")
 def _codecs() -> Iterator[tuple[str, Codec]]:
     """What codecs are called behind the points of a cloud."""
     yield "32", FLOAT32
+    yield "16", Float16()
     for depth in _DEPTHS:
         yield f"{depth}", PointSet(depth)
         yield f"{depth} in order", Uniform(depth)
@@ -105,7 +106,7 @@ CONTROL_FAMILIES: tuple[Family, ...] = (
     Family(
         "random NxB[ in order], herding NxB[ in order]",
         "real clouds of N points on a grid of B bits, as many as fit, stored as sets or (in order) "
-        "point by point; Nx32 are in single precision",
+        "point by point; Nx32 and Nx16 are in single and half precision",
         tuple(_real_clouds()),
     ),
     Family(

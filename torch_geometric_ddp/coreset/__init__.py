@@ -1,5 +1,6 @@
 """Sets that are chosen from the real clouds instead of optimised."""
 
+from torch_geometric_ddp.coreset.difficulty import difficulty_quotas
 from torch_geometric_ddp.coreset.forgetting import ForgettingEvents, forgetting_coreset
 from torch_geometric_ddp.coreset.herding import herding_coreset
 from torch_geometric_ddp.coreset.k_center import k_center_coreset
@@ -12,6 +13,7 @@ from torch_geometric_ddp.coreset.watching import global_features, observe, watch
 __all__ = [
     "ForgettingEvents",
     "Observation",
+    "difficulty_quotas",
     "forgetting_coreset",
     "global_features",
     "herding_coreset",
