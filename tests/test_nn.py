@@ -16,6 +16,7 @@ from torch_geometric.data import Batch, Data
 
 from torch_geometric_ddp.batching import Layout, from_dense
 from torch_geometric_ddp.nn import Backbone, PointNet, linear_max_pool
+from torch_geometric_ddp.nn.pool import linear_by_channel
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -78,6 +79,23 @@ def test_pool_trains_a_bias_alone(linear, device):
     linear.weight.requires_grad_(False)
     linear_max_pool(rand(3, 7, 4, device=device), linear).sum().backward()
     assert linear.bias.grad.tolist() == [3.0] * 9
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("function", "plain"),
+    [(linear_max_pool, plain_pool), (linear_by_channel, lambda x, linear: linear(x))],
+)
+def test_a_layer_with_or_without_a_bias(function, plain, bias, device):
+    layer = torch.nn.Linear(4, 9, bias, device, torch.float64)
+    points = rand(3, 7, 4, device=device)
+    x = (points if function is linear_max_pool else points.flatten(0, 1)).requires_grad_()
+    ours, theirs = (f(x, layer) for f in (function, plain))
+    torch.testing.assert_close(ours, theirs)
+    inputs, weight = (x, *layer.parameters()), rand(*ours.shape, seed=1, device=device)
+    ours, theirs = (torch.autograd.grad((weight * y).sum(), inputs) for y in (ours, theirs))
+    for mine, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, expected)
 
 
 @pytest.fixture(params=[True, False], ids=["cloud by cloud", "at once"])

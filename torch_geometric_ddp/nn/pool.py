@@ -70,13 +70,14 @@ def linear_max_pool(x: Tensor, linear: nn.Linear) -> Tensor:
 
     Args:
         x (torch.Tensor): The points :obj:`[B, N, K]`.
-        linear (torch.nn.Linear): The layer :math:`(W, c)` from :obj:`K` to :obj:`C` channels.
+        linear (torch.nn.Linear): The layer :math:`(W, c)` from :obj:`K` to :obj:`C` channels, with
+            or without a bias.
 
     Returns:
         The pooled output :obj:`[B, C]`.
     """
     best, _ = _LinearMax.apply(x, linear.weight)
-    return best + linear.bias
+    return best if linear.bias is None else best + linear.bias
 
 
 def _cloud_by_cloud(x: Tensor) -> bool:
@@ -147,4 +148,6 @@ def linear_by_channel(x: Tensor, linear: nn.Linear) -> Tensor:
 
     What is sorted, or pooled, later are the points of a channel.
     """
+    if linear.bias is None:
+        return (linear.weight @ x.T).T
     return torch.addmm(linear.bias[:, None], linear.weight, x.T).T
