@@ -26,6 +26,7 @@ from torch_geometric_ddp.methods import (
 from torch_geometric_ddp.methods.choosing import exchange_of
 from torch_geometric_ddp.methods.exchange import Exchange
 from torch_geometric_ddp.methods.storing import full_resolution, packed
+from torch_geometric_ddp.nn import HookedBackbone
 from torch_geometric_ddp.parameterization import Float16
 from torch_geometric_ddp.transforms import NormalizeSphere
 
@@ -226,16 +227,47 @@ def test_networks_with_tied_parameters_are_kept(tmp_path, batches):
     assert first.network.again.weight is first.network.mlp[0].weight
 
 
-def test_networks_whose_code_changed_are_trained_anew(tmp_path, batches, monkeypatch):
-    members_of(tmp_path)
+class Scaled(torch.nn.Module):
+    """A layer of one's own."""
+
+    def forward(self, x):
+        return 2 * x
+
+
+def of_layers(num_classes):
+    """A network that a function makes."""
+    model = TinyNet(num_classes)
+    model.mlp.append(Scaled())
+    return HookedBackbone(model, "mlp", num_classes=num_classes, point_channels=16)
+
+
+@pytest.mark.parametrize(
+    ("network", "changes"),
+    [
+        (NormNet, NormNet),
+        (NormNet, TinyNet),  # Its base.
+        (of_layers, of_layers),
+        (of_layers, TinyNet),
+        (of_layers, Scaled),
+        (of_layers, HookedBackbone),
+        (partial(of_layers), Scaled),
+    ],
+)
+def test_networks_whose_code_changed_are_trained_anew(
+    tmp_path, batches, monkeypatch, network, changes
+):
+    members_of(tmp_path, network)
+    assert batches
     batches.clear()
+    members_of(tmp_path, network)
+    assert not batches
     source = inspect.getsource
 
     def changed(value):
-        return source(value) + ("# Changed." if value is NormNet else "")
+        return source(value) + ("# Changed." if value is changes else "")
 
     monkeypatch.setattr(inspect, "getsource", changed)
-    members_of(tmp_path)
+    members_of(tmp_path, network)
     assert batches
 
 

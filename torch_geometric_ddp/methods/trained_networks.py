@@ -52,7 +52,8 @@ class TrainedNetworks(NetworkSource):
 
     Networks of one bank, seed and setting are trained once and shared by all runs of a process,
     and with a :obj:`cache`, of clouds on a CPU, by those of other processes, which find them in a
-    file there.
+    file there. They are trained anew where the source of :obj:`make` or of the class of a layer
+    has changed; what else these call is not looked at.
 
     Args:
         make (callable): Makes a backbone.
@@ -143,24 +144,26 @@ def trained_members(
     Raises:
         FloatingPointError: If a network diverges.
     """
-    by = {"network": describe(make), "code": _code_of(make)}
 
     def fresh() -> Backbone:
         with seeded(training.seed, bank.device):  # What they draw is overwritten.
             return make(*bank.network_sizes).to(bank.device, bank.pos.dtype)
 
+    by = {"network": describe(make), "code": _code_of(make, fresh())}
     return kept_members(
         bank, by | training._asdict(), fresh, lambda: _train(bank, make, training, progress)
     )
 
 
-def _code_of(make: Callable[..., Backbone]) -> str:
+def _code_of(make: Callable[..., Backbone], network: Backbone) -> str:
     """A digest of what trains and is trained, as far as it can be read."""
     made = make.func if isinstance(make, partial) else make
-    sources = [sys.modules[__name__], *(getattr(made, "__mro__", None) or [made])]
+    # A function says little of what it makes, whose layers are of classes of their own.
+    classes = dict.fromkeys(c for layer in network.modules() for c in type(layer).__mro__)
     digest = hashlib.sha256()
-    for source in sources:
-        if not getattr(source, "__module__", "").startswith("torch."):
+    for source in (sys.modules[__name__], made, *classes):
+        # Those of PyTorch and PyG are told by their versions.
+        if getattr(source, "__module__", "").partition(".")[0] not in ("torch", "torch_geometric"):
             with suppress(OSError, TypeError):  # Of what was typed, or is built in.
                 digest.update(inspect.getsource(source).encode())
     return digest.hexdigest()
