@@ -28,7 +28,10 @@ from torch_geometric_ddp.methods import ddp, full_resolution, morphing, packed, 
 from torch_geometric_ddp.parameterization import (
     FLOAT32,
     Codec,
+    Float16,
+    Float64,
     FullResolution,
+    Mirrored,
     PointSet,
     ShapeMorphing,
     Uniform,
@@ -48,7 +51,14 @@ UNIFORM = [
     Uniform(8, "axis"),
     Uniform(16, "axis"),
 ]
-SETS = [PointSet(1), PointSet(3), PointSet(), PointSet(8)]
+SETS = [
+    PointSet(1),
+    PointSet(3),
+    PointSet(),
+    PointSet(8),
+    PointSet(1, half=True),
+    PointSet(6, half=True),
+]
 CODECS = [*UNIFORM, *SETS]
 
 # Clouds as hard as they come: one point, none, duplicates, zeros of both signs, and any scale.
@@ -287,6 +297,22 @@ def test_every_set_has_a_number_and_every_number_a_set(depth, size):
             codec.decode({"sets": pack_bits(torch.ones(width), 1)}, (1, size, 3))
 
 
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_members_of_large_sets_are_found(size, half):
+    """Whose numbers are beyond floating point, so that a guess of a member is off."""
+    codec, middles = PointSet(6, half), ball(6)
+    middles = middles[len(middles) // 2 :] if half else middles
+    drawn = torch.randint(len(middles), (20, size), generator=torch.Generator().manual_seed(0))
+    # Beside these the first set, the last one, and the two of one cell and one other.
+    first, last = torch.zeros(size, dtype=torch.long), torch.full((size,), len(middles) - 1)
+    one_up, one_down = first.clone(), last.clone()
+    one_up[-1], one_down[0] = len(middles) - 1, 0
+    drawn = torch.cat([drawn, torch.stack([first, last, one_up, one_down])]).sort(dim=1).values
+    pos = middles[drawn].float()
+    assert torch.equal(codec.decode(codec.encode(pos), pos.shape), pos)
+
+
 def test_order_does_not_count():
     pos = rand(4, 2, 20, 3)
     shuffled = pos[:, :, torch.randperm(20, generator=torch.Generator().manual_seed(0))]
@@ -338,10 +364,15 @@ def made(codec, seed=0):
         anchors, weights = rand(C * K, M, N, 3, seed=seed), rand(C * K, L, M, seed=seed + 1)
         codecs = {"codec": PointSet(5), "weight_codec": Uniform(6, "cloud")}
         return ShapeMorphing(anchors, C, L, weights, **codecs)
+    if codec == "mirrored":
+        halves = rand(C * K, N, 3, seed=seed)
+        planes = torch.tensor([-1.0, 1.0]).repeat(C)[:, None]
+        return Mirrored(halves, planes, C, codec=PointSet(4, half=True))
     return FullResolution(rand(C * K, N, 3, seed=seed), C, codec=codec)
 
 
-WAYS = [Uniform(5), Uniform(7, "cloud"), Uniform(4, "axis"), PointSet(), PointSet(3), "morphs"]
+EVEN = [Uniform(5), Uniform(7, "cloud"), Uniform(4, "axis")]
+WAYS = [*EVEN, PointSet(), PointSet(3), Float16(), Float64(), "morphs", "mirrored"]
 
 
 @pytest.mark.parametrize("codec", WAYS, ids=str)
