@@ -469,6 +469,12 @@ def test_leaderboard():
     assert all(f"_tables/{name}.rst" in text for name in leaderboard.FILES)
 
 
+def test_the_page_of_compare_names_all_that_all_takes():
+    page = (DOCS / "programs" / "compare.rst").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"They are\n(.*)\nFurther rows", page, re.DOTALL)
+    assert set(re.findall(r"``([\w-]+)``", listed)) == set(ENTRIES)
+
+
 def formulas(text):
     """The formulas of a page or a docstring, in a line and by themselves."""
     yield from (re.sub(r"\s+", " ", found) for found in re.findall(r":math:`([^`]+)`", text))

@@ -67,8 +67,9 @@ def pkr(
         lr (float): The learning rate of the points, for clouds of the unit ball.
             (default: :obj:`0.005`)
         steps (int): The number of steps. (default: :obj:`600`)
-        visits (int): How many times a cloud of the set is exchanged for a better one of 64 that
-            are tried. (default: :obj:`300`)
+        visits (int): How many places of the set are visited. The best of 64 clouds that are tried
+            takes the place, if it is better than the one there; at 0 a random draw stays.
+            (default: :obj:`300`)
         ridge (float): That of the regression. (default: :obj:`0.01`)
         ages (sequence of int): When a network is kept, in steps of training.
             (default: :obj:`(0, 50, 100, 200, 400, 800, 1600)`)
