@@ -60,6 +60,12 @@ def test_nothing_is_forgotten_where_nothing_changes(accuracies):
     assert mean_forgetting(lost) == pytest.approx(average_accuracy(accuracies[:-1]))
 
 
+class NamedClouds(list):
+    """Some clouds of the toy classes, which are known by name nevertheless."""
+
+    class_names = NAMES
+
+
 # Runs #############################################################################################
 
 
@@ -110,10 +116,9 @@ def test_an_increment_is_what_its_parts_give(made):
             clouds.append(data)
     seen = [data for data in test if int(data.y) < 4]
 
-    class Named(list):
-        class_names = NAMES
-
-    result = evaluate(Named(clouds), Named(seen), TinyNet, PRESET.protocol, [1], progress=False)
+    result = evaluate(
+        NamedClouds(clouds), NamedClouds(seen), TinyNet, PRESET.protocol, [1], progress=False
+    )
     (found,) = (
         run
         for run in runs
@@ -242,6 +247,29 @@ def test_one_number_is_one_run_whatever_its_type(made):
     _, lab, runs = made
     cells = list(lab.cells([ENTRIES["random"]], 1.0, np.arange(1)))
     assert lab.run(cells) == [run for run in runs if (run["method"], run["seed"]) == ("random", 0)]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [
+        ((0, 1), "none of increment 1: class0, class1"),
+        ((4,), "none of increment 3: class4"),
+        ((2, 3, 4), "none of increment 2: class2, class3"),
+    ],
+)
+def test_an_increment_without_test_clouds_is_refused_before_any_work(tmp_path, lacking, message):
+    train = toy_set(num_classes=5)
+    test = NamedClouds(data for data in train if int(data.y) not in lacking)
+    with pytest.raises(ValueError, match=f"'test_set' must hold clouds .*{message}"):
+        ClassIncremental(train, test, tmp_path, 3, PRESET, TinyNet)
+
+
+def test_a_class_without_test_clouds_beside_one_that_has_them(tmp_path):
+    train = toy_set(num_classes=5)
+    test = NamedClouds(data for data in train if int(data.y))
+    lab = ClassIncremental(train, test, tmp_path, 3, PRESET, TinyNet)
+    runs = lab.run(lab.cells([ENTRIES["random"]], 1, (0,)))
+    assert all(0 <= value <= 1 for run in runs for value in run["increment_accuracies"])
 
 
 class Unserved(type(ENTRIES["whole"])):

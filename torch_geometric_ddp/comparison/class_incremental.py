@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ class ClassIncremental:
 
     Raises:
         TypeError, ValueError: If an argument is of another type, the sets do not have the same
-            classes, or there are more increments than classes.
+            classes, there are more increments than classes, or no test clouds of one of them.
     """
 
     def __init__(
@@ -182,10 +183,15 @@ class ClassIncremental:
         ]
         #: The number of classes seen after every increment.
         self.classes_seen: list[int] = np.cumsum(sizes).tolist()
-        starts = [0, *self.classes_seen[:-1]]
+        bounds = [*itertools.pairwise([0, *self.classes_seen])]
+        for number, (start, stop) in enumerate(bounds, start=1):
+            if not len(_between(self.test, start, stop)):
+                raise ValueError(
+                    f"'test_set' must hold clouds of every increment, got none of increment "
+                    f"{number}: {', '.join(self.train.class_names[start:stop])}"
+                )
         self._increments = [
-            _Increment(start, self._classes(start, stop), self)
-            for start, stop in zip(starts, self.classes_seen, strict=True)
+            _Increment(start, self._classes(start, stop), self) for start, stop in bounds
         ]
 
     def cells(self, entries: Sequence[Entry], ppc: float, seeds: Sequence[int]) -> Iterator[Cell]:
