@@ -91,7 +91,10 @@ def test_every_increment_is_a_line(made):
         each = torch.tensor(run["increment_accuracies"])
         # Every class has as many test clouds.
         assert run["value"] == pytest.approx(float((each * sizes).sum() / sizes.sum()))
+        assert run["num_points"] >= run["num_clouds"]
+        assert run["evaluate_seconds"] > 0
         if run["method"] == "whole":
+            assert run["num_points"] == 32 * run["num_clouds"]
             assert run["num_clouds"] == 6 * run["classes_seen"][-1]
             assert run["budget_bits"] is None
         else:

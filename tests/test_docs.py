@@ -351,6 +351,8 @@ def test_increments_are_one_run_a_seed(tmp_path):
     assert "; whole set: longer" in results.protocol
     for row in results.rows:
         assert row["seeds"] == [0, 1]
+        assert row["points"] == 32 * row["clouds"]
+        assert len(row["evaluate_seconds"]) == 2
         for seed in (0, 1):
             first, last = (
                 run for run in made if (run["method"], run["seed"]) == (row["method"], seed)

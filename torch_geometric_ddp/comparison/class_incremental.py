@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import RunLog, carry_out
+from torch_geometric_ddp.comparison.runs import RunLog, carry_out, measured
 from torch_geometric_ddp.coreset import Observation, observe
 from torch_geometric_ddp.evaluation import evaluate
 from torch_geometric_ddp.nn import Backbone, PointNet
@@ -296,6 +297,7 @@ class ClassIncremental:
         else:
             train = self.train.select(_between(self.train, 0, seen))
             bits = train.whole_bits()
+        began = time.perf_counter()
         result = evaluate(
             train,
             self.test.select(_between(self.test, 0, seen)),
@@ -312,13 +314,9 @@ class ClassIncremental:
             for i, j in zip(starts, self.classes_seen, strict=False)
         ]
         return {
-            "metric": self.task.metric,
-            "value": result.mean,
-            "class_metric": self.task.class_metric,
-            "class_mean": float(result.scores.class_means.mean()),
+            **measured(result, self.task, began),
             "class_names": self.train.class_names,
             "increment_accuracies": each,
-            "num_clouds": len(train),
             "bits": bits,
             "budget_bits": budget.bits if cell.entry.has_budget else None,
         }

@@ -28,7 +28,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out
+from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out, measured
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.memory import memory_errors
@@ -306,19 +306,11 @@ class Lab:
             trainer=trainer,
             task=self.task,
         )
-        scores = result.scores
         several = {"values": json_numbers(result.values)} if len(result.seeds) > 1 else {}
         return {
-            "metric": self.task.metric,
-            "value": result.mean,
+            **measured(result, self.task, began),
             **several,
-            "class_metric": self.task.class_metric,
-            "class_mean": float(scores.class_means.mean()),
-            "class_names": scores.class_names,
-            "per_class": json_numbers(scores.per_class.mean(dim=0)),
-            "num_clouds": result.num_clouds,
-            "num_points": result.num_points,
-            "evaluate_seconds": time.perf_counter() - began,
+            "per_class": json_numbers(result.scores.per_class.mean(dim=0)),
             "epochs": protocol.epochs_for(result.num_clouds),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,14 @@ from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.budget import BudgetError
-from torch_geometric_ddp.comparison.cells import Cell
+from torch_geometric_ddp.comparison.cells import Cell, Figures
 from torch_geometric_ddp.comparison.side_by_side import check_sent, side_by_side
+from torch_geometric_ddp.evaluation import Evaluation
 from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.methods.ranks import Ranks
+from torch_geometric_ddp.tasks import Task
 
-__all__ = ["FAILURES", "RunLog", "TooFewPointsError", "carry_out"]
+__all__ = ["FAILURES", "RunLog", "TooFewPointsError", "carry_out", "measured"]
 
 Made = TypeVar("Made")
 
@@ -34,6 +37,27 @@ FAILURES = (BudgetError, FloatingPointError, MemoryError, TooFewPointsError, tor
 
 # What every run has, whatever it measures.
 _KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
+
+
+def measured(evaluation: Evaluation, task: Task, began: float) -> Figures:
+    """What every line tells of the networks that were trained for it.
+
+    Args:
+        evaluation (Evaluation): What they reached.
+        task (Task): What they learned.
+        began (float): When that began, by :func:`time.perf_counter`.
+    """
+    scores = evaluation.scores
+    return {
+        "metric": task.metric,
+        "value": evaluation.mean,
+        "class_metric": task.class_metric,
+        "class_mean": float(scores.class_means.mean()),
+        "class_names": scores.class_names,
+        "num_clouds": evaluation.num_clouds,
+        "num_points": evaluation.num_points,
+        "evaluate_seconds": time.perf_counter() - began,
+    }
 
 
 class RunLog:
