@@ -8,7 +8,9 @@
 
 The documentation runs the first by itself whenever it is built. `import` turns the `runs.jsonl` of
 `examples/compare.py` into a results file, or adds its runs to one that was made the same way, so
-that no figure is typed.
+that no figure is typed. It takes the increments of `examples/continual.py`, too, and the
+`resolutions.jsonl` of `examples/cross_resolution.py`, of which every number of points that is
+tested becomes a row.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from rendering.runs import is_wanted
 from rendering.tables import add_table_arguments, chosen, pairs
 
 from torch_geometric_ddp.comparison.incremental_report import joined_increments
+from torch_geometric_ddp.comparison.resolution import spread_resolutions
 from torch_geometric_ddp.comparison.runs import RunLog
 
 
@@ -39,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     file = commands.add_parser("fill", help="render the tables between the markers of a file")
     file.add_argument("file", type=Path)
 
-    runs = commands.add_parser("import", help="make a results file of a runs.jsonl, or add to it")
+    runs = commands.add_parser("import", help="make a results file of runs, or add to it")
     runs.add_argument("runs", type=Path)
     runs.add_argument("name", help="the results file is called NAME.json")
     runs.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="of the runs")
@@ -62,9 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.file.write_text(fill(text, args.results), encoding="utf-8")
     elif args.action == "import":
         where = pairs(args.where)
-        runs = [run for run in RunLog(args.runs).read().values() if is_wanted(run, where)]
+        runs = [*RunLog(args.runs).read().values()]
         if runs and "classes_seen" in runs[0]:
             runs = [run for seeds in joined_increments(runs).values() for run in seeds]
+        if runs and "at_points" in runs[0]:
+            runs = spread_resolutions(runs)
+        runs = [run for run in runs if is_wanted(run, where)]
         described = ("commands", "notes", "title", "data", "hardware", "date", "commit")
         told = {key: getattr(args, key) for key in described}
         print(import_runs(runs, args.name, args.results, args.columns, **told))

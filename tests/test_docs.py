@@ -17,10 +17,13 @@ from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
     ClassIncremental,
+    CrossResolution,
     Distilled,
     Lab,
     Preset,
     markdown,
+    resolution_markdown,
+    resolution_matrix,
     summarize,
 )
 from torch_geometric_ddp.methods import ddp
@@ -364,6 +367,48 @@ def test_increments_are_one_run_a_seed(tmp_path):
             assert row["forgetting"][seed] == pytest.approx(100 * lost)
     head = "method | accuracy % | average % | forgetting | seeds"
     assert " | ".join(render.lines(results)[0]) == head
+
+
+def test_resolutions_are_a_row_for_the_points_of_both_sides(tmp_path):
+    sets = (toy_set(num_points=64, seed=seed) for seed in (0, 1))
+    preset = Preset("tiny", SMOKE, replace(SMOKE, name="longer", epochs=3), 2, 2)
+    lab = Lab(*sets, tmp_path, preset, {"Tiny": TinyNet}, source="toy")
+    cells = list(lab.cells([ENTRIES["random"], ENTRIES["whole"]], (1,), (0, 1)))
+    made = CrossResolution(lab, (16, 64), (8, 64)).run(cells)
+    described = [word for key in DESCRIBED for word in (f"--{key}".removesuffix("s"), "text")]
+    start = ["--results", str(tmp_path), "import", str(tmp_path / "resolutions.jsonl")]
+    program.main([*start, "toy", *described])
+    results = render.find("toy", tmp_path)
+    assert "; whole set: longer" in results.protocol
+    assert len(results.rows) == 2 * 2 * 2
+    for row in results.rows:
+        at = [8, 64].index(row["test_points"])
+        lines = [
+            run
+            for run in made
+            if (run["method"], run["train_points"]) == (row["method"], row["train_points"])
+        ]
+        assert row["accuracy"] == pytest.approx([100 * run["at_points"][at] for run in lines])
+        means = [100 * run["class_means_at_points"][at] for run in lines]
+        assert row["mean_class_accuracy"] == pytest.approx(means)
+        assert (row["seeds"], row["bits"]) == ([0, 1], lines[0]["bits"])
+        assert len(row["evaluate_seconds"]) == 2
+    # The same matrix as the program prints.
+    head, *body = render.lines(results)
+    assert head[:6] == ["method", "PPC", "backbone", "trained on points", "8", "64"]
+    printed = resolution_markdown(resolution_matrix(made)).splitlines()[2:]
+    printed = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed]
+    ours = [[f"{line[0]}, {line[3]} points", line[1], *line[4:6]] for line in body]
+    assert ours == [line for line in printed if len(line) > 1]
+    # Rows are compared with those of the same points on both sides.
+    program.main([*start, "share", *described, "--columns", "train_points", "of_whole"])
+    shares = [row[1] for row in render.lines(render.find("share", tmp_path))[1:]]
+    assert shares[4:] == ["100"] * 4
+    means = [sum(row["accuracy"]) / 2 for row in results.rows]
+    assert shares[:4] == [f"{100 * means[i] / means[i + 4]:.0f}" for i in range(4)]
+    program.main([*start, "one", *described, "--where", "test_points=64", "protocol=smoke"])
+    found = [(row["method"], row["test_points"]) for row in render.find("one", tmp_path).rows]
+    assert found == [("random", 64)] * 2 + [("whole", 64)] * 2
 
 
 def test_later_runs_are_added(runs, tmp_path):

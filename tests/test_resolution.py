@@ -20,6 +20,7 @@ from torch_geometric_ddp.comparison import (
     resolution_markdown,
     resolution_matrix,
 )
+from torch_geometric_ddp.comparison.resolution import spread_resolutions
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.methods import ddp
@@ -54,7 +55,18 @@ def test_rows_are_those_that_a_set_has_points_for(made):
         assert run["test_points"] == [8, 64]
         assert len(run["at_points"]) == 2
         assert run["value"] == run["at_points"][0]
+        assert run["class_mean"] == run["class_means_at_points"][0]
+        # Every class has as many test clouds.
+        assert run["class_means_at_points"] == pytest.approx(run["at_points"])
+        assert run["num_points"] == run["num_clouds"] * run["train_points"]
+        assert run["evaluate_seconds"] > 0
+        assert (run["device"], run["threads"]) == ("cpu", torch.get_num_threads())
         assert run["protocol"]["name"] == ("whole" if run["method"] == "whole" else "smoke")
+    stored = {run["method"]: (run["bits"], run["num_clouds"]) for run in runs}
+    cloud = 3 * 32 * 64
+    assert stored["whole"] == (18 * cloud, 18)
+    assert stored["random"] == (3 * cloud, 3)
+    assert 3 * cloud / 2 < stored["random 32x6"][0] <= 3 * cloud
 
 
 @pytest.mark.parametrize(("method", "points"), [("random", 16), ("random", 64), ("whole", 32)])
@@ -147,6 +159,9 @@ def test_lines_that_tell_less_are_found_and_stand_with_others(tmp_path):
     expected = run(lab, (16,), seeds=(0,), rows=rows)
     told = ("id", "method", "backbone", "seed", "ppc", "budget_bits", "train_points")
     told += ("test_points", "metric", "value", "at_points", "protocol", "versions")
+    measured = ("class_metric", "class_mean", "class_names", "class_means_at_points")
+    measured += ("num_clouds", "num_points", "bits", "evaluate_seconds", "device", "threads")
+    told += measured
     path = tmp_path / "resolutions.jsonl"
     old = [json.dumps({key: one[key] for key in told}) + "\n" for one in expected]
     path.write_text("".join(old))
@@ -154,6 +169,14 @@ def test_lines_that_tell_less_are_found_and_stand_with_others(tmp_path):
     assert path.read_text() == "".join(old)
     found = resolution_matrix(run(lab, (16,), seeds=(0, 1), rows=rows))
     assert [len(row.cells["8"].values) for row in found] == [2, 2]
+    # What only a new run would tell is not there, and nothing is made again for it.
+    old = [json.dumps({key: one[key] for key in told if key not in measured}) for one in expected]
+    path.write_text("\n".join(old) + "\n")
+    assert run(lab, (16,), seeds=(0,), rows=rows) == [
+        {key: value for key, value in one.items() if key not in measured} for one in expected
+    ]
+    with pytest.raises(ValueError, match=f"the line {expected[0]['id']} does not: remove that"):
+        spread_resolutions(json.loads(line) for line in old)
 
 
 @pytest.mark.parametrize("change", [{"steps": 7}, {"settings": {"a": 1}}, {"network": "other"}])

@@ -9,18 +9,24 @@ from typing import Any
 
 from rendering.results import RESULTS, Results, Row, matches
 
-_RANDOM = {"row": {"method": "random"}, "same": ["backbone", "ppc"]}
-_WHOLE = {"row": {"method": "whole"}, "same": ["backbone"]}
-_BOTH = {"row": {"method": "whole"}, "random": {"method": "random"}, "same": ["backbone"]}
+# What rows that are compared have in common; points are told by matrices of resolutions only.
+_SAME = ["backbone", "train_points", "test_points"]
+_RANDOM = {"row": {"method": "random"}, "same": [*_SAME, "ppc"]}
+_WHOLE = {"row": {"method": "whole"}, "same": _SAME}
+_BOTH = {"row": {"method": "whole"}, "random": {"method": "random"}, "same": _SAME}
 _ACROSS = {"of": "accuracy", "across": "backbone"}
+_ACROSS_POINTS = {"of": "accuracy", "across": "test_points"}
 #: The columns of runs, of which `import` shows those that are asked for.
 RUN_COLUMNS: tuple[dict[str, Any], ...] = (
     {"key": "method", "head": "method"},
     {"key": "distilled_with", "head": "distilled with"},
     {"key": "backbone", "head": "backbone"},
     {"key": "ppc", "head": "PPC"},
+    {"key": "train_points", "head": "trained on points", "as": "integer"},
+    {"key": "test_points", "head": "tested on points", "as": "integer"},
     {"key": "accuracy", "head": "accuracy %", "as": "mean"},
     {"key": "accuracy_by_backbone", "head": "accuracy %", "as": "mean", **_ACROSS},
+    {"key": "accuracy_by_test_points", "head": "accuracy %", "as": "mean", **_ACROSS_POINTS},
     {"key": "average", "head": "average %", "as": "mean"},
     {"key": "forgetting", "head": "forgetting", "as": "mean"},
     {"key": "every_seed", "head": "every seed", "as": "each"},
@@ -43,8 +49,12 @@ _DEFAULT_COLUMNS = (
     *("method", "ppc", "backbone", "accuracy", "of_whole", "above_random", "below_whole"),
     *("score", "num_seeds", "clouds", "bits", "steps", "step_seconds", "step_megabytes"),
 )
+_MATRIX_COLUMNS = (
+    *("method", "ppc", "backbone", "train_points", "accuracy_by_test_points"),
+    *("num_seeds", "clouds", "bits"),
+)
 # What makes two runs of different seeds the same row.
-_ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps")
+_ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_points", "test_points")
 # What runs of a row have in common beside that.
 _SHARED = ("settings", "network", "num_networks", "quotas")
 
@@ -52,7 +62,7 @@ Run = Mapping[str, Any]
 
 
 def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
-    """Gathers the lines of a `runs.jsonl` that differ in nothing but their seed.
+    """Gathers runs that differ in nothing but their seed, as the lines of a `runs.jsonl` tell them.
 
     Raises:
         ValueError: If runs of the same row differ in more than their seed, or have the same one.
@@ -63,6 +73,7 @@ def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
         uses_network = run["steps"] or (run["whole"] and _ppc(run) is not None)
         maker = run.get("distilled_with", run["backbone"] if uses_network else None)
         key = (run["method"], maker, run["backbone"], _ppc(run), run["steps"] or None)
+        key += (run.get("train_points"), run.get("test_points"))
         groups.setdefault(key, []).append(run)
     return [
         dict(zip(_ROW_KEY, key, strict=True)) | _row(sorted(group, key=lambda run: run["seed"]))
@@ -162,14 +173,15 @@ def import_runs(
     path = folder / f"{name}.json"
     if columns or not path.exists():
         metrics = _common(runs, "metric"), _common(runs, "class_metric")
-        made["columns"] = _columns(columns, *metrics)
+        usual = _MATRIX_COLUMNS if "test_points" in runs[0] else _DEFAULT_COLUMNS
+        made["columns"] = _columns(columns or usual, *metrics)
     results = _added(Results.load(path), made) if path.exists() else _begun(name, made)
     seeds = sorted({seed for row in results.rows for seed in row.get("seeds", ())})
     return replace(results, seeds=seeds).save(folder)
 
 
 def _columns(keys: Sequence[str], metric: str, class_metric: str) -> list[dict[str, Any]]:
-    """The columns of these keys, or the usual ones.
+    """The columns of these keys.
 
     The key of a figure is that of accuracy for every task; the head says which figure it is.
     """
@@ -179,7 +191,7 @@ def _columns(keys: Sequence[str], metric: str, class_metric: str) -> list[dict[s
     }
     if unknown := [key for key in keys if key not in known]:
         raise ValueError(f"no columns {unknown}, the columns of runs are {', '.join(known)}")
-    return [known[key] for key in keys or _DEFAULT_COLUMNS]
+    return [known[key] for key in keys]
 
 
 def _common(runs: Sequence[Run], key: str) -> Any:

@@ -25,11 +25,10 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
-from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import RunLog, carry_out, measured
+from torch_geometric_ddp.comparison.runs import RunLog, carry_out, machine, measured
 from torch_geometric_ddp.coreset import Observation, observe
 from torch_geometric_ddp.evaluation import evaluate
 from torch_geometric_ddp.nn import Backbone, PointNet
@@ -280,8 +279,7 @@ class ClassIncremental:
         known = self._runs.read()
         if identity not in known:
             figures = self._learn(cell, number)
-            machine = {"device": str(self.train.device), "threads": torch.get_num_threads()}
-            line = {"id": identity, **key, **figures, **machine, "versions": versions()}
+            line = {"id": identity, **key, **figures, **machine(self.train.device)}
             self._runs.append(line)
             return line
         return known[identity]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.report import aligned, lacking_controls, percents, summarize
+from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.visualize import plain
 
 __all__ = [
@@ -94,11 +95,7 @@ def joined_increments(runs: Sequence[Figures]) -> dict[str, list[Figures]]:
     def joined(increments: Sequence[Figures]) -> Figures:
         average = average_accuracy([one["value"] for one in increments])
         forgetting = mean_forgetting([one["increment_accuracies"] for one in increments])
-        metrics: Figures = {"average": average, "forgetting": forgetting}
-        last = increments[-1]
-        if last["budget_bits"] is None:  # As a run of a comparison says it.
-            metrics |= {"protocol": None, "whole": last["protocol"]}
-        return {**last, **metrics}
+        return {**as_compared(increments[-1]), "average": average, "forgetting": forgetting}
 
     return {name: [*map(joined, seeds)] for name, seeds in _triangles(runs).items()}
 

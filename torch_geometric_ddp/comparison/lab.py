@@ -23,12 +23,11 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
-from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out, measured
+from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out, machine, measured
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.memory import memory_errors
@@ -260,7 +259,7 @@ class Lab:
             "protocol": self.preset.protocol.to_dict(),
             "source": self.source,
             "test_sha256": self._data["test"],
-            **self._machine(),
+            **machine(self.device),
         }
 
     def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
@@ -329,7 +328,7 @@ class Lab:
         except FAILURES as error:
             self._failed[identity] = type(error)(str(error))  # Without the frames of its trace.
             raise
-        line = {"id": identity, **self._key(cell), **figures, **self._machine()}
+        line = {"id": identity, **self._key(cell), **figures, **machine(self.device)}
         self._runs.append(line)
         self.checkpoint(cell).unlink(missing_ok=True)
 
@@ -359,11 +358,6 @@ class Lab:
             "whole": self.preset.whole.to_dict() if whole or cell.entry.observes else None,
             **made,
         }
-
-    def _machine(self) -> Figures:
-        """What figures depend on in their last digits."""
-        threads = torch.get_num_threads()
-        return {"device": str(self.device), "threads": threads, "versions": versions()}
 
     def _identity(self, cell: Cell) -> str:
         return digest(self._key(cell))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,16 +11,22 @@ import torch
 from torch import nn
 
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import aligned, summarize
-from torch_geometric_ddp.comparison.runs import RunLog, TooFewPointsError, carry_out
+from torch_geometric_ddp.comparison.runs import (
+    RunLog,
+    TooFewPointsError,
+    carry_out,
+    machine,
+    measured,
+)
 from torch_geometric_ddp.comparison.transfer import TransferRow
+from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 
-__all__ = ["CrossResolution", "resolution_markdown", "resolution_matrix"]
+__all__ = ["CrossResolution", "resolution_markdown", "resolution_matrix", "spread_resolutions"]
 
 
 class CrossResolution:
@@ -83,15 +90,16 @@ class CrossResolution:
         return [*{one["id"]: one for rows in made for one in rows}.values()]
 
     def _results(self, cell: Cell) -> list[Figures]:
-        lab = self.lab
+        lab, known, found = self.lab, self._runs.read(), []
         if cell.entry.has_budget:
-            train = lab.task.read(lab.synthetic(cell), lab.device)
-            protocol, budget = lab.preset.protocol, lab.bank.budget(cell.ppc).bits
+            synthetic = lab.synthetic(cell)
+            train, protocol = lab.task.read(synthetic, lab.device).normalize(), lab.preset.protocol
+            bits, budget = synthetic.storage_bits, lab.bank.budget(cell.ppc).bits
         else:
-            train, protocol, budget = lab.bank, lab.preset.whole, None
-        train, known, found = train.normalize(), self._runs.read(), []
-        if (most := cell.entry.settings.get("num_points")) and not cell.entry.has_budget:
-            train = train.farthest_points(most)
+            train, protocol = lab.bank.normalize(), lab.preset.whole
+            if most := cell.entry.settings.get("num_points"):
+                train = train.farthest_points(most)
+            bits, budget = train.whole_bits(), None
         made = {**lab._key(cell), "protocol": protocol.to_dict()}
         # The name of a set stands for all that it was made with, and for the protocol.
         key = {"set": lab.set_path(cell).stem, "of": cell.backbone}
@@ -104,8 +112,8 @@ class CrossResolution:
             identity = digest({**key, **sizes})
             if identity not in known:
                 figures = self._cross(cell, train.farthest_points(num), protocol)
-                line = {"id": identity, **made, "budget_bits": budget, **sizes, **figures}
-                line["versions"] = versions()
+                stored = {"bits": bits, "budget_bits": budget}
+                line = {"id": identity, **made, **stored, **sizes, **figures, **machine(lab.device)}
                 self._runs.append(line)
                 known[identity] = line
             # Lines did not always tell all of it.
@@ -124,6 +132,7 @@ class CrossResolution:
             fit(model, *args)
             models.append(model)
 
+        began = time.perf_counter()
         result = evaluate(
             train,
             self.tests[first],
@@ -135,15 +144,43 @@ class CrossResolution:
             trainer=trainer,
             task=lab.task,
         )
-        each = {first: result.mean}
+        each = [result.scores]
         with torch.no_grad():
             for num in others:
                 test = self.tests[num]
                 test = test.normalize() if protocol.normalize else test
-                scores = [lab.task.score(model, train, test).values for model in models]
-                each[num] = float(torch.cat(scores).mean())
-        at_points = [each[num] for num in self.tests]
-        return {"metric": lab.task.metric, "value": each[first], "at_points": at_points}
+                scores = [lab.task.score(model, train, test) for model in models]
+                each.append(type(result.scores).join(scores))
+        return {
+            **measured(result, lab.task, began),
+            "at_points": [float(scores.values.mean()) for scores in each],
+            "class_means_at_points": [float(scores.class_means.mean()) for scores in each],
+        }
+
+
+def spread_resolutions(runs: Iterable[Figures]) -> list[Figures]:
+    """One run for every number of points that is tested, which tells what those of a table tell.
+
+    They are of one network, whose time each of them tells.
+
+    Args:
+        runs (iterable of dict): The figures of :meth:`CrossResolution.run`.
+
+    Raises:
+        ValueError: If a line tells less, as those of earlier versions do.
+    """
+    found = []
+    for run in map(as_compared, runs):
+        if "class_means_at_points" not in run:
+            raise ValueError(
+                f"'runs' must tell what they store and the means over classes, which the line "
+                f"{run['id']} does not: remove that line, and its run is made again"
+            )
+        for points, value, mean in zip(
+            run["test_points"], run["at_points"], run["class_means_at_points"], strict=True
+        ):
+            found.append({**run, "test_points": points, "value": value, "class_mean": mean})
+    return found
 
 
 def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:

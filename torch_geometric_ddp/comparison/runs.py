@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.comparison.cells import Cell, Figures
 from torch_geometric_ddp.comparison.side_by_side import check_sent, side_by_side
@@ -23,7 +24,7 @@ from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["FAILURES", "RunLog", "TooFewPointsError", "carry_out", "measured"]
+__all__ = ["FAILURES", "RunLog", "TooFewPointsError", "carry_out", "machine", "measured"]
 
 Made = TypeVar("Made")
 
@@ -37,6 +38,12 @@ FAILURES = (BudgetError, FloatingPointError, MemoryError, TooFewPointsError, tor
 
 # What every run has, whatever it measures.
 _KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
+
+
+def machine(device: torch.device) -> Figures:
+    """What every line tells of the machine that it was made by."""
+    threads = torch.get_num_threads()
+    return {"device": str(device), "threads": threads, "versions": versions()}
 
 
 def measured(evaluation: Evaluation, task: Task, began: float) -> Figures:

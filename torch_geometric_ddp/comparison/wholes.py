@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.presets import PRESETS
 
-__all__ = ["several_ways", "told_whole", "wholes_of"]
+__all__ = ["as_compared", "several_ways", "told_whole", "wholes_of"]
 
 
 def told_whole(run: Figures) -> Figures | None:
@@ -20,6 +20,17 @@ def told_whole(run: Figures) -> Figures | None:
     own: Figures | None = run.get("whole")
     # Class-incremental learning has the protocol of every run in one place.
     return run.get("protocol") if own is None and run["budget_bits"] is None else own
+
+
+def as_compared(run: Figures) -> Figures:
+    """A run of increments or resolutions, with its protocol where a run of a comparison has it.
+
+    Args:
+        run (dict): Its line.
+    """
+    if run["budget_bits"] is not None:
+        return run
+    return {**run, "protocol": None, "whole": run["protocol"]}
 
 
 def wholes_of(run: Figures, wholes: Iterable[Figures], runs: Iterable[Figures]) -> list[Figures]:
