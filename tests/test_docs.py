@@ -27,6 +27,7 @@ from torch_geometric_ddp.comparison import (
     summarize,
 )
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.programs.work import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -337,6 +338,37 @@ def test_runs_become_a_results_file(runs, tmp_path):
         assert len(row["accuracy"]) == len(row["mean_class_accuracy"]) == 2
         assert (row["step_seconds"] is not None) == (row["method"] == "DDP")
         assert row["distilled_with"] == ("Tiny" if row["method"] == "DDP" else None)
+
+
+@pytest.mark.parametrize(
+    ("method", "told", "uses"),
+    [
+        ("PKR 32-chosen", {}, True),
+        ("PKR 32-chosen, quotas size", {}, True),
+        ("PKR 32-chosen(num_trained=2), quotas 1 2", {}, True),
+        ("DDP, lr 0.5", {"steps": 7}, True),
+        ("DDP(adaptive=False), lr 0.5, quotas size", {"steps": 7}, True),
+        ("herding 32x5", {"whole": {"name": "smoke"}}, True),
+        ("anchors", {}, False),
+        ("mirrored 32x5, quotas sqrt-size", {}, False),
+        ("mine", {}, False),
+        ("mine", {"steps": 7}, True),
+        ("mine", {"whole": {"name": "smoke"}}, True),
+        ("whole, 64 points", {"whole": {"name": "smoke"}, "budget_bits": None}, False),
+    ],
+)
+def test_a_set_that_networks_chose_is_made_with_one(method, told, uses):
+    run = {"method": method, "backbone": "Tiny", "ppc": 1, "budget_bits": 8, "bits": 8}
+    run |= {"steps": 0, "whole": None, "seed": 0, "num_clouds": 3, "value": 0.5, **told}
+    (row,) = render.rows_of_runs([run])
+    assert row["distilled_with"] == ("Tiny" if uses else None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sets_of_results_are_made_with_a_backbone_if_their_rows_use_one(name):
+    for row in render.find(name).rows:
+        if row.get("method") in ROWS and "distilled_with" in row:
+            assert (row["distilled_with"] is not None) == ROWS[row["method"]].uses_network
 
 
 def test_increments_are_one_run_a_seed(tmp_path):

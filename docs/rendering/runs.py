@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rendering.results import RESULTS, Results, Row, matches
+from torch_geometric_ddp.programs.work import ROWS
 
 # What rows that are compared have in common; points are told by matrices of resolutions only.
 _SAME = ["backbone", "train_points", "test_points"]
@@ -58,6 +60,9 @@ _ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_point
 # What runs of a row have in common beside that.
 _SHARED = ("settings", "network", "num_networks", "quotas")
 
+# What stands behind the name of a row that was changed.
+_CHANGES = re.compile(r"\(|, lr |, quotas ")
+
 Run = Mapping[str, Any]
 
 
@@ -70,8 +75,7 @@ def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         # A set that was made with the backbone that is trained does not say so.
-        uses_network = run["steps"] or (run["whole"] and _ppc(run) is not None)
-        maker = run.get("distilled_with", run["backbone"] if uses_network else None)
+        maker = run.get("distilled_with", run["backbone"] if _uses_network(run) else None)
         key = (run["method"], maker, run["backbone"], _ppc(run), run["steps"] or None)
         key += (run.get("train_points"), run.get("test_points"))
         groups.setdefault(key, []).append(run)
@@ -79,6 +83,15 @@ def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
         dict(zip(_ROW_KEY, key, strict=True)) | _row(sorted(group, key=lambda run: run["seed"]))
         for key, group in groups.items()
     ]
+
+
+def _uses_network(run: Run) -> bool:
+    """Whether a set depends on the backbone, as the row says whose name begins that of the run."""
+    entry = ROWS.get(_CHANGES.split(run["method"])[0])
+    if entry is not None:
+        return entry.uses_network
+    # Of a row that is not known: what is optimised, or chosen by what a network learned.
+    return bool(run["steps"] or (run["whole"] and _ppc(run) is not None))
 
 
 def _row(runs: Sequence[Run]) -> Row:
