@@ -30,6 +30,7 @@ from torch_geometric_ddp.nn.levels import Neighbors
 from torch_geometric_ddp.nn.mamba import Mamba
 from torch_geometric_ddp.nn.point_mamba import PatchEncoder
 from torch_geometric_ddp.nn.pointconv import DensityConv
+from torch_geometric_ddp.programs.options import positive
 
 
 def edges(near: Neighbors) -> Tensor:
@@ -169,10 +170,10 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clouds", type=int, default=32)
-    parser.add_argument("--points", type=int, default=1024)
-    parser.add_argument("--classes", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clouds", type=positive, default=32)
+    parser.add_argument("--points", type=positive, default=1024)
+    parser.add_argument("--classes", type=positive, default=40)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument(
         "--only", nargs="+", choices=BACKBONES, default=list(BACKBONES), metavar="B"
     )

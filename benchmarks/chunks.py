@@ -25,6 +25,7 @@ from torch_geometric_ddp import ParametricShapes
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.programs.options import positive
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 CLASSES, STEPS = 10, 3
@@ -59,9 +60,9 @@ def made(ranks: int, chunk: int | None, points: int) -> tuple[torch.Tensor, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num-points", type=int, default=128)
-    parser.add_argument("--chunks", type=int, nargs="+", default=[1, 2, 3, 5])
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--num-points", type=positive, default=128)
+    parser.add_argument("--chunks", type=positive, nargs="+", default=[1, 2, 3, 5])
+    parser.add_argument("--ranks", type=positive, nargs="+", default=[1, 2, 3])
     parser.add_argument("--write", action="store_true", help="write the results file")
     args = parser.parse_args()
     whole = alone = made(1, None, args.num_points)[0]

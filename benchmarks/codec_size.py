@@ -20,6 +20,7 @@ from torch_geometric_ddp import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, Float16, PointSet, Uniform
+from torch_geometric_ddp.programs.options import positive
 
 try:
     import DracoPy
@@ -56,9 +57,9 @@ def measured_draco(depth: int, pos: Tensor) -> tuple[float, float, float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help=".npz as for examples/distill.py")
-    parser.add_argument("--points", type=int, nargs="+", default=[64, 128, 256])
-    parser.add_argument("--depths", type=int, nargs="+", default=[8, 6, 5, 4])
-    parser.add_argument("--clouds", type=int, default=100, help="how many are written")
+    parser.add_argument("--points", type=positive, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--depths", type=positive, nargs="+", default=[8, 6, 5, 4])
+    parser.add_argument("--clouds", type=positive, default=100, help="how many are written")
     args = parser.parse_args()
     data = PointCloudArrays.from_npz(args.data) if args.data else ParametricShapes(num_points=1024)
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: args.clouds]

@@ -26,6 +26,7 @@ from torch_geometric_ddp.parameterization import (
     ShapeMorphing,
     Uniform,
 )
+from torch_geometric_ddp.programs.options import natural, positive
 
 CODECS = {
     "float32": (FLOAT32, FLOAT32),
@@ -46,10 +47,10 @@ def seconds(run) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help=".npz as for examples/distill.py")
-    parser.add_argument("--num-anchors", type=int, default=4)
-    parser.add_argument("--num-morphs", type=int, default=16)
-    parser.add_argument("--clouds", type=int, default=300, help="real clouds to draw from")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--num-anchors", type=positive, default=4)
+    parser.add_argument("--num-morphs", type=natural, default=16)
+    parser.add_argument("--clouds", type=positive, default=300, help="real clouds to draw from")
+    parser.add_argument("--repeats", type=positive, default=7)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     keep_freed_memory()

@@ -25,6 +25,7 @@ from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan, class_bytes
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
+from torch_geometric_ddp.programs.options import positive
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "memory.json"
 CLASSES, PPCS = (10, 40, 55, 156, 216), (1, 3, 10, 50)
@@ -76,7 +77,7 @@ def measured(num_classes: int, ppc: int) -> int | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--measure", type=int, nargs="+", default=[], metavar="PPC", help="also measure these"
+        "--measure", type=positive, nargs="+", default=[], metavar="PPC", help="also measure these"
     )
     parser.add_argument("--write", action="store_true", help="write the results file")
     args = parser.parse_args()

@@ -16,6 +16,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.nn import BACKBONES
+from torch_geometric_ddp.programs.options import positive
 
 
 def of_step(make, bank: PointCloudBank) -> tuple[float, float]:
@@ -34,7 +35,7 @@ def of_step(make, bank: PointCloudBank) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num-points", type=int, default=1024)
+    parser.add_argument("--num-points", type=positive, default=1024)
     parser.add_argument("--only", nargs="+", default=[*BACKBONES], choices=BACKBONES, metavar="B")
     args = parser.parse_args()
     shapes = ParametricShapes(num_per_class=2, num_points=args.num_points)

@@ -18,6 +18,7 @@ from torch import nn
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.nn import PointNet, pool
+from torch_geometric_ddp.programs.options import positive
 
 
 def training(clouds: int, points: int) -> Callable[[], None]:
@@ -50,10 +51,10 @@ def clouds_of(clouds: int, points: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, nargs="+", default=[32, 64, 252])
-    parser.add_argument("--clouds", type=int, default=8, help="of a step of training")
-    parser.add_argument("--many", type=int, default=370, help="of a step of distilling")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--points", type=positive, nargs="+", default=[32, 64, 252])
+    parser.add_argument("--clouds", type=positive, default=8, help="of a step of training")
+    parser.add_argument("--many", type=positive, default=370, help="of a step of distilling")
+    parser.add_argument("--repeats", type=positive, default=9)
     args = parser.parse_args()
     keep_freed_memory()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.repeats} repeats")

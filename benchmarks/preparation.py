@@ -18,12 +18,13 @@ import torch
 from torch_geometric_ddp import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.programs.options import positive
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help=".npz as for examples/distill.py")
-    parser.add_argument("--clouds", type=int, help="how many (default: those of the data)")
+    parser.add_argument("--clouds", type=positive, help="how many (default: those of the data)")
     args = parser.parse_args()
     data = PointCloudArrays.from_npz(args.data) if args.data else ParametricShapes(num_points=1024)
     read = repeated(PointCloudBank.from_dataset(data), args.clouds or len(data))

@@ -23,6 +23,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.parameterization import ShapeMorphing
+from torch_geometric_ddp.programs.options import natural, positive
 
 
 def plain_mmd(x: Tensor, y: Tensor) -> Tensor:
@@ -100,10 +101,10 @@ def bare_step(loop: Distillation, network: torch.nn.Module, index: Tensor) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help=".npz as for examples/distill.py")
-    parser.add_argument("--num-anchors", type=int, default=4)
-    parser.add_argument("--num-morphs", type=int, default=16)
-    parser.add_argument("--clouds", type=int, default=300, help="real clouds to draw from")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--num-anchors", type=positive, default=4)
+    parser.add_argument("--num-morphs", type=natural, default=16)
+    parser.add_argument("--clouds", type=positive, default=300, help="real clouds to draw from")
+    parser.add_argument("--repeats", type=positive, default=7)
     args = parser.parse_args()
     keep_freed_memory()  # As in examples/distill.py, for all three alike.
     data = PointCloudArrays.from_npz(args.data) if args.data else ParametricShapes(num_points=1024)

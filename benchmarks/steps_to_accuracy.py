@@ -35,6 +35,7 @@ from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import Method, NetworkSource, TrainedNetworks, cosine, ddp
 from torch_geometric_ddp.methods.optimizers import late_share
 from torch_geometric_ddp.nn import Backbone, PointNet
+from torch_geometric_ddp.programs.options import natural, positive
 
 HELD_OUT = 0.2
 #: The last parameters; the mean of those of the last half of the steps; and that of all, weighed by
@@ -122,10 +123,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help=".npz as for examples/distill.py")
     parser.add_argument("--out", type=Path, required=True, help="where figures are appended")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["constant", "cosine"])
-    parser.add_argument("--steps", nargs="+", type=int, default=[100, 400])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", nargs="+", type=positive, default=[100, 400])
+    parser.add_argument("--seeds", nargs="+", type=natural, default=[0, 1, 2])
     parser.add_argument("--means", nargs="+", choices=MEANS, default=MEANS)
-    parser.add_argument("--num-points", type=int, help="of a cloud, by farthest point sampling")
+    parser.add_argument(
+        "--num-points", type=positive, help="of a cloud, by farthest point sampling"
+    )
     parser.add_argument("--preset", choices=PRESETS, default="cpu", help="how networks are trained")
     parser.add_argument("--test", action="store_true", help="on the test clouds")
     args = parser.parse_args()

@@ -21,6 +21,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.evaluation.together import fit_together
 from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.programs.options import finite, positive
 
 
 class Operations(TorchDispatchMode):
@@ -39,11 +40,11 @@ class Operations(TorchDispatchMode):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--lr", type=float, default=0.01)
-    parser.add_argument("--num-points", type=int, default=256)
-    parser.add_argument("--num-per-class", type=int, default=4)
+    parser.add_argument("--seeds", type=positive, default=10)
+    parser.add_argument("--steps", type=positive, default=20)
+    parser.add_argument("--lr", type=finite, default=0.01)
+    parser.add_argument("--num-points", type=positive, default=256)
+    parser.add_argument("--num-per-class", type=positive, default=4)
     args = parser.parse_args()
     sets = [
         ParametricShapes(train, args.num_per_class if train else 20, num_points=args.num_points)

@@ -17,6 +17,7 @@ from torch_geometric.nn import MLP, global_max_pool
 
 from torch_geometric_ddp import SyntheticPointCloudDataset
 from torch_geometric_ddp.datasets import READERS, read_file
+from torch_geometric_ddp.programs.options import positive
 
 
 class Net(torch.nn.Module):
@@ -40,8 +41,8 @@ def main():
         "--dataset", choices=READERS, default="shapes", help="or of a data set (generated shapes)"
     )
     parser.add_argument("--root", default="data", help="where a data set lies (data)")
-    parser.add_argument("--num-points", type=int, help="points of a test cloud (shapes 256)")
-    parser.add_argument("--epochs", type=int, default=100, help="epochs of training (100)")
+    parser.add_argument("--num-points", type=positive, help="points of a test cloud (shapes 256)")
+    parser.add_argument("--epochs", type=positive, default=100, help="epochs of training (100)")
     args = parser.parse_args()
     torch.manual_seed(0)
 

@@ -1,6 +1,7 @@
 """The command, its options, and what programs say before, after and instead of their work."""
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -344,7 +345,6 @@ def test_the_usual_points_of_test_clouds_are_those_that_they_have(folder, monkey
 WRONG = {
     positive: ["x", "0", "-1", "1.5", "nan"],
     natural: ["x", "-1", "1.5", "nan"],
-    int: ["x", "1.5", "nan"],
     finite: ["x", "nan", "-inf"],
     width: ["x", "nan", "inf", "0", "-1"],
     network_name: ["nothing", "", "all"],
@@ -369,6 +369,23 @@ WRONG_TEXTS = {
 }
 # A folder, a name of a study and a picture's place may be any; what stands in them shows later.
 FREE = {"--root", "--study", "--picture", "--up"}
+
+
+SCRIPTS = [
+    path
+    for folder in ("benchmarks", "examples", "torch_geometric_ddp/programs")
+    for path in sorted((Path(__file__).resolve().parent.parent / folder).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_option_takes_any_number_there_is(path):
+    """A count below zero, or nan, is refused by the parser: no option is a plain number."""
+    calls = [
+        node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
+    ]
+    types = [word.value for call in calls for word in call.keywords if word.arg == "type"]
+    assert not {ast.unparse(kind) for kind in types} & {"int", "float", "complex"}
 
 
 def walk():

@@ -92,26 +92,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--seed", type=natural, default=0, help="of that split and the sampler (0)")
     ends: dict[str, Any] = {"nargs": 2, "metavar": ("LOW", "HIGH")}
     ddp = parser.add_argument_group("ranges of the settings of DDP")
-    ddp.add_argument("--num-anchors", type=int, **ends, help="M (2 8)")
-    ddp.add_argument("--num-morphs", type=int, **ends, help="L (0 32, shapes 0 4)")
+    ddp.add_argument("--num-anchors", type=positive, **ends, help="M (2 8)")
+    ddp.add_argument("--num-morphs", type=natural, **ends, help="L (0 32, shapes 0 4)")
     ddp.add_argument("--anchor-share", type=finite, **ends, help="N2, of the largest (0.25 1)")
     ddp.add_argument("--uniformity-lambda", type=finite, **ends, help="λ (10 100000)")
     ddp.add_argument("--no-penalty", action="store_true", help="also try λ = 0")
     ddp.add_argument("--anchor-lr", type=finite, **ends, help="search it (2.5, shapes 0.5)")
     ddp.add_argument("--weight-lr", type=finite, **ends, help="search it (0.25, shapes 0.05)")
     pkr = parser.add_argument_group("ranges of the settings of PKR")
-    pkr.add_argument("--cloud-points", type=int, **ends, help="points of a cloud (16 256)")
-    pkr.add_argument("--depth", type=int, **ends, help="bits of a coordinate (4 8)")
+    pkr.add_argument("--cloud-points", type=positive, **ends, help="points of a cloud (16 256)")
+    pkr.add_argument("--depth", type=positive, **ends, help="bits of a coordinate (4 8)")
     pkr.add_argument("--mirror", choices=("both", *MIRROR), help="whether halves are stored (both)")
     pkr.add_argument("--lr", type=finite, **ends, help="search it (0.005)")
     pkr.add_argument("--ridge", type=finite, **ends, help="search it (0.01)")
     run = parser.add_argument_group("run")
     run.add_argument("--storage", help="journal file or URL (study.journal in --out)")
     run.add_argument("--study", default="tune", help="name of the study in the storage (tune)")
-    run.add_argument("--gpus", type=int, default=0, help="GPUs, each with its own process (0)")
+    run.add_argument("--gpus", type=natural, default=0, help="GPUs, each with its own process (0)")
     run.add_argument("--workers", type=positive, default=1, help="processes, for each GPU (1)")
     add_backbone_argument(run)
-    run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # Of the processes, which.
+    run.add_argument("--worker", type=natural, help=argparse.SUPPRESS)  # Of the processes, which.
     add_work_arguments(parser, "out/tune", steps="200, shapes 10")
 
 
