@@ -1122,6 +1122,10 @@ def test_the_strongest_control_is_named_where_it_is_missing():
     assert notes(random, control, whole) == []
     assert notes(random, control, quarter) == [f"{left_out}`mirrored 32x5` (PPC 0.25)."]
     assert notes(random, {**control, "backbone": "Norm"}, whole) != []
+    divided = {**control, "method": "mirrored 32x5, quotas size", "quotas": "size"}
+    assert notes({**random, "quotas": "size"}, divided, whole) == []
+    other = {**control, "method": "mirrored 32x5, lr 2"}
+    assert notes(random, other) == [f"{left_out}`mirrored 32x5` (PPC 1)."]
     parts = {**random, "task": "segmentation"}
     assert notes(parts) == [f"{left_out}`random 32x5 in order` (PPC 1)."]
 

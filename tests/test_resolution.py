@@ -260,7 +260,8 @@ def test_runs_that_were_not_made_alike_are_never_averaged(made):
 def test_table_and_picture(made, tmp_path):
     _, _, runs = made
     rows = resolution_matrix(runs)
-    head, _, *body = resolution_markdown(rows).splitlines()
+    head, _, *body, empty, note = resolution_markdown(rows).splitlines()
+    assert (empty, note.rpartition(": ")[2]) == ("", "`mirrored 32x5` (PPC 1).")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *body)]
     assert cells[0] == ["trained on", "PPC", "8", "64"]
     assert [line[:2] for line in cells[1:3]] == [
@@ -278,3 +279,5 @@ def test_table_and_picture(made, tmp_path):
     figure = plot_transfer(rows, ["8", "64"], tmp_path / "matrix.png", "toy")
     assert figure.axes[0].images[0].get_array()[0, 1] == pytest.approx(50 * sum(own))
     assert resolution_markdown([]) == "No runs.\n"
+    control = [{**run, "method": "mirrored 32x5"} for run in runs if run["method"] == "random"]
+    assert "Left out" not in resolution_markdown(resolution_matrix([*runs, *control]))

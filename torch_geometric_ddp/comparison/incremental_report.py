@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
-from torch_geometric_ddp.comparison.report import aligned, lacking_controls, percents, summarize
+from torch_geometric_ddp.comparison.report import percents, summarize, with_lacking
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.visualize import plain
 
@@ -78,8 +78,7 @@ def incremental_markdown(runs: Sequence[Figures]) -> str:
         "clouds": [f"{seeds[0]['num_clouds']:,}" for seeds in last],
         "bits": [f"{seeds[0]['bits']:,}" for seeds in last],
     }
-    lacking = lacking_controls(summarize(one for seeds in last for one in seeds))
-    return "\n".join([aligned(columns), *lacking]) + ("\n" if lacking else "")
+    return with_lacking(columns, summarize(one for seeds in last for one in seeds))
 
 
 def joined_increments(runs: Sequence[Figures]) -> dict[str, list[Figures]]:

@@ -188,7 +188,7 @@ def _standing(row: Row, rows: Sequence[Row]) -> Standing:
     random = [
         other
         for other in rows
-        if other.method.partition(", quotas ")[0] == "random"
+        if _without_quotas(other) == "random"
         and other.ppc == row.ppc
         and other.alike(row, "protocol")
     ]
@@ -206,10 +206,26 @@ def _standing(row: Row, rows: Sequence[Row]) -> Standing:
     return Standing(row.mean, *((found[0].mean if found else None) for found in (random, whole)))
 
 
+def _without_quotas(row: Row) -> str:
+    """The method of a row, however its storage is divided among the classes."""
+    return row.method.partition(", quotas ")[0]
+
+
+def with_lacking(columns: Mapping[str, Sequence[str]], rows: Iterable[Row]) -> str:
+    """A table, and under it a line that names the strongest controls which it lacks, if it does.
+
+    Args:
+        columns (dict): The columns of the table.
+        rows (iterable of Row): What stands in it.
+    """
+    lacking = lacking_controls(rows)
+    return "\n".join([aligned(columns), *lacking]) + ("\n" if lacking else "")
+
+
 def lacking_controls(rows: Iterable[Row]) -> list[str]:
     """A line that names the strongest controls which a table lacks, if it does."""
     rows = [row for row in rows if row.ppc is not None]
-    there = {(row.backbone, row.ppc, row.method) for row in rows}
+    there = {(row.backbone, row.ppc, _without_quotas(row)) for row in rows}
     lacking: dict[str, dict[str, None]] = {}
     for row in rows:
         control = strongest_control(find_task(row.runs[0]["task"])).name

@@ -14,7 +14,7 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
-from torch_geometric_ddp.comparison.report import aligned, summarize
+from torch_geometric_ddp.comparison.report import summarize, with_lacking
 from torch_geometric_ddp.comparison.runs import (
     RunLog,
     TooFewPointsError,
@@ -218,6 +218,8 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
 def resolution_markdown(rows: Sequence[TransferRow]) -> str:
     """A table of the means in percent, a column for every number of points of test clouds.
 
+    The strongest controls that are left out stand under the table.
+
     Args:
         rows (sequence of TransferRow): The rows of :func:`resolution_matrix`.
     """
@@ -229,4 +231,4 @@ def resolution_markdown(rows: Sequence[TransferRow]) -> str:
     }
     heads = dict.fromkeys(points for row in rows for points in row.cells)
     columns |= {points: [str(row.cells.get(points, "-")) for row in rows] for points in heads}
-    return aligned(columns)
+    return with_lacking(columns, (cell for row in rows for cell in row.cells.values()))

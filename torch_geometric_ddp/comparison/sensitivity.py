@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.entries import Distilled
-from torch_geometric_ddp.comparison.report import Row, aligned, shown
+from torch_geometric_ddp.comparison.report import Row, shown, with_lacking
 from torch_geometric_ddp.visualize import plain
 
 __all__ = ["Sensitivity"]
@@ -67,6 +67,8 @@ class Sensitivity:
     def markdown(self, rows: Sequence[Row]) -> str:
         """A table with a line for every value of every setting and PPC.
 
+        The strongest controls at these bits stand under the table.
+
         Args:
             rows (sequence of Row): The rows of :attr:`entries`, as far as they were made.
         """
@@ -86,7 +88,8 @@ class Sensitivity:
         if not columns["value"]:
             return "No runs.\n"
         metric = f"{rows[0].metric} %"
-        return aligned({metric if head == "figure" else head: columns[head] for head in columns})
+        named = {metric if head == "figure" else head: columns[head] for head in columns}
+        return with_lacking(named, rows)
 
     def plot(self, rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
         """Draws a panel for every setting, with a line for every PPC.

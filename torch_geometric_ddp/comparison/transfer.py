@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
-from torch_geometric_ddp.comparison.report import ALIKE, Row, aligned, lacking_controls, summarize
+from torch_geometric_ddp.comparison.report import ALIKE, Row, summarize, with_lacking
 from torch_geometric_ddp.visualize import plain
 
 __all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
@@ -93,8 +93,7 @@ def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> 
     }
     texts = _texts(rows, backbones)
     columns |= {name: [line[i] or "-" for line in texts] for i, name in enumerate(backbones)}
-    lacking = lacking_controls(cell for row in rows for cell in row.cells.values())
-    return "\n".join([aligned(columns), *lacking]) + ("\n" if lacking else "")
+    return with_lacking(columns, (cell for row in rows for cell in row.cells.values()))
 
 
 def plot_transfer(
