@@ -493,6 +493,13 @@ def test_learning_rate_of_ones_own():
     assert DDP.settings == SMALL
 
 
+@pytest.mark.parametrize("name", ["anchors", "DDP-initial", "mirrored 32x5", "PKR 32-chosen"])
+def test_what_is_not_moved_has_no_learning_rates(name):
+    row = {**ENTRIES, **CONTROLS}[name]
+    assert row.at_rates([0.5, 2.0]) == [row]
+    assert [one.name for one in DDP.at_rates([0.5, 2.0])] == ["DDP, lr 0.5", "DDP, lr 2"]
+
+
 # One backbone distils, others are trained #########################################################
 
 INITIAL = replace(ENTRIES["DDP-initial"], settings=SMALL)

@@ -270,6 +270,8 @@ def test_a_mistake_gives_one_line(words, message, folder):
             )
         ),
         (["compare", "--methods", "random", "--lrs", "1"], "--lrs must go with a row that is"),
+        (["compare", "--methods", "anchors", "--lrs", "1"], "that is distilled, got anchors"),
+        (["compare", "--methods", "DDP-initial(adaptive=3)"], "'adaptive' must be True or False"),
         (
             ["cross", "--methods", "random", "--distill-with", "DGCNN"],
             "--distill-with must go with",

@@ -32,6 +32,8 @@ def test_a_row_with_other_settings():
         ("DDP", {"steps": 2}, ValueError, "got 'steps'"),
         ("DDP", {"batch_size": 0}, ValueError, "'batch_size' must be at least 1, got 0"),
         ("DDP", {"batch_size": "8"}, TypeError, "'batch_size'"),
+        ("DDP-initial", {"adaptive": 3}, TypeError, "'adaptive' must be True or False"),
+        ("anchors", {"batch_size": 0}, ValueError, "'batch_size' must be at least 1, got 0"),
         ("PCC", {"choose": None}, ValueError, "settings of 'PCC' must be among lr, got 'choose'"),
         ("random", {"num_points": 2}, ValueError, "the row 'random' has no settings"),
         ("whole", {"num_points": 2}, ValueError, "the row 'whole' has no settings"),

@@ -154,7 +154,7 @@ class Distilled(Entry):
             )
         words = ", ".join(f"{key}={value!r}" for key, value in settings.items())
         row = replace(self, name=f"{self.name}({words})", settings={**self.settings, **settings})
-        row.steps(None)  # Makes the method, which raises where a value is wrong.
+        row.usual()  # Makes the method, which raises where a value is wrong.
         return row
 
     def method(self, lab: Bench, cell: Cell) -> Method:
@@ -252,6 +252,10 @@ class Initial(Distilled):
     """What a method starts from."""
 
     uses_network: ClassVar[bool] = False
+
+    def at_rates(self, rates: Sequence[float]) -> list[Entry]:
+        """Itself, as nothing is learned at any rate."""
+        return [self]
 
     def steps(self, requested: int | None) -> int:
         """None."""

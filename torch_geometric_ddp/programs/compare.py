@@ -52,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Makes the runs and shows them."""
     from torch_geometric_ddp.comparison import (
-        Distilled,
         cost_markdown,
         markdown,
         plot_bits,
@@ -62,11 +61,12 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.programs import work
 
     entries = work.rows(args, METHODS)
-    if args.lrs and not any(isinstance(entry, Distilled) for entry in entries):
-        names = ", ".join(entry.name for entry in entries)
-        raise ValueError(f"--lrs must go with a row that is distilled, got {names}")
     if args.lrs:
-        entries = [row for entry in entries for row in entry.at_rates(args.lrs)]
+        rated = [row for entry in entries for row in entry.at_rates(args.lrs)]
+        if rated == entries:
+            names = ", ".join(entry.name for entry in entries)
+            raise ValueError(f"--lrs must go with a row that is distilled, got {names}")
+        entries = rated
     entries = [row for entry in entries for row in entry.at_quotas(args.quotas)]
     lab = work.open_lab(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
