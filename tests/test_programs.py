@@ -14,13 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import NormNet, TinyNet, toy_arrays, toy_set
+from helpers import NormNet, TinyNet, lab_of, toy_arrays, toy_set
 from safetensors import safe_open
 from safetensors.torch import load_model
 
 import torch_geometric_ddp
 from torch_geometric_ddp import SyntheticPointCloudDataset, evaluate
-from torch_geometric_ddp.comparison import ENTRIES, PRESETS, Lab, Preset, summarize
+from torch_geometric_ddp.comparison import (
+    CONTROLS,
+    ENTRIES,
+    PRESETS,
+    ClassIncremental,
+    CrossResolution,
+    Lab,
+    Preset,
+    summarize,
+)
 from torch_geometric_ddp.evaluation import SMOKE, Protocol
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
@@ -567,6 +576,65 @@ def test_what_runs_need_is_said_with_them(tmp_path, capsys):
     ]
 
 
+def said_of(lab, cells, capsys):
+    """What is announced of runs, without the protocols and what stands at the end."""
+    work.announce(lab, cells)
+    lines = capsys.readouterr().out.splitlines()
+    return [line.split(", 2 epochs")[0].removeprefix("- ") for line in lines if "bar" not in line]
+
+
+def test_what_increments_need_is_said(tmp_path, capsys):
+    sets = (toy_set(num_classes=4, seed=seed) for seed in (0, 1))
+    preset = Preset("tiny", SMOKE, replace(SMOKE, name="whole"), 2, 1)
+    lab = ClassIncremental(*sets, tmp_path, 2, preset, TinyNet)
+    entries = [ENTRIES[name] for name in ("DM", "herding", "whole")]
+    cells = list(lab.cells(entries, 1, (0,)))
+    assert said_of(lab, cells, capsys) == [
+        "3 runs. To do:",
+        "2 sets to distil, 2 steps each",
+        "4 networks to train on the exemplars of all classes seen: protocol smoke",
+        "2 networks to train on all clouds of all classes seen: protocol whole",
+        "2 networks to train on all clouds of an increment: protocol whole",
+    ]
+    assert len(lab.run(cells)) == 3 * 2
+    assert said_of(lab, cells, capsys) == ["3 runs, all of which are there."]
+    # Lines that are lost need networks and no sets, and what another row observes is there.
+    lines = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    kept = [one for one in lines if one["method"] == "DM" or len(one["classes_seen"]) == 1]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept))
+    more = list(lab.cells([*entries, replace(ENTRIES["herding"], name="again")], 1, (0,)))
+    assert said_of(lab, more, capsys) == [
+        "4 runs, of which 1 are there. To do:",
+        "3 networks to train on the exemplars of all classes seen: protocol smoke",
+        "1 network to train on all clouds of all classes seen: protocol whole",
+    ]
+
+
+def test_what_resolutions_need_is_said(tmp_path, capsys):
+    preset = Preset("tiny", SMOKE, replace(SMOKE, name="whole"), 2, 1)
+    lab = lab_of(tmp_path, preset, 64)
+    matrix = CrossResolution(lab, (16, 64), (8,))
+    entries = [ENTRIES["DM"], ENTRIES["herding"], CONTROLS["random 32x6"]]
+    entries += [ENTRIES["whole"], ENTRIES["whole"].at(16)]
+    cells = list(lab.cells(entries, (1,), (0,)))
+    assert said_of(matrix, cells, capsys) == [
+        "5 runs. To do:",
+        "1 set to distil, 2 steps each",
+        "3 networks to train on a small set each: protocol smoke",
+        "1 network to train on the whole set: protocol whole",
+        "6 networks to train on small sets at the points of a row, if they have so many: "
+        "protocol smoke",
+        "3 networks to train on the whole set at the points of a row: protocol whole",
+    ]
+    assert len(matrix.run(cells)) == 5 + 3
+    assert said_of(matrix, cells, capsys) == ["5 runs, all of which are there."]
+    assert said_of(CrossResolution(lab, (16, 32), (8,)), cells, capsys) == [
+        "5 runs, of which 1 are there. To do:",
+        "3 networks to train on small sets at the points of a row: protocol smoke",
+        "1 network to train on the whole set at the points of a row: protocol whole",
+    ]
+
+
 def run_ids(path):
     return set(re.search("<!-- runs: (.*) -->", path.read_text())[1].split())
 
@@ -888,6 +956,8 @@ def test_show_gives_every_number_of_increments_and_the_whole_set_with_them(tmp_p
 def test_show_gives_the_table_of_class_incremental_learning(tmp_path, capsys):
     words = ["--methods", "random", "whole", "--num-increments", "2", "--out", str(tmp_path)]
     assert command.main(["continual", *TINY, "--preset", "smoke", "--seeds", "0", "1", *words]) == 0
-    made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "4 runs. To do:"
+    made = [line for line in lines if line.startswith("| ")]
     assert command.main(["show", str(tmp_path)]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")] == made

@@ -28,9 +28,9 @@ from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import RunLog, carry_out, machine, measured
+from torch_geometric_ddp.comparison.runs import RunLog, ToDo, carry_out, machine, measured
 from torch_geometric_ddp.coreset import Observation, observe
-from torch_geometric_ddp.evaluation import evaluate
+from torch_geometric_ddp.evaluation import Protocol, evaluate
 from torch_geometric_ddp.nn import Backbone, PointNet
 from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -75,21 +75,29 @@ class _Increment:
 
     def observation(self, backbone: str, seed: int) -> Observation:
         """What a network learned on the real clouds of these classes, and no others."""
-        key = {**self.owner.key(), "seed": seed, "whole": self.owner.preset.whole.to_dict()}
-        path = self._path("observations", key)
+        path = self.observation_path(seed)
         if not path.exists():
             network, whole = self.owner.network, self.owner.preset.whole
             observe(self.train_set, network, whole, seed, progress=False).save(path)
         return Observation.load(path)
 
+    def observation_path(self, seed: int) -> Path:
+        """Where that is kept."""
+        key = {**self.owner.key(), "seed": seed, "whole": self.owner.preset.whole.to_dict()}
+        return self._path("observations", key)
+
     def checkpoint(self, cell: Cell) -> Path:
         return self._path("checkpoints", self.owner.key(cell))
+
+    def set_path(self, cell: Cell) -> Path:
+        """Where the exemplars of a row are kept."""
+        return self._path("sets", self.owner.key(cell))
 
     def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
         """Keeps the set; what it is worth shows together with those of other increments."""
         synthetic.parameterization.check_budget(self.bank.budget(cell.ppc))
         synthetic.provenance |= self.owner.told
-        synthetic.save(self._path("sets", self.owner.key(cell)))
+        synthetic.save(self.set_path(cell))
         return {}
 
     def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
@@ -97,7 +105,7 @@ class _Increment:
 
     def exemplars(self, cell: Cell) -> SyntheticPointCloudDataset:
         """The exemplars of a row; makes them if they are not there yet."""
-        path = self._path("sets", self.owner.key(cell))
+        path = self.set_path(cell)
         if not path.exists():
             cell.entry.run(self, cell)
             self.checkpoint(cell).unlink(missing_ok=True)
@@ -238,6 +246,37 @@ class ClassIncremental:
         made = carry_out(cells, self._results, self.failures, self.out, "Learn classes", workers)
         return [*{one["id"]: one for increments in made for one in increments}.values()]
 
+    def to_do(self, cells: Iterable[Cell]) -> ToDo:
+        """What there is to do for runs, with the exemplars and the networks that they need."""
+        known, num_runs = self._runs.read(), 0
+        small: set[str] = set()
+        whole: set[str] = set()
+        exemplars: dict[Path, int] = {}
+        observed: set[Path] = set()
+        for cell in cells:
+            keys = [digest(self._line_key(cell, i)) for i in range(self.num_increments)]
+            lacking = [number for number, key in enumerate(keys) if key not in known]
+            num_runs += bool(lacking)
+            (small if cell.entry.has_budget else whole).update(keys[i] for i in lacking)
+            if not lacking or not cell.entry.has_budget:
+                continue
+            for one in self._increments[: lacking[-1] + 1]:
+                if not one.set_path(cell).exists():
+                    exemplars[one.set_path(cell)] = cell.steps
+                    if cell.entry.observes:
+                        observed.add(one.observation_path(cell.seed))
+        preset, unseen = self.preset, sum(not path.exists() for path in observed)
+        networks = [
+            (
+                len(small) * preset.num_networks,
+                "the exemplars of all classes seen",
+                preset.protocol,
+            ),
+            (len(whole) * preset.num_networks, "all clouds of all classes seen", preset.whole),
+            (unseen, "all clouds of an increment", preset.whole),
+        ]
+        return ToDo(num_runs, [steps for steps in exemplars.values() if steps], networks)
+
     def key(self, cell: Cell | None = None) -> Figures:
         """What makes exemplars the same exemplars, or without a run what all have in common."""
         common = {
@@ -267,14 +306,20 @@ class ClassIncremental:
     def _results(self, cell: Cell) -> list[Figures]:
         return [self._result(cell, number) for number in range(self.num_increments)]
 
-    def _result(self, cell: Cell, number: int) -> Figures:
-        protocol = self.preset.protocol if cell.entry.has_budget else self.preset.whole
-        key = {
+    def _protocol(self, cell: Cell) -> Protocol:
+        return self.preset.protocol if cell.entry.has_budget else self.preset.whole
+
+    def _line_key(self, cell: Cell, number: int) -> Figures:
+        """What makes an increment of a run the same; it is written into its line."""
+        return {
             **self.key(cell),
-            "protocol": protocol.to_dict(),
+            "protocol": self._protocol(cell).to_dict(),
             "num_networks": self.preset.num_networks,
             "classes_seen": self.classes_seen[: number + 1],
         }
+
+    def _result(self, cell: Cell, number: int) -> Figures:
+        key = self._line_key(cell, number)
         identity = digest(key)
         known = self._runs.read()
         if identity not in known:
@@ -300,7 +345,7 @@ class ClassIncremental:
             train,
             self.test.select(_between(self.test, 0, seen)),
             self.network,
-            self.preset.protocol if cell.entry.has_budget else self.preset.whole,
+            self._protocol(cell),
             self.preset.network_seeds(cell.seed),
             progress=False,
         )

@@ -27,7 +27,14 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.entries import Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
-from torch_geometric_ddp.comparison.runs import FAILURES, RunLog, carry_out, machine, measured
+from torch_geometric_ddp.comparison.runs import (
+    FAILURES,
+    RunLog,
+    ToDo,
+    carry_out,
+    machine,
+    measured,
+)
 from torch_geometric_ddp.coreset import Observation, watch
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.memory import memory_errors
@@ -206,6 +213,43 @@ class Lab:
         """The runs that are not there yet."""
         known = self._runs.read()
         return [cell for cell in cells if self._identity(cell) not in known]
+
+    def _without_sets(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The runs that are not there yet, or whose sets are not."""
+        known = self._runs.read()
+        return [
+            cell
+            for cell in cells
+            if self._identity(cell) not in known or not self.set_path(cell).exists()
+        ]
+
+    def to_do(self, cells: Iterable[Cell]) -> ToDo:
+        """What there is to do for runs, with the sets and the networks that they need."""
+        return self._to_make(self.missing(cells))
+
+    def _to_make(self, cells: Sequence[Cell]) -> ToDo:
+        """What making runs takes, whether they are there or not."""
+        every = self._with_needed(cells)
+        steps = [cell.steps for cell in every if cell.steps and cell.distilled_with is None]
+        small = sum(cell.entry.has_budget for cell in every)
+        counts = [self.preset.num_networks * count for count in (small, len(every) - small)]
+        networks = [
+            (counts[0], "a small set each", self.preset.protocol),
+            (counts[1], "the whole set", self.preset.whole),
+        ]
+        return ToDo(len(cells), steps, networks)
+
+    def _with_needed(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Runs, those whose sets they take, and those on the whole set that they observe.
+
+        A run that is needed and there already is left out.
+        """
+        sources = [cell.source for cell in cells if cell.distilled_with is not None]
+        found = {str(cell): cell for cell in (*cells, *self._without_sets(sources))}
+        own = [cell for cell in found.values() if cell.distilled_with is None]
+        observed = [_observed(cell.backbone, cell.seed) for cell in own if cell.entry.observes]
+        found |= {str(cell): cell for cell in self.missing(observed)}
+        return list(found.values())
 
     def observation(self, backbone: str, seed: int) -> Observation:
         """What a network learned on the whole set; trains it if the run is not there yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,12 +12,14 @@ import torch
 from torch import nn
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import summarize, with_lacking
 from torch_geometric_ddp.comparison.runs import (
     RunLog,
+    ToDo,
     TooFewPointsError,
     carry_out,
     machine,
@@ -25,6 +28,7 @@ from torch_geometric_ddp.comparison.runs import (
 from torch_geometric_ddp.comparison.transfer import TransferRow
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["CrossResolution", "resolution_markdown", "resolution_matrix", "spread_resolutions"]
 
@@ -89,6 +93,44 @@ class CrossResolution:
         made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions", workers)
         return [*{one["id"]: one for rows in made for one in rows}.values()]
 
+    def to_do(self, cells: Iterable[Cell]) -> ToDo:
+        """What there is to do for runs, with the sets and the networks that they need.
+
+        A set that is not there yet counts as one that has points for every resolution.
+        """
+        lab, cells, num_runs = self.lab, list(cells), 0
+        known = self._runs.read().keys()
+        unmade = lab._without_sets(cell for cell in cells if cell.entry.has_budget)
+        small: set[str] = set()
+        whole: set[str] = set()
+        for cell in cells:
+            most = math.inf if cell in unmade else self._points(cell)
+            keys = {self._identity(cell, num) for num in self.train_points if num <= most} - known
+            (small if cell.entry.has_budget else whole).update(keys)
+            num_runs += bool(keys) or cell in unmade
+        making, each = lab._to_make(unmade), lab.preset.num_networks
+        some = ", if they have so many" if unmade else ""
+        networks = [
+            *making.networks,
+            (each * len(small), f"small sets at the points of a row{some}", lab.preset.protocol),
+            (each * len(whole), "the whole set at the points of a row", lab.preset.whole),
+        ]
+        return ToDo(num_runs, making.steps, networks)
+
+    def _points(self, cell: Cell) -> int:
+        """The points of the smallest cloud of a set that is there."""
+        lab = self.lab
+        if cell.entry.has_budget:
+            return int(lab.task.read(SyntheticPointCloudDataset(lab.set_path(cell))).sizes.min())
+        return int(cell.entry.settings.get("num_points", lab.bank.sizes.min()))
+
+    def _identity(self, cell: Cell, num: int) -> str:
+        # The name of a set stands for all that it was made with, and for the protocol.
+        key = {"set": self.lab.set_path(cell).stem, "of": cell.backbone}
+        if cell.distilled_with is not None:  # It tells of another network.
+            key["network"] = describe(self.lab.backbones[cell.backbone])
+        return digest({**key, "train_points": num, "test_points": [*self.tests]})
+
     def _results(self, cell: Cell) -> list[Figures]:
         lab, known, found = self.lab, self._runs.read(), []
         if cell.entry.has_budget:
@@ -101,15 +143,11 @@ class CrossResolution:
                 train = train.farthest_points(most)
             bits, budget = train.whole_bits(), None
         made = {**lab._key(cell), "protocol": protocol.to_dict()}
-        # The name of a set stands for all that it was made with, and for the protocol.
-        key = {"set": lab.set_path(cell).stem, "of": cell.backbone}
-        if cell.distilled_with is not None:  # It tells of another network.
-            key["network"] = made["network"]
         for num in self.train_points:
             if num > int(train.sizes.min()):
                 continue
             sizes = {"train_points": num, "test_points": [*self.tests]}
-            identity = digest({**key, **sizes})
+            identity = self._identity(cell, num)
             if identity not in known:
                 figures = self._cross(cell, train.farthest_points(num), protocol)
                 stored = {"bits": bits, "budget_bits": budget}

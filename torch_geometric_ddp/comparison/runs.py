@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +20,12 @@ from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.comparison.cells import Cell, Figures
 from torch_geometric_ddp.comparison.side_by_side import check_sent, side_by_side
-from torch_geometric_ddp.evaluation import Evaluation
+from torch_geometric_ddp.evaluation import Evaluation, Protocol
 from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["FAILURES", "RunLog", "TooFewPointsError", "carry_out", "machine", "measured"]
+__all__ = ["FAILURES", "RunLog", "ToDo", "TooFewPointsError", "carry_out", "machine", "measured"]
 
 Made = TypeVar("Made")
 
@@ -38,6 +39,21 @@ FAILURES = (BudgetError, FloatingPointError, MemoryError, TooFewPointsError, tor
 
 # What every run has, whatever it measures.
 _KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """What there is to do for runs, with all that they need.
+
+    Args:
+        num_runs (int): How many of them are not there yet.
+        steps (list of int): The steps of every set that is distilled.
+        networks (list of tuple): How many networks are trained, on what, and how.
+    """
+
+    num_runs: int
+    steps: list[int]
+    networks: list[tuple[int, str, Protocol]]
 
 
 def machine(device: torch.device) -> Figures:

@@ -79,7 +79,9 @@ def run(args: argparse.Namespace) -> None:
         work.source(args),
     )
     lab.told = work.provenance(args)
-    runs = lab.run(lab.cells(entries, args.ppc, seeds), args.workers)
+    cells = list(lab.cells(entries, args.ppc, seeds))
+    work.announce(lab, cells)
+    runs = lab.run(cells, args.workers)
     increments = f"{lab.num_increments} increments"
     title = f"{work.heading(args, lab)}, {name}, PPC {args.ppc}, {increments}"
     stem = work.print_table(args, lab, title, incremental_markdown(runs), runs, "table")

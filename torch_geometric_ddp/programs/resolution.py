@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
     smallest = int(lab.task.read(lab.test_set).sizes.min())
     train_points = args.train_points or _usual(lab.bank.dense().size(1))
     matrix = CrossResolution(lab, train_points, args.test_points or _usual(smallest))
-    runs = matrix.run(lab.cells(entries, args.ppc, seeds), args.workers)
+    cells = list(lab.cells(entries, args.ppc, seeds))
+    work.announce(matrix, cells)
+    runs = matrix.run(cells, args.workers)
     rows = resolution_matrix(runs)
     title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
     stem = work.print_table(args, lab, title, resolution_markdown(rows), runs, "matrix")

@@ -20,6 +20,7 @@ from torch_geometric_ddp.comparison import (
     PRESETS,
     Cell,
     ClassIncremental,
+    CrossResolution,
     Entry,
     Lab,
     Preset,
@@ -280,46 +281,25 @@ def heading(args: argparse.Namespace, lab: Lab | ClassIncremental) -> str:
     return f"{source(args)}, preset {lab.preset.name}{nothing}{held}"
 
 
-def announce(lab: Lab, cells: Sequence[Cell]) -> None:
+def announce(lab: Lab | ClassIncremental | CrossResolution, cells: Sequence[Cell]) -> None:
     """Says how many runs there are to make, and of what, with the runs that they need."""
-    new = lab.missing(cells)
-    if not new:
+    to_do = lab.to_do(cells)
+    if not to_do.num_runs:
         print(f"{_number(len(cells), 'run')}, all of which are there.")
         return
-    there = f", of which {len(cells) - len(new)} are there" if len(new) < len(cells) else ""
+    made = len(cells) - to_do.num_runs
+    there = f", of which {made} are there" if made else ""
     print(f"{_number(len(cells), 'run')}{there}. To do:")
-    new = _with_needed(lab, new)
-    steps = [cell.steps for cell in new if cell.steps and cell.distilled_with is None]
-    for count, group in itertools.groupby(sorted(steps)):
+    for count, group in itertools.groupby(sorted(to_do.steps)):
         print(f"- {_number(len(list(group)), 'set')} to distil, {_number(count, 'step')} each")
-    for whole, protocol in ((False, lab.preset.protocol), (True, lab.preset.whole)):
-        trained = sum(cell.entry.has_budget != whole for cell in new) * lab.preset.num_networks
+    for trained, what, protocol in to_do.networks:
         if trained:
             least = f", at least {_number(protocol.min_steps, 'step')}" * (protocol.min_steps > 0)
-            what = "the whole set" if whole else "a small set each"
             print(
                 f"- {_number(trained, 'network')} to train on {what}: protocol {protocol.name}, "
                 f"{_number(protocol.epochs, 'epoch')}{least}"
             )
     print("How long a bar has to go stands in it after its first step.", flush=True)
-
-
-def _with_needed(lab: Lab, cells: Sequence[Cell]) -> list[Cell]:
-    """Runs, those whose sets they take, and those on the whole set in which networks are observed.
-
-    A run that is needed and there already is left out.
-    """
-    sources = [cell.source for cell in cells if cell.distilled_with is not None]
-    lacking = [str(cell) for cell in lab.missing(sources)]
-    found = {str(cell): cell for cell in cells}
-    for cell in sources:
-        if str(cell) in lacking or not lab.set_path(cell).exists():
-            found[str(cell)] = cell
-    own = [cell for cell in found.values() if cell.distilled_with is None]
-    observing = [cell for cell in own if cell.entry.observes]
-    observed = [Cell(ENTRIES["whole"], cell.backbone, 1, cell.seed, 0) for cell in observing]
-    found |= {str(cell): cell for cell in lab.missing(observed)}
-    return list(found.values())
 
 
 def announce_training(name: str, count: int, protocol: Protocol, num_clouds: int) -> None:
