@@ -211,6 +211,7 @@ WALK = {
             "normalize": FLAGS,
             "device": DEVICES,
             "lost_after": ["1", -1, float("nan"), True, []],
+            "cache": without(PLACES, "."),
             "progress": FLAGS,
         },
     ),

@@ -214,6 +214,22 @@ def test_cached_keeps_what_was_asked_for_last():
     assert len(bank.calls) == 6
 
 
+@pytest.mark.parametrize(("asked", "kept"), [(6, 6), (1, 4)])
+def test_more_results_of_a_function_are_kept_where_they_come_in_turn(asked, kept):
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank.calls = []
+    bank.keep_at_least(counted, asked)
+    for factor in [*range(kept)] * 3:
+        bank.cached(counted, factor)
+    assert len(bank.calls) == kept
+
+
+def test_a_number_of_results_that_is_none():
+    for wrong, error in ((0, ValueError), (1.5, TypeError)):
+        with pytest.raises(error, match="'num' must be"):
+            PointCloudBank.from_dataset(toy_set()).keep_at_least(counted, wrong)
+
+
 def test_what_was_cached_is_not_sent_to_another_process(tmp_path):
     bank = PointCloudBank.from_dataset(toy_set())
     bank.keep_in(tmp_path)

@@ -33,7 +33,7 @@ from torch_geometric_ddp.comparison import (
 from torch_geometric_ddp.evaluation import SMOKE, Protocol
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
-from torch_geometric_ddp.programs import command, names, tune, work
+from torch_geometric_ddp.programs import command, names, searching, tune, work
 from torch_geometric_ddp.programs.options import (
     METHOD_OPTIONS,
     dest_of,
@@ -454,6 +454,15 @@ def test_where_clouds_are_reaches_the_harness(program, folder):
     assert work.open_lab(parsed(program, *words), {}).bank.kept_in is None
 
 
+def test_where_clouds_are_reaches_a_search(folder, monkeypatch):
+    """Its trials, and the runs of its winner."""
+    seen, make = [], searching.Lab
+    monkeypatch.setattr(searching, "Lab", lambda *args: seen.append(make(*args)) or seen[0])
+    monkeypatch.setattr(searching, "tune", lambda *args, cache, **_: refuse(f"trials in {cache}"))
+    assert "trials in kept" in refused("tune", *WORK, "--cache", "kept")
+    assert seen[0].bank.kept_in == Path("kept")
+
+
 def test_sets_of_other_classes_give_one_line(made, folder):
     points, labels = toy_arrays()
     sets = {f"{split}_points": points for split in ("train", "test")}
@@ -720,7 +729,7 @@ def test_the_command_of_tune_has_every_option_that_distill_shares():
     words += ["--ppc", 0.5, "--preset", "cpu", "--steps", 6, "--num-networks", 5, "--epochs", 4]
     words += ["--min-steps", 3, "--train-lr", 0.5, "--rotate", "--width", 0.3]
     words += ["--mamba-centers", 2, "--device", "cpu", "--backbone", "DGCNN", "--whole-epochs", 3]
-    words += ["--workers", 2]
+    words += ["--workers", 2, "--cache", "kept"]
     args = parsed("tune", *words, "--dataset", "modelnet10", "--out", "o", "--method", "pkr")
     tune.complete(args)
     settings = {"num_points": 16, "depth": 5, "mirror": False, "lr": 0.01}

@@ -25,7 +25,7 @@ from torch_geometric_ddp import QUICK, SMOKE, StorageBudget, evaluate
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.clouds.splits import hold_out, stratified
-from torch_geometric_ddp.methods import ddp, pkr
+from torch_geometric_ddp.methods import ddp, pkr, trained_networks
 from torch_geometric_ddp.parameterization import PointSet, ShapeMorphing
 from torch_geometric_ddp.tuning import (
     Objective,
@@ -374,6 +374,23 @@ def test_data_is_read_once_and_subsets_are_shared(monkeypatch):
     result = search(None, 6, Once(), space=space, seeds=2)
     assert len(read) == 1
     assert 0 < len(splits) == len(set(splits)) < len(result.completed)
+
+
+def test_networks_of_all_seeds_are_trained_once(tmp_path, monkeypatch):
+    """Five seeds come in turn, trial by trial; with a folder another search trains none."""
+    trained, train = [], trained_networks._train
+    monkeypatch.setattr(
+        trained_networks, "_train", lambda *args: trained.append(args[2].seed) or train(*args)
+    )
+    few = {"ages": (0, 1), "num_trained": 1, "real_per_class": 2, "visits": 1}
+    kwargs = {"method": functools.partial(pkr, **few), "space": PackedSpace((8, 16)), "steps": 1}
+    assert search(None, 2, seeds=5, **kwargs).reasons == {}
+    assert trained == [0, 1, 2, 3, 4]
+    first = search(None, 1, seeds=[7], cache=tmp_path, **kwargs)
+    again = search(None, 1, seeds=[7], cache=tmp_path, **kwargs)
+    assert trained[5:] == [7]
+    assert [path.suffix for path in tmp_path.glob("networks-*")] == [".safetensors"]
+    assert again.best.values == first.best.values
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "relative", "object"])

@@ -15,7 +15,13 @@ from torch_geometric.data import Batch, Data
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_dataset, check_finite, check_names, is_blurred
+from torch_geometric_ddp._checks import (
+    check_dataset,
+    check_finite,
+    check_int,
+    check_names,
+    is_blurred,
+)
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.class_index import ClassIndex
 from torch_geometric_ddp.clouds.class_names import found_names, names_of
@@ -247,7 +253,8 @@ class PointCloudBank:
     def cached(self, function: Callable[..., T], *args: Hashable, **quiet: Any) -> T:
         """What a function computes of all clouds, computed once, so that runs share the work.
 
-        The last few results of every function are kept, by the function and its arguments.
+        The last few results of every function are kept, by the function and its arguments; of a
+        function that is asked for more in turn, :meth:`keep_at_least` keeps them all.
 
         .. code-block:: python
 
@@ -263,6 +270,19 @@ class PointCloudBank:
             TypeError: If an argument is not hashable.
         """
         return self._views.get(function, args, lambda: function(self, *args, **quiet))
+
+    def keep_at_least(self, function: Callable[..., Any], num: int) -> None:
+        """Lets :meth:`cached` keep more results of a function than of others, in this process.
+
+        Args:
+            function (callable): The function.
+            num (int): How many of its results come again in turn.
+
+        Raises:
+            TypeError: If :obj:`num` is no integer.
+            ValueError: If :obj:`num` is below one.
+        """
+        self._views.keep_at_least(function, check_int("num", num))
 
     def keep_in(self, folder: str | os.PathLike[str]) -> None:
         """Lets :meth:`cached` keep the tensors that it computes in files, by all that is in clouds.

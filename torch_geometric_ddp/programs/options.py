@@ -19,6 +19,7 @@ __all__ = [
     "NETWORKS_HELP",
     "ROWS_EPILOG",
     "add_backbone_argument",
+    "add_cache_argument",
     "add_data_arguments",
     "add_memory_arguments",
     "add_method_arguments",
@@ -308,7 +309,12 @@ def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave the real clouds in the memory of the host, and bring those of a step to "
         "--device: for sets larger than it, and for methods other than pkr",
     )
-    memory.add_argument(
+    add_cache_argument(memory)
+
+
+def add_cache_argument(group: argparse._ActionsContainer) -> None:
+    """Where what is computed of the real clouds is kept."""
+    group.add_argument(
         "--cache",
         type=Path,
         metavar="FOLDER",

@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> None:
         return
     # Before the search, so that what does not fit the test set is not noticed after it.
     name = work.source(args)
-    lab = Lab(train_set, test_set, args.out, preset, backbones, args.device, name, args.task)
+    rest = args.device, name, args.task, False, args.cache
+    lab = Lab(train_set, test_set, args.out, preset, backbones, *rest)
     lab.told = work.provenance(args)
     several = max(args.gpus, 1) * args.workers > 1
     if several:
@@ -145,6 +146,7 @@ def _search(
         device=args.device,
         progress=progress,
         begun=(lambda _: _announce(args)) if announced else None,
+        cache=args.cache,
     )
 
 

@@ -29,6 +29,7 @@ from torch_geometric_ddp.programs.options import (
     MIRROR,
     NETWORKS_HELP,
     add_backbone_argument,
+    add_cache_argument,
     add_data_arguments,
     add_work_arguments,
     dest_of,
@@ -111,6 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--gpus", type=natural, default=0, help="GPUs, each with its own process (0)")
     run.add_argument("--workers", type=positive, default=1, help="processes, for each GPU (1)")
     add_backbone_argument(run)
+    add_cache_argument(run)
     run.add_argument("--worker", type=natural, help=argparse.SUPPRESS)  # Of the processes, which.
     add_work_arguments(parser, "out/tune", steps="200, shapes 10")
 

@@ -32,10 +32,12 @@ from torch_geometric_ddp._checks import (
     check_seed,
     check_text,
 )
+from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp.clouds.splits import check_share, stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
 from torch_geometric_ddp.evaluation.protocol import check_protocol
 from torch_geometric_ddp.methods import Method, ddp
+from torch_geometric_ddp.methods.trained_networks import trained_members
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tuning import workers
@@ -83,6 +85,7 @@ def tune(
     lost_after: float | None = None,
     progress: bool = True,
     begun: Callable[[TuningResult], object] | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> TuningResult:
     r"""Searches for the settings of a method that suit a data set best under a storage budget.
 
@@ -152,6 +155,10 @@ def tune(
         progress (bool): Whether to show a progress bar. (default: :obj:`True`)
         begun (callable, optional): Called with the result as it stands, when all was checked and
             before the first trial.
+        cache (str or path, optional): A folder for what is computed of the clouds that are
+            distilled, such as the networks that :func:`~torch_geometric_ddp.methods.pkr` trains
+            for every seed: other processes and later searches find it there, as for
+            :func:`~torch_geometric_ddp.distill`. (default: it stays in memory)
 
     Returns:
         The :class:`TuningResult`.
@@ -191,6 +198,7 @@ def tune(
         check_float("lost_after", lost_after)
     check_share("share", share)
     check_storage(storage)
+    folder = None if cache is None else check_folder("cache", cache)
     looks, objectives = check_objective(steps, seeds, looks, objectives)
     bank = task.read(dataset, device)
     bank.check_every_class()
@@ -198,6 +206,10 @@ def tune(
     space.check(budget)
     bank = bank.normalize() if normalize else bank.unscaled()
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
+    # Those of all seeds come again in every trial.
+    kept.keep_at_least(trained_members, len(seeds))
+    if folder is not None:
+        kept.keep_in(folder)
     # What cannot begin at all shall not fail trial by trial; a start is chosen by the trials.
     usual = replace(method(**space.published_settings(budget)), choose=None)
     usual.begin(kept, budget.ppc, seeds[0], network, task)
