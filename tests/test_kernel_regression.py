@@ -10,8 +10,10 @@ import pytest
 import torch
 from helpers import NormNet, TinyNet, toy_set
 
+from torch_geometric_ddp import SMOKE, StorageBudget
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds import PointCloudBank
+from torch_geometric_ddp.comparison import Distilled, Lab, Preset
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.matching.kernel_regression import JointFeatures, regression_loss
 from torch_geometric_ddp.methods import (
@@ -20,6 +22,7 @@ from torch_geometric_ddp.methods import (
     choosing,
     chosen_by_regression,
     cosine,
+    packed_count,
     pkr,
     trained_networks,
 )
@@ -382,6 +385,39 @@ def test_what_cannot_run_is_refused_before_networks_are_trained(
         pkr(8, **settings).distill(
             toy_set(), **{"ppc": 1, "network": TinyNet, "progress": False, **arguments}
         )
+
+
+FEW_PKR = {"ages": (0, 2), "num_trained": 2, "real_per_class": 4}
+
+
+def free(monkeypatch, num):
+    monkeypatch.setattr("torch_geometric_ddp.methods.exchange.free_bytes", lambda device: num)
+
+
+def test_a_set_too_large_to_choose_is_refused_before_networks_are_trained(monkeypatch):
+    clouds = 3 * packed_count(StorageBudget(32, 3), 8, 5)
+    needed = 16 * 4 * clouds**2  # Two matrices of doubles in each of four networks.
+    monkeypatch.setattr(TrainedNetworks, "members", None)
+    free(monkeypatch, needed - 1)
+    message = (
+        f"to choose {clouds:,} clouds by 4 networks takes {needed:,} bytes, and {needed - 1:,} are "
+        "free: .*'ppc'.*'visits'=0"
+    )
+    with pytest.raises(MemoryError, match=message):
+        pkr(8, **FEW_PKR).distill(toy_set(), 1, network=TinyNet, progress=False)
+    pkr(8, visits=0, **FEW_PKR).begin(bank_of(), 1, network=TinyNet)
+    free(monkeypatch, needed)
+    with pytest.raises(TypeError, match="not callable"):  # The networks, which come next.
+        pkr(8, **FEW_PKR).begin(bank_of(), 1, network=TinyNet)
+
+
+def test_a_row_too_large_to_choose_fails_with_the_reason(tmp_path, monkeypatch):
+    free(monkeypatch, 0)
+    preset = Preset("tiny", SMOKE, SMOKE, 1, 1)
+    lab = Lab(toy_set(), toy_set(seed=1), tmp_path, preset, {"Tiny": TinyNet})
+    (cell,) = lab.cells([Distilled("PKR", FEW_PKR, build=pkr)], [1], [0])
+    assert lab.run([cell]) == []
+    assert lab.failures[str(cell)].startswith("MemoryError: to choose ")
 
 
 def test_a_run_that_goes_on_chooses_nothing(tmp_path, monkeypatch):

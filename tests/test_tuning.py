@@ -518,6 +518,13 @@ def test_failing_trials_are_recorded(monkeypatch):
     }
 
 
+def test_a_trial_too_large_to_choose_fails_with_the_reason(monkeypatch):
+    monkeypatch.setattr("torch_geometric_ddp.methods.exchange.free_bytes", lambda device: 0)
+    result = search(n_trials=2, space=PackedSpace((8, 16)), method=pkr, steps=1)
+    assert states(result) == ["FAIL", "FAIL"]
+    assert all(text.startswith("MemoryError: to choose ") for text in result.reasons.values())
+
+
 def test_nan(done):
     result = search(None, 2, method=functools.partial(ddp, anchor_lr=1e30))
     assert states(result) == ["FAIL", "FAIL"]

@@ -1,20 +1,27 @@
-"""Memory: fewer fresh pages for large tensors on a CPU, and the peak of a step."""
+"""Memory: fewer fresh pages for large tensors on a CPU, what is free, and the peak of a step."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil  # PyG depends on it.
 import torch
 from torch import Tensor
 
-__all__ = ["PeakMemory", "keep_freed_memory", "memory_errors", "saved_bytes"]
+__all__ = ["PeakMemory", "free_bytes", "keep_freed_memory", "memory_errors", "saved_bytes"]
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+# Files of a control group: its limit, what is taken, and what of that "memory.stat" says Linux can
+# do without, as it lies in files. By the name of the controller, which version 2 has not.
+_GROUP_FILES = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 def keep_freed_memory() -> bool:
@@ -45,6 +52,42 @@ def memory_errors() -> Iterator[None]:
         if not str(error).startswith("[enforce fail at alloc_cpu"):
             raise
         raise MemoryError(str(error)) from error
+
+
+def free_bytes(device: torch.device) -> int:
+    """How many bytes are free for tensors of this process on a GPU, or else in main memory.
+
+    On Linux that is no more than its control groups, such as those of a container, leave it.
+    """
+    if device.type == "cuda":
+        # PyTorch gives what it holds and does not use to the next tensors.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
+    _give_back()
+    return min([psutil.virtual_memory().available, *_left_in_groups(Path("/"))])
+
+
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """What the limits of the control groups of this process leave it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # Another system.
+        return
+    for _, kind, group in (line.split(":", 2) for line in lines):
+        if kind not in _GROUP_FILES:
+            continue
+        limit, used, cache = _GROUP_FILES[kind]
+        top = root / "sys/fs/cgroup" / kind
+        folder = top / group.lstrip("/")
+        # Those above limit it, too; in a container its own may stand in the place of the top.
+        for place in (folder, *folder.parents):
+            with suppress(OSError, ValueError):  # Without a limit, which is written "max".
+                most = int((place / limit).read_text())
+                words = (place / "memory.stat").read_text().split()
+                spare = int(words[words.index(cache) + 1])
+                yield max(0, most - int((place / used).read_text()) + spare)
+            if place == top:
+                break
 
 
 def saved_bytes(function: Callable[[], object], shared: Iterable[Tensor] = ()) -> int:
@@ -108,13 +151,19 @@ class PeakMemory:
             self.bytes = max(0, _status_bytes("VmHWM") - self._before)
 
 
+def _give_back() -> None:
+    """Gives freed memory, as far as glibc keeps it, back to the system."""
+    with suppress(AttributeError, OSError, TypeError):  # Another C library.
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _restart_peak() -> int | None:
     """Gives freed memory back and lets Linux forget its peak; what is taken now, in bytes."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)
+        _give_back()
         Path("/proc/self/clear_refs").write_text("5")
         return _status_bytes("VmRSS")
-    except (AttributeError, OSError):
+    except OSError:
         return None
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torch_geometric_ddp.memory import free_bytes
+
 __all__ = ["Exchange"]
 
 
@@ -28,7 +30,8 @@ class Exchange:
 
     three products of a column and a row, whose squares need no matrix of errors. So many candidates
     are tried for the price of a few products. Kernels are kept in double precision, in which
-    thousands of exchanges do not add up to an error.
+    thousands of exchanges do not add up to an error; they take most of the memory, which grows with
+    the square of the set (:meth:`check_memory`).
 
     Args:
         features (torch.Tensor): Those of all clouds in every network, :obj:`[T, n, F]`.
@@ -68,6 +71,28 @@ class Exchange:
         self.errors = cross @ self.weights - wanted
         #: The mean squared error over all networks and real clouds.
         self.loss = float(self.errors.square().sum(dim=2).mean())
+
+    @staticmethod
+    def check_memory(num_networks: int, num_clouds: int, device: torch.device) -> None:
+        """Raises if the kernels of a set in so many networks take more than is free.
+
+        Args:
+            num_networks (int): The number of networks :math:`T`.
+            num_clouds (int): The clouds of the set :math:`K`.
+            device (torch.device): Where they are.
+
+        Raises:
+            MemoryError: If they do.
+        """
+        # The inverse, and in a visit what is taken from it: two matrices of doubles.
+        needed, free = 16 * num_networks * num_clouds**2, free_bytes(device)
+        if needed > free:
+            raise MemoryError(
+                f"to choose {num_clouds:,} clouds by {num_networks} networks takes {needed:,} "
+                f"bytes, and {free:,} are free: store fewer clouds, by a smaller 'ppc' or more "
+                "points a cloud ('num_points'), take fewer networks ('num_trained', 'ages'), or "
+                "choose none by 'visits'=0"
+            )
 
     def visit(self, place: int, candidates: Tensor) -> bool:
         """Puts the best of the candidates at a place of the set, unless that has a better one.

@@ -50,6 +50,11 @@ def pkr(
     (:class:`~torch_geometric_ddp.matching.KernelRegression`), by Adam with rates that fall by half
     a cosine.
 
+    Choosing holds 16 bytes for every pair of the set's clouds and every network: with the 28
+    networks of the defaults 1,000 clouds take 0.4 GB, 4,000 take 7.2 and 13,000 take 76. What is
+    more than is free is refused before a network is trained. Less storage, clouds of more points,
+    fewer networks or no :obj:`visits` take less.
+
     Small clouds are for networks that see every point by itself: trained on 32 points, those of
     neighbourhoods (DGCNN) learn next to nothing of clouds of 1,024.
 
@@ -82,6 +87,7 @@ def pkr(
         TypeError, ValueError: If :obj:`depth`, :obj:`steps`, :obj:`num_points` or
             :obj:`visits` is no integer or out of range. What is wrong with the other arguments
             shows when a run begins.
+        MemoryError: When a run begins, if choosing takes more memory than is free.
     """
     check_float("lr", lr)
     check_float("ridge", ridge, exclusive=True)

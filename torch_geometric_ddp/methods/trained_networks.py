@@ -103,6 +103,12 @@ class TrainedNetworks(NetworkSource):
             check_int("real_per_class", real_per_class),
         )
 
+    @property
+    def num_members(self) -> int:
+        """How many networks there are, of all ages."""
+        ages, num_trained, *_ = self._settings
+        return num_trained * len(ages)
+
     def members(self, progress: bool = False) -> list[Member]:
         """All networks, trained when they are first asked for."""
         seed = self.generator.initial_seed()
