@@ -215,10 +215,10 @@ def test_cached_keeps_what_was_asked_for_last():
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(6, 6), (1, 4)])
-def test_more_results_of_a_function_are_kept_where_they_come_in_turn(asked, kept):
+def test_more_results_are_kept_where_they_come_in_turn(asked, kept):
     bank = PointCloudBank.from_dataset(toy_set())
     bank.calls = []
-    bank.keep_at_least(counted, asked)
+    bank.keep_at_least(asked)
     for factor in [*range(kept)] * 3:
         bank.cached(counted, factor)
     assert len(bank.calls) == kept
@@ -227,7 +227,7 @@ def test_more_results_of_a_function_are_kept_where_they_come_in_turn(asked, kept
 def test_a_number_of_results_that_is_none():
     for wrong, error in ((0, ValueError), (1.5, TypeError)):
         with pytest.raises(error, match="'num' must be"):
-            PointCloudBank.from_dataset(toy_set()).keep_at_least(counted, wrong)
+            PointCloudBank.from_dataset(toy_set()).keep_at_least(wrong)
 
 
 def test_what_was_cached_is_not_sent_to_another_process(tmp_path):

@@ -38,14 +38,19 @@ RUNS = {
 ROUNDING = 2e-6
 
 
-class DoubleClassification(Classification):
+class Double:
+    """Clouds are read in double precision."""
+
     def read(self, dataset, device=None, dtype=None, progress=False, class_names=None):
         return super().read(dataset, device, torch.float64, progress, class_names)
 
 
-class DoubleSegmentation(Segmentation):
-    def read(self, dataset, device=None, dtype=None, progress=False, class_names=None):
-        return super().read(dataset, device, torch.float64, progress, class_names)
+class DoubleClassification(Double, Classification):
+    pass
+
+
+class DoubleSegmentation(Double, Segmentation):
+    pass
 
 
 @pytest.fixture(params=RUNS)

@@ -718,10 +718,8 @@ def loop_of(bank, **kwargs):
 @pytest.mark.parametrize("size", [1, 2])
 def test_chunks_of_classes_give_the_same_gradient(device, size):
     whole, chunked = (loop_of(bank_of(device=device), classes_per_chunk=n) for n in (None, size))
-    for loop in (
-        whole,
-        chunked,
-    ):  # Away from real clouds: a distance of 0 is a rounding.
+    for loop in (whole, chunked):
+        # Away from the real clouds that they are: a distance of 0 is a rounding.
         anchors = next(loop.parameterization.parameters())
         anchors.data += 0.1 * rand(*anchors.shape, device=device)
     assert whole.step() == pytest.approx(chunked.step(), rel=1e-12)

@@ -253,8 +253,8 @@ class PointCloudBank:
     def cached(self, function: Callable[..., T], *args: Hashable, **quiet: Any) -> T:
         """What a function computes of all clouds, computed once, so that runs share the work.
 
-        The last few results of every function are kept, by the function and its arguments; of a
-        function that is asked for more in turn, :meth:`keep_at_least` keeps them all.
+        The last few results of every function are kept, by the function and its arguments;
+        :meth:`keep_at_least` keeps more, where more come in turn.
 
         .. code-block:: python
 
@@ -271,18 +271,17 @@ class PointCloudBank:
         """
         return self._views.get(function, args, lambda: function(self, *args, **quiet))
 
-    def keep_at_least(self, function: Callable[..., Any], num: int) -> None:
-        """Lets :meth:`cached` keep more results of a function than of others, in this process.
+    def keep_at_least(self, num: int) -> None:
+        """Lets :meth:`cached` keep so many results of every function, in this process.
 
         Args:
-            function (callable): The function.
-            num (int): How many of its results come again in turn.
+            num (int): How many results of a function come again in turn.
 
         Raises:
             TypeError: If :obj:`num` is no integer.
             ValueError: If :obj:`num` is below one.
         """
-        self._views.keep_at_least(function, check_int("num", num))
+        self._views.num = max(self._views.num, check_int("num", num))
 
     def keep_in(self, folder: str | os.PathLike[str]) -> None:
         """Lets :meth:`cached` keep the tensors that it computes in files, by all that is in clouds.

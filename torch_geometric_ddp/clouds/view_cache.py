@@ -31,7 +31,7 @@ class ViewCache:
 
     Args:
         num (int): How many results of one function are kept, those that were asked for last.
-            (default: :obj:`4`, see also :meth:`keep_at_least`)
+            (default: :obj:`4`)
     """
 
     def __init__(self, num: int = 4) -> None:
@@ -39,7 +39,6 @@ class ViewCache:
         #: Where tensors are kept beyond this process, with what tells the clouds from others.
         self.folder: Path | None = None
         self.content = ""
-        self._more: dict[Callable[..., Any], int] = {}
         self._results: dict[Callable[..., Any], OrderedDict[Hashable, Any]] = defaultdict(
             OrderedDict
         )
@@ -47,10 +46,6 @@ class ViewCache:
     def __getstate__(self) -> dict[str, Any]:
         """Without results, which another process computes again or finds in the folder."""
         return {**vars(self), "_results": defaultdict(OrderedDict)}
-
-    def keep_at_least(self, function: Callable[..., Any], num: int) -> None:
-        """Keeps so many results of a function, where that is more than of any."""
-        self._more[function] = max(self.num, num)
 
     def get(
         self, function: Callable[..., Any], args: tuple[Hashable, ...], make: Callable[[], Any]
@@ -64,7 +59,7 @@ class ViewCache:
         if args not in results:
             results[args] = self._found(function, args, make)
         results.move_to_end(args)
-        while len(results) > self._more.get(function, self.num):
+        while len(results) > self.num:
             results.popitem(last=False)
         return results[args]
 

@@ -210,13 +210,18 @@ def _plan(learning: Learning, count: int) -> str:
     protocol, clouds = learning.protocol, len(learning.train)
     epochs = protocol.epochs_for(clouds)
     steps = epochs * protocol.steps_per_epoch(clouds)
-    make = getattr(learning.make, "func", learning.make)  # Of a partial.
-    network = getattr(make, "__name__", type(make).__name__)
+    networks = f"{count:,} network{'s' * (count > 1)} ({name_of(learning.make)})"
     return (
-        f"To do: {count:,} network{'s' * (count > 1)} ({network}) to train, protocol "
-        f"{protocol.name}: {epochs:,} epoch{'s' * (epochs > 1)} of {clouds:,} clouds, "
+        f"To do: {networks} to train, protocol {protocol.name}: "
+        f"{epochs:,} epoch{'s' * (epochs > 1)} of {clouds:,} clouds, "
         f"{steps:,} steps each; tested on {len(learning.test):,} clouds."
     )
+
+
+def name_of(network: Callable[..., nn.Module]) -> str:
+    """What makes a network, in a word."""
+    make = getattr(network, "func", network)  # Of a partial.
+    return str(getattr(make, "__name__", type(make).__name__))
 
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:

@@ -14,7 +14,13 @@ from torch_geometric.data import Data
 from torch_geometric_ddp._checks import check_dataset
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
-from torch_geometric_ddp.evaluation.evaluating import Evaluation, evaluate, percent, seed_list
+from torch_geometric_ddp.evaluation.evaluating import (
+    Evaluation,
+    evaluate,
+    name_of,
+    percent,
+    seed_list,
+)
 from torch_geometric_ddp.evaluation.protocol import Protocol
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
@@ -32,17 +38,26 @@ class Repeated:
     Args:
         told (dict): What the set tells of its figure; empty if it tells none.
         evaluation (Evaluation): The figure now.
+        network (str): What the network is called now.
         differences (list of str): What was made otherwise than the set tells, in words.
     """
 
     told: Mapping[str, Any]
     evaluation: Evaluation
+    network: str
     differences: list[str]
 
     def __str__(self) -> str:
-        lines = [f"{self.evaluation.metric}: {percent(self.evaluation.values)} now"]
-        if self.told:
-            lines.append(f"{self.told['metric']}: {100 * self.told['value']:.1f} % in the file")
+        now, told = self.evaluation, self.told
+        lines = [
+            f"{now.metric}: {percent(now.values)} now "
+            f"({self.network}, {now.protocol.name}, seeds {now.seeds})"
+        ]
+        if told:
+            lines.append(
+                f"{told['metric']}: {100 * told['value']:.1f} % in the file "
+                f"({told['backbone']}, {told['protocol']['name']}, seeds {told['seeds']})"
+            )
         lines += [f"They were made with another {what}." for what in self.differences]
         return "\n".join(lines)
 
@@ -121,7 +136,8 @@ def repeat_figure(
         seeds (int or sequence of int, optional): The seeds. (default: those of the figure)
         device (torch.device, optional): Where to train. (default: where the set lies)
         progress (bool): Whether to show the progress. (default: :obj:`True`)
-        name (str, optional): What to call it in the bar. (default: :obj:`"Evaluate"`)
+        name (str, optional): What to call the network, also in the bar, which then stands alone.
+            (default: its name)
         task (Task or str, optional): What networks learn. (default: what the set tells, else
             :obj:`"classification"`)
         workers (int): How many seeds are trained side by side, see
@@ -143,12 +159,15 @@ def repeat_figure(
     for what, given in {"network": network, "protocol": protocol, "seeds": seeds}.items():
         if given is None and not told:
             raise ValueError(f"'{what}' must be given for a set that tells no figure, got None")
-    task = find_task(task or synthetic.provenance.get("task", "classification"))
+    if task is None:
+        task = synthetic.provenance.get("task", "classification")
+    task = find_task(task)
     network = network_of_figure(told, task) if network is None else network
     protocol = Protocol.from_dict(told["protocol"]) if protocol is None else protocol
     seeds = seed_list(told["seeds"] if seeds is None else seeds)
     # Read once, so that a random transform draws what the digest is of.
     test = task.read(test_set)
+    place = synthetic[0].pos.device if device is None else device
     evaluation = evaluate(
         synthetic,
         test,
@@ -167,10 +186,11 @@ def repeat_figure(
         "network": ("network", describe(network)),
         "protocol": ("protocol", protocol.to_dict()),
         "choice of seeds": ("seeds", seeds),
-        "device": ("device", str(torch.empty(0, device=device).device)),
+        "device": ("device", str(torch.empty(0, device=place).device)),
         "number of threads": ("threads", 1 if workers > 1 else torch.get_num_threads()),
         "set of versions": ("versions", versions()),
     }
     # Sets of before do not tell of the machine.
     differences = [what for what, (key, value) in now.items() if told.get(key, value) != value]
-    return Repeated(told, evaluation, differences if told else [])
+    called = name_of(network) if name is None else name
+    return Repeated(told, evaluation, called, differences if told else [])

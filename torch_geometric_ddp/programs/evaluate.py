@@ -79,10 +79,4 @@ def run(args: argparse.Namespace) -> None:
         workers=args.workers,
         together=args.together,
     )
-    figure = evaluation.percent(again.evaluation.values)
-    print(f"{again.evaluation.metric}: {figure} now ({name}, {protocol.name}, seeds {seeds})")
-    if told:
-        print(f"{told['metric']}: {100 * told['value']:.1f} % in the file", end="")
-        print(f" ({told['backbone']}, {told['protocol']['name']}, seeds {told['seeds']})")
-        for reason in again.differences:
-            print(f"They were made with another {reason}.")
+    print(again)

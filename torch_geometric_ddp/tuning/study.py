@@ -37,7 +37,6 @@ from torch_geometric_ddp.clouds.splits import check_share, stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
 from torch_geometric_ddp.evaluation.protocol import check_protocol
 from torch_geometric_ddp.methods import Method, ddp
-from torch_geometric_ddp.methods.trained_networks import trained_members
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tuning import workers
@@ -206,8 +205,7 @@ def tune(
     space.check(budget)
     bank = bank.normalize() if normalize else bank.unscaled()
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
-    # Those of all seeds come again in every trial.
-    kept.keep_at_least(trained_members, len(seeds))
+    kept.keep_at_least(len(seeds))  # What is made for a seed comes again in every trial.
     if folder is not None:
         kept.keep_in(folder)
     # What cannot begin at all shall not fail trial by trial; a start is chosen by the trials.
