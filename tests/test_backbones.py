@@ -186,6 +186,25 @@ def test_gradient_reaches_every_point(make, device):
         assert float((data.pos.grad.abs().amax(dim=1) > 0).double().mean()) >= share
 
 
+def test_gradients_are_repeated_by_several_threads(make, one_thread):
+    # Threads that add to the same row as they come would round otherwise each time.
+    torch.manual_seed(0)
+    net = make.network(4)
+    torch.set_num_threads(2)
+
+    def gradients():
+        torch.manual_seed(1)
+        data = batch(*[64] * 4, dtype=torch.float32)
+        data.pos.requires_grad_()
+        net.zero_grad()
+        net(data).square().sum().backward()
+        return [data.pos.grad, *(p.grad for p in net.parameters())]
+
+    first = gradients()
+    for _ in range(5):
+        assert all(map(torch.equal, gradients(), first))
+
+
 def test_gradient_is_that_of_the_finite_difference(make):
     net, data = make(), batch(20, 20)
     with torch.random.fork_rng():

@@ -98,7 +98,7 @@ class PointMamba(Backbone):
         token = self.encoder(take(points.pos, near.index) - centers.pos[:, None])
         place = self.pos_embed(centers.pos)
         order, curve, layout = _serialize(centers)
-        x = take(token, order) * self.order_scale[curve] + self.order_shift[curve]
+        x = take(token, order) * take(self.order_scale, curve) + take(self.order_shift, curve)
         x = x + take(place, order)
         for norm, block in zip(self.norms, self.blocks, strict=True):
             x = x + block(norm(x))
