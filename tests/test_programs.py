@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_model
 
 import torch_geometric_ddp
-from torch_geometric_ddp import SyntheticPointCloudDataset, evaluate
+from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset, evaluate
 from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
@@ -28,12 +28,14 @@ from torch_geometric_ddp.comparison import (
     CrossResolution,
     Lab,
     Preset,
+    Sensitivity,
     summarize,
 )
 from torch_geometric_ddp.evaluation import SMOKE, Protocol
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
-from torch_geometric_ddp.programs import command, names, searching, tune, work
+from torch_geometric_ddp.parameterization import ShapeMorphing
+from torch_geometric_ddp.programs import command, names, searching, sensitivity, tune, work
 from torch_geometric_ddp.programs.options import (
     METHOD_OPTIONS,
     dest_of,
@@ -350,6 +352,28 @@ def test_the_usual_points_of_test_clouds_are_those_that_they_have(folder, monkey
     monkeypatch.setattr("torch_geometric_ddp.comparison.Lab.run", lambda self, cells, workers: [])
     assert "no run was made" in refused("resolution", "--data", "mine.npz", "--out", "out")
     assert seen == [([64, 128], [64])]
+
+
+def test_sets_are_trained_on_at_their_own_points_too(folder, capsys):
+    data = ["--num-per-class", "2", "--num-points", "80", "--preset", "smoke", "--seeds", "0"]
+    words = ["resolution", *data, "--methods", "random", "random 32x6", "--out", "out"]
+    assert command.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 runs. To do:"
+    assert lines[2].startswith("- 4 networks to train on small sets at the points of a row, if ")
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| random")]
+    assert rows == ["random, 64 points", "random, 80 points", "random 32x6, 32 points"]
+    assert command.main(words) == 0
+    assert capsys.readouterr().out.startswith("2 runs, all of which are there.\n")
+
+
+def test_what_is_varied_without_options_fits_the_generated_shapes():
+    varied = {name: [*map(sensitivity._value, words)] for name, *words in sensitivity.VARIED}
+    assert list(varied) == ["num_anchors", "anchor_points", "num_morphs", "uniformity_lambda"]
+    for row in Sensitivity(ENTRIES["DDP"], varied).entries:
+        numbers = [row.all_settings()[name] for name in varied]
+        most = ShapeMorphing.largest_anchor_points(StorageBudget(256, 10), numbers[0], numbers[2])
+        assert (numbers[1] or 1) <= most
 
 
 # What no option of a kind may be, by the function that reads it; other options take any text.

@@ -179,6 +179,23 @@ def test_lines_that_tell_less_are_found_and_stand_with_others(tmp_path):
         spread_resolutions(json.loads(line) for line in old)
 
 
+def test_every_set_at_its_own_points(tmp_path):
+    lab = lab_of(tmp_path, num_points=64)
+    matrix = CrossResolution(lab, (48, 64), (8,))
+    matrix.own_points = True
+    rows = [*ROWS, ENTRIES["whole"].at(16)]
+    runs = matrix.run(lab.cells(rows, (1,), (0,)))
+    assert lab.failures == {}
+    assert [(run["method"], run["train_points"]) for run in runs] == [
+        *(("random", num) for num in (48, 64)),
+        ("random 32x6", 32),
+        *(("whole", num) for num in (48, 64)),
+        ("whole, 16 points", 16),
+    ]
+    # They are the runs of these points.
+    assert run(lab, (32,), (8,), (0,), ROWS[1:2]) == runs[2:3]
+
+
 @pytest.mark.parametrize("change", [{"steps": 7}, {"settings": {"a": 1}}, {"network": "other"}])
 def test_lines_tell_what_they_were_made_with(made, change):
     _, _, runs = made

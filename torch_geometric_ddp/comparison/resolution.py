@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -64,6 +63,8 @@ class CrossResolution:
         test = lab.task.read(lab.test_set, lab.device).normalize()
         most = int(test.sizes.min())
         points = [check_int("test_points", num, maximum=most) for num in test_points]
+        #: Whether every set is trained on at the points of its own smallest cloud, too.
+        self.own_points = False
         #: The test clouds by their points.
         self.tests = {num: test.farthest_points(num) for num in dict.fromkeys(points)}
         self._runs = RunLog(lab.out / "resolutions.jsonl")
@@ -104,8 +105,10 @@ class CrossResolution:
         small: set[str] = set()
         whole: set[str] = set()
         for cell in cells:
-            most = math.inf if cell in unmade else self._points(cell)
-            keys = {self._identity(cell, num) for num in self.train_points if num <= most} - known
+            every = self.train_points if cell in unmade else self._resolutions(self._points(cell))
+            keys = {self._identity(cell, num) for num in every} - known
+            if self.own_points and cell in unmade:
+                keys.add(str(cell))  # Of how many points shows when it is made.
             (small if cell.entry.has_budget else whole).update(keys)
             num_runs += bool(keys) or cell in unmade
         making, each = lab._to_make(unmade), lab.preset.num_networks
@@ -116,6 +119,11 @@ class CrossResolution:
             (each * len(whole), "the whole set at the points of a row", lab.preset.whole),
         ]
         return ToDo(num_runs, making.steps, networks)
+
+    def _resolutions(self, most: int) -> list[int]:
+        """The points at which a set is trained on whose smallest cloud has :obj:`most`."""
+        found = [num for num in self.train_points if num <= most]
+        return [*found, most] if self.own_points and most not in found else found
 
     def _points(self, cell: Cell) -> int:
         """The points of the smallest cloud of a set that is there."""
@@ -143,9 +151,7 @@ class CrossResolution:
                 train = train.farthest_points(most)
             bits, budget = train.whole_bits(), None
         made = {**lab._key(cell), "protocol": protocol.to_dict()}
-        for num in self.train_points:
-            if num > int(train.sizes.min()):
-                continue
+        for num in self._resolutions(int(train.sizes.min())):
             sizes = {"train_points": num, "test_points": [*self.tests]}
             identity = self._identity(cell, num)
             if identity not in known:

@@ -4,7 +4,8 @@
     distill3d resolution --data clouds.npz --preset cpu --methods random DDP whole \
         --train-points 64 128 252 512 1024 --test-points 64 128 256 512 1024
 
-Clouds are reduced by farthest point sampling; a set has no row of more points than its clouds have.
+Clouds are reduced by farthest point sampling; a set has no row of more points than its clouds have,
+and without `--train-points` one of as many as they have.
 Every row is one line of `resolutions.jsonl` in the folder `--out`, and one that is there is not
 made again. In the folder of `compare` the sets that it has made are taken over.
 """
@@ -32,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add_data_arguments(parser)
     add_row_arguments(parser, ", ".join(METHODS), "PointNet's")
-    for name in ("train", "test"):
+    for name, more in (("train", ", and all of these"), ("test", "")):
         parser.add_argument(
             f"--{name}-points",
             type=positive,
             nargs="+",
             metavar="N",
-            help=f"points of a {name} cloud (64, 128, ... up to those that it has)",
+            help=f"points of a {name} cloud (64, 128, ... up to those that it has{more})",
         )
     add_work_arguments(parser, "out/resolution")
     add_workers_argument(parser)
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     smallest = int(lab.task.read(lab.test_set).sizes.min())
     train_points = args.train_points or _usual(lab.bank.dense().size(1))
     matrix = CrossResolution(lab, train_points, args.test_points or _usual(smallest))
+    matrix.own_points = args.train_points is None
     cells = list(lab.cells(entries, args.ppc, seeds))
     work.announce(matrix, cells)
     runs = matrix.run(cells, args.workers)

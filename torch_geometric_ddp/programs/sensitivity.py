@@ -1,6 +1,6 @@
 r"""Changes one setting of a method after the other, and prints what that does.
 
-    distill3d sensitivity                                # generated shapes: M, L and lambda of DDP
+    distill3d sensitivity                                # generated shapes: M, N2, L and lambda
     distill3d sensitivity --data clouds.npz --preset cpu --base DDP --validate 0.2 \
         --vary num_anchors 2 4 8 --vary num_morphs 0 4 16 32 --vary uniformity_lambda 0 1000
 
@@ -28,6 +28,7 @@ from torch_geometric_ddp.programs.options import (
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
 VARIED = (
     ("num_anchors", "2", "4", "8"),
+    ("anchor_points", "16", "32"),
     ("num_morphs", "4", "16", "32"),
     ("uniformity_lambda", "0.0", "1000.0"),
 )
