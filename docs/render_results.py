@@ -5,12 +5,14 @@
     python docs/render_results.py fill README.md               # the tables between its markers
     python docs/render_results.py import out/mn10/runs.jsonl modelnet10-new --title "..." \
         --data "..." --hardware "..." --command "python examples/compare.py ..."
+    python docs/render_results.py again modelnet10-sixteenth --clouds FOLDER
 
 The documentation runs the first by itself whenever it is built. `import` turns the `runs.jsonl` of
 `examples/compare.py` into a results file, or adds its runs to one that was made the same way, so
 that no figure is typed. It takes the increments of `examples/continual.py`, too, and the
 `resolutions.jsonl` of `examples/cross_resolution.py`, of which every number of points that is
-tested becomes a row.
+tested becomes a row. `again` runs the commands that stand in results files, all that it can
+without names, and prints the figures beside those of the files. It goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -20,12 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rendering import RESULTS, RUN_COLUMNS, TABLES, fill, import_runs, render_all, results
-from rendering.runs import is_wanted
+from rendering.again import made_again
+from rendering.runs import is_wanted, read_runs
 from rendering.tables import add_table_arguments, chosen, pairs
-
-from torch_geometric_ddp.comparison.incremental_report import joined_increments
-from torch_geometric_ddp.comparison.resolution import spread_resolutions
-from torch_geometric_ddp.comparison.runs import RunLog
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--note", nargs="+", default=[], dest="notes")
     for key in ("title", "data", "hardware", "date", "commit"):
         runs.add_argument(f"--{key}")
+
+    again = commands.add_parser("again", help="make tables again by the commands of their files")
+    again.add_argument("names", nargs="*", help="results (default: all of runs)")
+    again.add_argument("--clouds", type=Path, help="the folder of the files that commands name")
+    again.add_argument("--out", type=Path, default=Path("out/again"), help="(out/again)")
+    again.add_argument("--jobs", type=int, default=1, help="tables side by side (1)")
     return parser
 
 
@@ -65,15 +70,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.file.write_text(fill(text, args.results), encoding="utf-8")
     elif args.action == "import":
         where = pairs(args.where)
-        runs = [*RunLog(args.runs).read().values()]
-        if runs and "classes_seen" in runs[0]:
-            runs = [run for seeds in joined_increments(runs).values() for run in seeds]
-        if runs and "at_points" in runs[0]:
-            runs = spread_resolutions(runs)
-        runs = [run for run in runs if is_wanted(run, where)]
+        runs = [run for run in read_runs(args.runs) if is_wanted(run, where)]
         described = ("commands", "notes", "title", "data", "hardware", "date", "commit")
         told = {key: getattr(args, key) for key in described}
         print(import_runs(runs, args.name, args.results, args.columns, **told))
+    elif args.action == "again":
+        tables = made_again(args.names, args.out, args.clouds, args.jobs, args.results)
+        for name, text in tables:
+            print(f"\n{name}\n\n{text}", flush=True)
     else:
         print(f"{len(render_all(args.results))} tables are in {TABLES.name}/.")
 

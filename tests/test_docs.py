@@ -599,3 +599,57 @@ def test_inventories_need_no_network(tmp_path, monkeypatch):
         assert entries, name
     monkeypatch.setenv("DOCS_ONLINE", "1")
     assert {path for _, path in inventories.mapping(tmp_path).values()} == {None}
+
+
+# Made again ######################################################################################
+
+again = importlib.import_module("rendering.again")
+
+
+def test_a_table_is_made_again(tmp_path, capsys):
+    words = "--preset smoke --num-per-class 2 --num-points 64 --seeds 0 1 --methods random"
+    commands = ["export OMP_NUM_THREADS=1", f"python examples/compare.py {words}"]
+    folder = write(tmp_path / "results", commands=commands)
+    start = ["--results", str(folder), "again", "toy", "--out", str(tmp_path / "again")]
+    program.main(start)
+    first = capsys.readouterr().out
+    (made,) = render.load_all(tmp_path / "again" / "results")
+    (row,) = made.rows
+    assert (row["method"], row["seeds"], row["threads"]) == ("random", [0, 1], 1)
+    assert (made.name, made.title, made.commands) == ("toy", "A title", commands)
+    # Once more nothing is made, and with the row of that run its figures stand side by side.
+    made.save(folder)
+    program.main(start)
+    log = (tmp_path / "again" / "toy" / "log.txt").read_text()
+    assert "2 runs, all of which are there." in log
+    shown = render.lines(made, ["accuracy"])[1][0]
+    assert f"| {shown.ljust(22)} | {shown} |" in capsys.readouterr().out
+    assert "4 rows have no run of today's programs." in first
+
+
+def test_what_fails_leaves_the_other_tables_alone(tmp_path):
+    words = "--preset smoke --num-per-class 2 --num-points 64 --seeds 0"
+    write(tmp_path, "bad", commands=[f"python examples/compare.py {words} --methods no"])
+    several = [f"python examples/compare.py {words} --methods random"]
+    several.append(several[0] + " --epochs 1 --out out/other")
+    write(tmp_path, "several", commands=several)
+    tables = dict(again.made_again([], tmp_path / "again", jobs=2, folder=tmp_path))
+    assert tables["bad"] == f"Stopped (exit status 2), see {tmp_path}/again/bad/log.txt.\n"
+    assert "are no table of one protocol" in tables["several"]
+
+
+def test_only_tables_of_runs_are_made_again(tmp_path):
+    write(tmp_path, "timed", commands=["python benchmarks/step_time.py"])
+    taken = [{"method": "DDP", "accuracy": {"from": "toy", "where": {}, "key": "accuracy"}}]
+    write(tmp_path, "taken", commands=["python examples/compare.py"], rows=taken)
+    write(tmp_path)
+    for name in ("timed", "taken", "toy"):
+        with pytest.raises(ValueError, match=f"not made by programs that log runs: {name}"):
+            next(again.made_again([name], tmp_path / "again", folder=tmp_path))
+    assert list(again.made_again([], tmp_path / "again", folder=tmp_path)) == []
+    with pytest.raises(OSError, match=r"no\.json"):
+        next(again.made_again(["no"], tmp_path / "again", folder=tmp_path))
+    assert not (tmp_path / "again").exists()
+    named = {one.name for one in render.load_all() if again.can_be_made(one)}
+    assert {"modelnet10-methods", "modelnet10-sixteenth", "shapes-parts"} <= named
+    assert not {"published", "modelnet10-bits", "step-time", "tuning"} & named

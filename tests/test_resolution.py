@@ -181,8 +181,7 @@ def test_lines_that_tell_less_are_found_and_stand_with_others(tmp_path):
 
 def test_every_set_at_its_own_points(tmp_path):
     lab = lab_of(tmp_path, num_points=64)
-    matrix = CrossResolution(lab, (48, 64), (8,))
-    matrix.own_points = True
+    matrix = CrossResolution(lab, (48, 64), (8,), own_points=True)
     rows = [*ROWS, ENTRIES["whole"].at(16)]
     runs = matrix.run(lab.cells(rows, (1,), (0,)))
     assert lab.failures == {}

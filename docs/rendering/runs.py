@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rendering.results import RESULTS, Results, Row, matches
+from torch_geometric_ddp.comparison.incremental_report import joined_increments
+from torch_geometric_ddp.comparison.resolution import spread_resolutions
+from torch_geometric_ddp.comparison.runs import RunLog
 from torch_geometric_ddp.programs.work import ROWS
 
 # What rows that are compared have in common; points are told by matrices of resolutions only.
@@ -55,8 +58,8 @@ _MATRIX_COLUMNS = (
     *("method", "ppc", "backbone", "train_points", "accuracy_by_test_points"),
     *("num_seeds", "clouds", "bits"),
 )
-# What makes two runs of different seeds the same row.
-_ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_points", "test_points")
+#: What makes two runs of different seeds the same row.
+ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_points", "test_points")
 # What runs of a row have in common beside that.
 _SHARED = ("settings", "network", "num_networks", "quotas")
 
@@ -64,6 +67,14 @@ _SHARED = ("settings", "network", "num_networks", "quotas")
 _CHANGES = re.compile(r"\(|, lr |, quotas ")
 
 Run = Mapping[str, Any]
+
+
+def read_runs(path: Path) -> list[Run]:
+    """The runs of a log: of increments the last one, of resolutions one for every test."""
+    runs: list[Run] = [*RunLog(path).read().values()]
+    if runs and "classes_seen" in runs[0]:
+        return [run for seeds in joined_increments(runs).values() for run in seeds]
+    return [*spread_resolutions(runs)] if runs and "at_points" in runs[0] else runs
 
 
 def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
@@ -80,7 +91,7 @@ def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
         key += (run.get("train_points"), run.get("test_points"))
         groups.setdefault(key, []).append(run)
     return [
-        dict(zip(_ROW_KEY, key, strict=True)) | _row(sorted(group, key=lambda run: run["seed"]))
+        dict(zip(ROW_KEY, key, strict=True)) | _row(sorted(group, key=lambda run: run["seed"]))
         for key, group in groups.items()
     ]
 
@@ -234,8 +245,8 @@ def _added(old: Results, made: Mapping[str, Any]) -> Results:
         _check_same(
             f"{old.name} has other {key}", getattr(old, key), made.get(key, getattr(old, key))
         )
-    new = {tuple(row.get(key) for key in _ROW_KEY): row for row in made["rows"]}
-    rows = [_grown(row, new.pop(tuple(row.get(key) for key in _ROW_KEY), row)) for row in old.rows]
+    new = {tuple(row.get(key) for key in ROW_KEY): row for row in made["rows"]}
+    rows = [_grown(row, new.pop(tuple(row.get(key) for key in ROW_KEY), row)) for row in old.rows]
     changed = {
         "protocol": _both_protocols(old.protocol, made["protocol"]),
         "commands": list(dict.fromkeys([*old.commands, *made.get("commands", ())])),

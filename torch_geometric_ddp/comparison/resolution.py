@@ -45,6 +45,8 @@ class CrossResolution:
         lab (Lab): The harness.
         train_points (sequence of int): The points of training clouds.
         test_points (sequence of int): The points of test clouds.
+        own_points (bool): Whether every set is trained on at the points of its own smallest cloud,
+            too. (default: :obj:`False`)
 
     Raises:
         TypeError, ValueError: If there are no numbers, or one is none, or clouds have fewer points:
@@ -52,19 +54,23 @@ class CrossResolution:
             :obj:`test_points`.
     """
 
-    def __init__(self, lab: Lab, train_points: Sequence[int], test_points: Sequence[int]) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        train_points: Sequence[int],
+        test_points: Sequence[int],
+        own_points: bool = False,
+    ) -> None:
         for name, given in {"train_points": train_points, "test_points": test_points}.items():
             if not given:
                 raise ValueError(f"'{name}' must hold at least one number, got none")
-        self.lab = lab
+        self.lab, self.own_points = lab, own_points
         largest = int(lab.bank.sizes.max())
         numbers = [check_int("train_points", num, maximum=largest) for num in train_points]
         self.train_points = [*dict.fromkeys(numbers)]
         test = lab.task.read(lab.test_set, lab.device).normalize()
         most = int(test.sizes.min())
         points = [check_int("test_points", num, maximum=most) for num in test_points]
-        #: Whether every set is trained on at the points of its own smallest cloud, too.
-        self.own_points = False
         #: The test clouds by their points.
         self.tests = {num: test.farthest_points(num) for num in dict.fromkeys(points)}
         self._runs = RunLog(lab.out / "resolutions.jsonl")

@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> None:
     _, seeds = work.preset_and_seeds(args)
     smallest = int(lab.task.read(lab.test_set).sizes.min())
     train_points = args.train_points or _usual(lab.bank.dense().size(1))
-    matrix = CrossResolution(lab, train_points, args.test_points or _usual(smallest))
-    matrix.own_points = args.train_points is None
+    test_points = args.test_points or _usual(smallest)
+    matrix = CrossResolution(lab, train_points, test_points, own_points=args.train_points is None)
     cells = list(lab.cells(entries, args.ppc, seeds))
     work.announce(matrix, cells)
     runs = matrix.run(cells, args.workers)
