@@ -31,6 +31,7 @@ from torch_geometric_ddp.comparison import (
     Sensitivity,
     summarize,
 )
+from torch_geometric_ddp.coreset import Observation, difficulty_quotas
 from torch_geometric_ddp.evaluation import SMOKE, Protocol
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
@@ -352,6 +353,35 @@ def test_the_usual_points_of_test_clouds_are_those_that_they_have(folder, monkey
     monkeypatch.setattr("torch_geometric_ddp.comparison.Lab.run", lambda self, cells, workers: [])
     assert "no run was made" in refused("resolution", "--data", "mine.npz", "--out", "out")
     assert seen == [([64, 128], [64])]
+
+
+def test_quotas_by_difficulty_are_what_a_network_forgot(folder, capsys):
+    words = ["compare", "--num-per-class", "3", "--num-points", "64", "--preset", "smoke"]
+    words += ["--seeds", "1", "2", "--ppc", "2", "--methods", "random", "whole", "--out", "out"]
+    words += ["--quotas", "uniform", "difficulty"]
+    assert command.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| random")]
+    assert rows[:2] == ["random", "random, quotas difficulty"]
+    runs = [json.loads(line) for line in (folder / "out/runs.jsonl").read_text().splitlines()]
+    quotas = [run.get("quotas") for run in runs if run["method"].endswith("difficulty")]
+    (path,) = [
+        path
+        for path in (folder / "out/observations").iterdir()
+        if Observation.load(path).config["seed"] == 1
+    ]
+    assert quotas == [[*difficulty_quotas(Observation.load(path))]] * 2
+    # The network of the first seed is a run of its own, which the row of the whole set takes over.
+    assert [run["seed"] for run in runs if run["method"] == "whole"] == [1, 2]
+
+
+def test_quotas_by_difficulty_are_refused_before_a_network_is_trained(folder):
+    words = ["compare", "--preset", "smoke", "--quotas", "difficulty", "--seeds", "0"]
+    with pytest.raises(SystemExit, match="--quotas difficulty must go with one label"):
+        command.main([*words, "--task", "segmentation", "--out", "a"])
+    with pytest.raises(SystemExit, match="ppc"):
+        command.main([*words, "--ppc", "1000", "--out", "b"])
+    assert not [*folder.glob("*/runs.jsonl")]
 
 
 def test_sets_are_trained_on_at_their_own_points_too(folder, capsys):

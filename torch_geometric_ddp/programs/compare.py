@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="learning rates, a row for each (those of the methods)",
     )
-    add_quotas_argument(parser)
+    add_quotas_argument(parser, difficulty=True)
     add_work_arguments(parser, "out/compare")
     add_workers_argument(parser)
     add_memory_arguments(parser)
@@ -67,9 +67,10 @@ def run(args: argparse.Namespace) -> None:
             names = ", ".join(entry.name for entry in entries)
             raise ValueError(f"--lrs must go with a row that is distilled, got {names}")
         entries = rated
-    entries = [row for entry in entries for row in entry.at_quotas(args.quotas)]
     lab = work.open_lab(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
+    list(lab.cells(entries, args.ppc, seeds))  # Raises before a network is trained for quotas.
+    entries = work.at_quotas(entries, args.quotas, lab, seeds[0])
     cells = list(lab.cells(entries, args.ppc, seeds))
     work.announce(lab, cells)
     runs = lab.run(cells, args.workers)

@@ -288,15 +288,16 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     pkr.add_argument("--ridge", type=finite, help="ridge of the regression (0.01)")
 
 
-def add_quotas_argument(group: argparse._ActionsContainer) -> None:
+def add_quotas_argument(group: argparse._ActionsContainer, difficulty: bool = False) -> None:
     """How a storage is divided among the classes."""
+    more = ", or by how often the network of the first seed forgets them" if difficulty else ""
     group.add_argument(
         "--quotas",
-        choices=names.QUOTAS,
+        choices=[*names.QUOTAS, *(["difficulty"] if difficulty else [])],
         nargs="+",
         default=["uniform"],
         help="how the storage is divided among the classes, a row for each: as much for all, or in "
-        "proportion to their real clouds or to the square root of their number (uniform)",
+        f"proportion to their real clouds or to the square root of their number{more} (uniform)",
     )
 
 

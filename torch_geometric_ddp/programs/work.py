@@ -26,6 +26,7 @@ from torch_geometric_ddp.comparison import (
     Preset,
 )
 from torch_geometric_ddp.comparison.cells import Figures
+from torch_geometric_ddp.coreset import difficulty_quotas
 from torch_geometric_ddp.datasets import READERS, read_file
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
 from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
@@ -36,6 +37,7 @@ from torch_geometric_ddp.programs.options import (
     is_generated,
     row_and_settings,
 )
+from torch_geometric_ddp.quotas import Quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import TASKS, find_task
 from torch_geometric_ddp.visualize import plot_sheets
@@ -45,6 +47,7 @@ __all__ = [
     "SMALL",
     "announce",
     "announce_training",
+    "at_quotas",
     "changed",
     "check_data",
     "check_sizes",
@@ -227,6 +230,34 @@ def row(text: str) -> Entry:
     """The row of a name, with the settings that stand after it."""
     name, settings = row_and_settings(text)
     return ROWS[name].changed(settings) if settings else ROWS[name]
+
+
+def at_quotas(entries: Iterable[Entry], quotas: Iterable[str], lab: Lab, seed: int) -> list[Entry]:
+    """Rows with the storage divided in every one of these ways.
+
+    Args:
+        entries (iterable of Entry): The rows.
+        quotas (iterable of str): Names of quotas, or :obj:`difficulty`, for which the first
+            backbone is trained on the whole set (:func:`difficulty_quotas`).
+        lab (Lab): The harness.
+        seed (int): That of the training.
+
+    Raises:
+        ValueError: If difficulty is asked for where clouds have several labels.
+    """
+    weights: dict[str, Quotas] = {name: name for name in quotas}
+    if "difficulty" in weights:
+        if not lab.task.one_label:
+            raise ValueError(f"--quotas difficulty must go with one label, got {lab.task.name}")
+        seen = lab.observation(next(iter(lab.backbones)), seed)
+        weights["difficulty"] = difficulty_quotas(seen)
+    found = []
+    for entry in entries:
+        for name, one in weights.items():
+            rows = entry.at_quotas([one])
+            called = f"{entry.name}, quotas {name}"
+            found += [replace(row, name=called) if row.quotas != "uniform" else row for row in rows]
+    return list({entry.name: entry for entry in found}.values())
 
 
 def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
