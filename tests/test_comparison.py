@@ -49,6 +49,7 @@ from torch_geometric_ddp.comparison import (
     plot_bits,
     plot_comparison,
     plot_transfer,
+    pool_splits,
     share_of_whole,
     strongest_control,
     summarize,
@@ -1001,6 +1002,41 @@ def test_what_all_rows_have_in_common_stands_under_the_table():
         *["Tiny"] * 4,
         "Norm",
     ]
+
+
+def on_split(split, runs=RUNS[:2] + RUNS[3:]):
+    """The same runs on another split, which are others."""
+    return [{**run, "data": {"test": split}, "id": f"{split} {run}"} for run in runs]
+
+
+def test_splits_are_pooled_in_one_table():
+    first, second = on_split("a"), on_split("b")
+    for run in second:
+        run["value"] += 0.1
+    assert len(summarize([*first, *second])) == 6
+    runs = pool_splits([*first, *second, first[0]])
+    assert [run["split"] for run in runs] == [0] * 5 + [1] * 5
+    assert all(run["data"] == [{"test": "a"}, {"test": "b"}] for run in runs)
+    rows = summarize(runs)
+    assert [row.values for row in rows] == [
+        pytest.approx(values) for values in ([0.2, 0.4, 0.3, 0.5], [0.6, 0.8, 0.7, 0.9], [0.9, 1.0])
+    ]
+    text = markdown(rows)
+    assert [row["seeds"] for row in body_of(text)] == ["2", "2", "1"]
+    assert body_of(text)[1]["of whole"] == "79 %"
+    assert cells_of(text)[1][0] == "All rows: PPC 1, Tiny, 2 splits."
+    # Where a split lacks seeds, or a row lacks a split, which is compared with none.
+    text = markdown(summarize(pool_splits([*first, *second[:3]])))
+    assert [(row["splits"], row["seeds"]) for row in body_of(text)] == [
+        *(("2", "2"), ("2", "1 to 2"), ("1", "1")),
+    ]
+    assert [row["of whole"] for row in body_of(text)] == ["-", "-", "100 %"]
+    assert [row["IOR"] for row in body_of(text)] == ["+0.0", "+35.0", "-"]
+    alone = markdown(summarize(pool_splits([*first[:1], *second[:1]])))
+    assert cells_of(alone)[1][0] == "All rows: PPC 1, Tiny, 2 splits, 1 seed each."
+    assert pool_splits([]) == []
+    with pytest.raises(ValueError, match="one data set, with the same source, got None and other"):
+        pool_splits([*first, *on_split("c", [{**RUNS[0], "source": "other"}])])
 
 
 def test_table_of_costs():

@@ -39,6 +39,7 @@ from torch_geometric_ddp.comparison.report import (
     class_markdown,
     cost_markdown,
     markdown,
+    pool_splits,
     summarize,
 )
 from torch_geometric_ddp.comparison.resolution import (
@@ -90,6 +91,7 @@ __all__ = [
     "plot_comparison",
     "plot_increments",
     "plot_transfer",
+    "pool_splits",
     "resolution_markdown",
     "resolution_matrix",
     "share_of_whole",

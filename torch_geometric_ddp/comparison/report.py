@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ __all__ = [
     "class_markdown",
     "cost_markdown",
     "markdown",
+    "pool_splits",
     "summarize",
 ]
 
@@ -67,6 +69,11 @@ class Row:
         return float(values.std()) if len(values) > 1 else float("nan")
 
     @property
+    def splits(self) -> set[int | None]:
+        """The splits that the runs were made on, of those that :func:`pool_splits` gathered."""
+        return {run.get("split") for run in self.runs}
+
+    @property
     def bits_per_class(self) -> float:
         """The bits of the budget per class; NaN for the whole set."""
         first = self.runs[0]
@@ -85,7 +92,7 @@ class Row:
         """
         keys, own, its = (*_SETTING, *more), self.runs[0], other.runs[0]
         same = all(own.get(key) == its.get(key) for key in keys)
-        return same and self.backbone == other.backbone
+        return same and self.backbone == other.backbone and self.splits == other.splits
 
     def median(self, key: str) -> float | None:
         """The median of a figure over the runs that have it."""
@@ -112,6 +119,32 @@ def summarize(runs: Iterable[Figures]) -> list[Row]:
         groups.setdefault(key, []).append(run)
     firsts = ((group[0], group) for group in groups.values())
     return [Row(run["method"], run["backbone"], _ppc(run), group) for run, group in firsts]
+
+
+def pool_splits(runs: Iterable[Figures]) -> list[Figures]:
+    """Makes runs on several splits of one data set those of one table.
+
+    The :obj:`data` of every run become the list of those of all splits, and :obj:`split` tells
+    which of them it was made on. A row of such runs has all splits and seeds, each run once.
+
+    Args:
+        runs (iterable of dict): The lines of the runs of all splits.
+
+    Raises:
+        ValueError: If runs are not of one data set.
+    """
+    # Seeds that happen to draw the same split make the same runs.
+    runs = list({run["id"]: run for run in runs}.values())
+    for run, key in itertools.product(runs, ("source", "task", "class_names")):
+        if run.get(key) != runs[0].get(key):
+            raise ValueError(
+                f"'runs' must be on splits of one data set, with the same {key}, got "
+                f"{runs[0].get(key)} and {run.get(key)}"
+            )
+    data: list[Figures] = []
+    for run in runs:
+        data += [] if run["data"] in data else [run["data"]]
+    return [{**run, "data": data, "split": data.index(run["data"])} for run in runs]
 
 
 def _ppc(run: Figures) -> float | None:
@@ -170,11 +203,14 @@ def cost_markdown(rows: Sequence[Row]) -> str:
 def _headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
     """The columns that say which rows they are, and in a line what all of them have in common."""
     columns, common = {"method": [row.method for row in rows]}, []
-    seeds = [len(row.values) for row in rows]
+    splits = ["-" if None in row.splits else str(len(row.splits)) for row in rows]
+    seeds = [_seeds(row) for row in rows]
+    each = " each" if {*splits} != {"-"} else ""
     for head, cells, words in (
         ("PPC", ["-" if row.ppc is None else str(row.ppc) for row in rows], "PPC {}"),
         ("backbone", [row.backbone for row in rows], "{}"),
-        ("seeds", [str(num) for num in seeds], "{} seeds" if max(seeds) > 1 else "{} seed"),
+        ("splits", splits, "{} split" if {*splits} == {"1"} else "{} splits"),
+        ("seeds", seeds, ("{} seed" if {*seeds} == {"1"} else "{} seeds") + each),
     ):
         values = {*cells} - {"-"}
         if len(values) > 1:
@@ -182,6 +218,12 @@ def _headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
         else:
             common += [words.format(value) for value in values]
     return columns, [f"All rows: {', '.join(common)}."] if common else []
+
+
+def _seeds(row: Row) -> str:
+    """How many seeds a row has, of several splits those of each."""
+    counts = sorted(Counter(run.get("split") for run in row.runs).values())
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
 def _standing(row: Row, rows: Sequence[Row]) -> Standing:
