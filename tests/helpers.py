@@ -118,6 +118,24 @@ def toy_parts(per_class=4, num_points=24, seed=0, sizes=None):
     return LabelledClouds(clouds, TOY_PARTS)
 
 
+def parts_file(path):
+    """A file of labelled clouds of two categories."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(2).repeat(8)
+    points = rng.standard_normal((16, 48, 3)).astype(np.float32)
+    np.savez(
+        path,
+        points=points,
+        part_labels=(points[..., 2] > 0).astype(np.int64) + 2 * labels[:, None],
+        labels=labels,
+        split=np.array([*["train"] * 6, *["test"] * 2] * 2),
+        class_names=np.array(["ball", "cube"]),
+        part_names=np.array(["ball/low", "ball/high", "cube/low", "cube/high"]),
+        category_parts=np.array([[True, True, False, False], [False, False, True, True]]),
+    )
+    return path
+
+
 def check_labelled(dataset):
     """Holds a set of clouds with part labels against PyG's convention of ShapeNet."""
     parts = [part for name in dataset.class_names for part in dataset.category_parts[name]]

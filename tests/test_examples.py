@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import toy_arrays, toy_set
+from helpers import parts_file, toy_arrays, toy_set
 
 from torch_geometric_ddp import (
     ParametricShapes,
@@ -835,22 +835,7 @@ def test_segment(tmp_path):
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """A file of labelled clouds of two categories."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(2).repeat(8)
-    points = rng.standard_normal((16, 48, 3)).astype(np.float32)
-    part_labels = (points[..., 2] > 0).astype(np.int64) + 2 * labels[:, None]
-    path = tmp_path_factory.mktemp("parts") / "parts.npz"
-    np.savez(
-        path,
-        points=points,
-        part_labels=part_labels,
-        labels=labels,
-        split=np.array(["train", "train", "train", "train", "train", "train", "test", "test"] * 2),
-        class_names=np.array(["ball", "cube"]),
-        part_names=np.array(["ball/low", "ball/high", "cube/low", "cube/high"]),
-        category_parts=np.array([[True, True, False, False], [False, False, True, True]]),
-    )
-    return path
+    return parts_file(tmp_path_factory.mktemp("parts") / "parts.npz")
 
 
 def test_segment_own_file_turned_at_random(parts, tmp_path):

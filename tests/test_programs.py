@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import NormNet, TinyNet, lab_of, toy_arrays, toy_set
+from helpers import NormNet, TinyNet, lab_of, parts_file, toy_arrays, toy_set
 from safetensors import safe_open
 from safetensors.torch import load_model
 
@@ -293,6 +293,10 @@ def test_a_mistake_gives_one_line(words, message, folder):
             "--whole-points must go with the row",
         ),
         (["tune", "--whole-epochs", "3"], "--whole-epochs must go with a row on the whole set"),
+        *(
+            ([program, "--resplit", "2", "0"], "--resplit must be one number, but for compare and")
+            for program in ("distill", "resolution", "sensitivity", "continual", "tune")
+        ),
         (
             ["tune", "--objectives", "score,bits", "--looks", "0.5"],
             "--looks must go with '--pruner",
@@ -728,6 +732,102 @@ def test_a_table_of_more_runs_is_never_replaced_by_one_of_fewer(tmp_path, capsys
     assert compare("random", "anchors")[1] == ["table-2.md", "table.md"]
     assert (tmp_path / "table.md").read_text() == "| method |\n"
     assert len(run_ids(tmp_path / "table-2.md")) == 2
+
+
+# Several splits ##################################################################################
+
+
+@pytest.fixture
+def splitting(folder):
+    """The words that compare on two splits of labelled clouds."""
+    data = ["--task", "segmentation", "--data", str(parts_file(folder / "parts.npz"))]
+    methods = ["--width", "0.1", "--methods", "random", "whole", "--out", "out"]
+    return ["compare", *data, *WORK[4:8], "--seeds", "0", "1", *methods, "--resplit", "3", "0"]
+
+
+def values_of(folder):
+    """The figures of every method in a folder of runs."""
+    runs = map(json.loads, (folder / "runs.jsonl").read_text().splitlines())
+    found = {}
+    for run in runs:
+        found.setdefault(run["method"], []).append(run["value"])
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_splits_are_one_table(workers, splitting, folder, capsys):
+    assert command.main([*splitting, "--workers", str(workers)]) == 0
+    printed = capsys.readouterr().out
+    folders = [Path("out/split_3"), Path("out/split_0")]
+    said = [line for line in printed.splitlines() if "splits:" in line]
+    assert said == [f"{folders[0]}, 1 of 2 splits:", f"{folders[1]}, 2 of 2 splits:"]
+    assert printed.count("4 runs. To do:") == 2
+    assert "(its figures mean nothing), 2 splits, 2 seeds each: smoke" in printed
+    assert "0.1, 2 splits, 2 seeds each.\n" in printed
+    pooled = [values_of(path) for path in folders]
+    for method in ("random", "whole"):
+        values = [value for values in pooled for value in values[method]]
+        assert len(values) == 4
+        mean, std = 100 * np.mean(values), 100 * np.std(values, ddof=1)
+        assert re.search(rf"\| {method} +\| {mean:.1f} ± {std:.1f} +\|", printed)
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        *("split_0", "split_3", "table.md", "table.png"),
+    ]
+    if workers == 2:
+        assert all((path / "workers" / "seed-1.txt").exists() for path in folders)
+        return
+    # Both go on from where they are, and either can be made alone in its folder.
+    assert command.main(splitting) == 0
+    again = capsys.readouterr().out
+    assert again.count("4 runs, all of which are there.") == 2
+    assert again[again.index("parts, ") :] == printed[printed.index("parts, ") :]
+    (told,) = {
+        SyntheticPointCloudDataset(file).provenance["command"]
+        for file in (folders[0] / "sets").iterdir()
+    }
+    assert told.endswith(f"--resplit 3 --out {folders[0]}")
+    assert command.main(shlex.split(told)[1:]) == 0
+    alone = capsys.readouterr().out
+    assert alone.startswith("4 runs, all of which are there.\n")
+    assert "splits" not in alone
+
+
+def test_several_splits_are_one_matrix(splitting, folder, capsys):
+    words = ["--backbones", "PointNetSegmentation", "--whole-points", "16"]
+    assert command.main(["cross", *splitting[1:], *words]) == 0
+    printed = capsys.readouterr().out
+    assert ", 2 splits, 2 seeds each, instance mIoU % of the backbone" in printed
+    pooled = [values_of(Path(f"out/split_{split}")) for split in (3, 0)]
+    values = [value for values in pooled for value in values["random"]]
+    mean, std = 100 * np.mean(values), 100 * np.std(values, ddof=1)
+    assert re.search(rf"\| random +\| - +\| 1 +\| {mean:.1f} ± {std:.1f} +\|", printed)
+
+
+def test_a_split_that_comes_twice_is_the_one_that_it_is_alone(splitting, folder, capsys):
+    assert command.main([*splitting[:-1], "3", "--seeds", "0"]) == 0
+    assert "splits" not in capsys.readouterr().out
+    assert len(values_of(Path("out"))["random"]) == 1
+
+
+def test_what_failed_stands_with_its_split(splitting, folder, capsys):
+    methods = ["--methods", "random", "DDP(num_anchors=100)", "--seeds", "0"]
+    assert command.main([*splitting, *methods]) == 0
+    failed = re.findall("^Failed: (.*?), PPC 1", capsys.readouterr().out, re.MULTILINE)
+    assert failed == [f"split_{split}, DDP(num_anchors=100)" for split in (3, 0)]
+
+
+def test_what_is_wrong_with_a_later_split_is_noticed_before_the_first_run(splitting, folder):
+    later = Path("out/split_0/runs.jsonl")
+    later.parent.mkdir(parents=True)
+    later.write_text('{"id": 1}\n')
+    assert f"line 1 of '{later}' is no run of a comparison" in refused(*splitting)
+    assert not Path("out/split_3/runs.jsonl").exists()
+
+
+@pytest.mark.parametrize("program", ["evaluate", "train", "show"])
+def test_a_set_is_of_one_split(program, made, folder):
+    words = [program, made[0] / "distilled.safetensors", *TINY, "--resplit", "0", "1"]
+    assert "--resplit must be one number, but for compare and cross, got 0 1" in refused(*words)
 
 
 def test_all_methods_beside_other_rows():

@@ -4,10 +4,12 @@
     distill3d compare --data clouds.npz --preset cpu --methods random SADM DDP --ppc 1 3
     distill3d compare --dataset modelnet10 --device cuda --preset paper --methods all
     distill3d compare --task segmentation
+    distill3d compare --task segmentation --data parts.npz --resplit 0 1 2 --seeds 0 1 2
 
 Every run is one line of `runs.jsonl` in the folder `--out`, with all that is needed to repeat it. A
 run that is there is not made again, so that an interrupted comparison goes on when it is started
-again, and a larger one takes over what a smaller one made.
+again, and a larger one takes over what a smaller one made. Of several splits each has a folder of
+its own there, and the table has the runs of all.
 """
 
 from __future__ import annotations
@@ -67,16 +69,16 @@ def run(args: argparse.Namespace) -> None:
             names = ", ".join(entry.name for entry in entries)
             raise ValueError(f"--lrs must go with a row that is distilled, got {names}")
         entries = rated
-    lab = work.open_lab(args, work.networks(args, args.backbones))
+    labs = work.open_labs(args, work.networks(args, args.backbones))
     _, seeds = work.preset_and_seeds(args)
-    list(lab.cells(entries, args.ppc, seeds))  # Raises before a network is trained for quotas.
-    entries = work.at_quotas(entries, args.quotas, lab, seeds[0])
-    cells = list(lab.cells(entries, args.ppc, seeds))
-    work.announce(lab, cells)
-    runs = lab.run(cells, args.workers)
-    rows, title = summarize(runs), work.heading(args, lab)
+    list(labs[0].cells(entries, args.ppc, seeds))  # Raises before a network is trained for quotas.
+    # Those by difficulty are for data of one label, which have one split.
+    entries = work.at_quotas(entries, args.quotas, labs[0], seeds[0])
+    cells = [list(lab.cells(entries, args.ppc, seeds)) for lab in labs]
+    runs = work.run_splits(labs, cells, args.workers)
+    rows, title = summarize(runs), work.heading(args, labs[0])
     tables = f"{markdown(rows)}\n{cost_markdown(rows)}"
-    stem = work.print_table(args, lab, title, tables, runs, "table")
+    stem = work.print_table(args, labs, title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
     if len({row.ppc for row in rows if row.ppc is not None}) > 1:
         plot_bits(rows, args.out / f"{stem.replace('table', 'bits')}.png", title)

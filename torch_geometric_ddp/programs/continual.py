@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     runs = lab.run(cells, args.workers)
     increments = f"{lab.num_increments} increments"
     title = f"{work.heading(args, lab)}, {name}, PPC {args.ppc}, {increments}"
-    stem = work.print_table(args, lab, title, incremental_markdown(runs), runs, "table")
+    stem = work.print_table(args, [lab], title, incremental_markdown(runs), runs, "table")
     picture = f"{stem.replace('table', 'increments')}.png"
     plot_increments(runs, args.out / picture, title)
     print(f"The runs, the exemplars, {stem}.md and {picture} are in {args.out}/.")

@@ -4,10 +4,12 @@
     distill3d cross --data clouds.npz --preset cpu --whole-points 256
     distill3d cross --dataset modelnet10 --device cuda --preset paper --backbones all
     distill3d cross --task segmentation
+    distill3d cross --task segmentation --data parts.npz --resplit 0 1 2 --seeds 0 1 2
 
 Every run is one line of `runs.jsonl` in the folder `--out`. A run that is there is not made again,
 and no set is distilled twice: an interrupted matrix goes on when it is started again, and in the
-folder of `compare` the sets that it has made are taken over.
+folder of `compare` the sets that it has made are taken over. Of several splits each has a folder of
+its own there, and the matrix has the runs of all.
 """
 
 from __future__ import annotations
@@ -77,19 +79,20 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--distill-with must go with a row that needs a network, got {listed}")
     if args.whole_points is not None and not any(isinstance(entry, Whole) for entry in entries):
         raise ValueError(f"--whole-points must go with the row 'whole', got {listed}")
-    lab = work.open_lab(args, {**columns, **makers})
+    labs = work.open_labs(args, {**columns, **makers})
     _, seeds = work.preset_and_seeds(args)
     if args.whole_points is not None:
-        most = lab.bank.dense().size(1)
+        most = labs[0].bank.dense().size(1)
         if args.whole_points > most:
             raise ValueError(f"--whole-points must lie in 1..{most}, got {args.whole_points}")
         entries = [e.at(args.whole_points) if isinstance(e, Whole) else e for e in entries]
-    cells = list(lab.cells(entries, args.ppc, seeds, list(columns), list(makers)))
-    work.announce(lab, cells)
-    runs = lab.run(cells, args.workers)
+    what = entries, args.ppc, seeds, list(columns), list(makers)
+    cells = [list(lab.cells(*what)) for lab in labs]
+    runs = work.run_splits(labs, cells, args.workers)
     rows = transfer_matrix(runs, entries)
-    title = f"{work.heading(args, lab)}, {lab.task.metric} % of the backbone that is trained"
+    metric = labs[0].task.metric
+    title = f"{work.heading(args, labs[0])}, {metric} % of the backbone that is trained"
     table = transfer_markdown(rows, list(columns))
-    stem = work.print_table(args, lab, title, table, runs, "matrix")
+    stem = work.print_table(args, labs, title, table, runs, "matrix")
     plot_transfer(rows, list(columns), args.out / f"{stem}.png", title)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> None:
     runs = lab.run(cells, args.workers)
     rows, title = summarize(runs), work.heading(args, lab)
     tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
-    stem = work.print_table(args, lab, title, tables, runs, "table")
+    stem = work.print_table(args, [lab], title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
     first = distilled.at_quotas(args.quotas)[0]
     if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == first)):

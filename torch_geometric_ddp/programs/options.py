@@ -238,7 +238,14 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
     data.add_argument(
         "--categories", nargs="+", help="of labelled clouds: which to keep, or: recommended (all)"
     )
-    data.add_argument("--resplit", type=natural, help="labelled .npz: a seed for new splits")
+    data.add_argument(
+        "--resplit",
+        type=natural,
+        nargs="+",
+        metavar="S",
+        help="labelled .npz: a seed for new splits; compare and cross take several, make the runs "
+        "of each in OUT/split_S, and pool them in one table",
+    )
     data.add_argument(
         "--validate",
         type=finite,

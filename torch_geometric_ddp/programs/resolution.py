@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     runs = matrix.run(cells, args.workers)
     rows = resolution_matrix(runs)
     title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
-    stem = work.print_table(args, lab, title, resolution_markdown(rows), runs, "matrix")
+    stem = work.print_table(args, [lab], title, resolution_markdown(rows), runs, "matrix")
     word = "points of the test clouds"
     plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title, word)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     runs = lab.run(cells, args.workers)
     rows = summarize(runs)
     title = f"{method.name}, {work.heading(args, lab)}"
-    stem = work.print_table(args, lab, title, sensitivity.markdown(rows), runs, "sensitivity")
+    stem = work.print_table(args, [lab], title, sensitivity.markdown(rows), runs, "sensitivity")
     sensitivity.plot(rows, args.out / f"{stem}.png", title)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from torch_geometric_ddp.comparison import (
     Entry,
     Lab,
     Preset,
+    pool_splits,
 )
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.coreset import difficulty_quotas
@@ -58,13 +60,16 @@ __all__ = [
     "network",
     "networks",
     "open_lab",
+    "open_labs",
     "open_set",
     "preset_and_seeds",
     "print_table",
     "provenance",
     "row",
     "rows",
+    "run_splits",
     "source",
+    "splits",
 ]
 
 #: Every row of a comparison by name.
@@ -87,8 +92,11 @@ def load(args: argparse.Namespace) -> Sequence[Any]:
     check_data(args)
     if args.validate is not None:
         check_share("validate", args.validate)
+    if len({*(args.resplit or ())}) > 1:
+        given = " ".join(map(str, args.resplit))
+        raise ValueError(f"--resplit must be one number, but for compare and cross, got {given}")
     kept = "recommended" if args.categories == ["recommended"] else args.categories
-    options = {"categories": kept, "resplit": args.resplit}
+    options = {"categories": kept, "resplit": args.resplit and args.resplit[0]}
     if args.data is not None:
         sets = read_file(args.data, args.task, args.num_points, **options)
     else:
@@ -98,6 +106,24 @@ def load(args: argparse.Namespace) -> Sequence[Any]:
         reader = READERS[args.dataset or "shapes"]
         sets = reader.load(root, args.num_points, args.task, **options)
     return sets if args.validate is None else hold_out(sets[0], args.validate)
+
+
+def splits(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The options of every split, with a folder for each where ``--resplit`` names several."""
+    seeds = dict.fromkeys(args.resplit or ())
+    if len(seeds) < 2:
+        return [args]
+    return [_of_split(args, seed) for seed in seeds]
+
+
+def _of_split(args: argparse.Namespace, seed: int) -> argparse.Namespace:
+    out = args.out / f"split_{seed}"
+    own: dict[str, Any] = {"resplit": [seed], "out": out}
+    if "command" in args:
+        # Of an option that comes twice the last one counts: this makes the split alone.
+        more = shlex.join(["--resplit", str(seed), "--out", str(out)])
+        own["command"] = f"{args.command} {more}"
+    return argparse.Namespace(**{**vars(args), **own})
 
 
 def check_data(args: argparse.Namespace) -> None:
@@ -276,6 +302,28 @@ def open_lab(args: argparse.Namespace, backbones: dict[str, Any]) -> Lab:
     return lab
 
 
+def open_labs(args: argparse.Namespace, backbones: dict[str, Any]) -> list[Lab]:
+    """The harness of every split (:func:`splits`), all of them before the first run."""
+    return [open_lab(one, backbones) for one in splits(args)]
+
+
+def run_splits(labs: Sequence[Lab], cells: Iterable[Sequence[Cell]], workers: int) -> list[Figures]:
+    """Announces and makes the runs of every split, and gives those of all for one table.
+
+    Args:
+        labs (sequence of Lab): The harness of every split.
+        cells (iterable of sequence of Cell): The runs of every split.
+        workers (int): How many seeds are run side by side.
+    """
+    runs: list[Figures] = []
+    for number, (lab, mine) in enumerate(zip(labs, cells, strict=True), start=1):
+        if len(labs) > 1:
+            print(f"{lab.out}, {number} of {len(labs)} splits:")
+        announce(lab, mine)
+        runs += lab.run(mine, workers)
+    return pool_splits(runs) if len(labs) > 1 else runs
+
+
 def provenance(args: argparse.Namespace) -> dict[str, Any]:
     """What the file of a set tells of the program that made it, if a command line started it."""
     command = getattr(args, "command", None)
@@ -309,7 +357,9 @@ def heading(args: argparse.Namespace, lab: Lab | ClassIncremental) -> str:
     """What stands above a table and its picture."""
     held = ", tested on clouds held out from the training set" if args.validate else ""
     nothing = " (its figures mean nothing)" if args.preset == "smoke" else ""
-    return f"{source(args)}, preset {lab.preset.name}{nothing}{held}"
+    several, (_, seeds) = len(splits(args)), preset_and_seeds(args)
+    each = f", {several} splits, {_number(len({*seeds}), 'seed')} each" if several > 1 else ""
+    return f"{source(args)}, preset {lab.preset.name}{nothing}{each}{held}"
 
 
 def announce(lab: Lab | ClassIncremental | CrossResolution, cells: Sequence[Cell]) -> None:
@@ -350,13 +400,21 @@ def _number(count: int, what: str) -> str:
 
 def print_table(
     args: argparse.Namespace,
-    lab: Lab | ClassIncremental,
+    labs: Sequence[Lab | ClassIncremental],
     title: str,
     table: str,
     runs: Sequence[Figures],
     stem: str,
 ) -> str:
     """Prints a table and what failed, and writes the table to a file of the folder.
+
+    Args:
+        args (Namespace): The options.
+        labs (sequence of Lab): The harness, or that of every split.
+        title (str): What stands above the table.
+        table (str): The table.
+        runs (sequence of dict): The lines of its runs.
+        stem (str): What its file is called, without a number.
 
     Returns:
         The stem of its file: one with a number where a table of other or more runs lies already.
@@ -367,11 +425,14 @@ def print_table(
     identities = sorted(run["id"] for run in runs)
     args.out.mkdir(parents=True, exist_ok=True)
     stem = _free_stem(args.out, stem, identities)
-    failed = [f"Failed: {run}: {reason}\n" for run, reason in lab.failures.items()]
+    failed = []
+    for lab in labs:
+        split = f"{lab.out.name}, " if len(labs) > 1 else ""
+        failed += [f"Failed: {split}{run}: {reason}\n" for run, reason in lab.failures.items()]
     table += "".join(["\n", *failed]) if failed else ""
     text = f"{title}\n\n{table}\n<!-- runs: {' '.join(identities)} -->\n"
     (args.out / f"{stem}.md").write_text(text, encoding="utf-8")
-    preset = lab.preset
+    preset = labs[0].preset
     print(f"\n{title}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
     print(table)
     if not runs:
