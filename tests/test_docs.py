@@ -481,6 +481,40 @@ def test_later_runs_are_added(runs, tmp_path):
         render.import_runs(dropped, "late", tmp_path)
 
 
+def test_logs_of_several_splits_are_pooled(runs, tmp_path):
+    lines, _ = runs
+    small = [line for line in lines if line["ppc"] == 1 and line["method"] != "whole"]
+    logs = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
+    for log, split in zip(logs, "ab", strict=True):
+        # Another split is another run with another figure.
+        other = [{**line, "data": {"train": split}, "id": split + line["id"]} for line in small]
+        other = [{**line, "value": line["value"] / (1 + (split == "b"))} for line in other]
+        log.write_text("".join(json.dumps(line) + "\n" for line in other))
+    described = [word for key in DESCRIBED for word in (f"--{key}".removesuffix("s"), "text")]
+    start = ["--results", str(tmp_path), "import", *map(str, logs), "toy"]
+    columns = ["--columns", "method", "accuracy", "num_seeds"]
+    program.main([*start, *described, *columns, "--where", "seed=1"])
+    program.main(start)
+    results = render.find("toy", tmp_path)
+    assert results.fingerprint == [{"train": "a"}, {"train": "b"}]
+    assert results.seeds == "0, 1 of each of 2 splits"
+    assert results.spread == "sample standard deviation over the splits and seeds"
+    assert render.lines(results)[0] == ["method", "accuracy %", "runs"]
+    for row in results.rows:
+        assert (row["splits"], row["seeds"]) == ([0, 0, 1, 1], [0, 1, 0, 1])
+        values = [100 * line["value"] for line in small if line["method"] == row["method"]]
+        assert row["accuracy"] == pytest.approx([*values, *(value / 2 for value in values)])
+    with pytest.raises(ValueError, match="toy has other fingerprint"):
+        program.main([*start[:3], str(logs[0]), "toy"])
+    # Several logs of one split are as one log.
+    for seed, log in enumerate(logs):
+        some = [line for line in small if line["seed"] == seed]
+        log.write_text("".join(json.dumps(line) + "\n" for line in some))
+    program.main([*start[:-1], "one", *described])
+    one = render.find("one", tmp_path)
+    assert (one.fingerprint, one.seeds) == (lines[0]["data"], [0, 1])
+
+
 def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
     lines, _ = runs
     with pytest.raises(ValueError, match="no runs"):

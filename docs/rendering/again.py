@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rendering.cells import cell
 from rendering.results import RESULTS, Column, Results, Row, find, load_all
-from rendering.runs import ROW_KEY, import_runs, read_runs
+from rendering.runs import ROW_KEY, import_runs, read_runs, read_together
 from torch_geometric_ddp.comparison.report import aligned
 
 ROOT = Path(__file__).parents[2]
@@ -90,8 +90,10 @@ def _made(results: Results, out: Path, clouds: Path | None) -> str:
     (out / "results" / f"{results.name}.json").unlink(missing_ok=True)
     told = {key: getattr(results, key) for key in ("title", "data", "commands")}
     try:
-        for path in sorted(path for name in _LOGS for path in place.glob(f"out/**/{name}")):
-            runs = read_runs(path)
+        logs = sorted(path for name in _LOGS for path in place.glob(f"out/**/{name}"))
+        # One log after the other, unless the table pools splits.
+        pooled = isinstance(results.fingerprint, list)
+        for runs in [read_together(logs)] if pooled else map(read_runs, logs):
             import_runs(runs, results.name, out / "results", **told, hardware="this machine")
     except ValueError as error:  # Such as several protocols in one table.
         return f"The runs are in {place / 'out'}, and are no table of one protocol: {error}\n"

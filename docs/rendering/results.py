@@ -11,7 +11,8 @@
     (date)      the day when the figures were written down
     (commit)    the commit that made them
     (notes)     sentences without which the figures are misread
-    (fingerprint)  hashes of the clouds, written by `import`, which compares them
+    (fingerprint)  hashes of the clouds, written by `import`, which compares them; where splits are
+                pooled a list of those of each, and rows have a list of the splits of their seeds
     columns     what is shown, see below
     rows        one object a row, with a value for every key
 
@@ -125,7 +126,7 @@ class Results:
     date: str = ""
     commit: str = ""
     notes: list[str] | None = None
-    fingerprint: dict[str, str] | None = None
+    fingerprint: dict[str, str] | list[dict[str, str]] | None = None
     folder: Path = RESULTS
 
     @classmethod

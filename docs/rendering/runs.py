@@ -10,6 +10,7 @@ from typing import Any
 
 from rendering.results import RESULTS, Results, Row, matches
 from torch_geometric_ddp.comparison.incremental_report import joined_increments
+from torch_geometric_ddp.comparison.report import pool_splits
 from torch_geometric_ddp.comparison.resolution import spread_resolutions
 from torch_geometric_ddp.comparison.runs import RunLog
 from torch_geometric_ddp.programs.work import ROWS
@@ -77,8 +78,17 @@ def read_runs(path: Path) -> list[Run]:
     return [*spread_resolutions(runs)] if runs and "at_points" in runs[0] else runs
 
 
+def read_together(paths: Sequence[Path], where: Mapping[str, str] | None = None) -> list[Run]:
+    """The runs of several logs that have these values, pooled where they are of several splits."""
+    runs = [run for path in paths for run in read_runs(path) if is_wanted(run, where or {})]
+    several = len(paths) > 1 and any(run["data"] != runs[0]["data"] for run in runs)
+    return [*pool_splits(runs)] if several else runs
+
+
 def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
     """Gathers runs that differ in nothing but their seed, as the lines of a `runs.jsonl` tell them.
+
+    Of runs that are pooled over splits a row also tells the split of every seed.
 
     Raises:
         ValueError: If runs of the same row differ in more than their seed, or have the same one.
@@ -91,7 +101,7 @@ def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
         key += (run.get("train_points"), run.get("test_points"))
         groups.setdefault(key, []).append(run)
     return [
-        dict(zip(ROW_KEY, key, strict=True)) | _row(sorted(group, key=lambda run: run["seed"]))
+        dict(zip(ROW_KEY, key, strict=True)) | _row(sorted(group, key=_place))
         for key, group in groups.items()
     ]
 
@@ -103,6 +113,11 @@ def _uses_network(run: Run) -> bool:
         return entry.uses_network
     # Of a row that is not known: what is optimised, or chosen by what a network learned.
     return bool(run["steps"] or (run["whole"] and _ppc(run) is not None))
+
+
+def _place(run: Run) -> tuple[int, int]:
+    """The split of a run, the only one where they are not pooled, and its seed."""
+    return run.get("split", 0), run["seed"]
 
 
 def _row(runs: Sequence[Run]) -> Row:
@@ -120,13 +135,14 @@ def _row(runs: Sequence[Run]) -> Row:
         if not alike(what):
             raise ValueError(f"runs of {first['method']} have different {what}: import them apart")
     seeds = [run["seed"] for run in runs]
-    if len({*seeds}) < len(seeds):
+    if len({*map(_place, runs)}) < len(runs):
         raise ValueError(
             f"several runs of {first['method']} have the same seed, of {seeds}: choose by --where"
         )
     num_networks = first.get("num_networks", 1)
     return {
         "seeds": seeds,
+        **({"splits": [run["split"] for run in runs]} if "split" in first else {}),
         **({"num_networks": num_networks} if num_networks > 1 else {}),
         "accuracy": each("value", 100),
         "mean_class_accuracy": each("class_mean", 100),
@@ -169,10 +185,11 @@ def import_runs(
 ) -> Path:
     """Makes a results file of the lines of a `runs.jsonl`, or adds them to one.
 
-    A row that is there grows by the seeds that it lacks, and those that it has are replaced.
+    A row that is there grows by the seeds that it lacks, and those that it has are replaced. A file
+    of runs that are pooled over splits says so, and takes more runs of the same splits.
 
     Args:
-        runs (iterable of dict): The lines.
+        runs (iterable of dict): The lines, pooled where they are of several splits.
         name (str): What the file is called.
         folder (path): Where it lies.
         columns (sequence of str): The keys of the columns, see :obj:`RUN_COLUMNS`.
@@ -186,6 +203,7 @@ def import_runs(
     runs = list(runs)
     if not runs:
         raise ValueError("there are no runs to import")
+    pooled = "split" in runs[0]
     protocols = [key for key in ("protocol", "whole") if any(run[key] for run in runs)]
     made: dict[str, Any] = {
         "protocol": "; ".join(_in_words(key, _common(runs, key)) for key in protocols),
@@ -198,18 +216,23 @@ def import_runs(
     if columns or not path.exists():
         metrics = _common(runs, "metric"), _common(runs, "class_metric")
         usual = _MATRIX_COLUMNS if "test_points" in runs[0] else _DEFAULT_COLUMNS
-        made["columns"] = _columns(columns or usual, *metrics)
+        made["columns"] = _columns(columns or usual, *metrics, pooled)
     results = _added(Results.load(path), made) if path.exists() else _begun(name, made)
     seeds = sorted({seed for row in results.rows for seed in row.get("seeds", ())})
-    return replace(results, seeds=seeds).save(folder)
+    words = f"{', '.join(map(str, seeds))} of each of {len(made['fingerprint'])} splits"
+    return replace(results, seeds=words if pooled else seeds).save(folder)
 
 
-def _columns(keys: Sequence[str], metric: str, class_metric: str) -> list[dict[str, Any]]:
+def _columns(
+    keys: Sequence[str], metric: str, class_metric: str, pooled: bool
+) -> list[dict[str, Any]]:
     """The columns of these keys.
 
     The key of a figure is that of accuracy for every task; the head says which figure it is.
     """
     heads = {"accuracy %": f"{metric} %", "mean class accuracy %": f"{class_metric} %"}
+    if pooled:
+        heads |= {"seeds": "runs", "every seed": "every run"}
     known = {
         one["key"]: {**one, "head": heads.get(one["head"], one["head"])} for one in RUN_COLUMNS
     }
@@ -235,7 +258,8 @@ def _begun(name: str, made: Mapping[str, Any]) -> Results:
     """A new file."""
     if missing := [key for key in ("title", "data", "hardware", "commands") if key not in made]:
         raise ValueError(f"a new file needs {', '.join(missing)}")
-    usual = {"seeds": [], "spread": "sample standard deviation over the seeds"}
+    over = "splits and seeds" if isinstance(made["fingerprint"], list) else "seeds"
+    usual = {"seeds": [], "spread": f"sample standard deviation over the {over}"}
     return Results(name, **{**usual, **made})
 
 
@@ -270,11 +294,17 @@ def _both_protocols(old: str, new: str) -> str:
     return "; ".join(parts[is_whole] for is_whole in sorted(parts))
 
 
+def _places(row: Row) -> list[tuple[int, int]]:
+    """The split and the seed of every figure of a row."""
+    seeds = row["seeds"]
+    return list(zip(row.get("splits") or [0] * len(seeds), seeds, strict=True))
+
+
 def _grown(row: Row, newer: Row) -> Row:
     """A row with the runs of a newer one, and those of its other seeds."""
     networks = [one.get("num_networks", 1) for one in (row, newer)]
     _check_same(f"{row['method']} has another number of networks", *networks)
-    kept = [i for i, seed in enumerate(row["seeds"]) if seed not in newer["seeds"]]
+    kept = [i for i, place in enumerate(_places(row)) if place not in _places(newer)]
     if not kept:
         return newer
     grown = {}
@@ -290,5 +320,5 @@ def _grown(row: Row, newer: Row) -> Row:
         elif own != value:
             raise ValueError(f"{row['method']} has another {key}: {own!r}, got {value!r}")
         grown[key] = value
-    order = sorted(range(len(grown["seeds"])), key=grown["seeds"].__getitem__)
+    order = sorted(range(len(grown["seeds"])), key=_places(grown).__getitem__)
     return {k: [v[i] for i in order] if isinstance(v, list) else v for k, v in grown.items()}
