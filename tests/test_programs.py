@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.coreset import Observation, difficulty_quotas
 from torch_geometric_ddp.evaluation import SMOKE, Protocol
+from torch_geometric_ddp.methods import METHODS, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
@@ -386,6 +388,16 @@ def test_quotas_by_difficulty_are_refused_before_a_network_is_trained(folder):
     with pytest.raises(SystemExit, match="ppc"):
         command.main([*words, "--ppc", "1000", "--out", "b"])
     assert not [*folder.glob("*/runs.jsonl")]
+
+
+def test_quotas_that_give_every_class_as_much_are_one_row(folder, capsys):
+    words = ["--preset", "smoke", "--num-per-class", "2", "--num-points", "64", "--seeds", "0"]
+    words += ["--ppc", "2", "--quotas", "size", "uniform", "sqrt-size", "--steps", "1"]
+    assert command.main(["compare", *words, "--methods", "random"]) == 0
+    assert command.main(["distill", *words, "--skip-whole"]) == 0
+    for program, methods in (("compare", ["random"]), ("distill", ["random", "initial", "DDP"])):
+        lines = (folder / "out" / program / "runs.jsonl").read_text().splitlines()
+        assert [json.loads(line)["method"] for line in lines] == methods
 
 
 def test_sets_are_trained_on_at_their_own_points_too(folder, capsys):
@@ -877,6 +889,34 @@ def test_every_method_takes_its_options_and_no_others(method):
                 work.method_settings(args)
 
 
+def test_a_method_without_options_or_a_row_is_known_to_programs(monkeypatch, folder):
+    monkeypatch.setitem(METHODS, "new", partial(replace, sadm(), name="New"))
+    monkeypatch.setattr(names, "METHODS", [*names.METHODS, "new"])
+    assert command.main(["distill", *WORK, "--method", "new", "--skip-whole"]) == 0
+    lines = (folder / "out/distill/runs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["method"] for line in lines] == ["random", "initial", "New"]
+    assert "--num-anchors must go with" in refused(
+        "distill", *WORK, "--method", "new", "--num-anchors", "2"
+    )
+
+
+@pytest.mark.parametrize("words", [["tune", "--trials", "2"], ["compare", "--methods", "DDP"]])
+def test_networks_of_centres_are_refused_before_any_work_and_taken_ungrouped(words, folder):
+    network = ["--backbone" if words[0] == "tune" else "--backbones", "PointNet2Segmentation"]
+    words = [*words, *WORK, "--num-per-class", "5", "--task", "segmentation", *network]
+    assert "PointNet2Segmentation gives those of centres" in refused(*words)
+    assert not [*folder.glob("out/*/runs.jsonl")]
+    if words[0] == "tune":
+        args = parsed(*words, "--ungrouped")
+        settings = searching._fixed(args)
+        assert settings["grouped"] is False
+        line = tune.command(args, settings, [0])
+        assert (
+            work.method_settings(command.whole_parser().parse_args(line.split()[1:]))["grouped"]
+            is False
+        )
+
+
 def test_the_command_of_tune_has_every_option_that_distill_shares():
     words = ["--data", "mine.npz", "--root", "r", "--num-points", 9, "--num-per-class", 8]
     words += ["--task", "segmentation", "--categories", "a", "b", "--resplit", 7, "--validate", 0.2]
@@ -1025,10 +1065,23 @@ def test_show_says_what_a_set_is(made, folder, capsys):
     assert Path("set.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_show_draws_a_set_of_unknown_origin_alone(made, folder, capsys):
+@pytest.fixture
+def foreign(made, folder):
+    """A set of classes that are not those of the generated shapes, from data of their name."""
     synthetic = SyntheticPointCloudDataset(made[0] / "distilled.safetensors")
-    synthetic.provenance = {}
+    synthetic.class_names = [str(i) for i in range(10)]
+    assert synthetic.provenance["source"] == "shapes"
     synthetic.save("set.safetensors")
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_a_set_of_other_data_is_not_tested_on_the_generated_shapes(program, foreign):
+    message = "--data or --dataset must name the test clouds of set.safetensors"
+    assert message in refused(program, "set.safetensors")
+    assert "None.npz" in refused(program, "set.safetensors", "--data", "None.npz")
+
+
+def test_show_draws_a_set_of_other_data_alone(foreign, capsys):
     assert command.main(["show", "set.safetensors"]) == 0
     assert "set.png: --data or --dataset adds real clouds." in capsys.readouterr().out
     assert Path("set.png").read_bytes().startswith(b"\x89PNG")

@@ -110,6 +110,10 @@ class Entry(ABC):
         """Whether it can be made for a task."""
         return task.one_label or not self.one_label
 
+    def check_network(self, make: Callable[..., Backbone], bank: PointCloudBank) -> None:
+        """Raises if it cannot be made of these clouds with such a network; most rows can."""
+        return
+
     @property
     def streams(self) -> bool:
         """Whether the real clouds may lie elsewhere than where it is made."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry, Figures, named
 from torch_geometric_ddp.coreset import (
     forgetting_coreset,
@@ -34,8 +35,10 @@ from torch_geometric_ddp.methods import (
     pkr,
     sadm,
 )
+from torch_geometric_ddp.methods.networks import check_matched
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.starts import tanh_noise
+from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import FLOAT32
 from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -164,6 +167,10 @@ class Distilled(Entry):
     def usual(self) -> Method:
         """The method as far as it is known before a run."""
         return self.build(**self.settings)
+
+    def check_network(self, make: Callable[..., Backbone], bank: PointCloudBank) -> None:
+        """Raises if the matching cannot compare what such a network sees of these clouds."""
+        check_matched(self.usual().matching(), make, bank)
 
     def steps(self, requested: int | None) -> int:
         """The published steps, unless others are asked for."""

@@ -149,9 +149,9 @@ class Lab:
 
         Raises:
             TypeError: If a PPC is no number or a seed no integer.
-            ValueError: If a backbone is unknown, a row cannot be made for the task or of clouds
-                that stay where they lie, its quotas are not those of the classes, a PPC is not
-                above 0 or more than the whole set, or a seed below zero.
+            ValueError: If a backbone is unknown, a row cannot be made for the task, with a backbone
+                or of clouds that stay where they lie, its quotas are not those of the classes, a
+                PPC is not above 0 or more than the whole set, or a seed below zero.
         """
         check_rows(entries, ppcs, self.task, self.bank)
         ppcs = [check_ppc(ppc) for ppc in ppcs]  # One whole number is one budget.
@@ -166,6 +166,9 @@ class Lab:
             if name not in self.backbones:
                 known = ", ".join(self.backbones)
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
+        for name in distill_with or backbones or self.backbones:
+            for entry in entries:
+                entry.check_network(self.backbones[name], self.bank)
         for seed in seeds:
             check_seed("seed", self.preset.network_seeds(seed)[-1])
         for seed in seeds:

@@ -56,6 +56,17 @@ class Matching(nn.Module, ABC):
         """
         return {"pos": bank.dense()}
 
+    def check(self, network: Backbone, bank: PointCloudBank) -> None:
+        """Raises a :class:`ValueError` if this cannot compare what such a network sees.
+
+        It is asked once before a run, of a network that is not used for anything else, where points
+        are labelled with parts. (default: nothing)
+
+        Args:
+            network (Backbone): A network as those of the steps.
+            bank (PointCloudBank): The real clouds.
+        """
+
     @abstractmethod
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`.

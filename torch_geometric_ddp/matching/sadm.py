@@ -80,6 +80,14 @@ class SADM(Matching):
             return {"pos": bank.dense()}
         return {"pos": bank.cached(subsets_of, 1, num_points, progress=progress).squeeze(1)}
 
+    def check(self, network: Backbone, bank: PointCloudBank) -> None:
+        """Raises if features are sorted within parts, and the network has none of every point."""
+        if self.sorts_within_parts(bank.has_parts) and not network.per_point:
+            raise ValueError(
+                f"features are sorted within parts only where every point has its own, but "
+                f"{type(network).__name__} gives those of centres: match with grouped=False"
+            )
+
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`."""
         x, y = self.rows(network, real["pos"], synthetic)

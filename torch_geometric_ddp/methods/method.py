@@ -30,7 +30,7 @@ from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.loop import Distillation
-from torch_geometric_ddp.methods.networks import NetworkSource, check_network
+from torch_geometric_ddp.methods.networks import NetworkSource, check_matched, check_network
 from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.sharing import check_chunk, check_counts, shares_of
@@ -172,6 +172,7 @@ class Method:
         make = task.network if network is None else network
         check_network(make, bank)
         matching = self.matching()
+        check_matched(matching, make, bank)
         check_chunk(classes_per_chunk, matching)
         if budget.weights is not None:
             check_counts(matching, "quotas")

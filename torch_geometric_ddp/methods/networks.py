@@ -15,6 +15,7 @@ from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import Protocol, fit
+from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.nn import Backbone
 
 __all__ = ["NetworkSource"]
@@ -63,10 +64,7 @@ class NetworkSource:
         """A randomly initialised network, frozen."""
         device, dtype = self.device, self.bank.pos.dtype
         with seeded(self._seed(), device):
-            network = self.make(*self.bank.network_sizes)
-            if not isinstance(network, Backbone):
-                raise TypeError(f"'network' must make a Backbone, got {type(network).__name__}")
-            network = network.to(device=device, dtype=dtype)
+            network = _made(self.make, self.bank).to(device=device, dtype=dtype)
         self._freeze(network)
         return network
 
@@ -117,6 +115,20 @@ class NetworkSource:
 
     def _seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self.generator))
+
+
+def _made(make: Callable[..., Backbone], bank: PointCloudBank) -> Backbone:
+    network = make(*bank.network_sizes)
+    if not isinstance(network, Backbone):
+        raise TypeError(f"'network' must make a Backbone, got {type(network).__name__}")
+    return network
+
+
+def check_matched(matching: Matching, make: Callable[..., Backbone], bank: PointCloudBank) -> None:
+    """Raises unless a matching can compare what networks see of labelled points."""
+    if bank.has_parts:
+        with torch.random.fork_rng(devices=[]):  # A run is the same whether it was asked or not.
+            matching.check(_made(make, bank), bank)
 
 
 def check_network(make: Callable[..., Backbone], bank: PointCloudBank) -> None:

@@ -71,7 +71,7 @@ def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
 
     settings, build = method_settings(args), METHODS[args.method]
     name = build(**settings).name
-    one_label = ENTRIES[name].one_label
+    one_label = name in ENTRIES and ENTRIES[name].one_label
     chunk = args.classes_per_chunk
     distilled = Distilled(name, settings, one_label, build, classes_per_chunk=chunk)
     if not distilled.serves(TASKS[args.task]):
@@ -124,6 +124,8 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.methods.sharing import check_chunk, shares_of
     from torch_geometric_ddp.programs import work
 
+    if args.skip_whole and args.whole_epochs is not None:
+        raise ValueError("--whole-epochs must go with a row on the whole set, got --skip-whole")
     initial, distilled = rows_of(args)
     ranks = Ranks.here()
     matching = distilled.usual().matching()
@@ -140,17 +142,19 @@ def run(args: argparse.Namespace) -> None:
         return assist(lab)
     _, seeds = work.preset_and_seeds(args)
     each = (ENTRIES["random"], initial, distilled)
-    entries: list[Entry] = [row for entry in each for row in entry.at_quotas(args.quotas)]
+    entries: list[Entry] = work.at_quotas(each, args.quotas, lab, seeds[0])
     if not args.skip_whole:
         entries.append(ENTRIES["whole"])
     cells = list(lab.cells(entries, [args.ppc], seeds))
     work.announce(lab, cells)
+    if args.tensorboard is not None and not lab.to_do(cells).steps:
+        print(f"Nothing is distilled, so that nothing is written to {args.tensorboard}.")
     runs = lab.run(cells, args.workers)
     rows, title = summarize(runs), work.heading(args, lab)
     tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
     stem = work.print_table(args, [lab], title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
-    first = distilled.at_quotas(args.quotas)[0]
+    first = work.at_quotas([distilled], args.quotas, lab, seeds[0])[0]
     if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == first)):
         raise ValueError("no set was distilled: the reasons stand above")
     files = f"its picture, {stem}.md, {stem}.png"

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         args.backbone = args.backbone or told["backbone"].partition(",")[0]
         name, network = work.network(args)
-    _, test_set = work.load(args)
+    test_set = work.load_test_set(args, synthetic)
     preset = PRESETS.get(args.preset)
     protocol = preset.protocol if preset else evaluation.Protocol.from_dict(told["protocol"])
     seeds = args.seeds or told["seeds"]

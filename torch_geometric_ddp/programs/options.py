@@ -225,7 +225,11 @@ def is_generated(args: argparse.Namespace) -> bool:
 def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classification") -> None:
     """Which real clouds to read."""
     data = parser.add_argument_group("data")
-    data.add_argument("--data", type=Path, help="a file of clouds (.npz)")
+    data.add_argument(
+        "--data",
+        type=Path,
+        help="a file of clouds (.npz), or a folder of meshes or clouds by class",
+    )
     data.add_argument("--dataset", choices=names.DATASETS, help="or a data set (generated shapes)")
     data.add_argument("--root", type=Path, help="where a data set lies (data)")
     data.add_argument("--num-points", type=positive, help="points of a cloud (shapes 256)")

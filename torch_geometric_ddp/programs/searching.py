@@ -114,7 +114,8 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
     shapes = is_generated(args)
     if args.method == "ddp":
         rate = work.SMALL["ddp"]["anchor_lr"] if shapes else ANCHOR_LR
-        return {"anchor_lr": rate, "weight_lr": rate / 10}
+        free = {"grouped": False} if args.ungrouped else {}
+        return {"anchor_lr": rate, "weight_lr": rate / 10, **free}
     return work.SMALL[args.method] if shapes else {}
 
 

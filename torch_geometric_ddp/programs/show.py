@@ -86,7 +86,7 @@ def _show_set(args: argparse.Namespace) -> None:
     if told:
         print(f"{told['metric']}: {100 * told['value']:.1f} % ", end="")
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
-    unknown = args.data is None and args.dataset is None and made.get("source") != "shapes"
+    unknown = not work.has_data(args, synthetic)
     real = [] if unknown else work.load(args)[0]
     theirs = list(getattr(real, "class_names", None) or synthetic.class_names)
     if theirs != synthetic.class_names:

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     check_place("out", path)
     synthetic = work.open_set(args)
     name, network = work.network(args)
-    _, test_set = work.load(args)
+    test_set = work.load_test_set(args, synthetic)
     usual = PRESETS[args.preset or "quick"].protocol
     protocol = work.changed(args, usual, args.epochs, args.min_steps)
     work.announce_training(name, 1, protocol, len(synthetic))

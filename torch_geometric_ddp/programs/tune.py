@@ -56,7 +56,7 @@ SAMPLERS = ("tpe", "gp", "auto", "random")
 # The seeds that the test of the other pruner needs, and one that it can save.
 _LEAST_RUNS = 5
 # What else belongs to one method only.
-_CHOICES = {"ddp": ("no_penalty",), "pkr": ("mirror",)}
+_CHOICES = {"ddp": ("no_penalty", "ungrouped"), "pkr": ("mirror",)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ddp.add_argument("--no-penalty", action="store_true", help="also try λ = 0")
     ddp.add_argument("--anchor-lr", type=finite, **ends, help="search it (2.5, shapes 0.5)")
     ddp.add_argument("--weight-lr", type=finite, **ends, help="search it (0.25, shapes 0.05)")
+    ungrouped = "match labelled points without regard to parts, as PointNet2Segmentation needs"
+    ddp.add_argument("--ungrouped", action="store_true", help=ungrouped)
     pkr = parser.add_argument_group("ranges of the settings of PKR")
     pkr.add_argument("--cloud-points", type=positive, **ends, help="points of a cloud (16 256)")
     pkr.add_argument("--depth", type=positive, **ends, help="bits of a coordinate (4 8)")
@@ -159,7 +161,7 @@ def command(args: argparse.Namespace, settings: Mapping[str, Any], seeds: Iterab
     """The command line that distils with such settings, on the data and with the work of ours."""
     parser = argparse.ArgumentParser()
     distill.add_arguments(parser)
-    own = {o: name for name, o in METHOD_OPTIONS[args.method].items()}
+    own = {o: name for name, o in METHOD_OPTIONS.get(args.method, {}).items()}
     # What is a range here is none there, and the preset of this program need not be that of others.
     # Its workers share trials, and not seeds.
     other = {dest_of(o) for options in METHOD_OPTIONS.values() for o in options.values()}

@@ -30,6 +30,7 @@ from torch_geometric_ddp.comparison import (
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.coreset import difficulty_quotas
 from torch_geometric_ddp.datasets import READERS, read_file
+from torch_geometric_ddp.datasets.parametric_shapes import CLASSES
 from torch_geometric_ddp.evaluation import Protocol, RandomRotation
 from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
 from torch_geometric_ddp.programs.options import (
@@ -53,9 +54,11 @@ __all__ = [
     "changed",
     "check_data",
     "check_sizes",
+    "has_data",
     "heading",
     "keep_set",
     "load",
+    "load_test_set",
     "method_settings",
     "network",
     "networks",
@@ -147,6 +150,26 @@ def open_set(args: argparse.Namespace) -> SyntheticPointCloudDataset:
     synthetic = SyntheticPointCloudDataset(args.file)
     args.task = find_task(synthetic.provenance.get("task", args.task)).name
     return synthetic
+
+
+def has_data(args: argparse.Namespace, synthetic: SyntheticPointCloudDataset) -> bool:
+    """Whether the options name data, or the set is of the classes of the generated shapes."""
+    return bool(args.data or args.dataset) or synthetic.class_names == list(CLASSES)
+
+
+def load_test_set(args: argparse.Namespace, synthetic: SyntheticPointCloudDataset) -> Any:
+    """The test set for what a distilled set trains.
+
+    Raises:
+        ValueError: If no option names one and the set is not of the generated shapes, or as
+            :func:`load` does.
+    """
+    if not has_data(args, synthetic):
+        raise ValueError(
+            f"--data or --dataset must name the test clouds of {args.file}, whose classes are not "
+            f"those of the generated shapes, got none"
+        )
+    return load(args)[1]
 
 
 def source(args: argparse.Namespace) -> str:
@@ -259,7 +282,10 @@ def row(text: str) -> Entry:
 
 
 def at_quotas(entries: Iterable[Entry], quotas: Iterable[str], lab: Lab, seed: int) -> list[Entry]:
-    """Rows with the storage divided in every one of these ways.
+    """Rows with the storage divided in every one of these ways, each once.
+
+    Where a way gives every class as much, as by the sizes of classes of one size, the row is that
+    of uniform quotas.
 
     Args:
         entries (iterable of Entry): The rows.
@@ -273,14 +299,15 @@ def at_quotas(entries: Iterable[Entry], quotas: Iterable[str], lab: Lab, seed: i
     """
     weights: dict[str, Quotas] = {name: name for name in quotas}
     if "difficulty" in weights:
+        backbone = next(iter(lab.backbones))
         if not lab.task.one_label:
             raise ValueError(f"--quotas difficulty must go with one label, got {lab.task.name}")
-        seen = lab.observation(next(iter(lab.backbones)), seed)
-        weights["difficulty"] = difficulty_quotas(seen)
+        announce(lab, list(lab.cells([ENTRIES["whole"]], [1], [seed], [backbone])))
+        weights["difficulty"] = difficulty_quotas(lab.observation(backbone, seed))
     found = []
     for entry in entries:
         for name, one in weights.items():
-            rows = entry.at_quotas([one])
+            rows = entry.at_quotas([one if lab.bank.budget(1, one).weights else "uniform"])
             called = f"{entry.name}, quotas {name}"
             found += [replace(row, name=called) if row.quotas != "uniform" else row for row in rows]
     return list({entry.name: entry for entry in found}.values())
@@ -336,7 +363,7 @@ def method_settings(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: If they are of another method.
     """
-    own = METHOD_OPTIONS[args.method]
+    own = METHOD_OPTIONS.get(args.method, {})
     every = dict.fromkeys(o for options in METHOD_OPTIONS.values() for o in options.values())
     given = [option for option in every if getattr(args, dest_of(option)) is not None]
     wrong = [option for option in given if option not in own.values()]

@@ -21,8 +21,11 @@ from torch_geometric_ddp.tuning.report import FEW, FEWEST, TuningResult
 __all__ = ["LETTERS", "plot_tuning", "write_html"]
 
 #: What settings are called in tables and pictures, where it is not their name.
-LETTERS = {"num_anchors": "M", "anchor_points": "N2", "num_morphs": "L", "uniformity_lambda": "λ"}
-_SHARES = {"anchor_share": "N2 (share)", "penalty": "η"}
+LETTERS = {
+    **{"num_anchors": "M", "anchor_points": "N2", "num_morphs": "L", "uniformity_lambda": "λ"},
+    # What is drawn in the place of a setting.
+    **{"anchor_share": "N2 (share)", "penalty": "η", "halves": "cloud points / 2"},
+}
 # The place of a setting that a trial does not have.
 _MISSING = object()
 
@@ -117,7 +120,7 @@ def _history(axes: Axes, result: TuningResult) -> None:
 
 def _importances(axes: Axes, result: TuningResult) -> None:
     found, spread = dict(reversed(result.importances().items())), result.importance_spread()
-    names = [{**LETTERS, **_SHARES}.get(name, name) for name in found]
+    names = [LETTERS.get(name, name) for name in found]
     values, errors = list(found.values()), [spread[name] for name in found]
     bars = axes.barh(names, values, color="0.75")
     # An importance lies between 0 and 1, and so does what is drawn of its spread.
