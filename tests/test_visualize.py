@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import ParametricShapes
+from torch_geometric_ddp.matching import DistributionMatching
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize import (
@@ -452,6 +454,42 @@ def test_film(tmp_path):
         distill(toy_set(), 1, method, steps=1, callback=Film(classes=["chair"]), **kwargs)
 
 
+class Diverging(DistributionMatching):
+    """No number in some of the steps, counting those that are undone."""
+
+    wrong = (4, 12)
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, network, real, synthetic):
+        loss = super().forward(network, real, synthetic)
+        self.calls += int(synthetic.y[0]) == 0
+        return loss * (math.nan if self.calls in self.wrong else 1)
+
+
+@pytest.mark.parametrize("every", [1, 3, 5])
+def test_a_film_leaves_out_the_steps_that_a_retry_undoes(every):
+    film, other, told = Film(every), Film(every), []
+
+    def callback(run):
+        told.append(run.num_steps)
+        film(run)
+        if run.num_retries == 2:  # What is never undone.
+            other(run)
+
+    method = replace(ddp(num_anchors=2, num_morphs=3, anchor_lr=0.5), matching=Diverging)
+    kwargs = {"network": TinyNet, "progress": False, "retries": 2}
+    made = distill(toy_set(), 1, method, steps=10, callback=callback, **kwargs)
+    assert made.provenance["retries"] == 2
+    assert told == [*range(1, 4), *range(1, 8), *range(1, 11)]
+    assert film.steps == sorted({1, *range(every, 11, every)})
+    assert other.steps == film.steps
+    assert len(film.frames) == len(film.steps)
+    assert all(map(torch.equal, film.frames, other.frames))
+
+
 @pytest.mark.parametrize(
     ("num_frames", "seconds"), [(8, 6.0), (3, 4.0), (1, 0.5), (60, 0.5), (40, 0.001), (7, 0.3)]
 )
@@ -481,10 +519,27 @@ def test_a_film_whose_frames_stay_too_long():
     assert kept == sorted(set(kept))
 
 
-@pytest.mark.parametrize(("arguments", "name"), [((0,), "every"), ((5, None, 0), "num_anchors")])
-def test_a_film_of_nothing(arguments, name):
-    with pytest.raises(ValueError, match=f"'{name}' must be at least 1, got 0"):
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0,), ValueError, "'every' must be at least 1, got 0"),
+        ((5, None, 0), ValueError, "'num_anchors' must be at least 1, got 0"),
+        ((5, []), ValueError, "'classes' must name at least one class, got none"),
+        ((5, "chair"), TypeError, "'classes' must be a list of strings, got str"),
+    ],
+)
+def test_a_film_of_nothing(arguments, error, message):
+    with pytest.raises(error, match=message):
         Film(*arguments)
+
+
+@pytest.mark.parametrize("name", ["film.gif", "film.GIF", "a.b.Gif"])
+def test_the_suffix_of_a_film_may_be_in_capitals(name, tmp_path):
+    film = Film()
+    film.classes, film.columns, film.steps = ["a"], ["stored"], [1]
+    film.frames = [torch.rand(1, 1, 4, 3)]
+    film.save(tmp_path / name, 0.1, dpi=20)
+    assert (tmp_path / name).read_bytes().startswith(b"GIF8")
 
 
 def test_losses(tmp_path):

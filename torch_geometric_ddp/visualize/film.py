@@ -6,14 +6,14 @@ import itertools
 import os
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from PIL import Image  # Matplotlib's own package for pictures.
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_float, check_int, check_names
+from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.visualize.clouds import plain, plot_clouds, seen, view_of, word_for_stored
@@ -51,15 +51,18 @@ class Film:
 
     Args:
         every (int): Steps between two frames; the first step is one, too. (default: :obj:`5`)
-        classes (sequence of str, optional): The names of the classes to show. (default: the first
-            four)
+        classes (sequence of str, optional): The names of the classes to show, at least one.
+            (default: the first four)
         num_anchors (int): Anchors of a class, or clouds of a set without morphs.
             (default: :obj:`3`)
         num_morphs (int): Morphs of a class. (default: :obj:`3`)
 
+    After a retry, the frames of the steps that were undone are left out.
+
     Raises:
-        TypeError: If a number is no integer.
-        ValueError: If it is below one, or :obj:`num_morphs` negative.
+        TypeError: If a number is no integer, or :obj:`classes` no sequence of names.
+        ValueError: If a number is below one, or :obj:`num_morphs` negative, or :obj:`classes` has
+            no name or one of them twice.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class Film:
         self.every = check_int("every", every)
         self.num_anchors = check_int("num_anchors", num_anchors)
         self.num_morphs = check_int("num_morphs", num_morphs, minimum=0)
-        self.classes = None if classes is None else list(classes)
+        self.classes = None if classes is None else check_names("classes", classes)
+        if self.classes == []:
+            raise ValueError("'classes' must name at least one class, got none")
         #: The steps that were kept.
         self.steps: list[int] = []
         #: Of each of them, the clouds :obj:`[R, num, N, 3]` of the classes.
@@ -85,6 +90,9 @@ class Film:
         Raises:
             ValueError: If a class is not one of the data.
         """
+        # A retry has undone the steps from this one on.
+        while self.steps and self.steps[-1] >= run.num_steps:
+            del self.steps[-1], self.frames[-1]
         if run.num_steps != 1 and run.num_steps % self.every:
             return
         names = run.bank.class_names
@@ -128,12 +136,12 @@ class Film:
             dpi (int): The resolution. (default: :obj:`70`)
 
         Raises:
-            TypeError: If a number is of another type.
-            ValueError: If nothing was kept yet, :obj:`path` is no GIF, a number is out of range, or
-                :obj:`up` is no axis.
+            TypeError: If :obj:`path` or a number is of another type.
+            ValueError: If nothing was kept yet, :obj:`path` is no GIF or cannot be written, a
+                number is out of range, or :obj:`up` is no axis.
         """
-        path = Path(path)
-        if path.suffix != ".gif":
+        path = check_place("path", path)
+        if path.suffix.lower() != ".gif":
             raise ValueError(f"'path' must be the name of a GIF, got '{path}'")
         check_float("seconds", seconds, exclusive=True)
         check_int("dpi", dpi)
