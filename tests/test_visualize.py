@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import TinyNet, TinySegmenter, toy_set
+from helpers import TinyNet, TinySegmenter, toy_arrays, toy_set
 from matplotlib.colors import to_rgba
 from PIL import Image
+from torch.utils.data import ConcatDataset, Subset
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import distill
+from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.comparison import (
     ENTRIES,
     plot_comparison,
@@ -20,7 +22,7 @@ from torch_geometric_ddp.comparison import (
     transfer_matrix,
 )
 from torch_geometric_ddp.coreset import random_coreset
-from torch_geometric_ddp.datasets import ParametricShapes
+from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.matching import DistributionMatching
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -56,6 +58,11 @@ def synthetic():
 def shown(figure):
     """How many points every cell of the grid shows, row by row."""
     return [sum(len(c.get_offsets()) for c in axis.collections) for axis in figure.axes]
+
+
+def named_set(names):
+    """Three classes of these names; there may be more."""
+    return PointCloudArrays(*toy_arrays(), class_names=names)
 
 
 def test_grid(synthetic):
@@ -416,6 +423,42 @@ def test_what_cannot_be_drawn_is_refused_before_clouds_are_read(
     with pytest.raises(error, match=message):
         plot(late, synthetic, **{"path": "x.png", **arguments})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("plot", [plot_distilled, plot_sheets])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda names: named_set(names),
+        lambda names: Subset(named_set(names), [0, 1, 2, 3]),
+        lambda names: ConcatDataset([named_set(names), named_set(names)]),
+        lambda names: PointCloudBank.from_dataset([*toy_set()], class_names=names),
+    ],
+)
+def test_real_clouds_stand_beside_their_own_class(plot, given, synthetic, tmp_path):
+    path, names = tmp_path / "picture.png", synthetic.class_names
+    for others in (names[::-1], ["a", "b", "c"], [names[0], "b", names[2]], [*names, "d"]):
+        with pytest.raises(
+            ValueError, match=r"'real_set' must have the classes \['class0', .*\], "
+        ):
+            plot(given(others), synthetic, path)
+    assert not list(tmp_path.iterdir())
+    for same in (names, ["0", "1", "2"]):  # Numbers go with any name.
+        plot(given(same), synthetic, path, num_real=1, num_anchors=1, num_morphs=0)
+
+
+class InFolders(list):
+    """As much as is read of a set of PyG, whose classes are called by their folders."""
+
+    root, raw_file_names = "nowhere", ["b", "a", "c"]
+
+
+def test_real_clouds_of_other_folders_are_refused(synthetic):
+    with pytest.raises(ValueError, match=r"got \['a', 'b', 'c'\]"):
+        plot_distilled(InFolders(toy_set()), synthetic)
+    plot_distilled(
+        InFolders(toy_set()), SyntheticPointCloudDataset(synthetic.parameterization), num_real=1
+    )
 
 
 def test_sheets(synthetic, tmp_path):

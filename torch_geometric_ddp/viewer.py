@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_classes, check_dataset, check_int, shown
 from torch_geometric_ddp._files import check_place
-from torch_geometric_ddp.clouds.class_names import agree
+from torch_geometric_ddp.clouds.class_names import check_among
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import find_task
 from torch_geometric_ddp.visualize.clouds import word_for_stored
@@ -154,11 +154,7 @@ def _real(
     check_dataset("real_set", real_set)
     task = find_task("classification" if synthetic.space is None else "segmentation")
     bank = task.read(real_set)
-    fits = bank.num_classes <= len(synthetic.class_names)
-    if not fits or not agree(bank.class_names, synthetic.class_names):
-        raise ValueError(
-            f"'real_set' must have the classes {synthetic.class_names}, got {bank.class_names}"
-        )
+    check_among("real_set", bank.class_names, synthetic.class_names)
     rows = []
     for label in chosen:
         index = (bank.y == label).nonzero().flatten()[:num_real]

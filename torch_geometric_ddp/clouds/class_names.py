@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["agree", "found_names", "joined_names", "known_names", "names_of"]
+__all__ = ["agree", "check_among", "found_names", "joined_names", "known_names", "names_of"]
 
 
 def _given(dataset: Any) -> Any:
@@ -96,3 +96,18 @@ def agree(names: Sequence[str], others: Sequence[str]) -> bool:
     """
     pairs = enumerate(zip(names, others, strict=False))
     return all(a == b or str(i) in (a, b) for i, (a, b) in pairs)
+
+
+def check_among(name: str, names: Sequence[str], others: Sequence[str]) -> None:
+    """Raises unless the classes of a data set are the first, or all, of some others.
+
+    Args:
+        name (str): What the data set is called in the error.
+        names (sequence of str): The names of its classes.
+        others (sequence of str): The names of those that it is shown beside.
+
+    Raises:
+        ValueError: If there are more of them, or one has another name.
+    """
+    if len(names) > len(others) or not agree(names, others):
+        raise ValueError(f"'{name}' must have the classes {[*others]}, got {[*names]}")

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_classes, check_int
 from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp.clouds.class_names import check_among, found_names, names_of
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize.clouds import plot_clouds, word_for_stored
 
@@ -36,7 +37,8 @@ def plot_distilled(
     drawn category by category, in the colours of their parts.
 
     Args:
-        real_set (Dataset): The real set.
+        real_set (Dataset): The real set; its classes, where it names them, are those of the
+            distilled set.
         synthetic (SyntheticPointCloudDataset): The distilled set.
         path (str or path, optional): Where to save the picture, by its suffix as PNG, PDF or SVG.
         num_real (int): Real clouds of a class. (default: :obj:`3`)
@@ -56,8 +58,9 @@ def plot_distilled(
     Raises:
         TypeError: If a number is no integer, :obj:`path` no path, or :obj:`classes` no sequence.
         ValueError: If a cloud has no label, or one that is out of range, a number is negative or
-            there are no anchors, a class is unknown, :obj:`up` is no axis, or nothing can be
-            written to :obj:`path` or in the format of its suffix.
+            there are no anchors, a class is unknown, the classes of :obj:`real_set` are others,
+            :obj:`up` is no axis, or nothing can be written to :obj:`path` or in the format of its
+            suffix.
     """
     chosen = check_classes(synthetic.class_names, classes)
     path = None if path is None else _check_picture(path)
@@ -148,6 +151,10 @@ def _kinds(
     check_int("num_real", num_real, minimum=0)
     check_int("num_anchors", num_anchors)
     check_int("num_morphs", num_morphs, minimum=0)
+    names = names_of(real_set)
+    if names is None and synthetic.space is None:  # Folders are no categories with parts.
+        names = found_names(real_set, len(synthetic.class_names))
+    check_among("real_set", names or [], synthetic.class_names)
     # Whatever split or subset this is, of the whole set it is known which clouds are morphs.
     whole = SyntheticPointCloudDataset(synthetic.parameterization)
     is_morph = synthetic.parameterization.is_morph()
