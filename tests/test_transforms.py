@@ -5,10 +5,13 @@ import torch
 from helpers import check_labelled, toy_arrays, toy_set
 from torch.utils.data.datapipes.iter import IterableWrapper
 from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import Compose
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp.batching import Layout, from_dense
 from torch_geometric_ddp.datasets import ParametricShapes
+from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.transforms import (
     AlignPoints,
     FarthestPointPartition,
@@ -306,6 +309,37 @@ def test_only_point_taken_again_takes_its_label_along():
     assert (out.pos.shape, out.y.tolist(), out.category.tolist()) == ((3, 3), [0, 0, 0], [3])
     out = take_points(cloud(1, y=torch.tensor([7])), torch.tensor([0, 0, 0]))
     assert (out.pos.shape, out.y.tolist()) == ((3, 3), [7])
+
+
+@pytest.mark.parametrize(("before", "after"), [(12, 5), (12, 12), (12, 1), (1, 3), (2, 3)])
+@pytest.mark.parametrize(
+    "batch_of",
+    [
+        lambda data: Batch.from_data_list([data]),
+        lambda data: next(iter(DataLoader([data]))),
+        lambda data: from_dense(data.pos[None], y=data.category),
+        lambda data: Data(pos=data.pos, num_nodes=len(data.pos)),
+    ],
+)
+def test_a_batch_of_one_cloud_tells_its_new_size(batch_of, before, after):
+    data = batch_of(labelled(before))
+    index = torch.arange(after) % before
+    out = take_points(data, index)
+    assert (len(out.pos), out.num_nodes) == (after, after)
+    assert torch.equal(out.pos, labelled(before).pos[index])
+    if out.batch is not None:
+        assert out.ptr.tolist() == [0, after]
+        assert out.batch.tolist() == [0] * after
+    layout = Layout.of(out)
+    assert (layout.num_clouds, layout.num_points) == (1, after)
+    assert layout.dense(out.pos).shape == (1, after, 3)
+
+
+def test_a_network_takes_a_sampled_batch_of_one_cloud():
+    network = PointNet(3).eval()
+    data = FarthestPointSample(16)(Batch.from_data_list([cloud(64)]))
+    alone = Batch.from_data_list([Data(pos=data.pos)])
+    torch.testing.assert_close(network(data), network(alone))
 
 
 def test_sampled_data_set_of_labelled_shapes():

@@ -16,16 +16,27 @@ def points_of(data: Data) -> Tensor:
 
 
 def take_points(data: Data, index: Tensor) -> Data:
-    """Keeps the points :obj:`index`, and with them every per-point attribute."""
+    """Keeps the points :obj:`index`, and with them every per-point attribute.
+
+    Of several clouds they must be as many as before; one cloud, also of a batch, may change its
+    size, and what tells it follows.
+    """
     if data.num_edges > 0:
         raise ValueError("'data' must not have edges yet: choose the points before connecting them")
     points = {key for key in data.keys() if data.is_node_attr(key)}  # noqa: SIM118
     # What a cloud has one of is not an attribute of its only point, nor are the bounds of clouds;
     # but where clouds have a category, the labels are those of the points.
-    single = {"pos", "y"} if "category" in data else {"pos"}
-    points = (points if data.num_nodes > 1 else points & single) - {"ptr"}
+    single = {"pos", "batch", "y"} if "category" in data else {"pos", "batch"}
+    before = data.num_nodes
+    points = (points if before > 1 else points & single) - {"ptr"}
     for key in points:
         value = data[key]
         many = isinstance(value, list | tuple)
         data[key] = type(value)(value[i] for i in index.tolist()) if many else value[index]
+    if len(index) != before:
+        if data.get("ptr") is not None:
+            data.ptr = data.ptr.new_tensor([0, len(index)])
+        for key in ("num_points", "num_nodes"):
+            if isinstance(data.get(key), int):
+                data[key] = len(index)
     return data
