@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data
 
 from torch_geometric_ddp import _hub
 from torch_geometric_ddp._checks import (
@@ -22,6 +22,8 @@ from torch_geometric_ddp._checks import (
 from torch_geometric_ddp._files import read_tensors, write_tensors
 from torch_geometric_ddp.clouds.class_names import known_names
 from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.datasets._columns import prepared
+from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.parameterization import Parameterization
 
 __all__ = ["SyntheticPointCloudDataset"]
@@ -38,7 +40,7 @@ _SHOWN, _LETTERS = 3, 20
 _EXAMPLE = Path(__file__).with_name("example.safetensors")
 
 
-class SyntheticPointCloudDataset(InMemoryDataset):
+class SyntheticPointCloudDataset(InMemoryClouds):
     r"""A distilled set of labelled point clouds.
 
     What is stored is the parameterization (for DDP the anchors and the weights), in one
@@ -274,19 +276,11 @@ class SyntheticPointCloudDataset(InMemoryDataset):
         labels = {"y": batch.y.cpu().view(len(pos), -1)}
         if self.space is not None:
             labels["category"] = batch.category.cpu().view(-1, 1)
-        clouds = [
+        clouds = (
             Data(pos=pos[i].clone(), **{key: value[i].clone() for key, value in labels.items()})
             for i in chosen.nonzero().flatten().tolist()
-        ]
-        if self.pre_filter is not None:
-            clouds = [data for data in clouds if self.pre_filter(data)]
-        if self.pre_transform is not None:
-            clouds = [self.pre_transform(data) for data in clouds]
-        return clouds
-
-    def get(self, idx: int) -> Data:
-        """A copy of the cloud, so that a transform that writes into it does not change the set."""
-        return super().get(idx).clone()
+        )
+        return list(prepared(clouds, self.pre_filter, self.pre_transform))
 
     @property
     def space(self) -> PartSpace | None:

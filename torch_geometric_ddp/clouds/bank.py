@@ -145,10 +145,10 @@ class PointCloudBank:
         return len(self.sizes)
 
     def __iter__(self) -> Iterator[Data]:
-        """The clouds one by one, so that a bank goes wherever a data set is read."""
+        """Copies of the clouds one by one, so that a bank goes wherever a data set is read."""
         pos = self.pos if self.exact is None else self.exact
         clouds = pos.split(self.sizes.tolist())
-        return (Data(pos=pos, y=y) for pos, y in zip(clouds, self.y, strict=True))
+        return (Data(pos=pos, y=y).clone() for pos, y in zip(clouds, self.y, strict=True))
 
     @property
     def num_classes(self) -> int:

@@ -127,11 +127,11 @@ class LabelledBank(PointCloudBank):
         return bank
 
     def __iter__(self) -> Iterator[Data]:
-        """The clouds one by one, so that a bank goes wherever a data set is read."""
+        """Copies of the clouds one by one, so that a bank goes wherever a data set is read."""
         sizes = self.sizes.tolist()
         points = self.pos if self.exact is None else self.exact
         triples = zip(points.split(sizes), self.part.split(sizes), self.y, strict=True)
-        return (Data(pos=pos, y=y, category=c.view(1)) for pos, y, c in triples)
+        return (Data(pos=pos, y=y, category=c.view(1)).clone() for pos, y, c in triples)
 
     @property
     def network_sizes(self) -> tuple[int, ...]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch_geometric.data import Data, InMemoryDataset, download_url, extract_zip
+from torch_geometric.data import Data, download_url, extract_zip
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_names
 from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
+from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.datasets._options import complete_arguments, complete_signature
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 from torch_geometric_ddp.datasets._scan import Scan
@@ -30,7 +31,7 @@ from torch_geometric_ddp.transforms._single import take_points
 _BLOCK = 64
 
 
-class Benchmark(InMemoryDataset):
+class Benchmark(InMemoryClouds):
     r"""Base class of a published data set that lies in files of its own format.
 
     A reader says what its files are (:obj:`raw_file_names`), where they come from

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp.datasets._arrays import (
@@ -23,12 +23,13 @@ from torch_geometric_ddp.datasets._arrays import (
     take_arrays,
 )
 from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, with_suffix
+from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling, choose_points
 
 __all__ = ["PointCloudArrays"]
 
 
-class PointCloudArrays(InMemoryDataset):
+class PointCloudArrays(InMemoryClouds):
     r"""Labelled point clouds of one size from arrays, as :obj:`Data(pos=[N, 3], y=[1])`.
 
     Args:

@@ -5,14 +5,15 @@ from typing import Any
 
 import torch
 from numpy.random import SeedSequence, default_rng
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_int, shown
 from torch_geometric_ddp.datasets._columns import prepared
+from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.datasets._objects import CLASSES, generate
 
 
-class ParametricShapes(InMemoryDataset):
+class ParametricShapes(InMemoryClouds):
     r"""Point clouds of ten classes of procedurally generated CAD-like objects.
 
     The classes are airplane, bed, bottle, car, chair, lamp, mug, sofa, stool and table.

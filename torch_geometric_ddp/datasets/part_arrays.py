@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_int, check_names
 from torch_geometric_ddp.clouds.part_space import PartSpace
@@ -24,12 +24,13 @@ from torch_geometric_ddp.datasets._arrays import (
     sample,
     take_arrays,
 )
+from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.datasets._sampling import Sampling, check_sampling
 
 __all__ = ["PartArrays"]
 
 
-class PartArrays(InMemoryDataset):
+class PartArrays(InMemoryClouds):
     r"""Point clouds of one size whose points are labelled with parts, from arrays.
 
     Items are :obj:`Data(pos=[N, 3], y=[N], category=[1])`, as those of
