@@ -2,6 +2,9 @@
 
 import inspect
 import json
+from dataclasses import asdict
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,9 @@ from torch_geometric_ddp import (
     distill,
     evaluate,
 )
-from torch_geometric_ddp.clouds import PointCloudBank
+from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp._identity import describe
+from torch_geometric_ddp.clouds import PointCloudBank, hold_out
 from torch_geometric_ddp.comparison import ClassIncremental, Lab
 from torch_geometric_ddp.coreset import (
     Observation,
@@ -28,9 +33,9 @@ from torch_geometric_ddp.coreset import (
     random_coreset,
 )
 from torch_geometric_ddp.matching import KernelRegression
-from torch_geometric_ddp.methods import Distillation, ddp, dm, full_resolution
+from torch_geometric_ddp.methods import Distillation, ddp, dm, full_resolution, pkr
 from torch_geometric_ddp.parameterization import FullResolution, Parameterization
-from torch_geometric_ddp.tuning import SearchSpace, tune
+from torch_geometric_ddp.tuning import PackedSpace, SearchSpace, tune
 
 SHORT = Protocol("short", epochs=1)
 FEW = ddp(num_anchors=2, num_morphs=1)
@@ -337,6 +342,85 @@ def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
     given = {"space": space, "steps": one, "seeds": [one], "seed": one, "protocol": protocol}
     storage = tmp_path / "study.journal"
     tune(data, one, n_trials=one, storage=storage, network=TinyNet, progress=False, **given)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int64, np.uint8, Fraction])
+def test_numbers_of_any_kind_are_numbers_of_python(kind):
+    one = check_float("lr", kind(1))
+    assert (one, type(one)) == (1.0, float)
+    with pytest.raises(ValueError, match="'lr' must be finite and above 0, got 0"):
+        check_float("lr", kind(0), exclusive=True)
+    for minimum in (1, 0.5):
+        assert check_float("lr", kind(1), minimum) == 1
+    with pytest.raises(ValueError, match="'lr' must be finite and at least 2, got 1"):
+        check_float("lr", kind(1), 2)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, float])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1"])
+def test_numbers_of_any_kind_are_finite_and_not_below(kind, value):
+    with pytest.raises(ValueError, match="'lr' must be finite and at least 0, got"):
+        check_float("lr", kind(value))
+
+
+@pytest.mark.parametrize("value", [*NUMBERS, np.bool_(True), np.array([1.0]), Decimal(1)])
+def test_what_is_no_number_is_none(value):
+    with pytest.raises(TypeError, match="'lr' must be a number, got"):
+        check_float("lr", value)
+
+
+@pytest.mark.parametrize("half", [np.float32(0.5), np.float16(0.5), Fraction(1, 2)])
+def test_numbers_of_any_kind_are_written_as_those_of_python(half, tmp_path):
+    """Whatever they are the setting of; nothing of them is left for JSON to refuse at the end."""
+    names = ("lr", "momentum", "weight_decay", "decay_after", "decay")
+    ours, theirs = (Protocol("short", 1, **dict.fromkeys(names, x)) for x in (half, 0.5))
+    assert json.dumps(ours.to_dict()) == json.dumps(theirs.to_dict())
+    kept = Protocol("short", 1, lr=1, decay=1).to_dict()
+    assert (json.dumps(kept["lr"]), json.dumps(kept["decay"])) == ("1", "1")  # As before.
+    for make in (
+        lambda x: ddp(uniformity_lambda=x),
+        lambda x: pkr(lr=x, ridge=x),
+    ):
+        assert json.dumps(describe(make(half))) == json.dumps(describe(make(0.5)))
+    spaces = [SearchSpace(anchor_share=(x, 1.0), anchor_lr=(x, 2.0)) for x in (half, 0.5)]
+    assert len({json.dumps(asdict(space)) for space in spaces}) == 1
+    packed = [PackedSpace(lr=(x, 2.0), ridge=(x, 2.0)) for x in (half, 0.5)]
+    assert len({json.dumps(asdict(space)) for space in packed}) == 1
+    method, data = (
+        ddp(num_anchors=2, num_morphs=1, uniformity_lambda=half, anchor_lr=half),
+        toy_set(),
+    )
+    made = [
+        distill(data, half, method, steps=1, network=TinyNet, progress=False),
+        random_coreset(data, 1 + half),
+        distill(
+            data,
+            half,
+            pkr(8, 4, lr=half, ridge=half, num_trained=1, ages=(0,), visits=0),
+            steps=1,
+            network=TinyNet,
+            progress=False,
+        ),
+    ]
+    for i, one in enumerate(made):
+        one.save(tmp_path / "set.safetensors")
+        again = SyntheticPointCloudDataset(tmp_path / "set.safetensors")
+        assert again.provenance["ppc"] == (1.5 if i == 1 else 0.5)
+    assert [len(part) for part in hold_out([*data], half)] == [
+        len(part) for part in hold_out([*data], 0.5)
+    ]
+    given = {"steps": 1, "seeds": 1, "protocol": SHORT, "network": TinyNet, "progress": False}
+    tune(
+        data,
+        1,
+        space=spaces[0],
+        n_trials=1,
+        share=half,
+        looks=[half],
+        lost_after=half,
+        **given,
+        storage=tmp_path / "study.journal",
+    )
 
 
 @pytest.mark.parametrize("name", [Path("x"), b"x", 3, torch.zeros(1), None, ""])

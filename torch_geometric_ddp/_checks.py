@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -37,13 +38,22 @@ def check_seed(name: str, value: Any) -> int:
 
 def check_float(name: str, value: Any, minimum: float = 0.0, exclusive: bool = False) -> float:
     """Returns :obj:`value` as a finite :obj:`float` of at least (or above) :obj:`minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"'{name}' must be a number, got {shown(value)}")
-    finite = abs(value) < 2**1023 if isinstance(value, int) else math.isfinite(value)
-    if not finite or value < minimum or (exclusive and value == minimum):
+    try:
+        number = float(value)
+    except OverflowError:  # Of an integer.
+        number = math.inf
+    if not math.isfinite(number) or number < minimum or (exclusive and number == minimum):
         bound = "above" if exclusive else "at least"
         raise ValueError(f"'{name}' must be finite and {bound} {minimum:g}, got {value}")
-    return float(value)
+    return number
+
+
+def check_number(name: str, value: Any, minimum: float = 0.0, exclusive: bool = False) -> float:
+    """The same; an :obj:`int` stays one, as the runs that were made before tell it."""
+    number = check_float(name, value, minimum, exclusive)
+    return value if isinstance(value, int) else number
 
 
 def check_ppc(value: Any, name: str = "ppc") -> float:

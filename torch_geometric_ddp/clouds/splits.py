@@ -14,10 +14,12 @@ from torch_geometric_ddp._checks import check_float, check_int
 __all__ = ["check_share", "hold_out", "redrawn", "stratified"]
 
 
-def check_share(name: str, share: float) -> None:
-    """Raises unless this is a share that can be held out."""
-    if not check_float(name, share, exclusive=True) < 1:
+def check_share(name: str, share: float) -> float:
+    """Returns a share that can be held out, if this is one."""
+    number = check_float(name, share, exclusive=True)
+    if number >= 1:
         raise ValueError(f"'{name}' must lie between 0 and 1, got {share}")
+    return number
 
 
 def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -38,7 +40,7 @@ def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
         ValueError: If :obj:`share` does not lie between 0 and 1 or holds no cloud out, or
             :obj:`seed` is negative.
     """
-    check_share("share", share)
+    share = check_share("share", share)
     y = y.cpu()
     order = _shuffled(y, seed)
     counts = torch.bincount(y)
@@ -95,7 +97,7 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
         ValueError: If :obj:`share` does not lie between 0 and 1 or holds no cloud out, or
             :obj:`seed` is negative.
     """
-    check_share("share", share)  # Before all is read.
+    share = check_share("share", share)  # Before all is read.
     y = torch.tensor([int(data.get("category", data.y)) for data in dataset])
     kept, held = stratified(y, share, seed)
     if isinstance(dataset, Dataset):

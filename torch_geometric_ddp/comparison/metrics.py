@@ -76,7 +76,8 @@ def dd_ranking_score(recovery: float, improvement: float, weight: float = 0.5) -
         TypeError: If :obj:`weight` is no number.
         ValueError: If :obj:`weight` does not lie in 0..1.
     """
-    if check_float("weight", weight) > 1:
+    weight = check_float("weight", weight)
+    if weight > 1:
         raise ValueError(f"'weight' must lie in 0..1, got {weight}")
     alpha = weight * improvement - (1 - weight) * recovery
     return (math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1))

@@ -51,7 +51,7 @@ def random_coreset(
             fits, or :obj:`quotas` are no known name and not a number above 0 for every class, or
             leave nothing to divide.
     """
-    check_ppc(ppc)
+    ppc = check_ppc(ppc)
     seed = check_seed("seed", seed)
     task = find_task(task)
     check_stored(num_points, codec)

@@ -9,8 +9,8 @@ from typing import Any
 from torch_geometric_ddp._checks import (
     check_callable,
     check_flag,
-    check_float,
     check_int,
+    check_number,
     check_text,
     shown,
 )
@@ -61,9 +61,9 @@ class Protocol:
         # As Python has them, for JSON.
         for name, least in (("min_steps", 0), ("epochs", 1), ("batch_size", 1)):
             object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
-        check_float("lr", self.lr, exclusive=True)
-        for name in ("momentum", "weight_decay", "decay_after", "decay"):
-            check_float(name, getattr(self, name))
+        for name in ("lr", "momentum", "weight_decay", "decay_after", "decay"):
+            number = check_number(name, getattr(self, name), exclusive=name == "lr")
+            object.__setattr__(self, name, number)
         if self.momentum >= 1:
             raise ValueError(f"'momentum' must be below 1, got {self.momentum}")
         if self.decay_after > 1:

@@ -286,7 +286,7 @@ class Method:
             FloatingPointError: If a loss or a parameter is not finite.
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
-        check_ppc(ppc)
+        ppc = check_ppc(ppc)
         check_seed("seed", seed)
         check_dataset("dataset", dataset)
         check_flag("normalize", normalize)

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp._checks import check_number
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods.choosing import chosen_by_regression
@@ -89,8 +89,7 @@ def pkr(
             shows when a run begins.
         MemoryError: When a run begins, if choosing takes more memory than is free.
     """
-    check_float("lr", lr)
-    check_float("ridge", ridge, exclusive=True)
+    lr, ridge = check_number("lr", lr), check_number("ridge", ridge, exclusive=True)
 
     networks = partial(
         TrainedNetworks,

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_flag, check_float
+from torch_geometric_ddp._checks import check_flag, check_number
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
@@ -150,7 +150,7 @@ def ddp(
             one, or :obj:`fill` without :obj:`anchor_points`. What is wrong with the other arguments
             shows when a run begins, with the budget at hand.
     """
-    check_float("uniformity_lambda", uniformity_lambda)
+    uniformity_lambda = check_number("uniformity_lambda", uniformity_lambda)
     check_flag("adaptive", adaptive)
     check_flag("fill", fill)
     if not check_flag("align", align):

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import optuna
 
-from torch_geometric_ddp._checks import check_float, check_int, check_seed
+from torch_geometric_ddp._checks import check_int, check_seed
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.evaluation import Protocol, evaluate
 from torch_geometric_ddp.methods import Method
 from torch_geometric_ddp.nn import Backbone
@@ -185,10 +186,8 @@ def check_objective(
         raise TypeError(f"'looks' must be a sequence of numbers, got {looks!r:.80}")
     if isinstance(objectives, str | bytes) or not isinstance(objectives, Iterable):
         raise TypeError(f"'objectives' must be a sequence of names, got {objectives!r:.80}")
-    looks, names = tuple(looks), tuple(objectives)
-    for look in looks:
-        if not check_float("looks", look, exclusive=True) < 1:
-            raise ValueError(f"'looks' must lie between 0 and 1, got {look}")
+    looks = tuple(check_share("looks", look) for look in looks)
+    names = tuple(objectives)
     unknown = [name for name in names if not isinstance(name, str) or name not in DIRECTIONS]
     if unknown or names[:1] != ("score",) or len(set(names)) < len(names):
         raise ValueError(

@@ -53,7 +53,8 @@ class PackedSpace:
             ends = getattr(self, name)
             if ends is None and name in ("lr", "ridge"):
                 continue
-            check_range(name, ends, {"num_points": 2, "depth": 1}.get(name))
+            ends = check_range(name, ends, {"num_points": 2, "depth": 1}.get(name))
+            object.__setattr__(self, name, ends)
         if any(end % 2 for end in self.num_points):
             raise ValueError(f"'num_points' must be even, got {self.num_points}")
         PointSet(self.depth[1])  # Raises if it is too deep.

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from optuna.trial import BaseTrial, FixedTrial
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_int, check_number
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.parameterization import ANCHOR_LR, ShapeMorphing
 
@@ -82,12 +82,13 @@ class SearchSpace:
     weight_lr: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        check_int("anchor_step", self.anchor_step)
+        object.__setattr__(self, "anchor_step", check_int("anchor_step", self.anchor_step))
         for name in (field.name for field in fields(self)):
             ends = getattr(self, name)
             if name in ("anchor_step", "no_penalty") or (ends is None and name in _RATES):
                 continue
-            check_range(name, ends, {"num_anchors": 1, "num_morphs": 0}.get(name))
+            ends = check_range(name, ends, {"num_anchors": 1, "num_morphs": 0}.get(name))
+            object.__setattr__(self, name, ends)
         if self.anchor_share[1] > 1:
             raise ValueError(f"'anchor_share' must end at 1 at most, got {self.anchor_share}")
 
@@ -173,17 +174,17 @@ class SearchSpace:
         return points - points % self.anchor_step
 
 
-def check_range(name: str, ends: Any, minimum: int | None = None) -> None:
-    """Raises unless these are two ends of a range: of integers from a minimum, or of numbers."""
+def check_range(name: str, ends: Any, minimum: int | None = None) -> tuple[float, float]:
+    """Returns the two ends of a range, if these are such: integers from a minimum, or numbers."""
     if not isinstance(ends, tuple) or len(ends) != 2:
         raise TypeError(f"'{name}' must be a tuple of the two ends of a range, got {ends}")
-    for end in ends:
-        if minimum is None:
-            check_float(name, end, exclusive=True)
-        else:
-            check_int(name, end, minimum=minimum)
-    if ends[0] > ends[1]:
+    if minimum is None:
+        first, last = (check_number(name, end, exclusive=True) for end in ends)
+    else:
+        first, last = (check_int(name, end, minimum=minimum) for end in ends)
+    if first > last:
         raise ValueError(f"'{name}' must not end below its start, got {ends}")
+    return first, last
 
 
 def within(value: Any, ends: tuple[Any, Any]) -> Any:

@@ -172,7 +172,7 @@ def tune(
             with other data or settings; all before the first trial.
     """
     space = SearchSpace() if space is None else space
-    check_ppc(ppc)
+    ppc = check_ppc(ppc)
     n_trials, steps = check_int("n_trials", n_trials), check_int("steps", steps)
     seed = check_seed("seed", seed)
     task, seeds = find_task(task), seed_list(seeds)
@@ -194,8 +194,8 @@ def tune(
     check_callable("begun", begun)
     check_device("device", device)
     if lost_after is not None:
-        check_float("lost_after", lost_after)
-    check_share("share", share)
+        lost_after = check_float("lost_after", lost_after)
+    share = check_share("share", share)
     check_storage(storage)
     folder = None if cache is None else check_folder("cache", cache)
     looks, objectives = check_objective(steps, seeds, looks, objectives)

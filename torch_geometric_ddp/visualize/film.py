@@ -143,7 +143,7 @@ class Film:
         path = check_place("path", path)
         if path.suffix.lower() != ".gif":
             raise ValueError(f"'path' must be the name of a GIF, got '{path}'")
-        check_float("seconds", seconds, exclusive=True)
+        seconds = check_float("seconds", seconds, exclusive=True)
         check_int("dpi", dpi)
         if not self.frames or self.classes is None:
             raise ValueError("the film must be the callback of a distillation before it is saved")
