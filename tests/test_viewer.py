@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 from browser import CHROMIUM, Browser
-from helpers import toy_arrays, toy_parts, toy_set
+from helpers import LabelledClouds, toy_arrays, toy_parts, toy_set
+from matplotlib.colors import to_hex
+from torch_geometric.data import Data
 
 from torch_geometric_ddp import PointCloudArrays, SyntheticPointCloudDataset
 from torch_geometric_ddp.methods import ddp
@@ -16,6 +18,7 @@ from torch_geometric_ddp.nn import PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, PointMixup, ShapeMorphing
 from torch_geometric_ddp.programs import command
 from torch_geometric_ddp.viewer import write_viewer
+from torch_geometric_ddp.visualize import plot_clouds
 
 NAMES = ["cup", "lamp</script><b>", 'a"b']
 
@@ -91,12 +94,43 @@ def test_parts_have_colours(tmp_path):
     page = data_of(write_viewer(synthetic, tmp_path / "parts.html", dataset))
     one = page["classes"][0]
     assert [len(parts) for parts in one["groups"][0]["parts"]] == [10, 10, 10]
-    assert sorted({*one["groups"][0]["parts"][0]}) == sorted(dataset.category_parts["cup"])
+    assert sorted({*one["groups"][0]["parts"][0]}) == [0, 1]
     assert [len(parts) for parts in one["real_parts"]] == [24, 24, 24]
     # Of every word that the page has, what it means.
     told = page["words"].split(". ")
     assert [line.split()[0] for line in told] == ["Anchors", "PPC", "Colours"]
     assert told[-1] == "Colours are parts."
+
+
+@plotly
+@pytest.mark.parametrize("gap", [1, 7, 10, 20])
+@pytest.mark.parametrize("num", [2, 12])
+def test_the_parts_of_a_class_have_a_colour_each(gap, num, tmp_path):
+    """That of the picture: they count from the lowest of the class, whatever their labels are."""
+    names = ["one", "two"]
+    parts = {name: [i + gap * k for k in range(num)] for i, name in enumerate(names)}
+    if gap == 1:
+        parts["two"] = [num + part for part in parts["two"]]
+    clouds = []
+    for category, name in enumerate(names):
+        y = torch.tensor(parts[name]).repeat(2)
+        clouds += [Data(pos=torch.randn(len(y), 3), y=y, category=torch.tensor([category]))] * 2
+    dataset = LabelledClouds(clouds, parts)
+    synthetic = ddp(num_anchors=1, num_morphs=0).distill(
+        dataset, steps=0, task="segmentation", network=PointNetSegmentation, progress=False
+    )
+    page = data_of(write_viewer(synthetic, tmp_path / "parts.html", dataset))
+    pictured = plot_clouds(
+        [[data.pos for data in clouds[:1]]], ["one"], [""], part_labels=[[clouds[0].y]]
+    )
+    colors = {to_hex(color) for color in pictured.axes[0].collections[0].get_facecolors()}
+    for one in page["classes"]:
+        ranks = one["real_parts"][0]
+        assert ranks == [*range(num)] * 2
+        assert {page["palette"][rank] for rank in ranks} == colors
+        assert len(colors) == num
+        for group in one["groups"]:
+            assert {rank for ranks in group["parts"] for rank in ranks} <= {*range(num)}
 
 
 @plotly

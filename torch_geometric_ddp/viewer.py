@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.colors import to_hex
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -18,16 +19,11 @@ from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp.clouds.class_names import check_among
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import find_task
-from torch_geometric_ddp.visualize.clouds import word_for_stored
+from torch_geometric_ddp.visualize.clouds import PALETTE, word_for_stored
 
 __all__ = ["write_viewer"]
 
 _PAGE = Path(__file__).with_suffix(".html")
-# Ten colours that can be told apart, for the parts of a cloud.
-_PALETTE = (
-    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
-    *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
-)
 
 
 def write_viewer(
@@ -84,7 +80,7 @@ def write_viewer(
     rows = []
     for row, label in enumerate(chosen):
         one = {"name": synthetic.class_names[label], "groups": every[label], "real": []}
-        rows.append({**one, **(real[row] if real else {})})
+        rows.append(_ranked({**one, **(real[row] if real else {})}))
     first = rows[0]["groups"][0]
     kinds = {
         "real": "real" if real else None,
@@ -99,7 +95,7 @@ def write_viewer(
         "facts": synthetic.describe(),
         "words": _words(names, synthetic),
         "up": up,
-        "palette": _PALETTE,
+        "palette": [to_hex(color) for color in PALETTE.tolist()],
         "kinds": list(names),
         "names": names,
         "classes": rows,
@@ -197,3 +193,18 @@ def _groups(synthetic: SyntheticPointCloudDataset) -> list[list[dict[str, Any]]]
         groups.append(one)
     rest = iter(groups)
     return [[*itertools.islice(rest, 1 if weights is None else n)] for n in counts]
+
+
+def _ranked(row: dict[str, Any]) -> dict[str, Any]:
+    """A class whose parts count from its lowest one up, for their colours, as in a picture."""
+    lists = [row.get("real_parts", []), *(group.get("parts", []) for group in row["groups"])]
+    present = {part for clouds in lists for parts in clouds for part in parts}
+    ranks = {part: rank for rank, part in enumerate(sorted(present))}
+
+    def ranked(held: dict[str, Any], key: str) -> dict[str, Any]:
+        if key not in held:
+            return held
+        return {**held, key: [[ranks[part] for part in parts] for parts in held[key]]}
+
+    groups = [ranked(group, "parts") for group in row["groups"]]
+    return {**ranked(row, "real_parts"), "groups": groups}

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["plain", "plot_clouds", "word_for_stored"]
+__all__ = ["PALETTE", "plain", "plot_clouds", "word_for_stored"]
 
 # For every axis that may point up, the axes that take the place of x, y and z, and their signs.
 _TURNS = {"x": ((1, 2, 0), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "z": ((0, 1, 2), (1, 1, 1))}
 
 # Twenty colours that can be told apart, and from white, the strong ones first.
-_PALETTE = torch.from_numpy(colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)]))
+PALETTE = torch.from_numpy(colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)]))
 
 # Of a cell and of a gap between two kinds of clouds, in inches.
 _CELL, _GAP = 1.15, 0.25
@@ -158,7 +158,7 @@ def _dot(color: object, name: str) -> Line2D:
 
 def _color(rank: Tensor | int) -> Tensor:
     """The colours :obj:`[..., 4]` of parts by their ranks in a row."""
-    return _PALETTE[rank % len(_PALETTE)]
+    return PALETTE[rank % len(PALETTE)]
 
 
 def _part_name(names: Sequence[str], part: int) -> str:
