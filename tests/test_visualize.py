@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import TinyNet, TinySegmenter, toy_arrays, toy_set
@@ -597,6 +598,30 @@ def test_losses(tmp_path):
     assert len(plot_losses([1.0]).axes[0].lines) == 1
     with pytest.raises(ValueError, match="'losses' must be the losses of at least one step"):
         plot_losses([])
+    for same in (np.array([1.0, 2.0]), (1, 2), torch.tensor([1.0, 2.0])):
+        assert plot_losses(same).axes[0].lines[0].get_ydata().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        3.0,
+        np.float32(3),
+        torch.tensor(3.0),
+        None,
+        "3",
+        "losses",
+        {},
+        {"loss": 1.0},
+        [[1.0]],
+        [[1.0], [2.0, 3.0]],
+        ["a"],
+        object(),
+    ],
+)
+def test_what_is_no_sequence_of_losses_is_refused(losses):
+    with pytest.raises(TypeError, match="'losses' must be a sequence of numbers, got"):
+        plot_losses(losses)
 
 
 def test_confusion(tmp_path):

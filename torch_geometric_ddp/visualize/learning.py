@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_names
+from torch_geometric_ddp._checks import check_names, shown
 from torch_geometric_ddp.visualize.clouds import plain
 
 __all__ = ["plot_confusion", "plot_losses"]
@@ -43,11 +44,12 @@ def plot_losses(
         The figure.
 
     Raises:
+        TypeError: If :obj:`losses` are no sequence of numbers.
         ValueError: If there are no losses.
     """
-    values = np.asarray(losses, dtype=float)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"'losses' must be the losses of at least one step, got {len(values)}")
+    values = _numbers(losses)
+    if len(values) == 0:
+        raise ValueError("'losses' must be the losses of at least one step, got none")
     steps = np.arange(1, len(values) + 1)
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -112,12 +114,23 @@ def plot_confusion(
                     axes.text(
                         j, i, f"{share:.0f}", ha="center", va="center", fontsize=8, color=color
                     )
-    shown = [plain(name) for name in names]
-    axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), shown, fontsize=8)
+    texts = [plain(name) for name in names]
+    axes.set_xticks(range(len(names)), texts, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), texts, fontsize=8)
     axes.set(xlabel="taken for", ylabel="true class", title=plain(title))
     figure.colorbar(image, ax=axes, label="% of the class", pad=0.02, shrink=0.8)
     return _saved(figure, path)
+
+
+def _numbers(losses: Any) -> np.ndarray:
+    """The losses as an array, if they are a sequence of numbers."""
+    try:
+        values = None if isinstance(losses, str | bytes) else np.asarray(losses, dtype=float)
+    except (TypeError, ValueError):  # Such as a mapping, or rows of different lengths.
+        values = None
+    if values is None or values.ndim != 1:
+        raise TypeError(f"'losses' must be a sequence of numbers, got {shown(losses)}")
+    return values
 
 
 def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
