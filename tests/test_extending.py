@@ -140,6 +140,28 @@ def test_parameterization(own, tmp_path):
     torch.testing.assert_close(made.unfold()[1], made.base[0] * made.scales[0, 0])
 
 
+@pytest.mark.parametrize("ppc", [0.25, 0.5, 0.99, 1, 1.5, 2, 2.5, 3])
+@pytest.mark.parametrize("coded", [False, True])
+def test_parameterization_of_any_storage(own, ppc, coded):
+    codec = {"codec": own.codec.EightBit(2.0)} if coded else {}
+    method = Method("stretched", own.parameterization.stretching(3, **codec), SADM, 500)
+    made = distill(toy_set(), ppc, method, steps=1, network=TinyNet, progress=False)
+    assert made.parameterization.counts == (max(1, int(ppc)),) * 3
+    assert len(made) == 3 * max(1, int(ppc)) * 4
+    budget = PointCloudBank.from_dataset(toy_set()).budget(ppc)
+    assert made.storage_bits <= budget.bits
+    if not coded:  # One point more for each would not fit.
+        groups = 3 * max(1, int(ppc))
+        fits = made.parameterization.num_points == budget.num_points
+        assert fits or made.storage_bits + 3 * 32 * groups > budget.bits
+
+
+def test_parameterization_without_room_says_so(own):
+    method = Method("stretched", own.parameterization.stretching(16), SADM, 500)
+    with pytest.raises(ValueError, match=r"'num_copies'=16 leaves no room at ppc=0\.5"):
+        distill(toy_set(), 0.5, method, steps=1, network=TinyNet, progress=False)
+
+
 def test_parameterization_of_labelled_points_in_another_codec(own, tmp_path):
     codec = own.codec.EightBit(2.0)
     method = Method("stretched", own.parameterization.stretching(2, codec), SADM, 500)
@@ -166,6 +188,15 @@ def test_reader(own, tmp_path):
     read = life(ddp(num_morphs=2), tmp_path, TinyNet, train_set, test_set)
     assert read.class_names == train_set.class_names == sorted(train_set.class_names)
     assert read.provenance["source"] == "TextClouds"
+
+
+def test_reader_takes_the_points_that_are_asked_for(own, tmp_path):
+    own.reader.write_shapes(tmp_path)
+    for num, found in ((None, 64), (64, 64), (16, 16), (1, 1)):
+        for split in READERS["text"].load(str(tmp_path), num):
+            assert {len(data.pos) for data in split} == {found}
+    with pytest.raises(ValueError, match="65"):
+        READERS["text"].load(str(tmp_path), 65)[0][0]
 
 
 def test_start(own, tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp import SMOKE, Method, ParametricShapes, StorageBudget, distill, evaluate
+from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.matching import SADM
 from torch_geometric_ddp.methods import Storing
@@ -38,7 +39,7 @@ class Stretched(Parameterization):
 
 
 def stretching(num_copies: int = 4, codec: Codec = FLOAT32) -> Storing:
-    """Stores as many points as the scales leave room for."""
+    """Stores a cloud for each whole one of the budget, or one, of as many points as fit."""
 
     def store(
         bank: PointCloudBank,
@@ -47,11 +48,16 @@ def stretching(num_copies: int = 4, codec: Codec = FLOAT32) -> Storing:
         generator: torch.Generator,
         task: Task,
     ) -> Parameterization:
-        num_points = budget.num_points - num_copies  # A copy has three scales, as a point has.
+        num = bank.num_classes * budget.num_groups
+        taken = FLOAT32.sure_bits((num, num_copies, 3)) + budget.num_groups * budget.label_bits
+        largest = budget.largest(lambda points: taken + codec.sure_bits((num, points, 3)))
+        if largest < 1:
+            raise BudgetError(f"'num_copies'={num_copies} leaves no room at ppc={budget.ppc}")
+        num_points = min(largest, budget.num_points)
         bank, labels = task.arrange(bank, num_points)
         if labels is None:
             bank = bank.farthest_points(num_points)
-        base = start(bank, budget.ppc, generator).flatten(0, 1)
+        base = start(bank, budget.num_groups, generator).flatten(0, 1)
         noise = torch.randn(len(base), num_copies, 3, generator=generator)
         made = Stretched(base, (0.2 * noise).exp().to(base), bank.num_classes, codec)
         made.label_with(labels)

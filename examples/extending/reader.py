@@ -12,6 +12,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from torch_geometric_ddp import SMOKE, ParametricShapes, distill, evaluate
 from torch_geometric_ddp.datasets import READERS, Reader
+from torch_geometric_ddp.transforms import FarthestPointSample
 
 
 class TextClouds(InMemoryDataset):
@@ -46,7 +47,8 @@ class TextClouds(InMemoryDataset):
 
 
 def read(root: str, train: bool, task: str, num_points: int | None) -> TextClouds:
-    return TextClouds(root, train)
+    sampled = None if num_points is None else FarthestPointSample(num_points)
+    return TextClouds(root, train, transform=sampled)
 
 
 READERS["text"] = Reader("clouds in text files", read, num_points=None)  # By name, if you like.
