@@ -157,8 +157,8 @@ def test_a_set_goes_there_and_comes_back(server, example, tmp_path):
     assert made["type"] == "dataset"
     assert made.get("visibility", "private" if made.get("private") else None) == "private"
     assert server.messages == ["The first"]
-    assert {*server.files} == {"distilled.safetensors", "README.md", "picture.png"}
-    assert server.files["picture.png"].startswith(b"\x89PNG")
+    assert {*server.files} == {"distilled.safetensors", "README.md", "distilled.png"}
+    assert server.files["distilled.png"].startswith(b"\x89PNG")
     example.save(tmp_path / "same.safetensors")
     assert server.files["distilled.safetensors"] == (tmp_path / "same.safetensors").read_bytes()
 
@@ -185,6 +185,34 @@ def test_another_name_and_revision(server, example, tmp_path):
     assert server.fetched == [("other.safetensors", "b" * 40)]
     with pytest.raises(OSError, match="404"):
         SyntheticPointCloudDataset.from_hub(REPO, cache_dir=tmp_path, token=False)
+
+
+def test_a_second_set_leaves_card_and_picture_of_the_first(server, example):
+    example.push_to_hub(REPO, license="mit", picture=Figure(), token="hf_none")
+    first = dict(server.files)
+    picture = Figure(facecolor="red")
+    with pytest.warns(UserWarning, match=f"the card of '{REPO}' stays as it is"):
+        example.push_to_hub(
+            REPO, "with space.safetensors", license="other", picture=picture, token="hf_none"
+        )
+    assert {*server.files} - {*first} == {"with space.safetensors", "with space.png"}
+    assert {name: server.files[name] for name in first} == first
+    assert server.files["with space.png"] != first["distilled.png"]
+
+    # Nor is a card lost that a person has edited, unless it is asked for.
+    server.files["README.md"] = b"By hand."
+    with pytest.warns(UserWarning, match="overwrite_card=True puts that of 'distilled.safe"):
+        example.push_to_hub(REPO, license="mit", token="hf_none")
+    assert server.files["README.md"] == b"By hand."
+    example.push_to_hub(
+        REPO,
+        "with space.safetensors",
+        license="mit",
+        picture=picture,
+        token="hf_none",
+        overwrite_card=True,
+    )
+    assert b"(with%20space.png)" in server.files["README.md"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n", b"{}" * 10**5])
@@ -223,7 +251,7 @@ def test_the_card_tells_what_the_file_tells(server, example):
     }
     assert "    distill3d evaluate distilled.safetensors" in text
     assert f"epochs {made['protocol']['epochs']}" in text
-    assert "![Clouds of the set](picture.png)" in text
+    assert "![Clouds of the set](distilled.png)" in text
     assert f"from_hub('{REPO}', 'distilled.safetensors')" in text
     assert "The real clouds: cc-by-4.0." in text
 
@@ -233,20 +261,26 @@ def test_the_card_of_a_set_that_tells_nothing(server):
     text = card_of(bare, server)
     assert "| method | PPC | bits |\n|---|---|---|\n| - | - | 1,536 |" in text
     assert "The set does not say." in text
-    assert "picture.png" not in text
+    assert "Clouds of the set" not in text
     assert "evaluate" not in text
 
 
 def test_what_a_file_holds_stays_text(server):
+    from huggingface_hub import DatasetCard
+
     odd = "x | y\n# Title <script>alert(1)</script> [a](b) ![p](q) \\[d](e) {0} `c`"
     made = {"method": odd, "source": odd, "evaluated": {"value": 0.5, "seeds": odd, "protocol": 3}}
     bare = SyntheticPointCloudDataset(FullResolution(torch.randn(2, 8, 3), 2), provenance=made)
-    text = card_of(bare, server)
+    whole = card_of(bare, server)
+    text = whole.removeprefix("---\n").split("\n---\n", 1)[1]
     assert "<script>" not in text.replace("\\<", "")
     # No link and no picture, also where the text itself has a backslash before it.
     assert re.search(r"(?<!\\)(\\\\)*\[[ade]", text) is None
     assert r"\!\[p\](q)" in text
     assert text.count("\n# ") == 1
+    # The head is no Markdown, where nothing needs a backslash.
+    data = DatasetCard(whole).data
+    assert data.pretty_name == f"{' '.join(odd.split())}, distilled"
 
 
 # What goes wrong #################################################################################
@@ -266,6 +300,7 @@ PUSH = {"repo_id": REPO, "license": "mit"}
         *(("license", value) for value in (None, 1, [])),
         *(("picture", value) for value in (1, b"x", "nowhere.png", __file__)),
         *(("private", value) for value in (1, None, "yes")),
+        *(("overwrite_card", value) for value in (1, None, "yes")),
         *(("revision", value) for value in (1, b"main")),
         *(("message", value) for value in (1, b"x")),
     ],

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from torch_geometric_ddp._checks import check_text, shown
 
 __all__ = ["check_picture", "check_repo", "download", "upload", "write_card"]
 
+_CARD = "README.md"
 _TAGS = ["point-cloud", "3d", "dataset-distillation", "torch_geometric_ddp"]
 
 _BODY = """# {title}
@@ -86,7 +89,9 @@ def upload(
     filename: str,
     **settings: Any,
 ) -> str:
-    """Makes a repository of a set, its card and its picture, and returns where it is.
+    """Puts a set, its card and its picture into a repository, and returns where they are.
+
+    A repository has one card, which may be of another set or have been edited: it is kept.
 
     Args:
         write (callable): Writes the file of the set to a path.
@@ -94,27 +99,40 @@ def upload(
         picture (path or Figure, optional): The picture.
         repo_id (str): The repository.
         filename (str): What the file is called there.
-        **settings: :obj:`token`, :obj:`private`, :obj:`revision` and :obj:`commit_message`.
+        **settings: :obj:`token`, :obj:`private`, :obj:`revision`, :obj:`commit_message` and
+            :obj:`overwrite_card`, whether a card that is there gives way.
     """
     api = _client().HfApi(token=settings["token"], library_name="torch_geometric_ddp")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder / filename)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / _CARD).write_text(card, encoding="utf-8")
         if hasattr(picture, "savefig"):
-            picture.savefig(folder / "picture.png", dpi=110)
+            picture.savefig(folder / _picture_of(filename), dpi=110)
         elif picture is not None:
-            (folder / "picture.png").write_bytes(Path(picture).read_bytes())
+            (folder / _picture_of(filename)).write_bytes(Path(picture).read_bytes())
         # All that can go wrong here has gone wrong by now.
         api.create_repo(repo_id, repo_type="dataset", private=settings["private"], exist_ok=True)
+        place = {"repo_type": "dataset", "revision": settings["revision"]}
+        if not settings["overwrite_card"] and api.file_exists(repo_id, _CARD, **place):
+            (folder / _CARD).unlink()
+            warnings.warn(
+                f"the card of '{repo_id}' stays as it is: overwrite_card=True puts that of "
+                f"'{filename}' in its place",
+                stacklevel=3,
+            )
         done = api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
-            repo_type="dataset",
-            revision=settings["revision"],
             commit_message=settings["commit_message"],
+            **place,
         )
     return str(done.commit_url)
+
+
+def _picture_of(filename: str) -> str:
+    """What the picture of a set is called beside its file."""
+    return Path(filename).with_suffix(".png").name
 
 
 def check_picture(picture: Any) -> None:
@@ -180,7 +198,7 @@ def write_card(
         row |= {"network": told.get("backbone"), "protocol": protocol.get("name")}
         row["seeds"] = str(told.get("seeds", "-")).strip("[]")
     cells = {_plain(head): _plain(value) for head, value in row.items()}
-    title = f"{_plain(made.get('source', 'A set'))}, distilled"
+    title = f"{made.get('source', 'A set')}, distilled"
     figure = ""
     if "value" in told:
         settings = ", ".join(f"{key} {value}" for key, value in protocol.items() if key != "name")
@@ -192,11 +210,11 @@ def write_card(
         )
     keys = ("source", "task", "steps", "seed", "num_points", "budget_bits", "versions")
     lines = [f"- {key}: {_plain(made[key])}" for key in keys if key in made]
-    data = _client().DatasetCardData(license=license, tags=_TAGS, pretty_name=title)
+    data = _client().DatasetCardData(license=license, tags=_TAGS, pretty_name=_line(title))
     body = _BODY.format(
-        title=title,
+        title=_plain(title),
         facts=_plain(facts),
-        picture="![Clouds of the set](picture.png)\n\n" if has_picture else "",
+        picture=f"![Clouds of the set]({quote(_picture_of(filename))})\n\n" if has_picture else "",
         heads=" | ".join(cells),
         rules="---|" * (len(cells) - 1) + "---",
         values=" | ".join(cells.values()),
@@ -209,9 +227,14 @@ def write_card(
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
+def _line(value: Any) -> str:
+    """A value in one line."""
+    return " ".join(str("-" if value is None else value).split())[:300]
+
+
 def _plain(value: Any) -> str:
     """A value in one line of Markdown, whatever it holds."""
-    text = " ".join(str("-" if value is None else value).split())[:300]
+    text = _line(value)
     for sign in "\\|<>*`[]!":  # The backslash first, which escapes the others.
         text = text.replace(sign, f"\\{sign}")
     return text

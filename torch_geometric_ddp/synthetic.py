@@ -205,12 +205,14 @@ class SyntheticPointCloudDataset(InMemoryClouds):
         revision: str | None = None,
         token: str | bool | None = None,
         message: str | None = None,
+        overwrite_card: bool = False,
     ) -> str:
         """Shares the whole set on the Hugging Face Hub, with a card, as a data set.
 
         The card has what the file tells: how the set was made, its figure with network, protocol
         and seeds, and the command that repeats it; and the licence of the real clouds, of which
-        parts can be seen in the set.
+        parts can be seen in the set. A repository has one card: where there is one, of another set
+        or edited by hand, it stays, and a warning says so.
 
         .. code-block:: python
 
@@ -223,11 +225,13 @@ class SyntheticPointCloudDataset(InMemoryClouds):
                 (default: :obj:`"distilled.safetensors"`)
             license (str): The licence of the real clouds, as the Hub calls it.
             picture (Figure, str or path, optional): A picture for the card, as Matplotlib or a PNG
-                file has it. (default: none)
+                file has it; it is called like the file. (default: none)
             private (bool): Whether a new repository is private. (default: :obj:`False`)
             revision (str, optional): The branch. (default: the main one)
             token (str or bool, optional): Who shares it. (default: who has logged in)
             message (str, optional): The message of the commit. (default: one that names the file)
+            overwrite_card (bool): Whether the card takes the place of one that is there.
+                (default: :obj:`False`)
 
         Returns:
             The address of the commit.
@@ -242,6 +246,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
         _hub.check_repo(repo_id, filename)
         check_text("license", license)
         check_flag("private", private)
+        check_flag("overwrite_card", overwrite_card)
         check_text("revision", revision, optional=True)
         check_text("message", message, optional=True)
         _hub.check_picture(picture)
@@ -264,6 +269,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
             private=private,
             revision=revision,
             commit_message=message or f"Add {filename}",
+            overwrite_card=overwrite_card,
         )
 
     def _clouds(self) -> list[Data]:
