@@ -105,12 +105,21 @@ def test_help_loads_no_library(program):
     assert done.stdout.startswith(f"usage: {' '.join(['distill3d', program or ''])}".rstrip())
 
 
-@pytest.mark.parametrize("words", [["--version"], ["compare", "--methods", "X"], ["distil"]])
-def test_what_needs_no_work_loads_no_library(words):
-    code = 0 if words == ["--version"] else 2
+@pytest.mark.parametrize(
+    ("words", "code", "printed", "refused"),
+    [
+        (["--version"], 0, torch_geometric_ddp.__version__, ""),
+        (["compare", "--methods", "X"], 2, "", "--methods: invalid choice: 'X'"),
+        (["distil"], 2, "", "invalid choice: 'distil'"),
+    ],
+)
+def test_what_needs_no_work_loads_no_library(words, code, printed, refused):
     done = python("-c", HELP.format(words=words, code=code))
     assert done.returncode == 0, done.stderr
-    assert torch_geometric_ddp.__version__ in done.stdout or "invalid choice" in done.stderr
+    assert printed in done.stdout
+    assert bool(done.stdout) == bool(printed)
+    assert refused in done.stderr
+    assert bool(done.stderr) == bool(refused)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="does not count what children take")
@@ -873,6 +882,11 @@ WORDS = {
     **{"--lr": (0.125, 0.125), "--cloud-points": (8, 8), "--depth": (5, 5)},
     **{"--mirror": ("never", False), "--ridge": (0.5, 0.5)},
 }
+
+
+def test_every_method_says_its_options():
+    """Without an entry, if only an empty one, no program could be asked for it."""
+    assert list(METHOD_OPTIONS) == names.METHODS
 
 
 @pytest.mark.parametrize("method", METHOD_OPTIONS)

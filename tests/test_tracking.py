@@ -133,19 +133,33 @@ def test_lightnings_logger_takes_what_is_told(tmp_path):
 
 
 # As their documentations have them: only a dictionary and a step, by place.
-def wandb_log(data, step=None, commit=None):
-    assert step is not None
-    assert commit is None
+def wandb_log(rows):
+    def log(data, step=None, commit=None):
+        assert commit is None
+        rows.append((step, data))
+
+    return log
 
 
-def mlflow_log_metrics(metrics, step=None, synchronous=None):
-    assert all(isinstance(value, float) for value in metrics.values())
-    assert step is not None
+def mlflow_log_metrics(rows):
+    def log_metrics(metrics, step=None, synchronous=None):
+        assert synchronous is None
+        assert all(type(value) is float for value in metrics.values())
+        rows.append((step, metrics))
+
+    return log_metrics
 
 
-@pytest.mark.parametrize("log", [wandb_log, mlflow_log_metrics])
-def test_functions_of_trackers_fit(log):
-    run(Tracker(log), steps=1)
+@pytest.mark.parametrize("make", [wandb_log, mlflow_log_metrics])
+def test_functions_of_trackers_fit(make):
+    rows, losses = [], []
+    tracker = Tracker(make(rows))
+    run(lambda loop: (tracker(loop), losses.append(loop.losses[-1])), steps=3)
+    rates = {"lr/anchors": 0.5, "lr/weights": 0.05}
+    assert rows == [
+        (step, {"loss": pytest.approx(loss / 3), **rates}) for step, loss in enumerate(losses, 1)
+    ]
+    assert len(rows) == 3
 
 
 @pytest.mark.parametrize(
