@@ -64,7 +64,12 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(SyntheticPointCloudDataset, "from_hub", lambda *args, **kwargs: small)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: None)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
-    wandb = SimpleNamespace(log=lambda told, step: None, Object3D=lambda points: points)
+    wandb = SimpleNamespace(
+        init=lambda project: None,
+        log=lambda told, step: None,
+        finish=lambda: None,
+        Object3D=lambda points: points,
+    )
     for name in ("best.safetensors", "best.png"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "out" / "train").mkdir(parents=True)
