@@ -13,6 +13,7 @@ from rendering import RESULTS, TABLES, count, find, list_table, mean, std, write
 #: The files whose rows take part: the same data and network, training of their own.
 FILES = (
     "modelnet10-sixteenth",
+    "modelnet10-four-bits",
     "modelnet10-codecs",
     "modelnet10-ablation",
     "modelnet10-eighth",
@@ -21,6 +22,7 @@ FILES = (
     "modelnet10-ddp-codecs",
     "modelnet10-one",
     "modelnet10-methods",
+    "modelnet10-variants",
     "modelnet10-methods-ppc3",
     "modelnet10-paper",
 )
