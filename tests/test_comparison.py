@@ -588,10 +588,11 @@ def identities(out, **changes):
     train, test = ((toy_parts if task == "segmentation" else toy_set)(seed=seed) for seed in (0, 1))
     lab = Lab(train, test, out, source="toy", **values)
     lab._data = {}
-    rows = [DDP, ENTRIES["herding"], ENTRIES["whole"]]
+    ddp = DDP.changed({"grouped": False})  # No network is made, as these are for one task only.
+    rows = [ddp, ENTRIES["herding"], ENTRIES["whole"]]
     cells = [
         *lab.cells(rows, (1,), (0,), ["Tiny"]),
-        *lab.cells([DDP], (1,), (0,), ["Norm"], ["Tiny"]),
+        *lab.cells([ddp], (1,), (0,), ["Norm"], ["Tiny"]),
     ]
     return [lab._identity(cell) for cell in cells]
 

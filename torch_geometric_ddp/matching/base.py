@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -56,14 +56,13 @@ class Matching(nn.Module, ABC):
         """
         return {"pos": bank.dense()}
 
-    def check(self, network: Backbone, bank: PointCloudBank) -> None:
-        """Raises a :class:`ValueError` if this cannot compare what such a network sees.
+    def check(self, make: Callable[[], Backbone], bank: PointCloudBank) -> None:
+        """Raises a :class:`ValueError` if this cannot compare what networks see of real clouds.
 
-        It is asked once before a run, of a network that is not used for anything else, where points
-        are labelled with parts. (default: nothing)
+        It is asked once, before a run. (default: nothing)
 
         Args:
-            network (Backbone): A network as those of the steps.
+            make (callable): Makes a network as those of the steps, to look at.
             bank (PointCloudBank): The real clouds.
         """
 

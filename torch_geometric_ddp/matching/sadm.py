@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -80,9 +80,9 @@ class SADM(Matching):
             return {"pos": bank.dense()}
         return {"pos": bank.cached(subsets_of, 1, num_points, progress=progress).squeeze(1)}
 
-    def check(self, network: Backbone, bank: PointCloudBank) -> None:
-        """Raises if features are sorted within parts, and the network has none of every point."""
-        if self.sorts_within_parts(bank.has_parts) and not network.per_point:
+    def check(self, make: Callable[[], Backbone], bank: PointCloudBank) -> None:
+        """Raises if features are sorted within parts, and networks have none of every point."""
+        if self.sorts_within_parts(bank.has_parts) and not (network := make()).per_point:
             raise ValueError(
                 f"features are sorted within parts only where every point has its own, but "
                 f"{type(network).__name__} gives those of centres: match with grouped=False"
