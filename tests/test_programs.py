@@ -363,11 +363,13 @@ def test_the_usual_points_of_test_clouds_are_those_that_they_have(folder, monkey
     seen = []
     monkeypatch.setattr(
         "torch_geometric_ddp.comparison.CrossResolution",
-        lambda lab, *points: seen.append(points) or lab,
+        lambda lab, *points, own_points: seen.append((*points, own_points)) or lab,
     )
     monkeypatch.setattr("torch_geometric_ddp.comparison.Lab.run", lambda self, cells, workers: [])
     assert "no run was made" in refused("resolution", "--data", "mine.npz", "--out", "out")
-    assert seen == [([64, 128], [64])]
+    assert seen == [([64, 128], [64], True)]
+    refused("resolution", "--data", "mine.npz", "--out", "out", "--train-points", "32")
+    assert seen[1:] == [([32], [64], False)]
 
 
 def test_quotas_by_difficulty_are_what_a_network_forgot(folder, capsys):
