@@ -687,3 +687,4 @@ def test_only_tables_of_runs_are_made_again(tmp_path):
     named = {one.name for one in render.load_all() if again.can_be_made(one)}
     assert {"modelnet10-methods", "modelnet10-sixteenth", "shapes-parts"} <= named
     assert not {"published", "modelnet10-bits", "step-time", "tuning"} & named
+    assert not {"princeton-parts", "princeton-parts-codecs"} & named
