@@ -28,6 +28,8 @@ from rendering.again import made_again
 from rendering.runs import read_together
 from rendering.tables import add_table_arguments, chosen, pairs
 
+from torch_geometric_ddp.programs.options import positive
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -58,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("names", nargs="*", help="results (default: all of runs)")
     again.add_argument("--clouds", type=Path, help="the folder of the files that commands name")
     again.add_argument("--out", type=Path, default=Path("out/again"), help="(out/again)")
-    again.add_argument("--jobs", type=int, default=1, help="tables side by side (1)")
+    again.add_argument("--jobs", type=positive, default=1, help="tables side by side (1)")
     return parser
 
 

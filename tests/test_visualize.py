@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import TinyNet, TinySegmenter, toy_arrays, toy_set
+from helpers import Diverging, TinyNet, TinySegmenter, toy_arrays, toy_set
 from matplotlib.colors import to_rgba
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
@@ -24,7 +24,6 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
-from torch_geometric_ddp.matching import DistributionMatching
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize import (
@@ -496,21 +495,6 @@ def test_film(tmp_path):
         film.save(tmp_path / "film.mp4")
     with pytest.raises(ValueError, match=r"'classes' must be of \['class0', .* got \['chair'\]"):
         distill(toy_set(), 1, method, steps=1, callback=Film(classes=["chair"]), **kwargs)
-
-
-class Diverging(DistributionMatching):
-    """No number in some of the steps, counting those that are undone."""
-
-    wrong = (4, 12)
-
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, network, real, synthetic):
-        loss = super().forward(network, real, synthetic)
-        self.calls += int(synthetic.y[0]) == 0
-        return loss * (math.nan if self.calls in self.wrong else 1)
 
 
 @pytest.mark.parametrize("every", [1, 3, 5])

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rendering.cells import cell
-from rendering.results import RESULTS, Column, Results, Row, find, load_all
-from rendering.runs import ROW_KEY, import_runs, read_runs, read_together
+from rendering.results import RESULTS, Column, Results, find, load_all
+from rendering.runs import ROW_KEY, import_runs, read_runs, read_together, row_key
 from torch_geometric_ddp.comparison.report import aligned
 
 ROOT = Path(__file__).parents[2]
@@ -104,18 +104,14 @@ def _made(results: Results, out: Path, clouds: Path | None) -> str:
 
 def _beside(old: Results, new: Results) -> str:
     """A table of the figures of a file and of those that were made again."""
-    rows = {_key(row): row for row in new.rows}
-    kept = [row for row in old.rows if _key(row) in rows]
+    rows = {row_key(row): row for row in new.rows}
+    kept = [row for row in old.rows if row_key(row) in rows]
     told = [key for key in ROW_KEY if len({str(row.get(key)) for row in kept}) > 1]
     columns = {key: [_text(row.get(key)) for row in kept] for key in told}
     columns[f"{_ACCURACY.head} of the file"] = [cell(old, _ACCURACY, row) for row in kept]
-    columns["again"] = [cell(new, _ACCURACY, rows[_key(row)]) for row in kept]
+    columns["again"] = [cell(new, _ACCURACY, rows[row_key(row)]) for row in kept]
     left = len(old.rows) - len(kept)
     return aligned(columns) + f"{left} rows have no run of today's programs.\n" * (left > 0)
-
-
-def _key(row: Row) -> tuple[object, ...]:
-    return tuple(row.get(key) for key in ROW_KEY)
 
 
 def _text(value: object) -> str:

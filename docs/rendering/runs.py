@@ -269,8 +269,8 @@ def _added(old: Results, made: Mapping[str, Any]) -> Results:
         _check_same(
             f"{old.name} has other {key}", getattr(old, key), made.get(key, getattr(old, key))
         )
-    new = {tuple(row.get(key) for key in ROW_KEY): row for row in made["rows"]}
-    rows = [_grown(row, new.pop(tuple(row.get(key) for key in ROW_KEY), row)) for row in old.rows]
+    new = {row_key(row): row for row in made["rows"]}
+    rows = [_grown(row, new.pop(row_key(row), row)) for row in old.rows]
     changed = {
         "protocol": _both_protocols(old.protocol, made["protocol"]),
         "commands": list(dict.fromkeys([*old.commands, *made.get("commands", ())])),
@@ -292,6 +292,11 @@ def _both_protocols(old: str, new: str) -> str:
         is_whole = part.startswith("whole set: ")
         _check_same("the file has another protocol", parts.setdefault(is_whole, part), part)
     return "; ".join(parts[is_whole] for is_whole in sorted(parts))
+
+
+def row_key(row: Row) -> tuple[Any, ...]:
+    """What tells a row of a file from all others."""
+    return tuple(row.get(key) for key in ROW_KEY)
 
 
 def _places(row: Row) -> list[tuple[int, int]]:

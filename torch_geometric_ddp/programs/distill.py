@@ -141,8 +141,9 @@ def run(args: argparse.Namespace) -> None:
     if not ranks.first:
         return assist(lab)
     _, seeds = work.preset_and_seeds(args)
-    each = (ENTRIES["random"], initial, distilled)
-    entries: list[Entry] = work.at_quotas(each, args.quotas, lab, seeds[0])
+    mine = work.at_quotas([distilled], args.quotas, lab, seeds[0])
+    starts = work.at_quotas([ENTRIES["random"], initial], args.quotas, lab, seeds[0])
+    entries: list[Entry] = [*starts, *mine]
     if not args.skip_whole:
         entries.append(ENTRIES["whole"])
     cells = list(lab.cells(entries, [args.ppc], seeds))
@@ -154,8 +155,7 @@ def run(args: argparse.Namespace) -> None:
     tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
     stem = work.print_table(args, [lab], title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
-    first = work.at_quotas([distilled], args.quotas, lab, seeds[0])[0]
-    if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == first)):
+    if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == mine[0])):
         raise ValueError("no set was distilled: the reasons stand above")
     files = f"its picture, {stem}.md, {stem}.png"
     print(f"The first distilled set, {files} and all runs are in {args.out}/.")

@@ -228,7 +228,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
     data.add_argument(
         "--data",
         type=Path,
-        help="a file of clouds (.npz), or a folder of meshes or clouds by class",
+        help="a file of clouds (.npz), or a folder with train and test",
     )
     data.add_argument("--dataset", choices=names.DATASETS, help="or a data set (generated shapes)")
     data.add_argument("--root", type=Path, help="where a data set lies (data)")

@@ -167,7 +167,7 @@ def load_test_set(args: argparse.Namespace, synthetic: SyntheticPointCloudDatase
     if not has_data(args, synthetic):
         raise ValueError(
             f"--data or --dataset must name the test clouds of {args.file}, whose classes are not "
-            f"those of the generated shapes, got none"
+            "those of the generated shapes, got none"
         )
     return load(args)[1]
 
