@@ -11,6 +11,7 @@ import torch
 from helpers import NormNet, TinyNet, toy_set
 
 from torch_geometric_ddp import SMOKE, StorageBudget
+from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.comparison import Distilled, Lab, Preset
@@ -22,6 +23,7 @@ from torch_geometric_ddp.methods import (
     choosing,
     chosen_by_regression,
     cosine,
+    ddp,
     packed_count,
     pkr,
     trained_networks,
@@ -311,6 +313,27 @@ def test_a_run_with_networks_of_a_file_is_the_same_run(tmp_path, batches):
     for storage in others:
         assert storage.keys() == first.keys()
         assert all(torch.equal(tensor, storage[name]) for name, tensor in first.items())
+
+
+def test_no_network_begins_like_one_that_a_set_is_judged_by():
+    judges = []
+    for seed in range(8):
+        with seeded(seed, torch.device("cpu")):
+            judges.append(TinyNet(3).state_dict())
+    for seed in range(3):
+        source = FEW(TinyNet, bank_of(), 8, torch.Generator().manual_seed(seed), ages=(0,))
+        for member in source.members():
+            own = member.network.state_dict()
+            same = [all(torch.equal(own[k], v) for k, v in judge.items()) for judge in judges]
+            assert not any(same)
+
+
+def test_runs_with_the_networks_of_before_are_other_runs():
+    row, told = Distilled("PKR", build=pkr), {"revision": 2}
+    assert row.identity().items() >= told.items()
+    assert "revision" not in Distilled("DDP", build=ddp).identity()
+    source = FEW(TinyNet, bank_of(), 8, torch.Generator())
+    assert source.config().items() >= told.items()
 
 
 @pytest.mark.parametrize(

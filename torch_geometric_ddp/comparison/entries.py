@@ -142,6 +142,8 @@ class Distilled(Entry):
         told = named(self.all_settings())
         if self.classes_per_chunk is not None:
             told["classes_per_chunk"] = self.classes_per_chunk
+        if self.usual().revision > 1:
+            told["revision"] = self.usual().revision
         if getattr(self.build, "func", self.build) is not ddp:
             return told
         usual = [key for key, value in _UNTOLD.items() if told[key] == value]

@@ -112,8 +112,16 @@ class Method:
     @property
     def streams(self) -> bool:
         """Whether real clouds may lie elsewhere than its networks, as far as that is seen here."""
-        made = self.networks.func if isinstance(self.networks, partial) else self.networks
-        return getattr(made, "streams", True)
+        return getattr(self._source, "streams", True)
+
+    @property
+    def revision(self) -> int:
+        """That of its networks (:attr:`NetworkSource.revision`), as far as that is seen here."""
+        return getattr(self._source, "revision", 1)
+
+    @property
+    def _source(self) -> Callable[..., Any]:
+        return self.networks.func if isinstance(self.networks, partial) else self.networks
 
     def begin(
         self,

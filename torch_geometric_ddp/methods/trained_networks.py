@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._identity import describe
-from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp._seeding import seed_of, seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching.kernel_regression import JointFeatures
@@ -76,6 +76,7 @@ class TrainedNetworks(NetworkSource):
     """
 
     streams = False  # They are trained on all real clouds.
+    revision = 2  # Once the first began like a network that the set was judged by.
 
     def __init__(
         self,
@@ -136,6 +137,7 @@ class TrainedNetworks(NetworkSource):
             "num_trained": num_trained,
             "sizes": list(sizes),
             "real_per_class": real_per_class,
+            "revision": self.revision,
         }
 
 
@@ -187,7 +189,8 @@ def _train(
     members = []
     with tqdm(total=total, desc="Train networks", unit="step", disable=not progress) as bar:
         for i in range(num_trained):
-            generator = torch.Generator().manual_seed((seed * num_trained + i) % 2**63)
+            # Not the seed of a network that the set is judged by, which would begin like this one.
+            generator = torch.Generator().manual_seed(seed_of("trained networks", seed, i))
             with seeded(generator.initial_seed(), bank.device):
                 network = make(*bank.network_sizes).to(bank.device, bank.pos.dtype)
                 optimizer = _SGD(network.parameters())
