@@ -25,6 +25,7 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.nn import BACKBONES
 
 PRESET = Preset("tiny", replace(SMOKE, epochs=3), SMOKE, 2, 2)
 DDP = Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)
@@ -103,6 +104,19 @@ def test_every_increment_is_a_line(made):
             assert run["budget_bits"] == StorageBudget(32, 5, 1).bits
     packed = [run["num_clouds"] for run in runs if run["method"] == "random 32x6"]
     assert packed[2] > 5
+
+
+def test_the_whole_set_at_fewer_points(tmp_path):
+    lab = lab_of(tmp_path, 3)
+    runs = lab.run(lab.cells([ENTRIES["whole"].at(8)], 1, (0,)))
+    assert [run["num_points"] for run in runs] == [8 * run["num_clouds"] for run in runs]
+    assert {run["method"] for run in runs} == {"whole, 8 points"}
+
+
+def test_a_row_that_the_network_does_not_serve_is_refused(tmp_path):
+    lab = lab_of(tmp_path, 3, network=BACKBONES["DGCNN"])
+    with pytest.raises(TypeError, match="as gradients are matched, which DGCNN is not"):
+        list(lab.cells([ENTRIES["random"], ENTRIES["DC"]], 1, (0,)))
 
 
 def test_an_increment_is_what_its_parts_give(made):

@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import SMOKE, Protocol, StorageBudget, SyntheticPointCloudDataset, evaluate
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
@@ -37,6 +38,7 @@ from torch_geometric_ddp.comparison import (
     Distilled,
     Entry,
     Lab,
+    ObservedCoreset,
     Preset,
     Standing,
     Whole,
@@ -56,9 +58,14 @@ from torch_geometric_ddp.comparison import (
     transfer_markdown,
     transfer_matrix,
 )
-from torch_geometric_ddp.coreset import herding_coreset, observe, random_coreset
+from torch_geometric_ddp.coreset import (
+    herding_coreset,
+    k_center_coreset,
+    observe,
+    random_coreset,
+)
 from torch_geometric_ddp.evaluation import RandomRotation
-from torch_geometric_ddp.methods import ddp, dm, pkr
+from torch_geometric_ddp.methods import Distillation, ddp, dm, pkr
 from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS, Classification, Segmentation
@@ -180,7 +187,91 @@ def test_a_changed_default_is_another_run(tmp_path):
     for make, count in ((build, 1), (build, 1), (other, 2)):
         run(tmp_path, [Distilled("DDP", build=make)])
         assert len(lines(tmp_path)) == count
-    assert [line["settings"] for line in lines(tmp_path)] == [{"lr": 0.5}, {"lr": 1.0}]
+    told = [line["settings"] for line in lines(tmp_path)]
+    assert [settings.pop("build") for settings in told] == [describe(build), describe(other)]
+    assert told == [{"lr": 0.5}, {"lr": 1.0}]
+
+
+def test_another_function_of_a_user_is_another_run(tmp_path):
+    """What it does is no setting, but its code tells it; that of the package has a name."""
+
+    def row(kind, make):
+        return {
+            "build": lambda: Distilled("mine", build=lambda: make),
+            "draw": lambda: Coreset("mine", draw=lambda *a, **k: make(*a, **k)),
+            "choose": lambda: ObservedCoreset("mine", choose=lambda *a, **k: make(*a, **k)),
+        }[kind]()
+
+    pairs = {
+        "build": (dm(), ddp(**SMALL)),
+        "draw": (random_coreset, partial(random_coreset, num_points=8)),
+        "choose": (herding_coreset, k_center_coreset),
+    }
+    for kind, makes in pairs.items():
+        for count, make in enumerate(makes, start=1):
+            run(tmp_path / kind, [row(kind, make)])
+            mine = [line for line in lines(tmp_path / kind) if line["method"] == "mine"]
+            assert len(mine) == count
+    for entry in (*ENTRIES.values(), *CONTROLS.values()):
+        assert not {"build", "draw", "choose"} & entry.identity().keys()
+
+
+def test_rows_that_cannot_be_made_are_told_before_any_run(tmp_path):
+    networks = {"Tiny": TinyNet, "DGCNN": BACKBONES["DGCNN"]}
+    lab = Lab(toy_set(), toy_set(seed=1), tmp_path, PRESET, networks)
+    with pytest.raises(TypeError, match="as gradients are matched, which DGCNN is not"):
+        list(lab.cells([ENTRIES["random"], ENTRIES["DC"]], (1,), (0,)))
+    assert len([*lab.cells([ENTRIES["DC"]], (1,), (0,), ["Tiny"])]) == 1
+    for settings in ({"num_anchors": 0}, {"num_morphs": -1}, {"anchor_lr": -1.0}):
+        (name,) = settings
+        with pytest.raises(ValueError, match=f"'{name}' must be"):
+            ENTRIES["DDP"].changed(settings)
+    for row, name in (("DDP", "anchor_lr"), ("DM", "lr")):
+        with pytest.raises(ValueError, match=f"'{name}' must be"):
+            ENTRIES[row].at(-1.0)
+    for num in (0, 33):
+        with pytest.raises(ValueError, match="'num_points' must be"):
+            ENTRIES["PKR"].changed({"num_points": num})
+
+
+def test_rows_of_more_points_than_clouds_have_leave_the_others_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(Lab, "observation", None)  # Which takes long.
+    names = ["herding 64x6", "random 64x6", "mirrored 64x6", "PKR 64", "DDP 64x6"]
+    lab = lab_of(tmp_path)
+    rows = [*(CONTROLS[name] for name in names), ENTRIES["random"]]
+    (made,) = lab.run(lab.cells(rows, (1,), (0,)))
+    assert made["method"] == "random"
+    assert len(lab.failures) == len(names)
+    for why in lab.failures.values():
+        assert why.startswith("TooFewPointsError: ")
+        assert "must be at most the 32 of a real cloud, got 64" in why
+
+
+def test_nothing_is_computed_of_real_clouds_for_a_row_without_steps(tmp_path, monkeypatch):
+    prepared, original = [], Distillation.prepare
+
+    def prepare(self, progress=False):
+        prepared.append(self.num_steps)
+        original(self, progress)
+
+    monkeypatch.setattr(Distillation, "prepare", prepare)
+    run(tmp_path, [replace(ENTRIES["DDP-initial"], settings=SMALL)])
+    assert prepared == []
+    run(tmp_path, [DDP])
+    assert prepared
+
+
+def test_a_preset_that_does_not_normalise_is_refused():
+    raw = replace(SMOKE, normalize=False)
+    for protocols in ((raw, SMOKE), (SMOKE, raw)):
+        with pytest.raises(ValueError, match="must have normalize=True"):
+            Preset("raw", *protocols, 1, 1)
+
+
+def test_chance_of_a_choice_is_that_of_the_run(tmp_path):
+    first, second = run(tmp_path, [ENTRIES["forgetting"]], seeds=(0, 1))
+    assert [made["provenance"]["seed"] for made in (first, second)] == [0, 1]
+    assert first["settings"] == {"seed": "that of the run"}
 
 
 def test_torn_last_line(tmp_path):
@@ -540,22 +631,22 @@ def test_identity_of_ordinary_runs_stays(tmp_path):
     key |= {"ppc": 1, "seed": 0, "steps": 0, "protocol": smoke, "whole": whole}
 
     def build(num_anchors=4, num_morphs=16, lr=0.5, start=tanh_noise):
-        raise AssertionError("nothing is made")
+        return ddp(num_anchors, None, num_morphs, anchor_lr=lr, start=start)
 
     made = Distilled("made", SMALL, build=build)
     rows = [ENTRIES["herding"], made, ENTRIES["whole"], DDP]
     herding, distilled, upper, own = lab.cells(rows, (1,), (0,), ["Tiny"])
     assert lab._key(herding) == key
-    settings = {**SMALL, "lr": 0.5, "start": "tanh_noise"}
+    settings = {**SMALL, "lr": 0.5, "start": "tanh_noise", "build": describe(build)}
     assert lab._key(distilled) == key | {
         "method": "made",
         "settings": settings,
         "steps": 2,
         "whole": None,
     }
-    assert [lab._identity(cell) for cell in (herding, distilled, upper)] == [
+    assert [lab._identity(cell) for cell in (herding, own, upper)] == [
         "1e212f620aa5f0ff",
-        "ed546ab0cdfffded",
+        "d3d82578b741a96f",
         "bff3149b3529ceec",
     ]
     # A set of the very backbone that is trained is an ordinary run.

@@ -19,6 +19,7 @@ from torch_geometric_ddp import (
 )
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
+from torch_geometric_ddp.edges import knn
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
 from torch_geometric_ddp.methods import SGD, ddp, memory_plan, morphing
 from torch_geometric_ddp.nn import PointNetSegmentation
@@ -835,6 +836,25 @@ def test_a_retry_goes_on_from_the_last_good_state(matching, optimizer, tmp_path,
             loop.parameterization.parameters(), other.parameterization.parameters(), strict=True
         )
         assert all(torch.equal(p, q) for p, q in pairs)
+
+
+class Near(Steep):
+    """Looks for neighbours, as networks do, which points that are not finite do not have."""
+
+    def forward(self, network, real, synthetic):
+        knn(synthetic.pos.view(synthetic.num_graphs, -1, 3), 1)
+        return super().forward(network, real, synthetic)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_points_that_diverged_are_no_wrong_argument(retries):
+    loop = loop_of(matching=Near(2), classes_per_chunk=3)
+    if retries:
+        loop.run(4, progress=False, checkpoint_every=4, retries=1)
+        assert (loop.num_steps, loop.num_retries) == (4, 1)
+    else:
+        with pytest.raises(FloatingPointError, match="'pos' must be finite"):
+            loop.run(4, progress=False, checkpoint_every=4)
 
 
 def test_retries_end(tmp_path):

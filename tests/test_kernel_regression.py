@@ -359,6 +359,11 @@ def test_wrong_ridge(ridge):
         KernelRegression(ridge)
 
 
+def test_networks_that_runs_share_are_not_trained_further():
+    with pytest.raises(ValueError, match=r"'outer_loops' must be 1 with TrainedNetworks, .* got 5"):
+        method(loops=lambda ppc: (5, 1)).begin(bank_of(), network=TinyNet)
+
+
 def test_all_classes_at_once():
     with pytest.raises(ValueError, match="compares all classes at once, got 1"):
         method().begin(bank_of(), network=TinyNet, classes_per_chunk=1)

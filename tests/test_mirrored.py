@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset, distill
+from torch_geometric_ddp.budget import TooFewPointsError
 from torch_geometric_ddp.clouds import LabelledBank, PointCloudBank
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods import (
@@ -99,7 +100,9 @@ def test_bits_of_a_half():
     more = Mirrored(torch.rand(160, 32, 3) / 2, torch.ones(160, 1), 10, codec=HALF)
     assert more.storage_bits() > budget.bits
     with pytest.raises(ValueError, match="'num_points'=64 does not fit"):
-        Mirrored.clouds_that_fit(StorageBudget(4, 10), 64, HALF)
+        Mirrored.clouds_that_fit(StorageBudget(64, 10, 1 / 64), 64, HALF)
+    with pytest.raises(TooFewPointsError, match="at most the 63 of a real cloud, got 64"):
+        Mirrored.clouds_that_fit(StorageBudget(63, 10), 64, HALF)
 
 
 @given(st.integers(1, 8), st.integers(1, 20), st.integers(0, 2**31))

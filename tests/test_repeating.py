@@ -47,6 +47,7 @@ def test_a_figure_is_repeated_from_its_file(kept):
         ({"protocol": replace(SMOKE, lr=0.02)}, "protocol"),
         ({"seeds": [3, 4]}, "choice of seeds"),
         ({"seeds": [3], "workers": 2}, "number of threads"),
+        ({"seeds": [3], "together": 2}, "way of training"),
     ],
 )
 def test_what_is_otherwise_is_named(kept, given, difference):

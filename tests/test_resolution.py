@@ -256,6 +256,23 @@ def test_a_set_of_too_few_points_says_why_it_has_no_run(tmp_path):
     assert lab.failures == {}
 
 
+def test_what_failed_is_tried_again(tmp_path, monkeypatch):
+    lab = lab_of(tmp_path, num_points=64)
+    matrix = CrossResolution(lab, (16,), (8,))
+    cells = list(lab.cells([ENTRIES["random"]], (1,), (0,)))
+    original = Lab.judge
+
+    def full(self, cell, synthetic):
+        raise MemoryError("full")
+
+    monkeypatch.setattr(Lab, "judge", full)
+    assert matrix.run(cells) == []
+    assert [*lab.failures.values()] == ["MemoryError: full"]
+    monkeypatch.setattr(Lab, "judge", original)
+    assert len(matrix.run(cells)) == 1
+    assert lab.failures == {}
+
+
 def test_runs_that_were_not_made_alike_are_never_averaged(made):
     _, _, runs = made
     mine = [run for run in runs if run["method"] == "random" and run["train_points"] == 16]

@@ -6,6 +6,7 @@ import pytest
 from helpers import lab_of
 from matplotlib.figure import Figure
 
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.comparison import ENTRIES, Distilled, Sensitivity, summarize
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.parameterization import Uniform
@@ -68,7 +69,7 @@ def test_settings_that_were_not_told_are_told_only_where_they_differ(monkeypatch
     assert ENTRIES["DDP-no-align"].identity()["align"] is False
     assert Distilled("x", {"fill": False}, build=ddp).identity()["fill"] is False
     own = Distilled("mine", build=lambda align=True: ddp(align=align))
-    assert own.identity() == {"align": True}
+    assert own.identity() == {"align": True, "build": describe(own.build)}
     part = Distilled("part", build=partial(ddp, align=False))
     assert part.identity()["align"] is False
     monkeypatch.setitem(ddp.__kwdefaults__, "align", False)

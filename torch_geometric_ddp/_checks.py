@@ -159,11 +159,15 @@ def check_points(name: str, pos: Any, dims: str = "B N 3", min_points: int = 1) 
     return pos
 
 
+class NotFiniteError(ValueError, FloatingPointError):
+    """Numbers are NaN or infinite: those of an argument, or what a run made that diverges."""
+
+
 def check_finite(name: str, value: Tensor) -> None:
     """Raises if :obj:`value` holds NaN or infinite entries."""
     if not bool(torch.isfinite(value).all()):
         count = int((~torch.isfinite(value)).sum())
-        raise ValueError(f"'{name}' must be finite, got {count} NaN or infinite value(s)")
+        raise NotFiniteError(f"'{name}' must be finite, got {count} NaN or infinite value(s)")
 
 
 def check_finite_on_cpu(name: str, value: Tensor) -> None:

@@ -7,19 +7,24 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_int, check_ppc
 from torch_geometric_ddp.quotas import check_weights, largest_remainders
 
-__all__ = ["BudgetError", "StorageBudget", "tensor_bits"]
+__all__ = ["BudgetError", "StorageBudget", "TooFewPointsError", "tensor_bits"]
 
 FLOAT_BITS = 32
 
 
 class BudgetError(ValueError):
     """What would be stored does not fit a budget."""
+
+
+class TooFewPointsError(ValueError):
+    """Clouds have fewer points than are asked for."""
 
 
 def tensor_bits(tensors: Mapping[str, Tensor]) -> int:
@@ -114,6 +119,26 @@ class StorageBudget:
                 "class, which leaves nothing to divide; smaller clouds or a cheaper codec do"
             )
         return largest_remainders(per_class * self.num_classes, self.weights)
+
+    def check_points(self, name: str, num: Any, minimum: int = 1) -> int:
+        """Returns a number of points that an original has, too.
+
+        Args:
+            name (str): What the number is called in an error.
+            num (int): The number.
+            minimum (int): The least that it may be. (default: :obj:`1`)
+
+        Raises:
+            TypeError: If it is no integer.
+            TooFewPointsError: If an original has fewer.
+            ValueError: If it is below :obj:`minimum`.
+        """
+        num = check_int(name, num, minimum)
+        if num > self.num_points:
+            raise TooFewPointsError(
+                f"'{name}' must be at most the {self.num_points} of a real cloud, got {num}"
+            )
+        return num
 
     @property
     def bits_per_group(self) -> int:

@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -21,7 +22,7 @@ from torch_geometric_ddp.quotas import Quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["Bench", "Cell", "Entry", "Figures", "check_rows", "digest", "named"]
+__all__ = ["Bench", "Cell", "Entry", "Figures", "check_rows", "digest", "foreign", "named"]
 
 #: The figures of a run, as JSON.
 Figures = dict[str, Any]
@@ -75,6 +76,13 @@ class Bench(Protocol):
 
     def judge_whole(self, cell: Cell, num_points: int | None = None) -> Figures:
         """Trains a network on the whole set."""
+
+
+def foreign(key: str, made_by: Callable[..., Any]) -> Figures:
+    """What a callable of a user is, under this key; one of this package is told by its settings."""
+    function = made_by.func if isinstance(made_by, partial) else made_by
+    ours = getattr(function, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
+    return {} if ours else {key: describe(made_by)}
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,8 @@ class ClassIncremental:
         ppc = check_ppc(ppc)
         for one in self._increments:
             check_rows(entries, [ppc], self.task, one.bank)
+        for entry in entries:
+            entry.check_network(self.network, self.train)
         seeds = [check_seed("seed", seed) for seed in seeds]
         for seed in seeds:
             for entry in entries:
@@ -339,6 +341,8 @@ class ClassIncremental:
             )
         else:
             train = self.train.select(_between(self.train, 0, seen))
+            if (num_points := cell.entry.settings.get("num_points")) is not None:
+                train = train.farthest_points(num_points)
             bits = train.whole_bits()
         began = time.perf_counter()
         result = evaluate(

@@ -14,7 +14,7 @@ import torch
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry, Figures, named
+from torch_geometric_ddp.comparison.cells import Bench, Cell, Entry, Figures, foreign, named
 from torch_geometric_ddp.coreset import (
     forgetting_coreset,
     herding_coreset,
@@ -23,6 +23,7 @@ from torch_geometric_ddp.coreset import (
     point_mixup_coreset,
     random_coreset,
 )
+from torch_geometric_ddp.coreset.selection import counts_that_fit
 from torch_geometric_ddp.memory import PeakMemory, memory_errors
 from torch_geometric_ddp.methods import (
     AveragedSGD,
@@ -74,6 +75,10 @@ class Coreset(Entry):
     draw: Callable[..., SyntheticPointCloudDataset] = random_coreset
     uses_network: ClassVar[bool] = False
 
+    def identity(self) -> Figures:
+        """The settings, and what draws, if that is none of this package."""
+        return super().identity() | foreign("draw", self.draw)
+
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Draws with the seed of the run."""
         given = {**self.settings, **told_quotas(self.quotas)}
@@ -94,10 +99,30 @@ class ObservedCoreset(Entry):
     choose: Callable[..., SyntheticPointCloudDataset] = herding_coreset
     observes: ClassVar[bool] = True
 
+    def identity(self) -> Figures:
+        """The settings, and what chooses, if that is none of this package.
+
+        That chance decides with the seed of the run is told, as it once did with another.
+        """
+        told = super().identity() | foreign("choose", self.choose)
+        return {**told, "seed": "that of the run"} if self._takes_seed else told
+
+    @property
+    def _takes_seed(self) -> bool:
+        return "seed" in inspect.signature(self.choose).parameters
+
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Chooses by the training of the whole set with the seed of the run."""
+        stored = {
+            key: self.settings[key] for key in ("num_points", "codec") if key in self.settings
+        }
+        counts_that_fit(
+            lab.bank, cell.ppc, quotas=self.quotas, **stored
+        )  # Raises before long work.
         seen = lab.observation(cell.backbone, cell.seed)
         given = {**self.settings, **told_quotas(self.quotas)}
+        if self._takes_seed:
+            given["seed"] = cell.seed
         return lab.judge(cell, self.choose(lab.train_set, cell.ppc, seen, task=lab.task, **given))
 
 
@@ -125,7 +150,9 @@ class Distilled(Entry):
         # A method of several rates calls that of the points so.
         anchors = "anchor_lr" in inspect.signature(self.build).parameters
         settings = {**self.settings, "anchor_lr" if anchors else "lr": lr}
-        return replace(self, name=f"{self.name}, lr {lr:g}", settings=settings)
+        row = replace(self, name=f"{self.name}, lr {lr:g}", settings=settings)
+        row.usual()  # Makes the method, which raises where a rate is none.
+        return row
 
     def at_rates(self, rates: Sequence[float]) -> list[Entry]:
         """The same with other learning rates, a row for each."""
@@ -138,12 +165,12 @@ class Distilled(Entry):
         return {**defaults, **self.settings}
 
     def identity(self) -> Figures:
-        """All settings, as the defaults may change, too."""
-        told = named(self.all_settings())
+        """All settings, as the defaults may change, too, and what builds, if it is a user's."""
+        told = named(self.all_settings()) | foreign("build", self.build)
         if self.classes_per_chunk is not None:
             told["classes_per_chunk"] = self.classes_per_chunk
-        if self.usual().revision > 1:
-            told["revision"] = self.usual().revision
+        if self.uses_network and (revision := self.usual().revision) > 1:
+            told["revision"] = revision
         if getattr(self.build, "func", self.build) is not ddp:
             return told
         usual = [key for key, value in _UNTOLD.items() if told[key] == value]
@@ -215,7 +242,8 @@ class Distilled(Entry):
             quotas=self.quotas,
             device=lab.device,
         )
-        loop.prepare(progress=True)
+        if loop.num_steps < cell.steps:
+            loop.prepare(progress=True)
         goes_on = loop.num_steps > 0
         watch = nullcontext() if self.track is None else self.track(cell)
         with PeakMemory(lab.device) as memory, watch as callback:

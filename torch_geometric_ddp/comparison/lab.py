@@ -166,10 +166,9 @@ class Lab:
             if name not in self.backbones:
                 known = ", ".join(self.backbones)
                 raise ValueError(f"a backbone must be one of {known}, got {name!r}")
-        if self.bank.has_parts:  # What a network sees of other clouds every matching compares.
-            for name in distill_with or backbones or self.backbones:
-                for entry in entries:
-                    entry.check_network(self.backbones[name], self.bank)
+        for name in distill_with or backbones or self.backbones:
+            for entry in entries:
+                entry.check_network(self.backbones[name], self.bank)
         for seed in seeds:
             check_seed("seed", self.preset.network_seeds(seed)[-1])
         for seed in seeds:
@@ -208,10 +207,14 @@ class Lab:
             ChildProcessError: If such a process dies.
         """
         cells = list(cells)
-        self._failed.clear()
+        self.try_again()
         carry_out(cells, self._result, self.failures, self.out, "Compare", workers)
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
+
+    def try_again(self) -> None:
+        """Forgets which runs failed, so that they are made anew when they are next asked for."""
+        self._failed.clear()
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
         """The runs that are not there yet."""

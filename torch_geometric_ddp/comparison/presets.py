@@ -32,6 +32,12 @@ class Preset:
     num_networks: int = 1
 
     def __post_init__(self) -> None:
+        for what in ("protocol", "whole"):
+            if not getattr(self, what).normalize:
+                raise ValueError(
+                    f"'{what}' must have normalize=True, as sets are made of clouds in the unit "
+                    f"ball, got {getattr(self, what)}"
+                )
         for name in ("num_seeds", "num_networks"):
             object.__setattr__(self, name, check_int(name, getattr(self, name)))
         if self.steps is not None:

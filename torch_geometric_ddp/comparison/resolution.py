@@ -12,6 +12,7 @@ from torch import nn
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._identity import describe
+from torch_geometric_ddp.budget import TooFewPointsError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
@@ -19,7 +20,6 @@ from torch_geometric_ddp.comparison.report import summarize, with_lacking
 from torch_geometric_ddp.comparison.runs import (
     RunLog,
     ToDo,
-    TooFewPointsError,
     carry_out,
     machine,
     measured,
@@ -97,6 +97,7 @@ class CrossResolution:
             ChildProcessError: If such a process dies.
         """
         lab = self.lab
+        lab.try_again()
         made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions", workers)
         return [*{one["id"]: one for rows in made for one in rows}.values()]
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._version import versions
-from torch_geometric_ddp.budget import BudgetError
+from torch_geometric_ddp.budget import BudgetError, TooFewPointsError
 from torch_geometric_ddp.comparison.cells import Cell, Figures
 from torch_geometric_ddp.comparison.side_by_side import check_sent, side_by_side
 from torch_geometric_ddp.evaluation import Evaluation, Protocol
@@ -25,13 +25,9 @@ from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["FAILURES", "RunLog", "ToDo", "TooFewPointsError", "carry_out", "machine", "measured"]
+__all__ = ["FAILURES", "RunLog", "ToDo", "carry_out", "machine", "measured"]
 
 Made = TypeVar("Made")
-
-
-class TooFewPointsError(ValueError):
-    """The clouds of a set have fewer points than networks shall be trained on."""
 
 
 # Why a run may fail and leave the others alone.

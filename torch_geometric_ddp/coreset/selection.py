@@ -73,7 +73,11 @@ def observed_coreset(
 
 
 def counts_that_fit(
-    bank: PointCloudBank, ppc: float, num_points: int | None, codec: Codec, quotas: Quotas
+    bank: PointCloudBank,
+    ppc: float,
+    num_points: int | None = None,
+    codec: Codec = FLOAT32,
+    quotas: Quotas = "uniform",
 ) -> tuple[int, ...]:
     """How many clouds of every class fit; see :func:`observed_coreset`."""
     budget = bank.budget(ppc, quotas)

@@ -192,5 +192,7 @@ def repeat_figure(
     }
     # Sets of before do not tell of the machine.
     differences = [what for what, (key, value) in now.items() if told.get(key, value) != value]
+    if together > 1:  # No figure that a file tells is of networks that were trained so.
+        differences.append("way of training")
     called = name_of(network) if name is None else name
     return Repeated(told, evaluation, called, differences if told else [])

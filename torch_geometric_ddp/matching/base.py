@@ -57,7 +57,7 @@ class Matching(nn.Module, ABC):
         return {"pos": bank.dense()}
 
     def check(self, make: Callable[[], Backbone], bank: PointCloudBank) -> None:
-        """Raises a :class:`ValueError` if this cannot compare what networks see of real clouds.
+        """Raises an error if this cannot compare what networks see of real clouds.
 
         It is asked once, before a run. (default: nothing)
 

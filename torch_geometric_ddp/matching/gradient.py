@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -48,6 +48,12 @@ class GradientMatching(Matching):
             raise ValueError("gradients are matched for classification only, not for segmentation")
         return super().prepare(bank, num_points, progress)
 
+    def check(self, make: Callable[[], Backbone], bank: PointCloudBank) -> None:
+        """Raises a :class:`TypeError` if :obj:`torch.func.vmap` does not support the network."""
+        if not bank.has_parts:  # Which :meth:`prepare` refuses.
+            network = make().to(bank.device, bank.pos.dtype).eval()
+            self.gradients(network, bank.dense()[None, :1], bank.y[:1])
+
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`."""
         pos = real["pos"]
@@ -89,8 +95,9 @@ class GradientMatching(Matching):
             if "vmap" not in str(error):
                 raise
             raise TypeError(
-                f"'network' must be made of operations that torch.func.vmap supports, which "
-                f"{type(network).__name__} is not; networks that search neighbours are not"
+                f"'network' must be made of operations that torch.func.vmap supports, as gradients "
+                f"are matched, which {type(network).__name__} is not; networks that search "
+                "neighbours are not"
             ) from error
 
 

@@ -101,7 +101,8 @@ class Distillation:
         ValueError: If one of these numbers is below one, :obj:`task` is no known name, a class of
             :obj:`bank` has no clouds, :obj:`parameterization` has another number of classes, or it
             labels points otherwise than the real set; or if there are several ranks, and the
-            classes cannot be shared by so many, depend on each other or differ between them.
+            classes cannot be shared by so many, depend on each other or differ between them; or if
+            :obj:`outer_loops` is above one and the networks of :obj:`networks` are shared.
     """
 
     def __init__(
@@ -148,6 +149,11 @@ class Distillation:
         )
         make = self.task.network if network is None else network
         self.networks = networks or NetworkSource(make, bank, self.batch_size, self.generator)
+        if self.outer_loops > 1 and not self.networks.trains:
+            raise ValueError(
+                f"'outer_loops' must be 1 with {type(self.networks).__name__}, whose networks are "
+                f"shared and not trained any more, got {self.outer_loops}"
+            )
         self.schedule = schedule
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points

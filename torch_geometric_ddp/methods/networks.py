@@ -46,6 +46,8 @@ class NetworkSource:
 
     #: Whether the real clouds may lie elsewhere than the networks.
     streams: ClassVar[bool] = True
+    #: Whether a network may be trained between two updates, which others do not share.
+    trains: ClassVar[bool] = True
     #: A higher number says that the same settings and seed make other networks than they once did.
     revision: ClassVar[int] = 1
 

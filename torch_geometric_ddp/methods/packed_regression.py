@@ -85,8 +85,8 @@ def pkr(
 
     Raises:
         TypeError, ValueError: If :obj:`depth`, :obj:`steps`, :obj:`num_points` or
-            :obj:`visits` is no integer or out of range. What is wrong with the other arguments
-            shows when a run begins.
+            :obj:`visits` is no integer or out of range, or :obj:`lr` no rate. What is wrong with
+            the other arguments shows when a run begins.
         MemoryError: When a run begins, if choosing takes more memory than is free.
     """
     lr, ridge = check_number("lr", lr), check_number("ridge", ridge, exclusive=True)

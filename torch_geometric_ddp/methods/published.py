@@ -147,8 +147,9 @@ def ddp(
         TypeError: If :obj:`uniformity_lambda` is no number, :obj:`steps` or :obj:`batch_size` no
             integer, or :obj:`adaptive`, :obj:`align` or :obj:`fill` not true or false.
         ValueError: If :obj:`uniformity_lambda` or :obj:`steps` is negative, :obj:`batch_size` below
-            one, or :obj:`fill` without :obj:`anchor_points`. What is wrong with the other arguments
-            shows when a run begins, with the budget at hand.
+            one, a number of :func:`morphing` too small, or :obj:`fill` without
+            :obj:`anchor_points`. What is wrong with the other arguments shows when a run begins,
+            with the budget at hand.
     """
     uniformity_lambda = check_number("uniformity_lambda", uniformity_lambda)
     check_flag("adaptive", adaptive)

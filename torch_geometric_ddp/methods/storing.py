@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_float, check_int
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.methods.starts import Start, clouds_of
@@ -24,6 +24,7 @@ from torch_geometric_ddp.parameterization import (
     PointSet,
     ShapeMorphing,
 )
+from torch_geometric_ddp.parameterization.mirrored import check_even
 from torch_geometric_ddp.tasks import Task
 
 __all__ = [
@@ -116,8 +117,10 @@ def full_resolution(
             :class:`~torch_geometric_ddp.parameterization.Float32`)
 
     Raises:
-        ValueError: When it is called, if the budget has no room for a whole cloud.
+        TypeError, ValueError: If a rate is none; when it is called, if the budget has no room for a
+            whole cloud.
     """
+    _check_rates(lr=lr, rotation_lr=rotation_lr)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
         if codec.bits((1, 1, 3)) is not None:
@@ -150,12 +153,13 @@ def packed(
             :class:`~torch_geometric_ddp.parameterization.Rotation`. (default: no turns)
 
     Raises:
-        TypeError: If :obj:`num_points` is no integer.
-        ValueError: If :obj:`num_points` is below one; when it is called, if it is more than a real
-            cloud has, not even one cloud per class fits, or the size of what :obj:`codec` stores
-            depends on the values.
+        TypeError: If :obj:`num_points` is no integer, or a rate no number.
+        ValueError: If :obj:`num_points` is below one, or a rate negative; when it is called, if it
+            is more points than a real cloud has, not even one cloud per class fits, or the size of
+            what :obj:`codec` stores depends on the values.
     """
     check_int("num_points", num_points)
+    _check_rates(lr=lr, rotation_lr=rotation_lr)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
         return FullResolution.clouds_that_fit(budget, num_points, codec), num_points
@@ -183,9 +187,13 @@ def mirrored(
         lr (float): The learning rate of the points. (default: :obj:`0.01`)
 
     Raises:
-        ValueError: When it is called, if not even one cloud per class fits, or points are labelled
-            with parts.
+        TypeError: If :obj:`num_points` is no integer, or :obj:`lr` no number.
+        ValueError: If :obj:`num_points` is odd or below two, or :obj:`lr` negative; when it is
+            called, if it is more points than a real cloud has, not even one cloud per class fits,
+            or points are labelled with parts.
     """
+    check_even("num_points", num_points)
+    _check_rates(lr=lr)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
         return Mirrored.clouds_that_fit(budget, num_points, codec), num_points
@@ -225,9 +233,15 @@ def morphing(
             :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
 
     Raises:
-        ValueError: If :obj:`fill` is without :obj:`anchor_points`; when it is called, if the
-            anchors and weights do not fit.
+        TypeError, ValueError: If a number is none or too small, or :obj:`fill` is without
+            :obj:`anchor_points`; when it is called, if the anchors and weights do not fit, or a
+            real cloud has fewer points than an anchor.
     """
+    check_int("num_anchors", num_anchors)
+    check_int("num_morphs", num_morphs, minimum=0)
+    if anchor_points is not None:
+        check_int("anchor_points", anchor_points)
+    _check_rates(**{key: kwargs.get(key) for key in ("anchor_lr", "weight_lr", "rotation_lr")})
     if fill and anchor_points is None:
         raise ValueError("'fill' must be with 'anchor_points', of which as many groups are made")
 
@@ -239,6 +253,8 @@ def morphing(
         task: Task,
     ) -> Parameterization:
         learned, num_groups = num_morphs if adaptive else 0, budget.num_groups
+        if anchor_points is not None:
+            budget.check_points("anchor_points", anchor_points)
         if fill and anchor_points is not None:
             points = anchor_points
             num_groups = ShapeMorphing.most_groups(
@@ -270,6 +286,13 @@ def morphing(
     return store
 
 
+def _check_rates(**rates: float | None) -> None:
+    """Raises unless they are learning rates, where they are given."""
+    for name, rate in rates.items():
+        if rate is not None:
+            check_float(name, rate)
+
+
 def _anchor_points(
     budget: StorageBudget,
     wanted: int | None,
@@ -279,10 +302,11 @@ def _anchor_points(
     weight_codec: Codec,
 ) -> int:
     """The points of an anchor: those that are wanted if they fit, or as many as fit."""
-    if wanted is not None:
-        check_int("anchor_points", wanted)
-        if None in (codec.bits((1, num_anchors, wanted, 3)), weight_codec.bits((1, 1, 1))):
-            return wanted  # Whether it fits depends on the values: the budget is held against them.
+    if wanted is not None and None in (
+        codec.bits((1, num_anchors, wanted, 3)),
+        weight_codec.bits((1, 1, 1)),
+    ):
+        return wanted  # Whether it fits depends on the values: the budget is held against them.
     largest = ShapeMorphing.largest_anchor_points(
         budget, num_anchors, num_morphs, codec, weight_codec
     )

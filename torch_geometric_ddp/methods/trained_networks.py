@@ -76,6 +76,7 @@ class TrainedNetworks(NetworkSource):
     """
 
     streams = False  # They are trained on all real clouds.
+    trains = False  # All runs of a bank share them.
     revision = 2  # Once the first began like a network that the set was judged by.
 
     def __init__(

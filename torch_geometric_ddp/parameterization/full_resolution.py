@@ -91,14 +91,12 @@ class FullResolution(Parameterization):
         Raises:
             TypeError: If :obj:`num_points` is no integer.
             BudgetError: If not even one cloud of :obj:`num_points` points fits.
-            ValueError: If they are more than those of an original, or the size of what
-                :obj:`codec` stores depends on the values.
+            TooFewPointsError: If they are more than those of an original.
+            ValueError: If the size of what :obj:`codec` stores depends on the values.
         """
-        num = budget.num_points if num_points is None else check_int("num_points", num_points)
-        if num > budget.num_points:
-            raise ValueError(
-                f"'num_points' must be at most the {budget.num_points} of a real cloud, got {num}"
-            )
+        num = budget.num_points
+        if num_points is not None:
+            num = budget.check_points("num_points", num_points)
         most = cls.most_clouds(budget, num, codec)
         if most < 1:
             raise BudgetError(

@@ -15,7 +15,7 @@ from torch_geometric_ddp.parameterization.base import Parameterization, groups_p
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
 from torch_geometric_ddp.parameterization.form import Form
 
-__all__ = ["Mirrored"]
+__all__ = ["Mirrored", "check_even"]
 
 # The plane of a cloud takes a bit: -1 says that x is mirrored, 1 that y is.
 _PLANE = Uniform(1)
@@ -101,8 +101,7 @@ class Mirrored(Parameterization):
             TypeError: If :obj:`num_points` is no integer.
             ValueError: If :obj:`num_points` is odd or below two, or a shape does not fit.
         """
-        if check_int("num_points", num_points, minimum=2) % 2:
-            raise ValueError(f"'num_points' must be even, got {num_points}")
+        check_even("num_points", num_points)
         pairs = [_folded(some, num_points // 2) for some in check_points("pos", pos).split(_BLOCK)]
         halves, planes = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         return cls(halves, planes, num_classes, lr, codec)
@@ -125,9 +124,11 @@ class Mirrored(Parameterization):
         Raises:
             TypeError: If :obj:`num_points` is no integer.
             BudgetError: If not even one cloud fits.
-            ValueError: If the size of what :obj:`codec` stores depends on the values.
+            TooFewPointsError: If an original has fewer points.
+            ValueError: If :obj:`num_points` is below two, or the size of what :obj:`codec` stores
+                depends on the values.
         """
-        size = check_int("num_points", num_points, minimum=2) // 2
+        size = budget.check_points("num_points", num_points, minimum=2) // 2
 
         def bits(num: int) -> int:
             clouds = budget.num_classes * num
@@ -141,6 +142,13 @@ class Mirrored(Parameterization):
                 f"takes {bits(1)} of {budget.bits} bits"
             )
         return most
+
+
+def check_even(name: str, num: int) -> int:
+    """Returns the number of points of an unfolded cloud, even and at least two."""
+    if check_int(name, num, minimum=2) % 2:
+        raise ValueError(f"'{name}' must be even, got {num}")
+    return num
 
 
 def _folded(pos: Tensor, size: int) -> tuple[Tensor, Tensor]:

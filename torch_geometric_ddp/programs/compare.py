@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     _, seeds = work.preset_and_seeds(args)
     list(labs[0].cells(entries, args.ppc, seeds))  # Raises before a network is trained for quotas.
     # Those by difficulty are for data of one label, which have one split.
-    entries = work.at_quotas(entries, args.quotas, labs[0], seeds[0])
+    entries = work.at_quotas(entries, args.quotas, labs[0], seeds[0], args.workers)
     cells = [list(lab.cells(entries, args.ppc, seeds)) for lab in labs]
     runs = work.run_splits(labs, cells, args.workers)
     rows, title = summarize(runs), work.heading(args, labs[0])

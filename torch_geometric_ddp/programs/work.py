@@ -281,7 +281,9 @@ def row(text: str) -> Entry:
     return ROWS[name].changed(settings) if settings else ROWS[name]
 
 
-def at_quotas(entries: Iterable[Entry], quotas: Iterable[str], lab: Lab, seed: int) -> list[Entry]:
+def at_quotas(
+    entries: Iterable[Entry], quotas: Iterable[str], lab: Lab, seed: int, workers: int = 1
+) -> list[Entry]:
     """Rows with the storage divided in every one of these ways, each once.
 
     Where a way gives every class as much, as by the sizes of classes of one size, the row is that
@@ -293,6 +295,8 @@ def at_quotas(entries: Iterable[Entry], quotas: Iterable[str], lab: Lab, seed: i
             backbone is trained on the whole set (:func:`difficulty_quotas`).
         lab (Lab): The harness.
         seed (int): That of the training.
+        workers (int): Those of the comparison, so that this training is as all of them. (default:
+            :obj:`1`)
 
     Raises:
         ValueError: If difficulty is asked for where clouds have several labels.
@@ -302,7 +306,9 @@ def at_quotas(entries: Iterable[Entry], quotas: Iterable[str], lab: Lab, seed: i
         backbone = next(iter(lab.backbones))
         if not lab.task.one_label:
             raise ValueError(f"--quotas difficulty must go with one label, got {lab.task.name}")
-        announce(lab, list(lab.cells([ENTRIES["whole"]], [1], [seed], [backbone])))
+        whole = list(lab.cells([ENTRIES["whole"]], [1], [seed], [backbone]))
+        announce(lab, whole)
+        lab.run(whole, workers)
         weights["difficulty"] = difficulty_quotas(lab.observation(backbone, seed))
     found = []
     for entry in entries:
