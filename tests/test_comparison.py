@@ -261,6 +261,34 @@ def test_nothing_is_computed_of_real_clouds_for_a_row_without_steps(tmp_path, mo
     assert prepared
 
 
+def test_a_set_that_is_there_is_not_made_again_to_be_judged_otherwise(tmp_path, monkeypatch):
+    rows = [DDP, ENTRIES["random"], ENTRIES["herding"]]
+    first = run(tmp_path, rows)
+    fresh = replace(PRESET, protocol=replace(PRESET.protocol, epochs=3), num_networks=2)
+    expected = run(tmp_path / "elsewhere", rows, preset=fresh)
+    monkeypatch.setattr(Distilled, "distil", None)
+    lab = lab_of(tmp_path, fresh)
+    cells = list(lab.cells(rows, (1,), (0,)))
+    assert lab.to_do(cells).steps == []
+    again = lab.run(cells)
+    machine = ("distill_seconds", "evaluate_seconds", "step_seconds", "step_bytes")
+    for ours, theirs, before in zip(again, expected, first, strict=True):
+        assert {**ours, **dict.fromkeys(machine)} == {**theirs, **dict.fromkeys(machine)}
+        assert ours["id"] != before["id"]
+        assert ours.get("step_seconds") == before.get("step_seconds")
+        both = (SyntheticPointCloudDataset(tmp_path / run["set"]) for run in (ours, before))
+        mine, theirs = (one.parameterization.storage() for one in both)
+        same = all(torch.equal(mine[name], theirs[name]) for name in theirs)
+        # What is observed is the last of the networks, another one where there are two.
+        assert same == (ours["method"] != "herding")
+    # Other real clouds, settings or steps make another set.
+    monkeypatch.undo()
+    others = [lab_of(tmp_path, num_points=40), lab_of(tmp_path, replace(fresh, steps=3))]
+    for other, row in zip((*others, lab), (DDP, DDP, DDP.changed({"num_morphs": 2})), strict=True):
+        (cell,) = other.cells([row], (1,), (0,))
+        assert len(other.to_do([cell]).steps) == 1
+
+
 def test_a_preset_that_does_not_normalise_is_refused():
     raw = replace(SMOKE, normalize=False)
     for protocols in ((raw, SMOKE), (SMOKE, raw)):

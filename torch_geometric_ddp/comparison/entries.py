@@ -45,6 +45,7 @@ from torch_geometric_ddp.quotas import told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = [
+    "COSTS",
     "ENTRIES",
     "ChosenStart",
     "Coreset",
@@ -56,6 +57,8 @@ __all__ = [
 ]
 
 
+#: What a run tells of the cost of its set and of how its optimisation ended.
+COSTS = ("distill_seconds", "step_seconds", "step_bytes", "loss")
 # Settings of methods that a row has elsewhere: in its name, and as the steps of a comparison.
 _NOT_OF_A_ROW = ("name", "steps")
 # Settings of DDP that the identity of a run did not tell, and what they were then: where they are
@@ -257,13 +260,13 @@ class Distilled(Entry):
 
             loop.run(cell.steps, True, checkpoint, callback=tick)
         seconds = [end - start for start, end in zip(starts, ends, strict=False)]
-        figures = {
-            # Nobody knows how long the steps before took.
-            "distill_seconds": None if goes_on else sum(seconds),
-            "step_seconds": statistics.median(seconds) if seconds else None,
-            "step_bytes": memory.bytes if seconds else None,
-            "loss": loop.losses[-1] if loop.losses else None,
-        }
+        costs = (
+            None if goes_on else sum(seconds),  # Nobody knows how long the steps before took.
+            statistics.median(seconds) if seconds else None,
+            memory.bytes if seconds else None,
+            loop.losses[-1] if loop.losses else None,
+        )
+        figures = dict(zip(COSTS, costs, strict=True))
         told = told_quotas(self.quotas)
         return method.finish(loop, source=lab.source, normalize=True, **told), figures
 

@@ -25,7 +25,7 @@ from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
-from torch_geometric_ddp.comparison.entries import Whole
+from torch_geometric_ddp.comparison.entries import COSTS, Whole
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import (
     FAILURES,
@@ -46,6 +46,12 @@ from torch_geometric_ddp.tasks.base import json_numbers
 
 __all__ = ["Lab"]
 
+# What of a run makes its set.
+_MAKING = (
+    *("source", "task", "method", "settings", "backbone", "network", "ppc", "seed", "steps"),
+    *("whole", "quotas"),
+)
+
 
 class Lab:
     """Makes the runs of a comparison and remembers them.
@@ -53,7 +59,8 @@ class Lab:
     Every run has the same real and test clouds, storage, backbone, protocol and seeds as those
     that it is compared with. A set that exceeds the storage is refused. The folder receives one
     JSON line a run in :obj:`runs.jsonl`, the distilled sets, and checkpoints; a run whose line is
-    there is never made again, and one that was interrupted goes on from its checkpoint.
+    there is never made again, and one that was interrupted goes on from its checkpoint. A set that
+    was made is judged again, and not made again, where only how it is judged is another.
 
     Args:
         train_set (Dataset): The real set. It is read once and normalised to the unit ball.
@@ -237,7 +244,11 @@ class Lab:
     def _to_make(self, cells: Sequence[Cell]) -> ToDo:
         """What making runs takes, whether they are there or not."""
         every = self._with_needed(cells)
-        steps = [cell.steps for cell in every if cell.steps and cell.distilled_with is None]
+        steps = [
+            cell.steps
+            for cell in every
+            if cell.steps and cell.distilled_with is None and self._line_of_set(cell) is None
+        ]
         small = sum(cell.entry.has_budget for cell in every)
         counts = [self.preset.num_networks * count for count in (small, len(every) - small)]
         networks = [
@@ -267,7 +278,8 @@ class Lab:
 
     def checkpoint(self, cell: Cell) -> Path:
         """Where the state of a run is kept until it is finished."""
-        return self.out / "checkpoints" / f"{self._identity(cell)}.safetensors"
+        made = digest(_making(self._key(cell), cell.entry.observes))
+        return self.out / "checkpoints" / f"{made}.safetensors"
 
     def synthetic(self, cell: Cell) -> SyntheticPointCloudDataset:
         """The set of a run as it is kept; makes the run if either is not there yet."""
@@ -373,7 +385,8 @@ class Lab:
         try:
             with memory_errors():
                 if cell.distilled_with is None:
-                    figures = cell.entry.run(self, cell)
+                    before = self._made_before(cell)
+                    figures = cell.entry.run(self, cell) if before is None else before
                 else:
                     figures = self.judge(cell, self.synthetic(cell.source))
         except FAILURES as error:
@@ -382,6 +395,25 @@ class Lab:
         line = {"id": identity, **self._key(cell), **figures, **machine(self.device)}
         self._runs.append(line)
         self.checkpoint(cell).unlink(missing_ok=True)
+
+    def _made_before(self, cell: Cell) -> Figures | None:
+        """The figures of a run whose set another run has made and judged otherwise."""
+        line = self._line_of_set(cell)
+        if line is None:
+            return None
+        synthetic = SyntheticPointCloudDataset(self.out / line["set"])
+        return {key: line[key] for key in COSTS if key in line} | self.judge(cell, synthetic)
+
+    def _line_of_set(self, cell: Cell) -> Figures | None:
+        """The line of a run that made the very set of another one, if both are there."""
+        observes = cell.entry.observes
+        making = digest(_making(self._key(cell), observes))
+        for line in self._runs.read().values():
+            own = "set" in line and "distilled_with" not in line
+            same = own and digest(_making(line, observes)) == making
+            if same and (self.out / line["set"]).exists():
+                return line
+        return None
 
     def _key(self, cell: Cell) -> dict[str, Any]:
         """What makes a run the same run; it is written into its line."""
@@ -420,6 +452,15 @@ class Lab:
     def _observation_path(self, backbone: str, seed: int) -> Path:
         name = self._identity(_observed(backbone, seed))
         return self.out / "observations" / f"{name}.safetensors"
+
+
+def _making(key: Mapping[str, Any], observes: bool) -> dict[str, Any]:
+    """What makes a set the same set, of what makes a run the same run or of its line.
+
+    How it is judged is no part of it, but for what rows know that observe the judging networks.
+    """
+    told = {name: key.get(name) for name in (*_MAKING, *(("num_networks",) if observes else ()))}
+    return {**told, "train": key["data"]["train"]}
 
 
 def _observed(backbone: str, seed: int) -> Cell:
