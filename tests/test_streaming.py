@@ -1,5 +1,7 @@
 """Real clouds that are prepared once and stay where they lie."""
 
+import os
+import stat
 import threading
 
 import pytest
@@ -83,11 +85,59 @@ def test_a_code_that_changes_is_another_file(tmp_path, monkeypatch):
     bank = PointCloudBank.from_dataset(toy_set())
     bank.keep_in(tmp_path)
     bank.cached(uniformity_of, 4)
-    monkeypatch.setattr(view_cache, "__version__", "another")
+    monkeypatch.setattr(view_cache, "versions", lambda: {"torch": "another"})
     again = PointCloudBank.from_dataset(toy_set())
     again.keep_in(tmp_path)
     again.cached(uniformity_of, 4)
     assert len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("changed", ["return 3 * bank.pos.mean(0)", "return 2 * bank.pos.sum(0)"])
+def test_a_function_that_changes_is_another_file(changed, tmp_path):
+    found = []
+    for line in ("return 2 * bank.pos.mean(0)", changed):
+        made = {"__name__": "mine"}
+        exec(f"def scaled(bank):\n    {line}", made)
+        bank = PointCloudBank.from_dataset(toy_set())
+        bank.keep_in(tmp_path)
+        found.append(bank.cached(made["scaled"]))
+        assert torch.equal(found[-1], made["scaled"](bank))
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_a_function_that_captures_something_else_is_another_file(tmp_path):
+    def times(factor):
+        return lambda bank: bank.pos * factor
+
+    for factor in (2, 3):
+        bank = PointCloudBank.from_dataset(toy_set())
+        bank.keep_in(tmp_path)
+        assert torch.equal(bank.cached(times(factor)), bank.pos * factor)
+
+
+def test_what_cannot_be_kept_is_not_lost(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(view_cache.np, "save", full)
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank.keep_in(tmp_path)
+    with pytest.warns(UserWarning, match=r"uniformity_of .*could not be kept in .*No space left"):
+        found = bank.cached(uniformity_of, 4)
+    assert torch.equal(found, uniformity_of(bank, 4))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_what_is_kept_can_be_read_by_others(tmp_path):
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank.keep_in(tmp_path)
+    before = os.umask(0o027)
+    try:
+        bank.cached(uniformity_of, 4)
+    finally:
+        os.umask(before)
+    (file,) = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
 def test_the_next_part_is_fetched_meanwhile():

@@ -1,4 +1,4 @@
-"""Tensors with a JSON header in one safetensors file, written atomically and never unpickled."""
+"""Files that are whole or not there, also of tensors with a JSON header, never unpickled."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +48,15 @@ def check_folder(name: str, value: Any) -> Path:
     return check_place(name, Path(value) / "any").parent
 
 
-def write_tensors(
-    path: str | os.PathLike[str],
-    tensors: Mapping[str, Tensor],
-    header: Mapping[str, Any],
-    kind: str,
-    version: int,
-) -> None:
-    """Writes a file that is either whole or not there, with a digest of all that it holds."""
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A file beside another one, which takes its place if it is written without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    text = json.dumps({"kind": kind, "version": version, **header}, sort_keys=True)
-    # One entry, because safetensors writes several in any order: the same set is the same file.
-    metadata = {_KEY: f"{_digest(text, tensors)} {text}"}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:
-        save_file(tensors, temporary, metadata=metadata)
+        yield Path(temporary)
         # A temporary file is private; the result shall have the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
@@ -76,6 +67,22 @@ def write_tensors(
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def write_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    kind: str,
+    version: int,
+) -> None:
+    """Writes a file that is either whole or not there, with a digest of all that it holds."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    text = json.dumps({"kind": kind, "version": version, **header}, sort_keys=True)
+    # One entry, because safetensors writes several in any order: the same set is the same file.
+    metadata = {_KEY: f"{_digest(text, tensors)} {text}"}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def read_tensors(

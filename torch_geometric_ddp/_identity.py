@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["describe", "settings_of"]
+__all__ = ["describe", "describe_code", "settings_of"]
 
 _PACKAGE = __name__.split(".")[0]
 # What every torch.nn.Module has, and what therefore says nothing about a module.
@@ -54,6 +54,14 @@ def describe(value: Any) -> Any:
         # {'partial': 'PointNetSegmentation', 'keywords': {'width': 0.25}}
     """
     return _describe(value, ())
+
+
+def describe_code(function: types.FunctionType) -> dict[str, Any]:
+    """Describes a function by what it does, also where its name would tell it from others.
+
+    What it calls is told by name.
+    """
+    return _described_code(function, (id(function),))
 
 
 def settings_of(owner: object) -> dict[str, Any]:
@@ -98,18 +106,22 @@ def _described_callable(value: Any, inside: tuple[int, ...]) -> Any:
     if isinstance(value, types.MethodType):
         return {"method": value.__name__, "of": _describe(value.__self__, inside)}
     if isinstance(value, types.FunctionType) and "<" in value.__qualname__:
-        variables = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        captured = {name: _describe(_content(cell), inside) for name, cell in variables}
-        defaults = [*(value.__defaults__ or ()), value.__kwdefaults__ or {}]
-        return {
-            "function": _name(value),
-            "code": _digest(repr(_code(value.__code__)).encode()),
-            **_unless_empty("defaults", [d for d in _describe(defaults, inside) if d != {}]),
-            **_unless_empty("captured", captured),
-        }
+        return _described_code(value, inside)
     if isinstance(value, type) or hasattr(value, "__qualname__"):
         return _name(value)
     return _described_object(value, inside)
+
+
+def _described_code(value: types.FunctionType, inside: tuple[int, ...]) -> dict[str, Any]:
+    variables = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+    captured = {name: _describe(_content(cell), inside) for name, cell in variables}
+    defaults = [*(value.__defaults__ or ()), value.__kwdefaults__ or {}]
+    return {
+        "function": _name(value),
+        "code": _digest(repr(_code(value.__code__)).encode()),
+        **_unless_empty("defaults", [d for d in _describe(defaults, inside) if d != {}]),
+        **_unless_empty("captured", captured),
+    }
 
 
 def _described_object(value: Any, inside: tuple[int, ...]) -> Any:

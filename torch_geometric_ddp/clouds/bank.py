@@ -286,8 +286,9 @@ class PointCloudBank:
     def keep_in(self, folder: str | os.PathLike[str]) -> None:
         """Lets :meth:`cached` keep the tensors that it computes in files, by all that is in clouds.
 
-        They are mapped into memory, and another process finds them there. Clouds on another device
-        than the CPU have nothing to keep.
+        They are mapped into memory, and another process finds them there, with the same versions of
+        the packages and the same code of the function. A change in what that function calls is not
+        seen: then take another folder. Clouds on another device than the CPU have nothing to keep.
 
         Args:
             folder (str or path): Where to.

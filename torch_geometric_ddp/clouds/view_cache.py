@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import types
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp._version import __version__
+from torch_geometric_ddp._files import replacing
+from torch_geometric_ddp._identity import describe_code
+from torch_geometric_ddp._version import versions
 
 __all__ = ["ViewCache"]
 
@@ -67,18 +69,23 @@ class ViewCache:
         self, function: Callable[..., Any], args: tuple[Hashable, ...], make: Callable[[], Any]
     ) -> Any:
         plain = all(isinstance(arg, bool | int | float | str) for arg in args)
-        code = getattr(function, "__code__", None)
-        if self.folder is None or not plain or code is None:
+        # Only of a function it is known what it does.
+        if self.folder is None or not plain or not isinstance(function, types.FunctionType):
             return make()
-        name = [_FORMAT, __version__, self.content, function.__module__, function.__qualname__]
-        key = json.dumps([*name, code.co_code.hex(), *args])
+        told = [versions(), self.content, function.__module__, describe_code(function)]
+        key = json.dumps([_FORMAT, *told, *args])
         path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         if (known := _mapped(path)) is not None:
             return known
         result = make()
         if not isinstance(result, Tensor) or result.device.type != "cpu":
             return result
-        _write(path, result)
+        try:
+            with replacing(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, result.detach().numpy())
+        except OSError as error:  # What was computed is not lost by it.
+            text = f"what {function.__qualname__} computed could not be kept in '{path}': {error}"
+            warnings.warn(text, stacklevel=4)
         known = _mapped(path)
         return result if known is None else known
 
@@ -90,15 +97,3 @@ def _mapped(path: Path) -> Tensor | None:
         return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError, EOFError, TypeError):
         return None
-
-
-def _write(path: Path, tensor: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, tensor.detach().numpy())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
