@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ from torch_geometric_ddp.methods import METHODS, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
-from torch_geometric_ddp.programs import command, names, searching, sensitivity, tune, work
+from torch_geometric_ddp.programs import command, names, searching, sensitivity, train, tune, work
 from torch_geometric_ddp.programs.options import (
     METHOD_OPTIONS,
     dest_of,
@@ -755,6 +756,43 @@ def test_a_table_of_more_runs_is_never_replaced_by_one_of_fewer(tmp_path, capsys
     assert compare("random", "anchors")[1] == ["table-2.md", "table.md"]
     assert (tmp_path / "table.md").read_text() == "| method |\n"
     assert len(run_ids(tmp_path / "table-2.md")) == 2
+
+
+def write_table(folder, made):
+    lab = SimpleNamespace(failures={}, preset=PRESETS["smoke"])
+    work.print_table(argparse.Namespace(out=folder), [lab], "", "", [{"id": "1"}], "table")
+
+
+def write_set(folder, made):
+    path = made / "distilled.safetensors"
+    lab = SimpleNamespace(failures={}, synthetic=lambda _: None, set_path=lambda _: path)
+    work.keep_set(argparse.Namespace(out=folder), lab, "run")
+
+
+def write_network(folder, made):
+    words = [made / "distilled.safetensors", *TINY, "--preset", "smoke", "--out", folder]
+    train.run(parsed("train", *words))
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write_table, "table.md"),
+        (write_set, "distilled.safetensors"),
+        (write_network, "network.safetensors"),
+    ],
+)
+def test_a_file_stays_as_it_was_where_the_disk_is_full(write, name, made, folder, monkeypatch):
+    def full(*_):
+        raise OSError("the disk is full")
+
+    (folder / name).write_text("<!-- runs: 1 -->")
+    monkeypatch.setattr("torch_geometric_ddp._files.os.fsync", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        write(folder, made[0])
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [
+        (name, "<!-- runs: 1 -->")
+    ]
 
 
 # Several splits ##################################################################################

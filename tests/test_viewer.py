@@ -134,6 +134,20 @@ def test_the_parts_of_a_class_have_a_colour_each(gap, num, tmp_path):
 
 
 @plotly
+def test_a_page_stays_as_it_was_where_the_disk_is_full(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("the disk is full")
+
+    path = write_viewer(morphing(), tmp_path / "page.html")
+    before = path.read_bytes()
+    monkeypatch.setattr("torch_geometric_ddp._files.os.fsync", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        write_viewer(morphing(), path, classes=[0])
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
+
+
+@plotly
 def test_real_clouds_of_other_classes_are_refused(tmp_path):
     for other in (toy_set(), [*toy_set(num_classes=4)]):
         with pytest.raises(ValueError, match="'real_set' must have the classes"):

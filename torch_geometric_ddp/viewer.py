@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_classes, check_dataset, check_int, shown
-from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._files import check_place, replacing
 from torch_geometric_ddp.clouds.class_names import check_among
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import find_task
@@ -103,8 +103,8 @@ def write_viewer(
     # What a name holds shall not end the script that it stands in.
     text = json.dumps(page, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
     before, between, after = _split(_PAGE.read_text(encoding="utf-8"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(before + plotly + between + text + after, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(before + plotly + between + text + after, encoding="utf-8")
     return path
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.comparison.report import aligned
@@ -223,7 +224,8 @@ def _report(
         "command": line,
     }
     text = json.dumps(summary, indent=1) + "\n"
-    (args.out / "results.json").write_text(text, encoding="utf-8")
+    with replacing(args.out / "results.json") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     print(f"The set, the pictures and the figures are in {args.out}/, the study is in")
     place = shlex.join([args.storage, "--artifact-dir", str(args.out / "artifacts")])
     print(f"{args.storage}. See it with: optuna-dashboard {place}")

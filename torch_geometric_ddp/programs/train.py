@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     """Trains, tests, and writes the network."""
     from safetensors.torch import save_model
 
-    from torch_geometric_ddp._files import check_place
+    from torch_geometric_ddp._files import check_place, replacing
     from torch_geometric_ddp._identity import describe
     from torch_geometric_ddp.comparison import PRESETS
     from torch_geometric_ddp.comparison.report import aligned, shown
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> None:
         "metric": result.metric,
         "value": result.mean,
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_model(trained[0].cpu(), str(path), metadata={"made": json.dumps(made)})
+    with replacing(path) as temporary:
+        save_model(trained[0].cpu(), str(temporary), metadata={"made": json.dumps(made)})
     values = [shown(value, "{:.1f}", 100) for value in result.scores.per_class[0].tolist()]
     print(f"\n{name}, protocol {protocol.name}, seed {args.seed}\n")
     print(aligned({"class": result.scores.class_names, f"{result.metric} %": values}))

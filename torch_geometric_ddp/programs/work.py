@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp.clouds import hold_out
 from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.comparison import (
@@ -464,7 +465,8 @@ def print_table(
         failed += [f"Failed: {split}{run}: {reason}\n" for run, reason in lab.failures.items()]
     table += "".join(["\n", *failed]) if failed else ""
     text = f"{title}\n\n{table}\n<!-- runs: {' '.join(identities)} -->\n"
-    (args.out / f"{stem}.md").write_text(text, encoding="utf-8")
+    with replacing(args.out / f"{stem}.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     preset = labs[0].preset
     print(f"\n{title}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
     print(table)
@@ -492,5 +494,6 @@ def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> list[Path]:
     if str(cell) in lab.failures:
         return []
     synthetic, kept = lab.synthetic(cell), args.out / "distilled.safetensors"
-    shutil.copyfile(lab.set_path(cell), kept)
+    with replacing(kept) as temporary:
+        shutil.copyfile(lab.set_path(cell), temporary)
     return [kept, *plot_sheets(lab.train_set, synthetic, args.out / "distilled.png", 16)]
