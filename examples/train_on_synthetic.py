@@ -16,6 +16,7 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.nn import MLP, global_max_pool
 
 from torch_geometric_ddp import SyntheticPointCloudDataset
+from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.datasets import READERS, read_file
 from torch_geometric_ddp.programs.options import positive
 
@@ -52,7 +53,7 @@ def main():
     else:
         _, test_set = READERS[args.dataset].load(args.root, args.num_points)
     test_set.transform = T.NormalizeScale()
-    if train_set.class_names != test_set.class_names:
+    if not agree(train_set.class_names, test_set.class_names):
         raise SystemExit(f"Test clouds must have the classes {train_set.class_names}: see --data.")
     single = len(train_set) % 8 == 1  # For one cloud BatchNorm has no statistics.
     train_loader = DataLoader(train_set, batch_size=8, shuffle=True, drop_last=single)

@@ -23,6 +23,7 @@ from torch_geometric_ddp import (
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison import ENTRIES
 from torch_geometric_ddp.methods import METHODS, ddp
+from torch_geometric_ddp.parameterization import FullResolution
 from torch_geometric_ddp.programs import work
 from torch_geometric_ddp.programs.command import parser_of
 from torch_geometric_ddp.programs.distill import rows_of
@@ -790,6 +791,14 @@ def test_train_on_synthetic(first, out):
     lines = done.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == ["Epoch  10", "Epoch  12"]
     assert 0 <= float(lines[-1].split()[-2]) <= 100
+
+
+def test_train_on_synthetic_takes_classes_without_names(tmp_path):
+    stored = FullResolution(torch.rand(10, 8, 3), 10)
+    SyntheticPointCloudDataset(stored).save(tmp_path / "set.safetensors")
+    few = ["--num-points", "8", "--epochs", "1"]
+    done = start(tmp_path / "set.safetensors", *few, program="train_on_synthetic.py")
+    assert done.returncode == 0, done.stderr
 
 
 def test_train_on_synthetic_wants_the_same_classes(own):

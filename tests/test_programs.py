@@ -1137,8 +1137,23 @@ def test_a_set_of_other_data_is_not_tested_on_the_generated_shapes(program, fore
 
 def test_show_draws_a_set_of_other_data_alone(foreign, capsys):
     assert command.main(["show", "set.safetensors"]) == 0
-    assert "set.png: --data or --dataset adds real clouds." in capsys.readouterr().out
-    assert Path("set.png").read_bytes().startswith(b"\x89PNG")
+    assert "set-shown.png: --data or --dataset adds real clouds." in capsys.readouterr().out
+    assert Path("set-shown.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_leaves_the_picture_of_distill_as_it_is(made, folder):
+    Path("distilled.safetensors").write_bytes((made[0] / "distilled.safetensors").read_bytes())
+    Path("distilled.png").write_text("before")
+    assert command.main(["show", "distilled.safetensors", *TINY, "--drawn", "1", "1", "1"]) == 0
+    assert Path("distilled.png").read_text() == "before"
+    assert Path("distilled-shown.png").exists()
+
+
+def test_show_draws_classes_without_names_beside_those_of_the_data(foreign):
+    """As evaluate and train take them."""
+    few = ["--dataset", "shapes", *TINY, "--drawn", "1", "1", "1", "--classes", "0"]
+    assert command.main(["show", "set.safetensors", *few]) == 0
+    assert Path("set-shown.png").exists()
 
 
 def test_show_gives_the_tables_of_a_folder(tmp_path, capsys):

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a distilled set, or a folder of runs")
     add_data_arguments(parser)
     picture = parser.add_argument_group("picture")
-    picture.add_argument("--picture", type=Path, help="its file (that of the set, as .png)")
+    picture.add_argument("--picture", type=Path, help="its file (NAME-shown.png beside the set)")
     picture.add_argument(
         "--html", type=Path, metavar="FILE", help="also a page to turn the clouds in (needs plotly)"
     )
@@ -88,10 +88,8 @@ def _show_set(args: argparse.Namespace) -> None:
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
     unknown = not work.has_data(args, synthetic)
     real = [] if unknown else work.load(args)[0]
-    theirs = list(getattr(real, "class_names", None) or synthetic.class_names)
-    if theirs != synthetic.class_names:
-        raise ValueError(f"the data must have the classes of the set, got {theirs}")
-    path = args.picture or args.file.with_suffix(".png")
+    # Not over the picture that was drawn when the set was made.
+    path = args.picture or args.file.with_name(f"{args.file.stem}-shown.png")
     num_real, num_anchors, num_morphs = args.drawn
     plot_distilled(real, synthetic, path, num_real, num_anchors, num_morphs, args.classes, args.up)
     print(f"The picture is {path}", end="")
