@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from optuna.trial import FixedTrial, TrialState
+from torch_geometric.data import Data
 
 from torch_geometric_ddp import QUICK, SMOKE, StorageBudget, evaluate
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -844,6 +845,48 @@ def test_hold_out():
     for ours, theirs in zip((kept, held), listed, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert torch.equal(a.pos, b.pos)
+
+
+@pytest.mark.parametrize(
+    ("read", "dataset"), [(PointCloudBank, toy_set()), (LabelledBank, toy_parts())]
+)
+def test_hold_out_of_a_bank(read, dataset):
+    bank = read.from_dataset(dataset)
+    for ours, theirs in zip(hold_out(bank, 0.34), hold_out(dataset, 0.34), strict=True):
+        assert type(ours) is read
+        assert ours.class_names == bank.class_names
+        for a, b in zip(ours, theirs, strict=True):
+            assert all(torch.equal(a[key].flatten(), b[key].flatten()) for key in a.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (None, "'dataset' must be a data set"),
+        ([], "'dataset' must hold at least one cloud, got none"),
+        ([Data(pos=torch.zeros(1, 3))], "'y' of cloud 0 must be one integer label, got None"),
+        ([Data(y=torch.tensor([0, 1]))], "'y' of cloud 0 must be one integer label, got"),
+        ([Data(y=0.5)], "'y' of cloud 0 must be one integer label, got 0.5"),
+        ([Data(y=0, category="a")], "'category' of cloud 0 must be one integer label, got 'a'"),
+        ([Data(y=0), Data(y=-1)], r"'dataset' must have labels from 0, got -1\.\.0"),
+    ],
+)
+def test_hold_out_names_what_it_cannot_split(dataset, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        hold_out(dataset, 0.5)
+
+
+def test_hold_out_refuses_labels_beyond_the_classes():
+    dataset = toy_set()
+    dataset.class_names = dataset.class_names[:2]
+    with pytest.raises(ValueError, match=r"must have labels in 0\.\.1 \(2 classes\), got 0\.\.2"):
+        hold_out(dataset, 0.5)
+
+
+@pytest.mark.parametrize("y", [torch.zeros(2, 2), torch.tensor([0, -1]), torch.tensor([0.0, 1.0])])
+def test_stratified_names_labels_that_are_none(y):
+    with pytest.raises(ValueError, match="'y' must"):
+        stratified(y, 0.5)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])

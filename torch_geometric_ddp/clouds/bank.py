@@ -30,7 +30,7 @@ from torch_geometric_ddp.clouds.view_cache import ViewCache
 from torch_geometric_ddp.quotas import Quotas, weights_of
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["PointCloudBank", "read_clouds"]
+__all__ = ["PointCloudBank", "label_of", "read_clouds"]
 
 # Clouds that are worked on at a time, so that a large set shows its progress.
 BLOCK = 256
@@ -131,7 +131,7 @@ class PointCloudBank:
             if names is not None and len(class_names) != len(names):
                 raise ValueError(_too_few(len(names), class_names))
             names = class_names
-        pos, exact, sizes, labels = read_clouds(dataset, _label_of, device, dtype, progress)
+        pos, exact, sizes, labels = read_clouds(dataset, label_of, device, dtype, progress)
         count = max(max(labels), 0) + 1
         if class_names is not None and len(class_names) < count:
             raise ValueError(_too_few(count, class_names))
@@ -468,10 +468,11 @@ def _points_of(data: Data, i: int) -> Tensor:
     return pos.detach()
 
 
-def _label_of(data: Data, i: int) -> int:
-    y = getattr(data, "y", None)
+def label_of(data: Data, i: int, name: str = "y") -> int:
+    """The one label that item :obj:`i` of a data set has under a name, checked."""
+    y = getattr(data, name, None)
     value = y.item() if isinstance(y, Tensor) and y.numel() == 1 else y
     if isinstance(value, bool) or not isinstance(value, int):
         what = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
-        raise ValueError(f"'y' of cloud {i} must be one integer label, got {what}")
+        raise ValueError(f"'{name}' of cloud {i} must be one integer label, got {what}")
     return value

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_dataset, check_int
-from torch_geometric_ddp.clouds.bank import PointCloudBank, read_clouds
+from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of, read_clouds
 from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["LabelledBank"]
@@ -228,16 +228,12 @@ class LabelledBank(PointCloudBank):
 
 def _labels_of(data: Data, i: int) -> tuple[Tensor, int]:
     """The parts :obj:`[N]` and the category of item :obj:`i` of a data set, checked."""
-    y, category, num = data.get("y"), data.get("category"), len(data.pos)
+    y, num = data.get("y"), len(data.pos)
     plain = isinstance(y, Tensor) and not y.is_floating_point() and y.dtype != torch.bool
     if not plain or y.shape != (num,):
         got = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
         raise ValueError(f"'y' of cloud {i} must be a part for each of its {num} points, got {got}")
-    one = isinstance(category, Tensor) and category.numel() == 1
-    value = category.item() if one else category
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"'category' of cloud {i} must be one integer, got {category!r}")
-    return y, value
+    return y, label_of(data, i, "category")
 
 
 def _next_with(has: Tensor) -> Tensor:

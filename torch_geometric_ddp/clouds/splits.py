@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.utils.data import Subset
 from torch_geometric.data import Dataset
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_dataset, check_float, check_int
+from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of
+from torch_geometric_ddp.clouds.class_names import names_of
 
 __all__ = ["check_share", "hold_out", "redrawn", "stratified"]
 
@@ -37,11 +39,13 @@ def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: If :obj:`share` is no number, or :obj:`seed` no integer.
-        ValueError: If :obj:`share` does not lie between 0 and 1 or holds no cloud out, or
-            :obj:`seed` is negative.
+        ValueError: If :obj:`y` has another shape or is no integers from 0, :obj:`share` does not
+            lie between 0 and 1 or holds no cloud out, or :obj:`seed` is negative.
     """
-    share = check_share("share", share)
-    y = y.cpu()
+    share, y = check_share("share", share), _one_row(y)
+    if y.is_floating_point() or (len(y) and int(y.min()) < 0):
+        low = f" from {float(y.min()):g}" if len(y) else ""
+        raise ValueError(f"'y' must be integers from 0, got {y.dtype}{low}")
     order = _shuffled(y, seed)
     counts = torch.bincount(y)
     rank = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
@@ -71,9 +75,7 @@ def redrawn(y: Tensor, seed: int = 0) -> Tensor:
         TypeError: If :obj:`seed` is no integer.
         ValueError: If :obj:`y` has another shape, or :obj:`seed` is negative.
     """
-    if y.dim() != 1:
-        raise ValueError(f"'y' must have shape [n], got {list(y.shape)}")
-    y = y.cpu()
+    y = _one_row(y)
     index = torch.empty(len(y), dtype=torch.long)
     index[_shuffled(y, seed)] = y.argsort(stable=True)
     return index
@@ -83,26 +85,53 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
     """Splits a data set in two by :meth:`stratified`, for the choice of settings.
 
     Args:
-        dataset (Dataset or sequence): Items with one label :obj:`y`, or with one
+        dataset (Dataset, PointCloudBank or sequence): Items with one label :obj:`y`, or with one
             :obj:`category` and a part for every point.
         share (float): The share that is held out.
         seed (int): Fixes the choice. (default: :obj:`0`)
 
     Returns:
-        What is kept and what is held out: subsets of a PyG data set, otherwise
+        What is kept and what is held out: subsets of a PyG data set, banks of a bank, otherwise
         :class:`torch.utils.data.Subset`.
 
     Raises:
-        TypeError: If :obj:`share` is no number, or :obj:`seed` no integer.
-        ValueError: If :obj:`share` does not lie between 0 and 1 or holds no cloud out, or
-            :obj:`seed` is negative.
+        TypeError: If :obj:`dataset` is no data set, :obj:`share` no number, or :obj:`seed` no
+            integer.
+        ValueError: If :obj:`dataset` holds no cloud or one without a label of its classes,
+            :obj:`share` does not lie between 0 and 1 or holds no cloud out, or :obj:`seed` is
+            negative.
     """
     share = check_share("share", share)  # Before all is read.
-    y = torch.tensor([int(data.get("category", data.y)) for data in dataset])
-    kept, held = stratified(y, share, seed)
+    if isinstance(dataset, PointCloudBank):
+        kept, held = stratified(dataset.y, share, seed)
+        return dataset.select(kept), dataset.select(held)
+    kept, held = stratified(_labels_of(dataset), share, seed)
     if isinstance(dataset, Dataset):
         return dataset[kept], dataset[held]
     return Subset(dataset, kept.tolist()), Subset(dataset, held.tolist())
+
+
+def _labels_of(dataset: Any) -> Tensor:
+    """The labels or categories of all items of a data set, checked as a bank would."""
+    check_dataset("dataset", dataset)
+    labels = [
+        label_of(data, i, "category" if "category" in data else "y")
+        for i, data in enumerate(dataset)
+    ]
+    if not labels:
+        raise ValueError("'dataset' must hold at least one cloud, got none")
+    names = names_of(dataset)
+    low, high = min(labels), max(labels)
+    if low < 0 or (names is not None and high >= len(names)):
+        known = "from 0" if names is None else f"in 0..{len(names) - 1} ({len(names)} classes)"
+        raise ValueError(f"'dataset' must have labels {known}, got {low}..{high}")
+    return torch.tensor(labels)
+
+
+def _one_row(y: Tensor) -> Tensor:
+    if y.dim() != 1:
+        raise ValueError(f"'y' must have shape [n], got {list(y.shape)}")
+    return y.cpu()
 
 
 def _shuffled(y: Tensor, seed: int) -> Tensor:
