@@ -351,7 +351,15 @@ def test_names_and_provenance_are_the_files_own(file):
 
 
 def test_provenance_that_json_cannot_hold(parameterization, tmp_path):
-    dataset = SyntheticPointCloudDataset(parameterization, provenance={"a": object()})
+    dataset = SyntheticPointCloudDataset(parameterization)
+    for bad in ({"a": object()}, {"a": np.float32(0.8)}, {"a": [{1}]}, {(1, 2): 3}, {1: 2, "a": 3}):
+        message = "'provenance' must be what JSON can hold"
+        with pytest.raises(TypeError, match=message):
+            SyntheticPointCloudDataset(parameterization, provenance=bad)
+        dataset.provenance = bad
+        with pytest.raises(TypeError, match=message):
+            dataset.save(tmp_path / "set")
+    dataset.provenance = {"a": object()}
     with pytest.raises(TypeError, match="not JSON serializable"):
         dataset.save(tmp_path / "set")
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 import operator
@@ -83,6 +84,14 @@ def check_text(name: str, value: Any, optional: bool = False) -> None:
     """Raises unless :obj:`value` is text or, where it is optional, :obj:`None`."""
     if not isinstance(value, str) and not (optional and value is None):
         raise TypeError(f"'{name}' must be text, got {shown(value)}")
+
+
+def check_json(name: str, value: Any) -> None:
+    """Raises unless JSON can hold :obj:`value`, as it will in the header of a file."""
+    try:
+        json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"'{name}' must be what JSON can hold: {error}") from error
 
 
 def check_dataset(name: str, value: Any) -> None:

@@ -15,6 +15,7 @@ from torch_geometric_ddp._checks import (
     check_callable,
     check_finite,
     check_flag,
+    check_json,
     check_names,
     check_text,
     shown,
@@ -361,7 +362,8 @@ class SyntheticPointCloudDataset(InMemoryClouds):
             path (str or path): The file, usually :obj:`*.safetensors`.
 
         Raises:
-            ValueError: If a tensor of the parameterization is not finite; no file is written.
+            TypeError: If :attr:`provenance` is no mapping that JSON can hold; no file is written.
+            ValueError: If a tensor of the parameterization is not finite; likewise.
         """
         storage = self.parameterization.storage()
         for name, tensor in storage.items():
@@ -373,7 +375,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
             "ppc": self.parameterization.ppc,
             "bits": self.storage_bits,
             "class_names": self.class_names,
-            "provenance": self.provenance,
+            "provenance": _checked_provenance(self.provenance),
         }
         write_tensors(path, storage, header, _KIND, _VERSION)
 
@@ -402,4 +404,5 @@ def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:
 def _checked_provenance(provenance: Any) -> dict[str, Any]:
     if not isinstance(provenance, Mapping):
         raise TypeError(f"'provenance' must be a mapping, got {type(provenance).__name__}")
+    check_json("provenance", dict(provenance))
     return dict(provenance)
