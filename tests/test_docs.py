@@ -4,6 +4,7 @@ import importlib
 import json
 import pydoc
 import re
+import shlex
 import sys
 import zlib
 from dataclasses import replace
@@ -118,6 +119,20 @@ def test_a_results_file_says_how_it_was_made(name, tmp_path):
         assert results.spread
     # As the script writes it, so that a change of one figure is a change of one line.
     assert results.save(tmp_path).read_text() == (render.RESULTS / f"{name}.json").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_that_are_taken_come_with_the_commands_that_made_them(name):
+    results = render.find(name)
+    for row in results.rows:
+        for value in row.values():
+            if isinstance(value, dict) and "from" in value:
+                every = render.find(value["from"]).commands
+                made = [
+                    line for line in every if value["where"]["method"] in shlex.split(line, True)
+                ]
+                assert made
+                assert set(made) <= set(results.commands)
 
 
 @pytest.mark.parametrize("name", NAMES)
