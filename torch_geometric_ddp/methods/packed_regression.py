@@ -64,7 +64,8 @@ def pkr(
 
     Args:
         num_points (int, optional): The points of a stored cloud. (default: the most of 128, 64 and
-            32 of which 48 clouds per class fit, or 32; never more than a real cloud has)
+            32 of which 48 clouds per class fit, or 32 where not even 48 of those do; never more
+            than a real cloud has)
         depth (int, optional): The bits of a coordinate. (default: 5 for clouds of up to 32 points,
             which need fewer, and 6 for others)
         mirror (bool): Whether halves are stored, which unfold with their mirror images

@@ -93,7 +93,8 @@ def tune(
     of them fits, are the first trial.
 
     Any number of processes, on any number of machines, may call this with the same storage and
-    arguments: they share one study and return when its trials are finished. Called again after an
+    arguments: they share one study. Each returns when no trial is left to begin and those of its
+    own machine are finished; other machines may then still be at theirs. Called again after an
     interruption it goes on. A trial whose process died is marked as failed and repeated once by
     another process of that machine, or at the next call there. A trial that runs out of memory,
     meets NaN or fails otherwise keeps its reason as the user attribute :obj:`reason`, and the
