@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import BudgetError, TooFewPointsError
 from torch_geometric_ddp.comparison.cells import Cell, Figures
@@ -199,8 +200,8 @@ def carry_out(
     finally:  # Also where something else ends the comparison.
         path = folder / "failures.json"
         if failures:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(failures, indent=1), encoding="utf-8")
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(failures, indent=1), encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
     return [one for place in sorted(made) for one in made[place]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_callable, check_int
+from torch_geometric_ddp._checks import check_callable, check_int, check_json
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._seeding import seeded
@@ -172,8 +171,8 @@ class Distillation:
             **({} if schedule is None else {"schedule": describe(schedule)}),
         }
         check_network(make, bank)
-        _check_json("matching", self._settings)
-        _check_json("parameterization", parameterization.config())
+        check_json("matching", self._settings)
+        check_json("parameterization", parameterization.config())
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self._place: Tensor | None = None
@@ -449,11 +448,3 @@ class Distillation:
         """
         state = self.parameterization, self.optimizer, self.generator
         self.losses = read_checkpoint(path, self.config(), *state)
-
-
-def _check_json(name: str, config: dict[str, Any]) -> None:
-    """Raises if the settings of an object cannot be written into a file, as they will be."""
-    try:
-        json.dumps(config)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"'{name}' must have settings that JSON can hold: {error}") from error
