@@ -65,15 +65,14 @@ def main() -> None:
     parser.add_argument("--ranks", type=positive, nargs="+", default=[1, 2, 3])
     parser.add_argument("--write", action="store_true", help="write the results file")
     args = parser.parse_args()
-    whole = alone = made(1, None, args.num_points)[0]
+    whole = made(1, None, args.num_points)[0]
     rows: list[dict[str, Any]] = []
     for chunk in (*args.chunks, None):
+        alone = made(1, chunk, args.num_points)[0]
         for ranks in args.ranks:
             if chunk is not None and -(-CLASSES // chunk) < ranks:
                 continue  # Fewer chunks than ranks.
             anchors, seconds = made(ranks, chunk, args.num_points)
-            if ranks == 1:
-                alone = anchors
             row = {
                 "chunk": "all of a rank" if chunk is None else str(chunk),
                 "ranks": ranks,

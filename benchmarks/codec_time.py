@@ -11,6 +11,8 @@ without order need every ten steps.
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,9 +40,13 @@ CODECS = {
 }
 
 
-def seconds(run) -> float:
+def seconds(run: Callable[[], object], device: str) -> float:
+    """The time of a run until a GPU is done with it."""
+    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    wait()
     start = time.perf_counter()
     run()
+    wait()
     return time.perf_counter() - start
 
 
@@ -68,13 +74,15 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in loops}
     orders: dict[str, list[float]] = {name: [] for name in loops}
     unfolds: dict[str, list[float]] = {name: [] for name in loops}
+    timed = partial(seconds, device=args.device)
     for _ in range(args.repeats):
+        network = loops["float32"].networks.fresh()
         for name, loop in loops.items():
-            orders[name].append(seconds(lambda: loop.parameterization.reorder()))  # noqa: B023
-            unfolds[name].append(seconds(lambda: loop.parameterization.unfold()))  # noqa: B023
-            network = loops["float32"].networks.fresh()
-            loop._update(network, read=True)
-            times[name].append(seconds(lambda: loop._update(network, read=True)))  # noqa: B023
+            orders[name].append(timed(loop.parameterization.reorder))
+            unfolds[name].append(timed(loop.parameterization.unfold))
+            update = partial(loop._update, network, read=True)
+            update()
+            times[name].append(timed(update))
     print(f"{loops['float32'].parameterization.describe()}, {torch.get_num_threads()} threads\n")
     print("| codec                  | median s | min s | median of ratio | unfold ms | order ms |")
     print("|------------------------|----------|-------|-----------------|-----------|----------|")

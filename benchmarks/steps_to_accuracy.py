@@ -197,7 +197,8 @@ class Study:
 
     def identity(self, name: str, steps: int, seed: int) -> str:
         """What tells a figure from all others in the file."""
-        return f"{name} {steps} {seed} {self.data['test'][:8]} {self.protocol.name}"
+        clouds = f"{self.data['train'][:8]} {self.data['test'][:8]}"
+        return f"{name} {steps} {seed} {clouds} {self.protocol.name}"
 
     def judge(self, synthetic: Any, seed: int) -> dict[str, Any]:
         """What a network learns from a set."""

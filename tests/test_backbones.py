@@ -538,6 +538,23 @@ def test_feature_is_not_what_the_next_layer_makes_of_it_in_place():
     torch.testing.assert_close(ours, model.lin.weight.sum(dim=0).expand_as(ours))
 
 
+def test_rows_of_centres_are_refused_where_clouds_differ_in_size():
+    """Which row is of which cloud nobody knows then."""
+
+    class Halved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(3, 4)
+
+        def forward(self, pos, batch):
+            return global_max_pool(self.lin(pos[::2]), batch[::2])
+
+    net = HookedBackbone(Halved(), "lin", num_classes=4, point_channels=4)
+    assert net.global_features(batch(6, 6, dtype=torch.float32)).shape == (2, 4)
+    with pytest.raises(ValueError, match=r"a feature for each of 10 points .* sizes, got 5"):
+        net.global_features(batch(6, 4, dtype=torch.float32))
+
+
 def test_bad_layers():
     model, data = Taking("data"), batch(5, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"'layer' must be one of .* lin, unused, .* got 'conv'"):

@@ -21,8 +21,8 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.edges import knn
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
-from torch_geometric_ddp.methods import SGD, ddp, memory_plan, morphing
-from torch_geometric_ddp.nn import PointNetSegmentation
+from torch_geometric_ddp.methods import SGD, ddp, losses, memory_plan, morphing
+from torch_geometric_ddp.nn import PointNetBN, PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 from torch_geometric_ddp.visualize import plot_distilled
 
@@ -343,6 +343,14 @@ def test_batch_norm_is_warmed_up_and_fixed():
         assert not training
         assert torch.equal(before, warm[3])
         assert torch.equal(after, warm[3])
+
+
+def test_batch_norm_behind_the_pool_is_warmed_up_too():
+    loop = loop_of(network=PointNetBN)
+    network = loop.networks.fresh()
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert {*norms} & {*network.head.modules()}
+    assert all(int(norm.num_batches_tracked) == 1 for norm in norms)
 
 
 def test_network_without_batch_norm_draws_no_warm_up():
@@ -847,11 +855,16 @@ class Near(Steep):
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_points_that_diverged_are_no_wrong_argument(retries):
+def test_points_that_diverged_are_no_wrong_argument(retries, monkeypatch):
+    monkeypatch.setattr(losses, "_SHOW_EVERY", math.inf)  # No loss is read but the first.
     loop = loop_of(matching=Near(2), classes_per_chunk=3)
     if retries:
         loop.run(4, progress=False, checkpoint_every=4, retries=1)
         assert (loop.num_steps, loop.num_retries) == (4, 1)
+        expected = halved(loop_of(matching=Steep(0), classes_per_chunk=3))
+        expected.run(4, progress=False)
+        assert loop.losses == expected.losses
+        assert torch.equal(loop.parameterization.anchors, expected.parameterization.anchors)
     else:
         with pytest.raises(FloatingPointError, match="'pos' must be finite"):
             loop.run(4, progress=False, checkpoint_every=4)

@@ -857,6 +857,22 @@ def test_networks_with_centres_are_ordered():
     assert not {"PointNet", "PointNetBN", "DGCNN"} & {*ORDERED}
 
 
+def test_labelled_points_stay_where_they_are():
+    """Their labels would not go with them."""
+
+    class Centred(TinySegmenter):
+        num_ordered = 4
+
+    protocol = Protocol("ordered", epochs=2, batch_size=4)
+    sets = [toy_parts(seed=seed) for seed in (0, 1)]
+    found = [
+        evaluate(*sets, make, protocol, [3], progress=False, task="segmentation")
+        for make in (TinySegmenter, Centred)
+    ]
+    assert torch.equal(found[0].scores.values, found[1].scores.values)
+    assert found[0].mean > 0
+
+
 @pytest.mark.parametrize("name", ORDERED)
 @pytest.mark.parametrize("sizes", [None, (20, 32, 24)], ids=["one size", "several"])
 def test_clouds_are_put_in_order_once_and_figures_stay(name, sizes, monkeypatch):

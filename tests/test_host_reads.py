@@ -234,8 +234,8 @@ def test_a_step_of_regression_reads_its_loss(monkeypatch):
     monkeypatch.setattr(trained_networks, "_SGD", without_passes(lr=0.01, momentum=0.9))
     with Reads("meta") as training:
         assert len(networks.members()) == 2
-    # Whether the points are finite, and what either network makes of them.
-    assert training.counts == {"aten::_local_scalar_dense": 3}
+    # Whether clouds are of the unit ball and points finite, and what either network makes of them.
+    assert training.counts == {"aten::_local_scalar_dense": 4}
     loop = Distillation(
         on_meta(bank),
         stored,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import NormNet, TinyNet, toy_set
+from torch_geometric.data import Data
 
 from torch_geometric_ddp import SMOKE, StorageBudget
 from torch_geometric_ddp._seeding import seeded
@@ -364,6 +365,13 @@ def test_networks_that_runs_share_are_not_trained_further():
         method(loops=lambda ppc: (5, 1)).begin(bank_of(), network=TinyNet)
 
 
+def test_real_clouds_of_another_scale_are_refused():
+    clouds = [Data(pos=500 * data.pos, y=data.y) for data in toy_set()]
+    with pytest.raises(ValueError, match="'normalize' must be True where networks are trained"):
+        pkr(8, **FEW_PKR).distill(clouds, 1, network=TinyNet, progress=False, normalize=False)
+    pkr(8, **FEW_PKR).distill(clouds, 1, network=TinyNet, progress=False, steps=1)
+
+
 def test_all_classes_at_once():
     with pytest.raises(ValueError, match="compares all classes at once, got 1"):
         method().begin(bank_of(), network=TinyNet, classes_per_chunk=1)
@@ -424,7 +432,9 @@ def free(monkeypatch, num):
 
 def test_a_set_too_large_to_choose_is_refused_before_networks_are_trained(monkeypatch):
     clouds = 3 * packed_count(StorageBudget(32, 3), 8, 5)
-    needed = 16 * 4 * clouds**2  # Two matrices of doubles in each of four networks.
+    # In each of four networks, of sixteen features: those of 18 real clouds and of the set, the
+    # kernels of all to twelve real ones, and twice those of the set to itself and to these twelve.
+    needed = 4 * (4 * (16 * (18 + clouds) + 18 * 12) + 16 * (clouds**2 + 12 * clouds))
     monkeypatch.setattr(TrainedNetworks, "members", None)
     free(monkeypatch, needed - 1)
     message = (

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from helpers import Diverging, NormNet, TinyNet, TinySegmenter, toy_parts, toy_set
 
 from torch_geometric_ddp import Distillation, distill
+from torch_geometric_ddp._checks import check_finite
 from torch_geometric_ddp._files import read_tensors
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import DistributionMatching
@@ -87,7 +88,17 @@ class Once(Diverging):
     wrong = (3,)
 
 
+class Blown(Once):
+    """The same where an operation refuses what is not finite, before there is a loss."""
+
+    def forward(self, network, real, synthetic):
+        loss = super().forward(network, real, synthetic)
+        check_finite("pos", loss)
+        return loss
+
+
 METHODS = {
+    "blown": (replace(SETS, matching=Blown), {"ppc": 0.5, "retries": 1}),
     "diverging": (replace(SETS, matching=Once), {"ppc": 0.5, "retries": 1}),
     "ddp": (ddp(**SMALL), {}),
     "averaged": (ddp(**SMALL, optimizer=AveragedSGD), {}),

@@ -112,7 +112,7 @@ def observe(
     """Trains one network on the whole real set and observes it.
 
     The training is that of :meth:`~torch_geometric_ddp.evaluation.evaluate` with the same protocol
-    and seed, bit for bit. Where that is done anyway, :meth:`watch` observes it.
+    and seed, on a CPU bit for bit. Where that is done anyway, :meth:`watch` observes it.
 
     Args:
         dataset (Dataset): The real set. It is read once.

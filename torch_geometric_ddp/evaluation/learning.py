@@ -92,9 +92,12 @@ class Learning:
 
 
 def _ordered(bank: PointCloudBank, model: nn.Module) -> PointCloudBank:
-    """Clouds in the order in which a network takes its centres, found once for all seeds."""
+    """Clouds in the order in which a network takes its centres, found once for all seeds.
+
+    Points with labels stay where they are.
+    """
     num = model.num_ordered if isinstance(model, Backbone) else None
-    return bank if num is None else bank.cached(in_order_for, num)
+    return bank if num is None or bank.has_parts else bank.cached(in_order_for, num)
 
 
 def learned(

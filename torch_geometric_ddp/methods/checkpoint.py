@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a distillation in a file, from which it goes on bit for bit."""
+"""Checkpoints: the state of a distillation in a file, from which it goes on."""
 
 from __future__ import annotations
 

@@ -29,8 +29,9 @@ def chosen_by_regression(
     From a random draw on, one place of the set after the other is visited in random order. Its
     cloud is exchanged for the best of some others of its class where that lowers the loss of
     :class:`~torch_geometric_ddp.matching.KernelRegression`, averaged over all trained networks.
-    Clouds are judged as they will be stored. All pairs of the set's clouds take 16 bytes in each
-    network.
+    Clouds are judged as they will be stored. In each network all pairs of the set's clouds take 16
+    bytes, its pairs with the real clouds that are known 16 more, those of all real clouds with
+    these 4, and every feature of a cloud 4.
 
     Args:
         form (callable): Gives what is stored of real clouds, see
@@ -40,8 +41,8 @@ def chosen_by_regression(
         ridge (float): That of the regression. (default: :obj:`0.01`)
 
     Returns:
-        Makes the start of a run from its networks, which raises a :class:`MemoryError` where these
-        pairs take more than is free.
+        Makes the start of a run from its networks, which raises a :class:`MemoryError` where that
+        is more than is free, before they are trained.
 
     Raises:
         TypeError: If :obj:`visits` or :obj:`candidates` is no integer.
@@ -56,7 +57,9 @@ def chosen_by_regression(
         ) -> Tensor:
             index = first_of_each(bank.draw(max(counts), generator), counts)
             if visits:  # Else no networks are needed either.
-                Exchange.check_memory(networks.num_members, len(index), bank.device)
+                known = bank.num_classes * networks.real_per_class
+                sizes = len(index), networks.num_features(), len(bank), known
+                Exchange.check_memory(networks.num_members, *sizes, bank.device)
                 members = networks.members(networks.progress)
                 search = exchange_of(bank, members, form, ridge, index)
                 of_class = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
@@ -95,12 +98,12 @@ def exchange_of(
     pos = NormalizeSphere.apply(stored.flatten(0, 1), sizes).view_as(stored)
     num_classes, num = members[0].features.shape[:2]
     labels = torch.arange(num_classes, device=pos.device).repeat_interleave(num)
-    features, crosses = [], []
-    for member in members:
+    # Filled in place, as they are the largest that there is.
+    features = pos.new_empty(len(members), len(pos), members[0].features.size(2))
+    crosses = pos.new_empty(len(members), len(pos), len(labels))
+    for i, member in enumerate(members):
         with torch.no_grad():
             parts = [member.network.cloud_layers(from_dense(some)) for some in pos.split(256)]
-        mine = [torch.cat(layer) for layer in zip(*parts, strict=True)]
-        features.append(member.joint(mine))
-        crosses.append(features[-1] @ member.features.flatten(0, 1).mT)
-    both = torch.stack(features), torch.stack(crosses)
-    return Exchange(*both, bank.y, labels, num_classes, ridge, index)
+        features[i] = member.joint([torch.cat(layer) for layer in zip(*parts, strict=True)])
+        torch.mm(features[i], member.features.flatten(0, 1).mT, out=crosses[i])
+    return Exchange(features, crosses, bank.y, labels, num_classes, ridge, index)

@@ -78,13 +78,13 @@ def distill(
         normalize (bool): Whether the real clouds are centred and scaled to the unit ball as they
             are read, as :meth:`evaluate` does; the learning rates are for clouds of that size.
             (default: :obj:`True`)
-        seed (int): Makes the run repeatable on one device and number of threads, with the same
-            :obj:`classes_per_chunk`. (default: :obj:`0`)
+        seed (int): Makes the run repeatable on one CPU and number of threads, with the same
+            :obj:`classes_per_chunk`; on a GPU up to the last bits. (default: :obj:`0`)
         device (torch.device, optional): Where to compute. (default: where the clouds lie)
         source (str, optional): What to call the real set in the provenance. (default: its
             :obj:`name` or class)
         checkpoint (str or path, optional): A file for the state of the run. If it exists, the run
-            goes on from there, bit for bit.
+            goes on from there, on a CPU bit for bit.
         classes_per_chunk (int, optional): How many classes are computed at a time; fewer need less
             memory and change the last bits. (default: as many as 4 GiB hold, whatever is free)
         progress (bool): Whether to say on the error output what is going to be done, and to show

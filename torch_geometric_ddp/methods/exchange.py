@@ -30,8 +30,8 @@ class Exchange:
 
     three products of a column and a row, whose squares need no matrix of errors. So many candidates
     are tried for the price of a few products. Kernels are kept in double precision, in which
-    thousands of exchanges do not add up to an error; they take most of the memory, which grows with
-    the square of the set (:meth:`check_memory`).
+    thousands of exchanges do not add up to an error. What this takes grows with the square of the
+    set, and with all clouds times the real ones that are known (:meth:`check_memory`).
 
     Args:
         features (torch.Tensor): Those of all clouds in every network, :obj:`[T, n, F]`.
@@ -73,19 +73,32 @@ class Exchange:
         self.loss = float(self.errors.square().sum(dim=2).mean())
 
     @staticmethod
-    def check_memory(num_networks: int, num_clouds: int, device: torch.device) -> None:
-        """Raises if the kernels of a set in so many networks take more than is free.
+    def check_memory(
+        num_networks: int,
+        num_clouds: int,
+        num_features: int,
+        num_real: int,
+        num_known: int,
+        device: torch.device,
+    ) -> None:
+        """Raises if features and kernels in so many networks take more than is free.
 
         Args:
             num_networks (int): The number of networks :math:`T`.
             num_clouds (int): The clouds of the set :math:`K`.
+            num_features (int): Their features in a network :math:`F`.
+            num_real (int): All real clouds :math:`n`.
+            num_known (int): Those whose labels are predicted :math:`m`.
             device (torch.device): Where they are.
 
         Raises:
             MemoryError: If they do.
         """
-        # The inverse, and in a visit what is taken from it: two matrices of doubles.
-        needed, free = 16 * num_networks * num_clouds**2, free_bytes(device)
+        # Features of all clouds and of the set, and crosses, in single precision.
+        singles = (num_real + num_clouds) * num_features + num_real * num_known
+        # The inverse, the spread, and in a visit what is taken from both, in double precision.
+        doubles = 2 * num_clouds**2 + 2 * num_known * num_clouds
+        needed, free = num_networks * (4 * singles + 8 * doubles), free_bytes(device)
         if needed > free:
             raise MemoryError(
                 f"to choose {num_clouds:,} clouds by {num_networks} networks takes {needed:,} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -188,6 +188,7 @@ class Distillation:
 
     @losses.setter
     def losses(self, values: list[float]) -> None:
+        self._losses.cut(0)
         self._losses.values[:] = values
 
     @property
@@ -243,6 +244,20 @@ class Distillation:
         chunks = self.memory.chunks(
             network, self.parameterization, self.views, self.batch_size, own
         )
+        try:
+            losses = self._backward(network, index, chunks)
+        except FloatingPointError:
+            if self.ranks.alone:
+                raise
+            # The others learn of it where they read the losses, so that all go back together.
+            losses = torch.full((own.stop - own.start,), torch.nan, device=self.device)
+        self._losses.add(losses)
+        if read:
+            self._losses.read()
+        self.optimizer.step()
+
+    def _backward(self, network: Backbone, index: Tensor, chunks: Sequence[slice]) -> Tensor:
+        """The losses of the classes of this rank, whose gradients are added to the parameters."""
         known, losses = self.networks.known(network), []
         parts = [self._placed(index[classes]) for classes in chunks]
         clouds = streamed(self.views, parts, self.device, self._is_streamed)
@@ -251,10 +266,7 @@ class Distillation:
             loss = self.matching(network, real, self.parameterization(classes))
             loss.sum().backward()
             losses.append(loss.detach())
-        self._losses.add(torch.cat(losses))
-        if read:
-            self._losses.read()
-        self.optimizer.step()
+        return torch.cat(losses)
 
     def share(self) -> None:
         """Gives every rank the parameters of all classes, and what the optimiser keeps of them.
@@ -363,7 +375,7 @@ class Distillation:
         bar = tqdm(
             total=steps, initial=self.num_steps, desc="Distill", unit="step", disable=not progress
         )
-        state = self.parameterization, self.optimizer, self.generator, self.losses
+        state = self.parameterization, self.optimizer, self.generator, self._losses
         good = LastGood(retries, *state)
         with bar, stops_noted(checkpoint is not None) as stops:
             while self.num_steps < steps:
@@ -440,7 +452,7 @@ class Distillation:
             write_checkpoint(path, self.config(), *state, self.losses)
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Goes back to a checkpoint; what follows is bit for bit what would have followed.
+        """Goes back to a checkpoint; on a CPU what follows is bit for bit what would have followed.
 
         Raises:
             FileNotFoundError: If there is no file.

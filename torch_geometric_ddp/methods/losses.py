@@ -58,6 +58,11 @@ class Losses:
         """Takes those of the classes of this rank in a step, :obj:`[own]`."""
         self._pending.append(loss)
 
+    def cut(self, num: int) -> None:
+        """Leaves out all but the first ones, of which each was read."""
+        self._pending.clear()
+        del self.values[num:]
+
     def forget(self) -> None:
         """Leaves out the last one."""
         (self._pending or self.values).pop()

@@ -106,7 +106,7 @@ class NetworkSource:
             index = self.bank.draw(self.batch_size, self.generator)
             with torch.no_grad():
                 some = self.bank.dense()[self._some(index)]
-                network.global_features(from_dense(some.to(self.device)))
+                network.cloud_layers(from_dense(some.to(self.device)))
             for module in norms:
                 module.eval()
 

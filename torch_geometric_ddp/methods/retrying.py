@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from torch_geometric_ddp.methods.losses import Losses
+
 __all__ = ["LastGood", "retries_of"]
 
 
@@ -19,7 +21,7 @@ class LastGood:
         module (torch.nn.Module): What is optimised.
         optimizer (torch.optim.Optimizer): Its optimiser.
         generator (torch.Generator): The source of all randomness.
-        losses (list of float): The losses so far.
+        losses (Losses): The losses so far.
     """
 
     def __init__(
@@ -28,7 +30,7 @@ class LastGood:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
-        losses: list[float],
+        losses: Losses,
     ) -> None:
         self.retries, self.module, self.optimizer = retries, module, optimizer
         self.generator, self.losses = generator, losses
@@ -62,7 +64,7 @@ class LastGood:
         for group in self.optimizer.param_groups:
             group["retries"] = retry
         self.generator.set_state(self._generator)
-        del self.losses[self._num_steps :]
+        self.losses.cut(self._num_steps)
         return (
             f"Retry {retry} of {self.retries} after step {self._num_steps}, with half the learning "
             f"rates: {error}"

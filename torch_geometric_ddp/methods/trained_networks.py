@@ -72,7 +72,9 @@ class TrainedNetworks(NetworkSource):
 
     Raises:
         TypeError: If a number is no integer.
-        ValueError: If a number is too small or :obj:`ages` do not ascend.
+        ValueError: If a number is too small or :obj:`ages` do not ascend; before networks are
+            trained, if clouds are not of the unit ball, to which those of a regression and of an
+            evaluation are scaled.
     """
 
     streams = False  # They are trained on all real clouds.
@@ -111,6 +113,18 @@ class TrainedNetworks(NetworkSource):
         ages, num_trained, *_ = self._settings
         return num_trained * len(ages)
 
+    @property
+    def real_per_class(self) -> int:
+        """The real clouds of each class that a network knows."""
+        return self._settings[-1]
+
+    def num_features(self) -> int:
+        """How many features a cloud has in a network, which is looked at untrained."""
+        with seeded(0, self.bank.device), torch.no_grad():
+            network = self.make(*self.bank.network_sizes).to(self.bank.device, self.bank.pos.dtype)
+            layers = network.eval().cloud_layers(from_dense(self.bank.dense()[:1]))
+        return sum(layer.size(1) for layer in layers)
+
     def members(self, progress: bool = False) -> list[Member]:
         """All networks, trained when they are first asked for."""
         seed = self.generator.initial_seed()
@@ -140,6 +154,17 @@ class TrainedNetworks(NetworkSource):
             "real_per_class": real_per_class,
             "revision": self.revision,
         }
+
+
+def _check_scale(bank: PointCloudBank) -> None:
+    """Raises unless the farthest points of all clouds lie at a distance of about one."""
+    radii = bank.dense().norm(dim=-1).amax(dim=1)
+    if not bool(((radii >= 0.5) & (radii <= 1.01)).all()):
+        low, high = radii.aminmax()
+        raise ValueError(
+            "'normalize' must be True where networks are trained on real clouds, which are then of "
+            f"the unit ball, got clouds of radius {float(low):.3g} to {float(high):.3g}"
+        )
 
 
 def trained_members(
@@ -185,6 +210,7 @@ def _train(
     progress: bool,
 ) -> list[Member]:
     seed, ages, num_trained, sizes, real_per_class = training
+    _check_scale(bank)
     small = bank.partition(1, min(sizes), progress).squeeze(1)
     total = num_trained * max(ages)
     members = []

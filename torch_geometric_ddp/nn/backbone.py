@@ -69,7 +69,13 @@ class Backbone(nn.Module, ABC):
         layout = Layout.of(data)
         if layout.mask is None:
             return self.cloud_features(data).amax(dim=1)
-        return layout.dense(self.point_features(data)).amax(dim=1)
+        features = self.point_features(data)
+        if len(features) != len(data.pos):
+            raise ValueError(
+                f"{type(self).__name__} must give a feature for each of {len(data.pos)} points of "
+                f"clouds of different sizes, got {len(features)}"
+            )
+        return layout.dense(features).amax(dim=1)
 
     def cloud_layers(self, data: Data) -> list[Tensor]:
         """What the layers from the global pool on make of every cloud, each :obj:`[B, F]`.
