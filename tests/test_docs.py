@@ -258,6 +258,24 @@ def test_a_column_spread_across_a_key(tmp_path):
     ]
 
 
+def test_two_rows_in_one_cell_are_refused(tmp_path):
+    columns = [
+        {"key": "method", "head": "set"},
+        {"key": "steps", "head": "steps"},
+        {"key": "wide", "head": "", "as": "mean", "of": "accuracy", "across": "backbone"},
+    ]
+    rows = [
+        {"method": "DDP", "steps": steps, "backbone": backbone, "accuracy": [value]}
+        for steps, backbone, value in ((100, "A", 1.0), (200, "A", 2.0), (200, "B", 3.0))
+    ]
+    results = render.find("toy", write(tmp_path, columns=columns, rows=rows))
+    assert render.lines(results)[1:] == [["DDP", "100", "1.0", "-"], ["DDP", "200", "2.0", "3.0"]]
+    with pytest.raises(ValueError, match=r"2 rows of toy have backbone A and are alike in \['meth"):
+        render.lines(results, ["method", "wide"])
+    some = render.lines(results, ["method", "wide"], {"steps": 200})
+    assert some == [["set", "A", "B"], ["DDP", "2.0", "3.0"]]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -442,10 +460,11 @@ def test_resolutions_are_a_row_for_the_points_of_both_sides(tmp_path):
         assert len(row["evaluate_seconds"]) == 2
     # The same matrix as the program prints.
     head, *body = render.lines(results)
-    assert head[:6] == ["method", "PPC", "backbone", "trained on points", "8", "64"]
+    told = ["method", "distilled with", "PPC", "backbone", "steps", "trained on points"]
+    assert head[:8] == [*told, "8", "64"]
     printed = resolution_markdown(resolution_matrix(made)).splitlines()[2:]
     printed = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed]
-    ours = [[f"{line[0]}, {line[3]} points", line[1], *line[4:6]] for line in body]
+    ours = [[f"{line[0]}, {line[5]} points", line[2], *line[6:8]] for line in body]
     assert ours == [line for line in printed if len(line) > 1]
     # Rows are compared with those of the same points on both sides.
     program.main([*start, "share", *described, "--columns", "train_points", "of_whole"])
@@ -456,6 +475,21 @@ def test_resolutions_are_a_row_for_the_points_of_both_sides(tmp_path):
     program.main([*start, "one", *described, "--where", "test_points=64", "protocol=smoke"])
     found = [(row["method"], row["test_points"]) for row in render.find("one", tmp_path).rows]
     assert found == [("random", 64)] * 2 + [("whole", 64)] * 2
+
+
+def test_a_matrix_tells_all_of_its_rows_apart(runs, tmp_path):
+    """Also sets of other networks and of other steps."""
+    made = next(line for line in runs[0] if line["method"] == "DDP")
+    lines = [
+        {**made, "distilled_with": maker, "steps": steps, "train_points": 32, "test_points": points}
+        for maker in ("A", "B")
+        for steps in (1, 2)
+        for points in (8, 32)
+    ]
+    render.import_runs(lines, "toy", tmp_path, **DESCRIBED)
+    head, *body = render.lines(render.find("toy", tmp_path))
+    assert [head[i] for i in (1, 4)] == ["distilled with", "steps"]
+    assert [[line[i] for i in (1, 4)] for line in body] == [[m, s] for m in "AB" for s in "12"]
 
 
 def test_later_runs_are_added(runs, tmp_path):

@@ -21,7 +21,8 @@ def lines(
         where (dict, optional): The values that a row must have. (default: all rows)
 
     Raises:
-        ValueError: If a column is unknown or no row has these values.
+        ValueError: If a column is unknown, no row has these values, or several rows would stand in
+            one cell of a column that is spread.
     """
     shown = results.shown(columns)
     rows = [row for row in results.rows if matches(row, where or {})]
@@ -38,8 +39,15 @@ def lines(
         values = dict.fromkeys(row[column.across] for row in rows) if column.across else [None]
         for value in values:
             at = {column.across: value} if column.across else {}
-            found = [next((r for r in one if matches(r, at)), None) for one in groups.values()]
-            cells = ["-" if row is None else cell(results, column, row) for row in found]
+            cells = []
+            for one in groups.values():
+                found = [row for row in one if matches(row, at)]
+                if column.across and len(found) > 1:
+                    raise ValueError(
+                        f"{len(found)} rows of {results.name} have {column.across} {value} and are "
+                        f"alike in {[other.key for other in fixed]}: show what they differ in"
+                    )
+                cells.append(cell(results, column, found[0]) if found else "-")
             table.append([str(value) if column.across else column.head, *cells])
     return [list(line) for line in zip(*table, strict=True)]
 

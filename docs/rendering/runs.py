@@ -56,8 +56,8 @@ _DEFAULT_COLUMNS = (
     *("score", "num_seeds", "clouds", "bits", "steps", "step_seconds", "step_megabytes"),
 )
 _MATRIX_COLUMNS = (
-    *("method", "ppc", "backbone", "train_points", "accuracy_by_test_points"),
-    *("num_seeds", "clouds", "bits"),
+    *("method", "distilled_with", "ppc", "backbone", "steps", "train_points"),
+    *("accuracy_by_test_points", "num_seeds", "clouds", "bits"),
 )
 #: What makes two runs of different seeds the same row.
 ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_points", "test_points")
