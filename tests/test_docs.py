@@ -580,7 +580,8 @@ def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
         render.rows_of_runs([small, {**small, "settings": {}}])
     with pytest.raises(ValueError, match="different network"):
         render.rows_of_runs([small, {**small, "network": "other"}])
-    for key, value in (("num_networks", 3), ("quotas", "size")):
+    stored = [("num_clouds", 7), ("num_points", 8), ("bits", 9)]
+    for key, value in (("num_networks", 3), ("quotas", "size"), *stored):
         with pytest.raises(ValueError, match=f"different {key}: import them apart"):
             render.rows_of_runs([small, {**small, "seed": 9, key: value}])
     with pytest.raises(ValueError, match="several runs of DDP have the same seed"):

@@ -62,7 +62,10 @@ _MATRIX_COLUMNS = (
 #: What makes two runs of different seeds the same row.
 ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_points", "test_points")
 # What runs of a row have in common beside that.
-_SHARED = ("settings", "network", "num_networks", "quotas")
+_SHARED = (
+    *("settings", "network", "num_networks", "quotas"),
+    *("num_clouds", "num_points", "bits"),
+)
 
 # What stands behind the name of a row that was changed.
 _CHANGES = re.compile(r"\(|, lr |, quotas ")
