@@ -373,6 +373,54 @@ def test_runs_become_a_results_file(runs, tmp_path):
         assert row["distilled_with"] == ("Tiny" if row["method"] == "DDP" else None)
 
 
+def test_rows_are_compared_with_random_clouds_of_their_quotas(runs, tmp_path):
+    """As in the table of the program, wherever they stand."""
+    undivided = [line for line in runs[0] if line["ppc"] == 1 or line["method"] == "whole"]
+
+    def divided(method, quotas, name, value):
+        return [
+            {**line, "method": f"{method}, quotas {name}", "value": value}
+            | {"id": f"{line['id']} {name}", "quotas": quotas}
+            for line in undivided
+            if line["method"] == method
+        ]
+
+    lines = [*divided("random", "size", "size", 0.11), *undivided]
+    lines += divided("random", [1.0, 2.5, 1.0], "1 2.5 1", 0.13)
+    for quotas, name in (("size", "size"), ([1.0, 2.5, 1.0], "1 2.5 1"), ("sqrt-size",) * 2):
+        lines += divided("DDP", quotas, name, 0.61)
+    keys = ("below_whole", "above_random", "score")
+    render.import_runs(lines, "toy", tmp_path, ["method", *keys], **DESCRIBED)
+    ours = render.lines(render.find("toy", tmp_path))[1:]
+    printed = [line.strip("| ").split("|") for line in markdown(summarize(lines)).splitlines()]
+    printed = [[cell.strip() for cell in line] for line in printed if len(line) > 1]
+    places = [printed[0].index(head) for head in ("method", "HLR", "IOR", "score")]
+    assert ours == [[line[i] for i in places] for line in printed[2:]]
+    above = {line[0]: line[2] for line in ours}
+    assert (above["DDP, quotas size"], above["DDP, quotas 1 2.5 1"]) == ("+50.0", "+48.0")
+    # Without random clouds of its own the first ones.
+    assert above["DDP, quotas sqrt-size"] == "+50.0"
+
+
+def test_quotas_of_a_row_stay_when_it_grows(runs, tmp_path):
+    (one, two) = (line for line in runs[0] if line["method"] == "DDP" and line["ppc"] == 1)
+    for quotas, words in (("size", "size"), ([1.0, 2.5, 1.0], "1 2.5 1")):
+        told = {"quotas": quotas, "method": f"DDP, quotas {words}"}
+        render.import_runs([{**one, **told}], words, tmp_path, **DESCRIBED)
+        render.import_runs([{**two, **told}], words, tmp_path)
+        (row,) = render.find(words, tmp_path).rows
+        assert (row["quotas"], row["seeds"]) == (words, [0, 1])
+    # Older files tell them by the name of a row only.
+    results = render.find("size", tmp_path)
+    del results.rows[0]["quotas"]
+    results.save(tmp_path)
+    told = {"seed": 7, "quotas": "size", "method": "DDP, quotas size"}
+    render.import_runs([{**one, **told}], "size", tmp_path)
+    assert render.find("size", tmp_path).rows[0]["quotas"] == "size"
+    with pytest.raises(ValueError, match="DDP, quotas size has other quotas: 'size', got 'sqrt-s"):
+        render.import_runs([{**one, **told, "seed": 8, "quotas": "sqrt-size"}], "size", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("method", "told", "uses"),
     [

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rendering.results import COMPUTED, Column, Results, Row, matches
+from rendering.results import COMPUTED, Column, Results, Row, matches, quotas_of
 from torch_geometric_ddp.comparison import dd_ranking_score
+from torch_geometric_ddp.comparison.report import without_quotas
 
 
 def lines(
@@ -97,8 +98,10 @@ def compute(results: Results, column: Column, row: Row) -> Any:
 
     def mean_of(which: Mapping[str, Any] | None, same: Sequence[str]) -> float | None:
         where = {**(which or {}), **{key: row.get(key) for key in same}}
-        base = next((other for other in results.rows if matches(other, where)), {})
-        value = results.value(base, column.source)
+        found = [other for other in results.rows if _is_meant(other, where)]
+        # Those first that are divided among the classes as the row is, as programs do.
+        found.sort(key=lambda other: quotas_of(other) != quotas_of(row))
+        value = results.value(found[0], column.source) if found else None
         return None if value is None else mean(value)
 
     own, other = mean(mine), mean_of(column.row, column.same)
@@ -113,6 +116,12 @@ def compute(results: Results, column: Column, row: Row) -> Any:
             return 100 * own / other
     random = mean_of(column.random, [*column.same, "ppc"])
     return None if random is None else dd_ranking_score((other - own) / 100, (own - random) / 100)
+
+
+def _is_meant(row: Row, where: Mapping[str, Any]) -> bool:
+    """Whether a row has these values, or has them but for its quotas."""
+    undivided = {**row, "method": without_quotas(str(row.get("method")))}
+    return matches(row, where) or matches(undivided, where)
 
 
 def as_list(value: Any) -> list[float]:

@@ -38,7 +38,8 @@ A column is {"key": KEY, "head": TEXT, "as": KIND, "digits": 1}. The kinds are
     each        every value of the key "of" (if it is left out, of accuracy)
     count       how many these are
     above       how far the mean of the key "of" lies above that of the row "row", such as
-                {"method": "random"}, among those that have the same values of the keys "same"
+                {"method": "random"}, among those that have the same values of the keys "same"; of
+                methods that are divided by quotas, the one that is divided like the row comes first
     below       the same the other way round
     share       the mean in percent of that of the row "row"
     score       the DD-Ranking score: "row" is the whole set, and "random" the random clouds, among
@@ -203,6 +204,12 @@ def find(name: str, folder: Path = RESULTS) -> Results:
 def load_all(folder: Path = RESULTS) -> list[Results]:
     """All results, by name."""
     return [Results.load(path) for path in sorted(folder.glob("*.json"))]
+
+
+def quotas_of(row: Mapping[str, Any]) -> str | None:
+    """How a row is divided among the classes; older files tell it in the name alone."""
+    told: str | None = row.get("quotas")
+    return told or str(row.get("method")).partition(", quotas ")[2] or None
 
 
 def matches(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rendering.results import RESULTS, Results, Row, matches
+from rendering.results import RESULTS, Results, Row, matches, quotas_of
 from torch_geometric_ddp.comparison.incremental_report import joined_increments
 from torch_geometric_ddp.comparison.report import pool_splits
 from torch_geometric_ddp.comparison.resolution import spread_resolutions
@@ -147,6 +147,7 @@ def _row(runs: Sequence[Run]) -> Row:
         "seeds": seeds,
         **({"splits": [run["split"] for run in runs]} if "split" in first else {}),
         **({"num_networks": num_networks} if num_networks > 1 else {}),
+        **({"quotas": _in_name(first["quotas"])} if first.get("quotas") else {}),
         "accuracy": each("value", 100),
         "mean_class_accuracy": each("class_mean", 100),
         "average": each("average", 100),
@@ -161,6 +162,11 @@ def _row(runs: Sequence[Run]) -> Row:
         "distill_seconds": each("distill_seconds"),
         "evaluate_seconds": each("evaluate_seconds"),
     }
+
+
+def _in_name(quotas: str | Sequence[float]) -> str:
+    """Quotas as names of rows tell them: a list would be figures of seeds."""
+    return quotas if isinstance(quotas, str) else " ".join(f"{weight:g}" for weight in quotas)
 
 
 def is_wanted(run: Run, where: Mapping[str, str]) -> bool:
@@ -312,12 +318,14 @@ def _grown(row: Row, newer: Row) -> Row:
     """A row with the runs of a newer one, and those of its other seeds."""
     networks = [one.get("num_networks", 1) for one in (row, newer)]
     _check_same(f"{row['method']} has another number of networks", *networks)
+    _check_same(f"{row['method']} has other quotas", quotas_of(row), quotas_of(newer))
     kept = [i for i, place in enumerate(_places(row)) if place not in _places(newer)]
     if not kept:
         return newer
     grown = {}
     for key, value in newer.items():
-        own, counts = row.get(key), (len(row["seeds"]), len(newer["seeds"]))
+        own = quotas_of(row) if key == "quotas" else row.get(key)
+        counts = len(row["seeds"]), len(newer["seeds"])
         if isinstance(own, list) and isinstance(value, list):
             if (len(own), len(value)) != counts:
                 raise ValueError(

@@ -230,7 +230,7 @@ def _standing(row: Row, rows: Sequence[Row]) -> Standing:
     random = [
         other
         for other in rows
-        if _without_quotas(other) == "random"
+        if without_quotas(other.method) == "random"
         and other.ppc == row.ppc
         and other.alike(row, "protocol")
     ]
@@ -248,9 +248,9 @@ def _standing(row: Row, rows: Sequence[Row]) -> Standing:
     return Standing(row.mean, *((found[0].mean if found else None) for found in (random, whole)))
 
 
-def _without_quotas(row: Row) -> str:
+def without_quotas(method: str) -> str:
     """The method of a row, however its storage is divided among the classes."""
-    return row.method.partition(", quotas ")[0]
+    return method.partition(", quotas ")[0]
 
 
 def with_lacking(columns: Mapping[str, Sequence[str]], rows: Iterable[Row]) -> str:
@@ -267,7 +267,7 @@ def with_lacking(columns: Mapping[str, Sequence[str]], rows: Iterable[Row]) -> s
 def lacking_controls(rows: Iterable[Row]) -> list[str]:
     """A line that names the strongest controls which a table lacks, if it does."""
     rows = [row for row in rows if row.ppc is not None]
-    there = {(row.backbone, row.ppc, _without_quotas(row)) for row in rows}
+    there = {(row.backbone, row.ppc, without_quotas(row.method)) for row in rows}
     lacking: dict[str, dict[str, None]] = {}
     for row in rows:
         control = strongest_control(find_task(row.runs[0]["task"])).name
