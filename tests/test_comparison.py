@@ -312,9 +312,8 @@ def test_torn_last_line(tmp_path):
 
 def test_killed_run_goes_on(tmp_path, monkeypatch):
     preset = replace(PRESET, steps=60)
-    whole = run(tmp_path / "whole", [DDP], preset=preset)
     lab = lab_of(tmp_path / "killed", preset)
-    loops = []
+    loops, steps = [], []
 
     class Interruption(Exception):  # noqa: N818
         pass
@@ -323,11 +322,13 @@ def test_killed_run_goes_on(tmp_path, monkeypatch):
 
     def fragile(self, *args, **kwargs):
         loop = begin(self, *args, **kwargs)
-        step = loop.step
+        step, number = loop.step, len(loops)
+        steps.append([])
 
         def failing():
-            if loop.num_steps == 55 and len(loops) == 1:
+            if loop.num_steps == 55 and number == 1:
                 raise Interruption
+            steps[number].append(loop.num_steps)
             return step()
 
         loop.step = failing
@@ -335,13 +336,17 @@ def test_killed_run_goes_on(tmp_path, monkeypatch):
         return loop
 
     monkeypatch.setattr(type(ddp()), "begin", fragile)
+    whole = run(tmp_path / "whole", [DDP], preset=preset)
     cells = list(lab.cells([DDP], (1,), (0,)))
     with pytest.raises(Interruption):
         lab.run(cells)
     assert lab.checkpoint(cells[0]).exists()
     (found,) = lab.run(cells)
-    assert loops[-1].losses == loops[-1].losses[:60]
-    assert len(loops) == 2
+    # The losses of the run that was never killed, of which only the last steps are made again.
+    assert loops[-1].losses == loops[0].losses
+    assert len(loops[0].losses) == 60
+    assert steps == [[*range(60)], [*range(55)], [*range(50, 60)]]
+    assert len(loops) == 3
     assert found["loss"] == whole[0]["loss"]
     assert found["value"] == whole[0]["value"]
     assert (found["distill_seconds"], whole[0]["distill_seconds"] > 0) == (None, True)
