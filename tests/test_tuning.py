@@ -1,5 +1,6 @@
 """The search: feasible settings only, and one study whatever happens to its processes."""
 
+import datetime
 import functools
 import math
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -283,6 +285,51 @@ def test_score_is_what_its_parts_give(done):
         own = method.distill(list(real), steps=2, seed=seed, network=TinyNet, progress=False)
         accuracy = evaluate(own, held, TinyNet, SMOKE, [seed], progress=False).mean
         assert accuracy == trial.user_attrs["scores"][seed]
+
+
+def test_the_pruner_sees_the_set_as_it_is_at_a_look():
+    """What a set of that many steps reaches after a quarter of the epochs, with the first seed."""
+    dataset = toy_set(num_classes=6, per_class=30)
+    protocol = replace(SMOKE, epochs=8, lr=0.1, batch_size=2)
+    method = functools.partial(ddp, anchor_lr=0.5)
+    settings = {"protocol": protocol, "method": method, "steps": 2, "seeds": [3, 4], "share": 0.5}
+    result = search(None, 2, dataset, looks=(0.5,), **settings)
+    bank = PointCloudBank.from_dataset(dataset).normalize()
+    real, held = (bank.select(index) for index in stratified(bank.y, 0.5, 0))
+
+    def reached(steps, epochs, seed):
+        values = []
+        for trial in result.completed:
+            own = method(**trial.user_attrs["settings"]).distill(
+                list(real), steps=steps, seed=seed, network=TinyNet, progress=False
+            )
+            short = replace(protocol, epochs=epochs)
+            values.append(evaluate(own, held, TinyNet, short, [seed], progress=False).mean)
+        return values
+
+    assert [list(trial.intermediate_values) for trial in result.completed] == [[1], [1]]
+    seen = [trial.intermediate_values[1] for trial in result.completed]
+    assert seen == reached(1, 2, 3)
+    # Which is no chance: other steps, other epochs or another seed give other figures.
+    others = [reached(*other) for other in ((2, 2, 3), (1, 8, 3), (1, 2, 4))]
+    assert seen not in others
+
+
+def test_time_of_trials_that_went_to_no_task():
+    """Of four seconds three, of those that completed."""
+    study = optuna.create_study(direction="maximize")
+    begun, took = datetime.datetime(2026, 1, 1), datetime.timedelta(seconds=4)
+    for state, value, seconds in (
+        (TrialState.COMPLETE, 0.5, {"distill": 2.0, "evaluate": 1.0}),
+        (TrialState.PRUNED, None, {"distill": 0.1}),
+    ):
+        trial = optuna.trial.create_trial(state=state, value=value, user_attrs={"seconds": seconds})
+        trial.datetime_start, trial.datetime_complete = begun, begun + took
+        study.add_trial(trial)
+    result = TuningResult(study, StorageBudget(32, 3), ("score",), "accuracy")
+    assert result.idle_share == 0.25
+    empty = optuna.create_study(direction="maximize")
+    assert replace(result, study=empty).idle_share == 0
 
 
 def test_finished_study_is_not_begun_again(done, monkeypatch):
