@@ -1,5 +1,6 @@
 """Class-incremental learning from exemplars: its metrics, its runs and what they see."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -11,11 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from torch_geometric_ddp import SMOKE, ParametricShapes, StorageBudget, evaluate
+from torch_geometric_ddp import (
+    SMOKE,
+    ParametricShapes,
+    StorageBudget,
+    SyntheticPointCloudDataset,
+    evaluate,
+)
 from torch_geometric_ddp.comparison import (
     CONTROLS,
     ENTRIES,
     ClassIncremental,
+    Coreset,
     Distilled,
     Preset,
     average_accuracy,
@@ -111,12 +119,54 @@ def test_the_whole_set_at_fewer_points(tmp_path):
     runs = lab.run(lab.cells([ENTRIES["whole"].at(8)], 1, (0,)))
     assert [run["num_points"] for run in runs] == [8 * run["num_clouds"] for run in runs]
     assert {run["method"] for run in runs} == {"whole, 8 points"}
+    assert [run["bits"] for run in runs] == [6 * 96 * 8 * seen for seen in (2, 4, 5)]
 
 
 def test_a_row_that_the_network_does_not_serve_is_refused(tmp_path):
     lab = lab_of(tmp_path, 3, network=BACKBONES["DGCNN"])
     with pytest.raises(TypeError, match="as gradients are matched, which DGCNN is not"):
         list(lab.cells([ENTRIES["random"], ENTRIES["DC"]], 1, (0,)))
+
+
+def test_bits_are_those_of_all_sets_that_are_kept(made):
+    """Of every increment seen, whether networks are trained on it now or were before."""
+    out, lab, runs = made
+    kept = {path: SyntheticPointCloudDataset(path) for path in (out / "sets").iterdir()}
+    assert len(kept) == 4 * 2 * 3
+    rows = [ENTRIES["random"], ENTRIES["herding"], CONTROLS["random 32x6"], DDP]
+    for cell in lab.cells(rows, 1, (0, 1)):
+        own = [kept.pop(one.set_path(cell)) for one in lab._increments]
+        assert [one.class_names for one in own] == [NAMES[:2], NAMES[2:4], NAMES[4:]]
+        bits = [one.storage_bits for one in own]
+        told = [
+            run["bits"]
+            for run in runs
+            if (run["method"], run["seed"]) == (cell.entry.name, cell.seed)
+        ]
+        assert told == [*itertools.accumulate(bits)]
+        if cell.entry.name in ("random", "herding"):  # A cloud of 32 points a class.
+            assert bits == [2 * 96 * 32, 2 * 96 * 32, 96 * 32]
+    assert kept == {}
+    whole = [run["bits"] for run in runs if run["method"] == "whole"]
+    assert whole == [6 * 96 * 32 * seen for seen in (2, 4, 5)] * 2
+
+
+def test_exemplars_beyond_the_budget_of_an_increment_are_refused(tmp_path):
+    """Also where all classes together would have the room."""
+
+    class Greedy(Coreset):
+        def run(self, lab, cell):
+            return lab.judge(cell, random_coreset(lab.train_set, cell.ppc + 1))
+
+    lab = lab_of(tmp_path, 3)
+    runs = lab.run(lab.cells([Greedy("greedy"), ENTRIES["random"]], 1, (0,)))
+    assert [run["method"] for run in runs] == ["random"] * 3
+    assert lines(tmp_path) == runs
+    assert len(list((tmp_path / "sets").iterdir())) == 3
+    ((name, reason),) = lab.failures.items()
+    assert name == "greedy, PPC 1, TinyNet, seed 0"
+    assert reason.startswith("BudgetError: ")
+    assert "more than the budget of 6144 bits" in reason
 
 
 def test_an_increment_is_what_its_parts_give(made):
