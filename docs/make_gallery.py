@@ -49,6 +49,7 @@ BUDGETS = [
     f"modelnet10-{name}"
     for name in ("sixteenth", "eighth", "quarter", "one", "codecs", "codecs-quarter", "ddp-codecs")
 ]
+PACKED = ("PKR 32", "PKR 64", "PKR 128")
 LINES = {
     **dict.fromkeys(
         ("mirrored 32x5", "mirrored 64x6", "mirrored 128x6"), "real clouds, 5 or 6 bits, mirrored"
@@ -62,22 +63,56 @@ LINES = {
 
 
 def rows_of(*names: str, methods: Iterable[str] = ()) -> list[Row]:
-    """The rows of results files, as a comparison has them."""
-    rows: dict[tuple[Any, ...], Row] = {}
+    """The rows of results files, as a comparison has them; a row that several files have, once.
+
+    Raises:
+        ValueError: If rows of the same set and backbone have different figures.
+    """
+    methods, rows, known = [*methods], [], {}
     for name in names:
         for row in find(name).rows:
-            ppc, accuracy = row["ppc"], row["accuracy"]
-            if accuracy is None or (methods and row["method"] not in methods):
+            if row["accuracy"] is None or (methods and row["method"] not in methods):
                 continue
-            run = {
-                "metric": "accuracy",
-                "budget_bits": None if ppc is None else 98304 * CLASSES * ppc,
-                "class_names": [str(i) for i in range(CLASSES)],
-            }
-            runs = [{**run, "value": value / 100} for value in _each(accuracy)]
-            key = (row["method"], row["backbone"], ppc)
-            rows.setdefault(key, Row(row["method"], row["backbone"], ppc, runs))
+            key = (*_set(row), row["backbone"])
+            if key not in known:
+                rows.append(_row(row))
+            elif known[key] != row["accuracy"]:
+                raise ValueError(f"{name} has a second row of {row['method']}: {key[1:]}")
+            known[key] = row["accuracy"]
+    return rows
+
+
+def matrix_of(name: str) -> list[TransferRow]:
+    """The rows of a results file, of which each backbone is a column.
+
+    Raises:
+        ValueError: If there are two of the same set and backbone.
+    """
+    rows: dict[tuple[Any, ...], TransferRow] = {}
+    for row in find(name).rows:
+        line = TransferRow(row["method"], row["distilled_with"], row["ppc"], {})
+        line = rows.setdefault(_set(row), line)
+        if row["backbone"] in line.cells:
+            raise ValueError(f"{name} has a second row of {line}, {row['backbone']}")
+        line.cells[row["backbone"]] = _row(row)
     return list(rows.values())
+
+
+def _set(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells the set of a row from all others."""
+    return row["method"], row.get("distilled_with"), row["ppc"], row.get("steps")
+
+
+def _row(row: dict[str, Any]) -> Row:
+    """A row of a results file as a comparison has it."""
+    ppc = row["ppc"]
+    run = {
+        "metric": "accuracy",
+        "budget_bits": None if ppc is None else 98304 * CLASSES * ppc,
+        "class_names": [str(i) for i in range(CLASSES)],
+    }
+    runs = [{**run, "value": value / 100} for value in _each(row["accuracy"])]
+    return Row(row["method"], row["backbone"], ppc, runs)
 
 
 def _each(accuracy: Any) -> list[float]:
@@ -97,15 +132,10 @@ def tables() -> None:
     rows = rows_of("modelnet10-methods", "modelnet10-methods-ppc3")
     plot_comparison(rows, FOLDER / "bars.png", data)
     plot_bits(curve(), FOLDER / "bits.png", data)
-    matrix: dict[str, TransferRow] = {}
-    columns: dict[str, None] = {}
-    for row in find("modelnet10-cross").rows:
-        (found,) = [one for one in rows_of("modelnet10-cross") if _is(one, row)]
-        line = TransferRow(row["method"], row["distilled_with"], row["ppc"], {})
-        matrix.setdefault(row["method"], line).cells[row["backbone"]] = found
-        columns[row["backbone"]] = None
+    matrix = matrix_of("modelnet10-cross")
+    columns = dict.fromkeys(backbone for line in matrix for backbone in line.cells)
     title = f"{data}, PPC 1: what backbones learn from a set"
-    plot_transfer(list(matrix.values()), list(columns), FOLDER / "matrix.png", title)
+    plot_transfer(matrix, list(columns), FOLDER / "matrix.png", title)
 
 
 def growth() -> None:
@@ -144,7 +174,7 @@ def curve() -> list[Row]:
     Of real clouds that are mirrored, the best of all sizes stands for every budget.
     """
     best: dict[tuple[str, float | None], Row] = {}
-    for row in rows_of(*BUDGETS):
+    for row in rows_of(*BUDGETS, methods=(*LINES, *PACKED)):
         budget = None if row.ppc is None else StorageBudget(1024, CLASSES, row.ppc)
         own = None if budget is None else f"PKR {packed_size(budget)[0]}"
         line = "PKR" if row.method == own else LINES.get(row.method)
@@ -154,10 +184,6 @@ def curve() -> list[Row]:
             best[line, row.ppc] = max(known, named, key=lambda one: one.mean)
     order = ["PKR", *dict.fromkeys(LINES.values())]
     return sorted(best.values(), key=lambda row: order.index(row.method))
-
-
-def _is(found: Row, row: dict[str, Any]) -> bool:
-    return (found.method, found.backbone) == (row["method"], row["backbone"])
 
 
 def shapes() -> None:

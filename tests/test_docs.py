@@ -8,6 +8,7 @@ import shlex
 import sys
 import zlib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -678,6 +679,85 @@ def test_leaderboard():
     # Every row leads to its table.
     text = "".join((DOCS / page).read_text("utf-8") for page in ("bits.rst", "benchmarks.rst"))
     assert all(f"_tables/{name}.rst" in text for name in leaderboard.FILES)
+
+
+gallery = importlib.import_module("make_gallery")
+
+
+@pytest.fixture
+def gallery_of(tmp_path, monkeypatch):
+    """What writes a file of rows, which are those of the pictures then."""
+    monkeypatch.setattr(gallery, "find", lambda name: render.find(name, tmp_path))
+
+    def begun(name, *rows):
+        keys = ("method", "distilled_with", "backbone", "ppc", "steps", "accuracy")
+        rows = [dict(zip(keys, row, strict=True)) for row in rows]
+        write(tmp_path, name, columns=result()["columns"][:2], rows=rows)
+
+    return begun
+
+
+def test_rows_of_the_gallery_are_those_of_results(gallery_of):
+    whole = ("whole", None, "PointNet", None, None, {"mean": 80.0, "std": 3.0, "count": 4})
+    ddp = [("DDP", "PointNet", "PointNet", 1, 100, [40.0, 50.0])]
+    ddp += [("DDP", "PointNet", "PointNet", 3, 100, [60.0])]
+    ddp += [("DDP", "PointNet", "PointNet", 1, 200, [70.0]), ("DDP", "A", "PointNet", 1, 100, 5.0)]
+    never = ("DM", "PointNet", "PointNet", 1, 100, None)
+    gallery_of("one", *ddp, never, whole)
+    gallery_of("two", whole, ("DDP", "PointNet", "DGCNN", 1, 100, 6.0))
+    rows = gallery.rows_of("one", "two")  # The whole set, which both have, once.
+    told = [(row.method, row.backbone, row.ppc) for row in rows]
+    assert told == [
+        *[("DDP", "PointNet", ppc) for ppc in (1, 3, 1, 1)],
+        *[("whole", "PointNet", None), ("DDP", "DGCNN", 1)],
+    ]
+    assert [100 * row.mean for row in rows] == pytest.approx([45, 60, 70, 5, 80, 6])
+    assert 100 * rows[4].std == pytest.approx(3)
+    assert len(rows[4].values) == 4
+    assert rows[1].bits_per_class == 3 * 98304
+    (alone,) = gallery.rows_of("one", methods=["whole"])
+    assert alone.mean == rows[4].mean
+    gallery_of("two", (*ddp[0][:-1], [41.0, 50.0]))
+    with pytest.raises(
+        ValueError, match=r"two has a second row of DDP: \('PointNet', 1, 100, 'Poi"
+    ):
+        gallery.rows_of("one", "two")
+
+
+def test_matrix_of_the_gallery_tells_sets_apart(gallery_of):
+    rows = [
+        ("DDP", maker, backbone, 1, steps, float(i))
+        for i, (maker, steps, backbone) in enumerate(product("AB", (100, 200), "AB"))
+    ]
+    gallery_of("one", *rows)
+    lines = gallery.matrix_of("one")
+    assert [line.distilled_with for line in lines] == [*"AABB"]
+    values = [{name: 100 * cell.mean for name, cell in line.cells.items()} for line in lines]
+    assert values == [pytest.approx({"A": i, "B": i + 1}) for i in (0, 2, 4, 6)]
+    gallery_of("one", *rows, rows[3])
+    with pytest.raises(ValueError, match="one has a second row of DDP from A, PPC 1, B"):
+        gallery.matrix_of("one")
+
+
+def test_curve_of_the_gallery(gallery_of, monkeypatch):
+    """PKR of as many points as it takes by itself, and of real clouds those that reach most."""
+    monkeypatch.setattr(gallery, "BUDGETS", ["one", "two"])
+    names = [("PKR 32", 1 / 16, 70.0), ("PKR 64", 1 / 16, 99.0), ("PKR 32", 1 / 4, 99.0)]
+    names += [("PKR 64", 1 / 4, 80.0), ("PKR 128", 1, 90.0), ("PKR 128-chosen", 1, 99.0)]
+    names += [("mirrored 32x5", 1 / 4, 60.0), ("mirrored 64x6", 1 / 4, 61.0)]
+    names += [("mirrored 128x6", 1 / 4, 59.0), ("mirrored 64x6", 1, 50.0), ("DM", 1, 99.0)]
+    names += [("random", 1, 10.0), ("whole, 256 points", None, 91.0), ("random 64x6", 1, 99.0)]
+    gallery_of("one", *((name, None, "PointNet", ppc, None, value) for name, ppc, value in names))
+    # What no line shows may differ between tables.
+    gallery_of("two", ("random 64x6", None, "PointNet", 1, None, 98.0))
+    real = "real clouds, 5 or 6 bits, mirrored"
+    points = [(row.method, row.ppc, round(100 * row.mean)) for row in gallery.curve()]
+    assert points == [
+        *[("PKR", 1 / 16, 70), ("PKR", 1 / 4, 80), ("PKR", 1, 90)],
+        *[(real, 1 / 4, 61), (real, 1, 50)],
+        ("real clouds of 1,024 points, single precision", 1, 10),
+        ("whole set, 256 points", None, 91),
+    ]
 
 
 def test_the_page_of_compare_names_all_that_all_takes():
