@@ -662,6 +662,9 @@ def test_runs_that_do_not_go_together_are_refused(runs, tmp_path):
 
 
 def test_leaderboard():
+    def count(place):
+        return render.count(place.accuracy)
+
     every = leaderboard.places()
     rates = [place.rate for place in every]
     assert rates == sorted(rates, reverse=True)
@@ -671,14 +674,47 @@ def test_leaderboard():
     means = [place.mean for place in front]
     assert means == sorted(means)
     assert max(place.mean for place in every) == means[-1]
+    # All others lie behind one of the front, and none of these behind another place.
+    for place in every:
+        before = [
+            other
+            for other in (every if place in front else front)
+            if (other.bits < place.bits and other.mean >= place.mean)
+            or (other.bits == place.bits and other.mean > place.mean)
+        ]
+        assert bool(before) == (place not in front), place
     names = [(place.method, place.file) for place in every]
     assert len({*names}) == len(names)
     lines = {(line[0], line[-1]): line for line in leaderboard.cells()}
     own = lines["PKR 32", "modelnet10-sixteenth"]
     assert own[1:4] == ["6,143", "86.0 ± 0.3", "5"]
+    # Of a set in several files that of most seeds, at a sixteenth, a quarter and one cloud.
+    found = [(place.file, count(place)) for place in every if place.method == "random 64x6"]
+    files = ("modelnet10-sixteenth", "modelnet10-quarter", "modelnet10-one")
+    assert found == [*zip(files, (5, 5, 3), strict=True)]
+    for place in every:
+        assert count(place) == max(
+            render.count(results.value(row, "accuracy"))
+            for results in map(render.find, leaderboard.FILES)
+            for row in results.rows
+            if (row["method"], results.value(row, "bits")) == (place.method, place.bits)
+            and results.protocol.split(";")[0] == render.find(place.file).protocol.split(";")[0]
+        )
     # Every row leads to its table.
     text = "".join((DOCS / page).read_text("utf-8") for page in ("bits.rst", "benchmarks.rst"))
     assert all(f"_tables/{name}.rst" in text for name in leaderboard.FILES)
+
+
+@pytest.mark.parametrize("order", ["few many other", "many few other"])
+def test_of_a_set_in_several_files_that_of_most_seeds_counts(order, tmp_path, monkeypatch):
+    """Whichever comes first, of one training only."""
+    monkeypatch.setattr(leaderboard, "FILES", tuple(order.split()))
+    for name, values in (("few", [80.0, 90.0]), ("many", [50.0, 60.0, 70.0]), ("other", [10.0])):
+        rows = [{"method": "random", "accuracy": values, "bits": 1000}]
+        protocol = {"few": "smoke; whole set: a", "many": "smoke; whole set: b", "other": "cpu"}
+        write(tmp_path, name, columns=result()["columns"][:2], rows=rows, protocol=protocol[name])
+    found = [(place.file, place.mean) for place in leaderboard.places(tmp_path)]
+    assert found == [("many", 60.0), ("other", 10.0)]
 
 
 gallery = importlib.import_module("make_gallery")
