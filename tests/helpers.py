@@ -1,7 +1,9 @@
 """Small data sets, small networks and plain-loop twins that several test files share."""
 
 import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +20,15 @@ from torch_geometric_ddp.evaluation import SMOKE
 from torch_geometric_ddp.matching import DistributionMatching
 from torch_geometric_ddp.nn import Backbone, Segmenter
 
+ROOT = Path(__file__).resolve().parent.parent
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+def environment():
+    """That of a child, which finds the package and prints the same in any terminal and locale."""
+    theirs = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "PYTHON_COLORS")}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**theirs, "PYTHONPATH": path, "NO_COLOR": "1", "PYTHONUTF8": "1"}
 
 
 class TinyNet(Backbone):

@@ -2,18 +2,16 @@
 
 import ast
 import json
-import os
 import re
 import runpy
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import parts_file, toy_arrays, toy_set
+from helpers import ROOT, environment, parts_file, toy_arrays, toy_set
 
 from torch_geometric_ddp import (
     ParametricShapes,
@@ -28,7 +26,6 @@ from torch_geometric_ddp.programs import work
 from torch_geometric_ddp.programs.command import parser_of
 from torch_geometric_ddp.programs.distill import rows_of
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS = ["random", "initial", "DDP", "whole"]
 SMALL = ["--num-morphs", "2", "--preset", "smoke", "--steps", "2"]
 SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
@@ -36,12 +33,11 @@ SHAPES = [*SMALL, "--num-per-class", "8", "--num-points", "64"]
 
 def start(*args, program="distill.py", folder="examples"):
     # Warnings do not stop the program, but those of its own would be seen by its users.
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, str(ROOT / folder / program), *map(str, args)],
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=400,
     )
 
