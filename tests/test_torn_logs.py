@@ -3,6 +3,7 @@
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import optuna
 import pytest
@@ -48,15 +49,29 @@ def values(study):
 
 
 @pytest.fixture(scope="module")
-def journal(tmp_path_factory):
-    path = tmp_path_factory.mktemp("study") / "study.journal"
-    study = study_of(path)
-    for value in range(4):
-        add_trial(study, float(value))
-    return path.read_bytes()
+def journal():
+    """Always the same one, with its number of a worker and its times, so that a test repeats."""
+    return (Path(__file__).parent / "golden" / "study.journal").read_bytes()
 
 
 # Journals #########################################################################################
+
+
+def test_the_kept_journal_is_as_new_ones_are(journal, tmp_path):
+    """If not, write `tests/golden/study.journal` anew as here."""
+    path = tmp_path / "study.journal"
+    study = study_of(path)
+    for value in range(4):
+        add_trial(study, float(value))
+
+    def told(content):
+        own = ("worker_id", "datetime_start", "datetime_complete", "param_value_internal")
+        lines = [json.loads(line) for line in content.splitlines()]
+        for line in lines:
+            line.get("user_attr", {}).pop("versions", None)
+        return [{k: type(v) if k in own else v for k, v in line.items()} for line in lines]
+
+    assert told(path.read_bytes()) == told(journal)
 
 
 @pytest.mark.parametrize("zeros", [0, 100])
