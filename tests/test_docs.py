@@ -173,7 +173,15 @@ def test_the_pages_show_every_table_once():
     assert sorted(shown) == sorted([*NAMES, "leaderboard"])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.rst"])
+PAGES = [
+    *("README.md", "CHANGELOG.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.rst")),
+]
+# Figures that have no table, beside the commands that made them.
+ALONE = {"docs/training.rst": {"65.1 ± 1.8", "64.4 ± 2.9"}}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("docs/_")])
 def test_every_figure_with_a_spread_is_a_result(page):
     known = {
         figure
@@ -182,8 +190,10 @@ def test_every_figure_with_a_spread_is_a_result(page):
         for cell in line
         for figure in re.findall(MEAN, cell)
     }
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert set(re.findall(MEAN, text)) <= known
+    found = set(re.findall(MEAN, (ROOT / page).read_text(encoding="utf-8")))
+    assert found - known == ALONE.get(page, set())
+    if page in ("README.md", "docs/benchmarks.rst", "docs/bits.rst"):
+        assert found
 
 
 def test_the_tables_of_the_readme_are_results():
