@@ -68,10 +68,12 @@ def rows_of(*names: str, methods: Iterable[str] = ()) -> list[Row]:
     Raises:
         ValueError: If rows of the same set and backbone have different figures.
     """
-    methods, rows, known = [*methods], [], {}
+    wanted = [*methods]
+    rows: list[Row] = []
+    known: dict[tuple[Any, ...], Any] = {}
     for name in names:
         for row in find(name).rows:
-            if row["accuracy"] is None or (methods and row["method"] not in methods):
+            if row["accuracy"] is None or (wanted and row["method"] not in wanted):
                 continue
             key = (*_set(row), row["backbone"])
             if key not in known:
