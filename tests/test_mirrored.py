@@ -8,8 +8,12 @@ from helpers import TinyNet, toy_parts, toy_set
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset, distill
-from torch_geometric_ddp.budget import TooFewPointsError
+from torch_geometric_ddp import (
+    StorageBudget,
+    SyntheticPointCloudDataset,
+    TooFewPointsError,
+    distill,
+)
 from torch_geometric_ddp.clouds import LabelledBank, PointCloudBank
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods import (

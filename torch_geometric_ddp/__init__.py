@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch_geometric_ddp._version import __version__
 
 if TYPE_CHECKING:
-    from torch_geometric_ddp.budget import BudgetError, StorageBudget
+    from torch_geometric_ddp.budget import BudgetError, StorageBudget, TooFewPointsError
     from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
     from torch_geometric_ddp.evaluation import (
         CPU,
@@ -35,6 +35,7 @@ __all__ = [
     "Protocol",
     "StorageBudget",
     "SyntheticPointCloudDataset",
+    "TooFewPointsError",
     "__version__",
     "distill",
     "evaluate",
@@ -43,7 +44,7 @@ __all__ = [
 # Where each of them lies. They are loaded when they are first used, so that the command line can
 # say what it offers without waiting for PyTorch.
 _HOMES = {
-    **dict.fromkeys(("BudgetError", "StorageBudget"), "budget"),
+    **dict.fromkeys(("BudgetError", "StorageBudget", "TooFewPointsError"), "budget"),
     **dict.fromkeys(("ParametricShapes", "PointCloudArrays"), "datasets"),
     **dict.fromkeys(("CPU", "PAPER", "QUICK", "SMOKE"), "evaluation"),
     **dict.fromkeys(("Evaluation", "Protocol", "evaluate"), "evaluation"),
