@@ -188,6 +188,7 @@ class Distillation:
 
     @losses.setter
     def losses(self, values: list[float]) -> None:
+        values = [*values]  # Which may be those that are cut.
         self._losses.cut(0)
         self._losses.values[:] = values
 
