@@ -214,6 +214,8 @@ def test_another_function_of_a_user_is_another_run(tmp_path):
             assert len(mine) == count
     for entry in (*ENTRIES.values(), *CONTROLS.values()):
         assert not {"build", "draw", "choose"} & entry.identity().keys()
+    told = [Coreset("mine", draw=partial(random_coreset, num_points=n)).identity() for n in (8, 9)]
+    assert told[0] != told[1]
 
 
 def test_rows_that_cannot_be_made_are_told_before_any_run(tmp_path):

@@ -7,7 +7,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -79,9 +78,8 @@ class Bench(Protocol):
 
 
 def foreign(key: str, made_by: Callable[..., Any]) -> Figures:
-    """What a callable of a user is, under this key; one of this package is told by its settings."""
-    function = made_by.func if isinstance(made_by, partial) else made_by
-    ours = getattr(function, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
+    """What a callable of a user is, under this key; a function of this package needs no telling."""
+    ours = getattr(made_by, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
     return {} if ours else {key: describe(made_by)}
 
 

@@ -116,12 +116,9 @@ class ObservedCoreset(Entry):
 
     def run(self, lab: Bench, cell: Cell) -> Figures:
         """Chooses by the training of the whole set with the seed of the run."""
-        stored = {
-            key: self.settings[key] for key in ("num_points", "codec") if key in self.settings
-        }
-        counts_that_fit(
-            lab.bank, cell.ppc, quotas=self.quotas, **stored
-        )  # Raises before long work.
+        stored = {k: v for k, v in self.settings.items() if k in ("num_points", "codec")}
+        # Raises before a network is trained on the whole set.
+        counts_that_fit(lab.bank, cell.ppc, quotas=self.quotas, **stored)
         seen = lab.observation(cell.backbone, cell.seed)
         given = {**self.settings, **told_quotas(self.quotas)}
         if self._takes_seed:
