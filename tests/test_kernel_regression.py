@@ -143,6 +143,59 @@ def test_known_features_take_the_place_of_the_clouds():
     assert ours.shape == (3,)
 
 
+def test_classes_weigh_as_they_are_told():
+    """By size every real cloud counts alike: the loss is the mean over all of them."""
+    sizes = (3, 6, 2)
+    clouds = [data for c, n in enumerate(sizes) for data in toy_set()[6 * c : 6 * c + n]]
+    bank, net = PointCloudBank.from_dataset(clouds).normalize(), TinyNet(3).eval()
+    synthetic = from_dense(torch.randn(6, 5, 3), y=torch.arange(3).repeat_interleave(2))
+    means = KernelRegression()(net, {"pos": bank.dense()[[0, 3, 9]][:, None]}, synthetic) * 3
+    for weigh, weights in {
+        "uniform": (1, 1, 1),
+        "size": sizes,
+        "sqrt-size": [n**0.5 for n in sizes],
+        (4, 1, 1): (4, 1, 1),
+    }.items():
+        matching = KernelRegression(weigh=weigh)
+        views = matching.prepare(bank, 5)
+        real = {key: view[[0, 3, 9]][:, None] for key, view in views.items()}
+        ours = matching(net, real, synthetic)
+        torch.testing.assert_close(ours, means * torch.tensor(weights) / sum(weights))
+
+
+def test_pkr_weighs_the_clouds_it_chooses_and_moves_alike(monkeypatch):
+    seen = {}
+
+    def spy(*args):
+        seen["weigh"] = args[-1]
+        return exchange_of(*args)
+
+    monkeypatch.setattr(choosing, "exchange_of", spy)
+    for kwargs, weigh in (({}, "size"), ({"weigh": [1, 2, 3]}, (1.0, 2.0, 3.0))):
+        loop = pkr(8, **FEW_PKR, **kwargs).begin(bank_of(), network=TinyNet)
+        assert loop.matching.weigh == seen["weigh"] == weigh
+
+
+@pytest.mark.parametrize(
+    ("weigh", "error", "message"),
+    [
+        ("even", ValueError, "'weigh' must be one of 'uniform', 'sqrt-size', 'size' or numbers"),
+        (3, TypeError, "'weigh' must be a name or a number for every class, got"),
+        ([1, 0, 1], ValueError, "'weigh' must be finite and above 0"),
+    ],
+)
+def test_wrong_weights(weigh, error, message):
+    for make in (KernelRegression, pkr):
+        with pytest.raises(error, match=message):
+            make(weigh=weigh)
+
+
+def test_weights_of_other_classes_are_refused_before_networks_are_trained(monkeypatch):
+    monkeypatch.setattr(trained_networks, "_train", None)
+    with pytest.raises(ValueError, match="'weigh' must have a number for each of 3 classes, got 2"):
+        pkr(8, **FEW_PKR, weigh=[1, 2]).begin(bank_of(), network=TinyNet)
+
+
 def test_networks_are_trained_once_and_repeatable():
     bank = bank_of()
     first = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(4)).members()
@@ -480,13 +533,13 @@ def test_rates_fall_by_a_cosine():
     assert rates == pytest.approx([0.01 * f for f in (1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5)])
 
 
-def exchange(bank, num=2, seed=0):
+def exchange(bank, num=2, seed=0, weigh="uniform"):
     members = FEW(TinyNet, bank, 8, torch.Generator().manual_seed(seed)).members()
     index = bank.draw(num, torch.Generator().manual_seed(seed)).flatten()
-    return exchange_of(bank, members, packed(8, Float16()).form, 0.01, index)
+    return exchange_of(bank, members, packed(8, Float16()).form, 0.01, index, weigh)
 
 
-def loss_of(search, index, added):
+def loss_of(search, index, added, weights=(1, 1, 1)):
     """The loss of a set, and the matrices that it is made from, by solving."""
     chosen = search.features[:, index].double()
     kernel = chosen @ chosen.mT
@@ -497,13 +550,16 @@ def loss_of(search, index, added):
     cross = search.crosses[:, index].mT.double()
     wanted = torch.eye(3, dtype=torch.double).repeat_interleave(4, dim=0) - 1 / 3
     errors = cross @ inverse @ known - wanted
-    return float(errors.square().sum(dim=2).mean()), inverse, errors
+    weights = 3 * torch.tensor(weights, dtype=torch.double) / sum(weights)
+    each = weights.repeat_interleave(4)[:, None]
+    return float((each * errors.square()).sum(dim=2).mean()), inverse, each.sqrt() * errors
 
 
-def test_exchanges_take_the_best_and_stay_exact():
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 5)])
+def test_exchanges_take_the_best_and_stay_exact(weights):
     """Against solving anew for every candidate, also after many exchanges."""
     bank, g = bank_of(), torch.Generator().manual_seed(6)
-    search = exchange(bank)
+    search = exchange(bank, weigh=weights)
     first = search.features[:, search.index].square().sum(dim=2).mean(dim=1)
     added = 0.01 * first.double()
     taken = 0
@@ -515,8 +571,8 @@ def test_exchanges_take_the_best_and_stay_exact():
             if cloud not in before.tolist():
                 other = before.clone()
                 other[place] = cloud
-                losses[cloud] = loss_of(search, other, added)[0]
-        now = loss_of(search, before, added)[0]
+                losses[cloud] = loss_of(search, other, added, weights)[0]
+        now = loss_of(search, before, added, weights)[0]
         assert search.loss == pytest.approx(now, rel=1e-5)
         changed = search.visit(place, own)
         taken += changed
@@ -526,7 +582,7 @@ def test_exchanges_take_the_best_and_stay_exact():
             assert int(search.index[place]) == best
             assert search.loss == pytest.approx(losses[best], rel=1e-5)
     assert taken > 3
-    _, inverse, errors = loss_of(search, search.index, added)
+    _, inverse, errors = loss_of(search, search.index, added, weights)
     torch.testing.assert_close(search.inverse, inverse, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(search.errors, errors, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
@@ -534,7 +590,8 @@ def test_exchanges_take_the_best_and_stay_exact():
         search.inverse @ (torch.eye(3, dtype=torch.double)[bank.y[search.index]] - 1 / 3),
     )
     cross = search.crosses[:, search.index].mT.double()
-    torch.testing.assert_close(search.spread, cross @ inverse, rtol=1e-4, atol=1e-4)
+    spread = search.roots[:, None] * (cross @ inverse)
+    torch.testing.assert_close(search.spread, spread, rtol=1e-4, atol=1e-4)
     assert torch.equal(search.chosen, search.features[:, search.index])
     assert len(set(search.index.tolist())) == 6
 

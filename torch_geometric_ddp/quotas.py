@@ -32,12 +32,15 @@ QUOTAS = ("uniform", "sqrt-size", "size")
 Quotas = str | Sequence[float]
 
 
-def check_quotas(quotas: Any, num_classes: int | None = None) -> str | tuple[float, ...]:
+def check_quotas(
+    quotas: Any, num_classes: int | None = None, name: str = "quotas"
+) -> str | tuple[float, ...]:
     """Returns quotas as a name or as numbers, which JSON can hold.
 
     Args:
         quotas (str or sequence of float): One of :obj:`QUOTAS` or a number above 0 for every class.
         num_classes (int, optional): How many numbers there must be. (default: any)
+        name (str): What an error calls them. (default: :obj:`"quotas"`)
 
     Raises:
         TypeError: If they are no text and no sequence of numbers.
@@ -49,11 +52,11 @@ def check_quotas(quotas: Any, num_classes: int | None = None) -> str | tuple[flo
     if isinstance(quotas, str):
         if quotas not in QUOTAS:
             names = ", ".join(map(repr, QUOTAS))
-            raise ValueError(f"'quotas' must be one of {names} or numbers, got {quotas!r:.80}")
+            raise ValueError(f"'{name}' must be one of {names} or numbers, got {quotas!r:.80}")
         return quotas
     if not isinstance(quotas, Sequence) or isinstance(quotas, bytes):
-        raise TypeError(f"'quotas' must be a name or a number for every class, got {shown(quotas)}")
-    return check_weights("quotas", quotas, num_classes)
+        raise TypeError(f"'{name}' must be a name or a number for every class, got {shown(quotas)}")
+    return check_weights(name, quotas, num_classes)
 
 
 def check_weights(name: str, weights: Any, num_classes: int | None = None) -> tuple[float, ...]:

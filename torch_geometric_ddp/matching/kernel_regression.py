@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +12,13 @@ from torch_geometric.data import Batch
 
 from torch_geometric_ddp._checks import check_flag, check_float
 from torch_geometric_ddp.batching import from_dense
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.quotas import Quotas, check_quotas, weights_of
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["JointFeatures", "KernelRegression", "regression_loss"]
+__all__ = ["JointFeatures", "KernelRegression", "class_weights", "regression_loss"]
 
 
 class KernelRegression(Matching):
@@ -28,10 +30,12 @@ class KernelRegression(Matching):
     .. math::
         \hat Y = \phi(X) \phi(S)^\top
         \left(\phi(S) \phi(S)^\top + \rho \, \bar k \, I\right)^{-1} Y_S ,
-        \qquad \mathcal{L}_c = \frac{1}{C} \operatorname{mean}_{x \in c}
+        \qquad \mathcal{L}_c = w_c \operatorname{mean}_{x \in c}
         \left\| \hat y(x) - y(x) \right\|^2 ,
 
-    with one-hot labels less :math:`1/C` and the mean :math:`\bar k` of the diagonal of the kernel.
+    with one-hot labels less :math:`1/C`, the mean :math:`\bar k` of the diagonal of the kernel and
+    weights :math:`w_c` that add up to one: :math:`1/C`, or the shares of the classes in the real
+    set, so that every real cloud counts alike, as in training on all of them.
     *Dataset Meta-Learning from Kernel Ridge-Regression* (KIP, arXiv 2011.00050) and *Dataset
     Distillation using Neural Feature Regression* (FRePo, arXiv 2206.00719) do so for images. The
     features are what the network knows of a cloud from its global pool on
@@ -47,18 +51,36 @@ class KernelRegression(Matching):
             (default: :obj:`0.01`)
         normalize (bool): Whether synthetic clouds are centred and scaled to the unit ball before
             they are seen, as in evaluation. (default: :obj:`True`)
+        weigh (str or sequence of float): What the weights :math:`w_c` are proportional to, one of
+            :obj:`~torch_geometric_ddp.quotas.QUOTAS` or a number for every class.
+            (default: :obj:`"uniform"`)
 
     Raises:
-        TypeError: If :obj:`ridge` is no number.
-        ValueError: If :obj:`ridge` is not above zero.
+        TypeError: If :obj:`ridge` is no number, or :obj:`weigh` neither a name nor numbers.
+        ValueError: If :obj:`ridge` is not above zero, or :obj:`weigh` are no known name or hold a
+            number that is not above 0; before a run, if they are not one for every class.
     """
 
     per_class, unequal = False, True
 
-    def __init__(self, ridge: float = 0.01, normalize: bool = True) -> None:
+    def __init__(
+        self, ridge: float = 0.01, normalize: bool = True, weigh: Quotas = "uniform"
+    ) -> None:
         super().__init__()
         self.ridge = check_float("ridge", ridge, exclusive=True)
         self.normalize = check_flag("normalize", normalize)
+        self.weigh = check_quotas(weigh, name="weigh")
+
+    def check(self, make: Callable[[], Backbone], bank: PointCloudBank) -> None:
+        """Raises unless there is a weight for every class."""
+        check_quotas(self.weigh, bank.num_classes, "weigh")
+
+    def prepare(
+        self, bank: PointCloudBank, num_points: int, progress: bool = False
+    ) -> dict[str, Tensor]:
+        """The points, and the :obj:`weight` of the class of every real cloud."""
+        views = super().prepare(bank, num_points, progress)
+        return views | {"weight": class_weights(bank, self.weigh)[bank.y]}
 
     def forward(self, network: Backbone, real: Mapping[str, Tensor], synthetic: Batch) -> Tensor:
         """The loss of every class, :obj:`[C]`.
@@ -67,7 +89,8 @@ class KernelRegression(Matching):
             network (Backbone): The network of the step.
             real (dict): The real clouds :obj:`pos [C, B, N, 3]`, or what the network knows of them,
                 :obj:`features [C, B, F]` with the :obj:`mean` and :obj:`scale` that made them
-                (:class:`JointFeatures`, the same for every class), if that was computed before.
+                (:class:`JointFeatures`, the same for every class), if that was computed before; and
+                the :obj:`weight [C, B]` of their classes, without which all weigh the same.
             synthetic (Batch): The synthetic clouds of all classes.
         """
         if "features" in real:
@@ -87,7 +110,21 @@ class KernelRegression(Matching):
         s = joint(network.cloud_layers(synthetic))
         labels = torch.arange(num_classes, device=y.device).repeat_interleave(num_real)
         loss = regression_loss(x.flatten(0, 1), labels, s, y.flatten(), num_classes, self.ridge)
-        return loss.view(num_classes, num_real).mean(dim=1) / num_classes
+        means = loss.view(num_classes, num_real).mean(dim=1)
+        return means * real["weight"][:, 0] if "weight" in real else means / num_classes
+
+
+def class_weights(bank: PointCloudBank, weigh: Quotas) -> Tensor:
+    """How much every class weighs in a regression, :obj:`[C]`, together one.
+
+    Args:
+        bank (PointCloudBank): The real clouds.
+        weigh (str or sequence of float): What the weights are proportional to, checked.
+
+    """
+    numbers = weights_of(weigh, bank.class_index.counts.tolist()) or (1.0,) * bank.num_classes
+    weights = bank.pos.new_tensor(numbers)
+    return weights / weights.sum()
 
 
 @dataclass(frozen=True, eq=False)

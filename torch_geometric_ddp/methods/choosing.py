@@ -11,18 +11,23 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
+from torch_geometric_ddp.matching.kernel_regression import class_weights
 from torch_geometric_ddp.methods.exchange import Exchange
 from torch_geometric_ddp.methods.starts import JointStart, Start
 from torch_geometric_ddp.methods.storing import StoredForm
 from torch_geometric_ddp.methods.trained_networks import Member, TrainedNetworks
-from torch_geometric_ddp.quotas import first_of_each
+from torch_geometric_ddp.quotas import Quotas, first_of_each
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["chosen_by_regression"]
 
 
 def chosen_by_regression(
-    form: StoredForm, visits: int = 300, candidates: int = 64, ridge: float = 0.01
+    form: StoredForm,
+    visits: int = 300,
+    candidates: int = 64,
+    ridge: float = 0.01,
+    weigh: Quotas = "uniform",
 ) -> Callable[[TrainedNetworks], Start]:
     r"""Chooses real clouds whose stored form predicts the labels of the others best.
 
@@ -39,6 +44,7 @@ def chosen_by_regression(
         visits (int): How many places are visited. (default: :obj:`300`)
         candidates (int): How many clouds are tried at a place. (default: :obj:`64`)
         ridge (float): That of the regression. (default: :obj:`0.01`)
+        weigh (str or sequence of float): That of the regression. (default: :obj:`"uniform"`)
 
     Returns:
         Makes the start of a run from its networks, which raises a :class:`MemoryError` where that
@@ -61,7 +67,7 @@ def chosen_by_regression(
                 sizes = len(index), networks.num_features(), len(bank), known
                 Exchange.check_memory(networks.num_members, *sizes, bank.device)
                 members = networks.members(networks.progress)
-                search = exchange_of(bank, members, form, ridge, index)
+                search = exchange_of(bank, members, form, ridge, index, weigh)
                 of_class = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
                 candidates_of = [of_class[c] for c, num in enumerate(counts) for _ in range(num)]
                 places = torch.empty(0, dtype=torch.long)
@@ -82,7 +88,12 @@ def chosen_by_regression(
 
 
 def exchange_of(
-    bank: PointCloudBank, members: list[Member], form: StoredForm, ridge: float, index: Tensor
+    bank: PointCloudBank,
+    members: list[Member],
+    form: StoredForm,
+    ridge: float,
+    index: Tensor,
+    weigh: Quotas = "uniform",
 ) -> Exchange:
     """The regression from a set of real clouds, as they are stored, that networks see.
 
@@ -92,6 +103,7 @@ def exchange_of(
         form (callable): Gives what is stored of real clouds.
         ridge (float): That of the regression.
         index (torch.Tensor): The first set, :obj:`[K]`.
+        weigh (str or sequence of float): How much the classes weigh. (default: :obj:`"uniform"`)
     """
     stored = torch.cat([form(some) for some in bank.dense().split(BLOCK)])
     sizes = torch.full((len(stored),), stored.size(1), device=stored.device)
@@ -106,4 +118,5 @@ def exchange_of(
             parts = [member.network.cloud_layers(from_dense(some)) for some in pos.split(256)]
         features[i] = member.joint([torch.cat(layer) for layer in zip(*parts, strict=True)])
         torch.mm(features[i], member.features.flatten(0, 1).mT, out=crosses[i])
-    return Exchange(features, crosses, bank.y, labels, num_classes, ridge, index)
+    weights = num_classes * class_weights(bank, weigh)[labels]
+    return Exchange(features, crosses, bank.y, labels, num_classes, ridge, index, weights)

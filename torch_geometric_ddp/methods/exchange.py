@@ -41,6 +41,8 @@ class Exchange:
         num_classes (int): The number of classes.
         ridge (float): The share of the mean of the diagonal of the first kernel that is added.
         index (torch.Tensor): The first set, :obj:`[K]` of the clouds.
+        weights (torch.Tensor, optional): How much the errors of the real clouds weigh,
+            :obj:`[m]`. (default: one)
 
     Raises:
         FloatingPointError: If a kernel has no inverse, since features are not finite or
@@ -56,8 +58,12 @@ class Exchange:
         num_classes: int,
         ridge: float,
         index: Tensor,
+        weights: Tensor | None = None,
     ) -> None:
         self.features, self.crosses, self.index = features, crosses, index.clone()
+        weights = labels.new_ones(len(labels)) if weights is None else weights
+        #: By these all that belongs to a real cloud is multiplied, so that squares are weighed.
+        self.roots = weights.double().sqrt()
         #: The features of the set, [T, K, F].
         self.chosen = features[:, index]
         added = ridge * self.chosen.double().square().sum(dim=2).mean(dim=1)
@@ -65,11 +71,12 @@ class Exchange:
         self.inverse = torch.stack([_inverse(*one) for one in zip(self.chosen, added, strict=True)])
         known, wanted = (F.one_hot(c, num_classes).double() - 1 / num_classes for c in (y, labels))
         self.weights = self.inverse @ known[index]
-        cross = crosses[:, index].mT.double()
+        wanted *= self.roots[:, None]
+        cross = crosses[:, index].mT.double() * self.roots[:, None]
         #: The product R P, [T, m, K].
         self.spread = cross @ self.inverse
         self.errors = cross @ self.weights - wanted
-        #: The mean squared error over all networks and real clouds.
+        #: The mean of the weighed squared errors over all networks and real clouds.
         self.loss = float(self.errors.square().sum(dim=2).mean())
 
     @staticmethod
@@ -126,7 +133,7 @@ class Exchange:
         d = (self.chosen @ (theirs - ours).mT).double()
         d[:, j] = theirs.double().square().sum(dim=2) - ours.double().square().sum(dim=2)
         cross = self.crosses[:, clouds].double() - self.crosses[:, self.index[j], None].double()
-        moved = cross.mT
+        moved = (cross * self.roots).mT
         inverse_d, spread_d = self.inverse @ d, self.spread @ d
         # U^T P U and the rest of what G is the inverse of, [T, k].
         a, b = self.inverse[:, j, j, None], 1 + inverse_d[:, j]

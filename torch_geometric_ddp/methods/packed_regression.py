@@ -17,6 +17,7 @@ from torch_geometric_ddp.methods.optimizers import cosine
 from torch_geometric_ddp.methods.storing import mirrored, packed
 from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 from torch_geometric_ddp.parameterization import FullResolution, Mirrored, PointSet
+from torch_geometric_ddp.quotas import Quotas, check_quotas
 
 __all__ = ["packed_count", "packed_size", "pkr"]
 
@@ -35,6 +36,7 @@ def pkr(
     ages: Sequence[int] = (0, 50, 100, 200, 400, 800, 1600),
     num_trained: int = 4,
     real_per_class: int = 100,
+    weigh: Quotas = "size",
     name: str = "PKR",
 ) -> Method:
     r"""Packed kernel regression: as many small clouds as the bits hold, from which labels follow.
@@ -83,16 +85,21 @@ def pkr(
         num_trained (int): How many networks are trained. (default: :obj:`4`)
         real_per_class (int): The real clouds of each class that a network knows.
             (default: :obj:`100`)
+        weigh (str or sequence of float): How much the classes weigh in the regression. By
+            :obj:`"size"` every real cloud counts alike, as in training on all of them; by
+            :obj:`"uniform"` every class does, which is fairer to small ones.
+            (default: :obj:`"size"`)
         name (str): What its results are called. (default: :obj:`"PKR"`)
 
     Raises:
         TypeError, ValueError: If :obj:`depth`, :obj:`steps`, :obj:`num_points` or
-            :obj:`visits` is no integer or out of range, or :obj:`lr` no rate. What is wrong with
-            the other arguments shows when a run begins.
+            :obj:`visits` is no integer or out of range, :obj:`lr` no rate, or :obj:`weigh` no
+            weights. What is wrong with the other arguments shows when a run begins.
         MemoryError: When a run begins, if choosing takes more memory than is free.
     """
     lr, ridge = check_number("lr", lr), check_number("ridge", ridge, exclusive=True)
 
+    weigh = check_quotas(weigh, name="weigh")
     networks = partial(
         TrainedNetworks,
         ages=tuple(ages),
@@ -102,7 +109,7 @@ def pkr(
     method = Method(
         name,
         packed(),  # Another one comes below.
-        partial(KernelRegression, ridge),
+        partial(KernelRegression, ridge, weigh=weigh),
         steps,
         optimizer=torch.optim.Adam,
         networks=networks,
@@ -112,7 +119,7 @@ def pkr(
     def of(num_points: int, depth: int) -> Method:
         codec = PointSet(depth, half=mirror)
         storing = (mirrored if mirror else packed)(num_points, codec, lr)
-        choose = chosen_by_regression(storing.form, visits, ridge=ridge)
+        choose = chosen_by_regression(storing.form, visits, ridge=ridge, weigh=weigh)
         return replace(method, storing=storing, choose=choose)
 
     if num_points is not None:
