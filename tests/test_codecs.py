@@ -342,21 +342,39 @@ class ToyMirrored(Parameterization):
         return torch.stack([halves, flip * halves], dim=1).flatten(0, 1)
 
 
+def dtype_of(codec):
+    """The type of what is optimised, which the file gives back."""
+    return torch.float64 if codec == Float64() else torch.float32
+
+
 def mirrored(codec, seed=0, **kwargs):
-    return ToyMirrored(rand(C * K, N, 3, seed=seed), C, axis=1, codec=codec, **kwargs)
+    halves = rand(C * K, N, 3, seed=seed, dtype=dtype_of(codec))
+    return ToyMirrored(halves, C, axis=1, codec=codec, **kwargs)
 
 
 def full(codec, seed=0, **kwargs):
-    return FullResolution(rand(C * K, N, 3, seed=seed), C, codec=codec, **kwargs)
+    pos = rand(C * K, N, 3, seed=seed, dtype=dtype_of(codec))
+    return FullResolution(pos, C, codec=codec, **kwargs)
 
 
 def shape_of(codec, seed=0, weight_codec=None, **kwargs):
-    anchors, weights = rand(C * K, M, N, 3, seed=seed), rand(C * K, L, M, seed=seed + 1)
     weight_codec = weight_codec or codec
+    anchors = rand(C * K, M, N, 3, seed=seed, dtype=dtype_of(codec))
+    weights = rand(C * K, L, M, seed=seed + 1, dtype=dtype_of(weight_codec))
     return ShapeMorphing(anchors, C, L, weights, codec=codec, weight_codec=weight_codec, **kwargs)
 
 
-MAKERS = {"ToyMirrored": mirrored, "FullResolution": full, "ShapeMorphing": shape_of}
+def mixed(codec, seed=0, **kwargs):
+    """Weights in another precision than the anchors."""
+    return shape_of(codec, seed, Float16(), **kwargs)
+
+
+MAKERS = {
+    "ToyMirrored": mirrored,
+    "FullResolution": full,
+    "ShapeMorphing": shape_of,
+    "mixed": mixed,
+}
 
 
 @pytest.fixture(params=MAKERS)
@@ -364,7 +382,7 @@ def make(request):
     return MAKERS[request.param]
 
 
-@pytest.fixture(params=[Float32(), *LOSSY], ids=str)
+@pytest.fixture(params=[Float32(), Float64(), *LOSSY], ids=str)
 def codec(request):
     return request.param
 
@@ -413,11 +431,14 @@ def test_file_there_and_back(make, codec, tmp_path):
 
 def test_bits_are_those_of_the_codec(make, codec):
     made = make(codec)
-    each = codec.bits((1,))
-    numbers = C * K * (M * N * 3 + L * (M - 1)) if make is shape_of else C * K * N * 3
-    assert made.storage_bits() == each * numbers
-    budget = StorageBudget(N * (M + 1), C, K)
-    assert made.check_budget(budget) == each * numbers
+    clouds, weights = codec.bits((C * K, N, 3)), C * K * L * (M - 1)
+    expected = {
+        shape_of: M * clouds + codec.bits((weights,)),
+        mixed: M * clouds + Float16().bits((weights,)),
+    }.get(make, clouds)
+    assert made.storage_bits() == expected
+    budget = StorageBudget(2 * N * (M + 1), C, K)
+    assert made.check_budget(budget) == expected
     with pytest.raises(ValueError, match=r"more than the budget"):
         made.check_budget(StorageBudget(1, C, 1))
 
@@ -459,7 +480,7 @@ def test_turned_clouds_are_stored_turned_and_rounded(make, codec):
     assert made.storage_bits() == before
     again = made.stored()
     assert again.rotation is None
-    if codec != FLOAT32:
+    if codec in LOSSY:
         assert torch.equal(again.unfold(), made.unfold())
     torch.testing.assert_close(again.unfold(), made.unfold())
 
@@ -482,11 +503,12 @@ def test_files_of_numbers_as_they_were(tmp_path):
         assert torch.equal(read.unfold().to(dtype), pos)
 
 
-def test_config_says_nothing_of_the_default(make):
-    assert not {"codecs", "shapes"} & make(Float32()).config().keys()
-    config = make(ToyBytes(4.0)).config()
-    assert all(entry == {"name": "ToyBytes", "reach": 4.0} for entry in config["codecs"].values())
-    assert config["codecs"].keys() == config["shapes"].keys()
+def test_config_says_nothing_of_the_default():
+    for make in (mirrored, full, shape_of):
+        assert not {"codecs", "shapes"} & make(Float32()).config().keys()
+        config = make(ToyBytes(4.0)).config()
+        assert all(one == {"name": "ToyBytes", "reach": 4.0} for one in config["codecs"].values())
+        assert config["codecs"].keys() == config["shapes"].keys()
 
 
 def test_describe():

@@ -72,7 +72,7 @@ class Mirrored(Parameterization):
             )
         super().__init__(num_classes, ppc, 2 * halves.size(1))
         self.keep("halves", halves, check_float("lr", lr), codec)
-        self.keep("planes", planes.to(halves.dtype), 0.0, _PLANE)
+        self.keep("planes", planes.to(halves), 0.0, _PLANE)
 
     @classmethod
     def from_clouds(

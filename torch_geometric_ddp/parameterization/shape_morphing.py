@@ -52,8 +52,8 @@ class ShapeMorphing(Parameterization):
         anchors (torch.Tensor): The aligned anchors :obj:`[C * K, M, N2, 3]`, class by class.
         num_classes (int): The number of classes :math:`C`.
         num_morphs (int): The number of morphs :math:`L` of a group.
-        weights (torch.Tensor, optional): The logits :obj:`[C * K, L, M]` of the morphs.
-            (default: all zero, equal weights)
+        weights (torch.Tensor, optional): The logits :obj:`[C * K, L, M]` of the morphs, brought to
+            the type and device of the anchors. (default: all zero, equal weights)
         adaptive (bool): Whether the weights are learned and stored. Otherwise they stay equal and
             cost nothing (*static* morphing, the paper's ablation). (default: :obj:`True`)
         anchor_lr (float): Default learning rate of the anchors. (default: :obj:`ANCHOR_LR`)
@@ -114,6 +114,8 @@ class ShapeMorphing(Parameterization):
             weights = anchors.new_zeros(shape)
         if weights.shape != shape:
             raise ValueError(f"'weights' must have shape {list(shape)}, got {list(weights.shape)}")
+        # Codecs of their own give them back in types of their own, which cannot be mixed.
+        weights = weights.to(anchors)
         self.adaptive = check_flag("adaptive", adaptive)
         anchor_lr = check_float("anchor_lr", anchor_lr)
         weight_lr = anchor_lr / 10 if weight_lr is None else check_float("weight_lr", weight_lr)
@@ -184,7 +186,6 @@ class ShapeMorphing(Parameterization):
         shape = (len(anchors), num_morphs, num_anchors)
         # Drawn on the CPU, so that a seed means the same on every device.
         weights = torch.randn(shape, generator=generator) if adaptive else torch.zeros(shape)
-        weights = weights.to(anchors)
         return cls(anchors, num_classes, num_morphs, weights, adaptive, labels=labels, **kwargs)
 
     @classmethod
