@@ -461,7 +461,7 @@ def test_settings_that_a_file_cannot_hold(monkeypatch):
     try:
         monkeypatch.setattr(Distillation, "step", None)
         method = Method("odd", storing, dm().matching, 1)
-        with pytest.raises(TypeError, match="'parameterization' must be what JSON can hold"):
+        with pytest.raises(TypeError, match=r"'Odd.sizes.place' must be what JSON can hold"):
             method.distill(toy_set(), network=TinyNet, progress=False)
     finally:
         del Parameterization.registry["Odd"]

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from torch_geometric_ddp import Method, StorageBudget, SyntheticPointCloudDataset, _files, ops
+from torch_geometric_ddp import (
+    Distillation,
+    Method,
+    StorageBudget,
+    SyntheticPointCloudDataset,
+    _files,
+    ops,
+)
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
@@ -808,6 +815,53 @@ def test_flipped_bytes(seed, kind, tmp_path_factory):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"truncated|damaged|not written by"):
         SyntheticPointCloudDataset(path)
+
+
+# A file that would not give back what was optimised ###############################################
+
+
+class ToyRepeated(Parameterization):
+    """Points that come several times, where the file is told how often."""
+
+    told: ClassVar[dict] = {"times": 2}
+
+    def __init__(self, pos, num_classes, times=1):
+        super().__init__(num_classes, len(pos) // num_classes, times * pos.size(1))
+        self.times = times
+        self.keep("pos", pos, lr=1.0)
+
+    def sizes(self):
+        return self.told
+
+    def clouds(self, pos):
+        return pos.repeat(1, self.times, 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "message"),
+    [
+        ({"codecs": {}}, ValueError, r"'ToyRepeated.sizes' must not have names .*, got 'codecs'"),
+        ({"shapes": 2}, ValueError, "got 'shapes'"),
+        ({"parts": 2}, ValueError, "got 'parts'"),
+        ({"class_groups": [1]}, ValueError, "got 'class_groups'"),
+        ({"times": np.int64(2)}, TypeError, "'ToyRepeated.sizes.times' must be what JSON can hold"),
+        (
+            {"times": "2"},
+            ValueError,
+            r"given back by its file, which ToyRepeated\(.*times=2\) is not: 'num_points' must be",
+        ),
+        ({}, ValueError, r"clouds of shape \[1, 20, 3\], and read again of shape \[1, 10, 3\]"),
+    ],
+)
+def test_what_its_file_would_not_give_back_is_refused_before_the_first_step(
+    told, error, message, monkeypatch
+):
+    bank = PointCloudBank.from_dataset(toy_set())
+    made = ToyRepeated(rand(C, N, 3), C, times=2)
+    Distillation(bank, made, SADM(), TinyNet)
+    monkeypatch.setattr(ToyRepeated, "told", told)
+    with pytest.raises(error, match=message):
+        Distillation(bank, made, SADM(), TinyNet)
 
 
 # What keep refuses ################################################################################

@@ -98,8 +98,9 @@ class Distillation:
         TypeError: If :obj:`batch_size`, :obj:`outer_loops`, :obj:`inner_epochs` or
             :obj:`classes_per_chunk` is no integer, or :obj:`optimizer` not callable.
         ValueError: If one of these numbers is below one, :obj:`task` is no known name, a class of
-            :obj:`bank` has no clouds, :obj:`parameterization` has another number of classes, or it
-            labels points otherwise than the real set; or if there are several ranks, and the
+            :obj:`bank` has no clouds, :obj:`parameterization` has another number of classes, it
+            labels points otherwise than the real set, or a file of it would not give it back; or if
+            there are several ranks, and the
             classes cannot be shared by so many, depend on each other or differ between them; or if
             :obj:`outer_loops` is above one and the networks of :obj:`networks` are shared.
     """
@@ -173,6 +174,7 @@ class Distillation:
         check_network(make, bank)
         check_json("matching", self._settings)
         check_json("parameterization", parameterization.config())
+        _check_read_again(parameterization)
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self._place: Tensor | None = None
@@ -461,3 +463,21 @@ class Distillation:
         """
         state = self.parameterization, self.optimizer, self.generator
         self.losses = read_checkpoint(path, self.config(), *state)
+
+
+def _check_read_again(parameterization: Parameterization) -> None:
+    """Tries what the end of a run needs: that a file gives a parameterization back."""
+    first, what = parameterization.groups_of(slice(0, 1)), parameterization.describe()
+    with torch.no_grad():
+        expected = list(parameterization.unfold(first).shape)
+        try:
+            found = list(parameterization.stored().unfold(first).shape)
+        except Exception as error:  # What its constructor does is anyone's guess.
+            raise ValueError(
+                f"'parameterization' must be given back by its file, which {what} is not: {error}"
+            ) from error
+    if found != expected:
+        raise ValueError(
+            f"'parameterization' must be given back by its file, which {what} is not: its first "
+            f"class has clouds of shape {expected}, and read again of shape {found}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from torch_geometric_ddp.parameterization.reading import (
     arguments,
     check_header,
     check_no_more,
+    check_sizes,
     counts_of,
     missing,
     read_all,
@@ -152,7 +154,8 @@ class Parameterization(nn.Module, ABC):
         """The few numbers and flags beside the tensors, as JSON.
 
         There are none by default. Those that the constructor has an argument for are handed to it
-        when a file is read.
+        when a file is read. None may be called :obj:`codecs`, :obj:`shapes`, :obj:`parts` or
+        :obj:`class_groups`.
         """
         return {}
 
@@ -368,8 +371,13 @@ class Parameterization(nn.Module, ABC):
 
         The :meth:`sizes`, the part labels if there are any, the :attr:`counts` if they differ, and
         the codecs and shapes of what is not in single precision.
+
+        Raises:
+            TypeError, ValueError: If a size is not what JSON can hold, or called like one of these.
         """
-        out = {**self.sizes(), **({} if self.labels is None else self.labels.config())}
+        sizes = self.sizes()
+        check_sizes(type(self), sizes)
+        out = {**sizes, **({} if self.labels is None else self.labels.config())}
         if self._counts is not None:
             out["class_groups"] = list(self._counts)
         special = self._special()
@@ -397,7 +405,8 @@ class Parameterization(nn.Module, ABC):
         What is optimised may differ from that: it is rounded, or packed into fewer numbers.
         """
         storage = {key: tensor.cpu() for key, tensor in self.storage().items()}
-        return self.from_storage(storage, self.config(), self.num_classes, self.ppc)
+        config = json.loads(json.dumps(self.config()))  # A tuple comes back as a list.
+        return self.from_storage(storage, config, self.num_classes, self.ppc)
 
     def describe(self) -> str:
         """What is stored and how, in a few words for a person."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_json
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.parameterization.codecs import Codec, float_codec
 from torch_geometric_ddp.parameterization.form import Form, read
@@ -21,6 +21,7 @@ __all__ = [
     "arguments",
     "check_header",
     "check_no_more",
+    "check_sizes",
     "counts_of",
     "missing",
     "read_all",
@@ -36,6 +37,22 @@ class Found:
 
     tensor: Tensor
     codec: Codec
+
+
+def check_sizes(cls: type, sizes: Mapping[str, Any]) -> None:
+    """Refuses the sizes of a parameterization that a header cannot hold.
+
+    Raises:
+        TypeError: If one is not what JSON can hold.
+        ValueError: If one is called like what a header holds beside them.
+    """
+    for name, size in sizes.items():
+        if name in _OWN_KEYS:
+            raise ValueError(
+                f"'{cls.__name__}.sizes' must not have names that a file holds beside them, which "
+                f"are {list(_OWN_KEYS)}, got '{name}'"
+            )
+        check_json(f"{cls.__name__}.sizes.{name}", size)
 
 
 def counts_of(config: Mapping[str, Any], num_classes: int, ppc: int) -> list[int] | None:
