@@ -541,6 +541,21 @@ def test_cache_runs_no_code(legacy, tmp_path):
     assert not mark.exists()
 
 
+def rewrite_cache(root, **change):
+    """Changes tensors of the clouds, and entries of the header, of the cache of a split."""
+    (cache,) = (root / "processed").rglob("train.safetensors")
+    tensors, header = read_tensors(cache, "set of processed clouds", 1)
+    for key, value in change.items():
+        if isinstance(value, torch.Tensor):
+            tensors[f"data/{key}"] = value
+        else:
+            header[key] = value
+    tensors = {key: value.clone() for key, value in tensors.items()}
+    header = {key: value for key, value in header.items() if key not in ("kind", "version")}
+    write_tensors(cache, tensors, header, "set of processed clouds", 1)
+    return cache
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -560,16 +575,7 @@ def test_cache_of_other_values(change, message, tmp_path):
     """Even where the checksum fits."""
     case = Case("core", tmp_path)
     case.read()
-    (cache,) = (tmp_path / "processed").rglob("train.safetensors")
-    tensors, header = read_tensors(cache, "set of processed clouds", 1)
-    for key, value in change.items():
-        if isinstance(value, torch.Tensor):
-            tensors[f"data/{key}"] = value
-        else:
-            header[key] = value
-    tensors = {key: value.clone() for key, value in tensors.items()}
-    header = {key: value for key, value in header.items() if key not in ("kind", "version")}
-    write_tensors(cache, tensors, header, "set of processed clouds", 1)
+    cache = rewrite_cache(tmp_path, **change)
     with pytest.raises(ValueError, match=rf"'{cache}' is damaged: .*\({message}"):
         case.read()
     check(case.read(force_reload=True), case.expected["train"])
@@ -579,10 +585,49 @@ def test_cache_of_another_transform_is_told(tmp_path):
     case = Case("core", tmp_path)
     case.read(pre_transform=NormalizeSphere())
     case.read(pre_transform=NormalizeSphere())
-    with pytest.warns(UserWarning, match=r"another 'pre_transform' \(NormalizeSphere\(\)\): pass"):
+    with pytest.warns(UserWarning, match=r"'pre_transform' \({.*'NormalizeSphere'}\): pass"):
         case.read()
     with pytest.warns(UserWarning, match=r"another 'pre_filter' \(None\)"):
         case.read(pre_transform=NormalizeSphere(), pre_filter=bool)
+
+
+def scaled_by(factor):
+    return lambda data: Data(pos=factor * data.pos, y=data.y)
+
+
+class Scaled:
+    """No repr of its own, and a count that changes in use."""
+
+    def __init__(self, factor):
+        self.factor, self.calls = factor, 0
+
+    def __call__(self, data):
+        self.calls += 1
+        return scaled_by(self.factor)(data)
+
+
+@pytest.mark.parametrize("make", [scaled_by, Scaled])
+def test_cache_of_a_transform_that_is_called_alike_is_told(make, tmp_path):
+    case = Case("core", tmp_path)
+    case.read(pre_transform=make(2))
+    case.read(pre_transform=make(2))
+    with pytest.warns(UserWarning, match="another 'pre_transform'"):
+        case.read(pre_transform=make(3))
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (None, "None"),
+        (NormalizeSphere(), "NormalizeSphere()"),
+        (scaled_by(2), "<function scaled_by.<locals>.<lambda>>"),
+    ],
+)
+def test_cache_that_tells_its_transform_as_before(function, text, tmp_path):
+    case = Case("core", tmp_path)
+    case.read(pre_transform=function)
+    rewrite_cache(tmp_path, pre_transform=text, pre_filter="None")
+    case.read(pre_transform=function)
 
 
 def test_transform_that_gives_no_number(tmp_path):

@@ -20,6 +20,7 @@ from torch_geometric.data import Data, download_url, extract_zip
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_names
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
 from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
@@ -90,6 +91,11 @@ class Benchmark(InMemoryClouds):
         check_sampling(num_points, sampling)
         self.split, self.strict = split, strict
         self.num_points, self.sampling = num_points, sampling
+        # Before any is used, as what an object holds may change by that.
+        self._made_by = {
+            "pre_transform": describe(pre_transform),
+            "pre_filter": describe(pre_filter),
+        }
         root = os.fspath(root)
         super().__init__(root, transform, pre_transform, pre_filter, force_reload=force_reload)
         self._read_cache()
@@ -105,10 +111,11 @@ class Benchmark(InMemoryClouds):
                 f"'{path}' is damaged: delete the folder '{path.parent}', or pass "
                 f"force_reload=True, to process the data set again ({error})"
             ) from error
-        for name in ("pre_transform", "pre_filter"):
-            if header.get(name) != _describe(getattr(self, name)):
+        for name, described in self._made_by.items():
+            told = header.get(name)
+            if told != described and told != _as_before(getattr(self, name)):
                 warnings.warn(
-                    f"'{path}' was made with another '{name}' ({header.get(name)}): pass "
+                    f"'{path}' was made with another '{name}' ({told!s:.200}): pass "
                     "force_reload=True to process the data set again",
                     stacklevel=4,
                 )
@@ -195,11 +202,7 @@ class Benchmark(InMemoryClouds):
         with tempfile.TemporaryDirectory(dir=self.processed_dir) as folder:
             made = [Path(folder, os.path.basename(path)) for path in self.processed_paths]
             try:
-                header = {
-                    "class_names": self.read_class_names(),
-                    "pre_transform": _describe(self.pre_transform),
-                    "pre_filter": _describe(self.pre_filter),
-                }
+                header = {"class_names": self.read_class_names(), **self._made_by}
                 # All that can be wrong at a glance comes before the long work.
                 scans = [self._checked(split, self.scan(split)) for split in self.splits]
                 for split, scan, path in zip(self.splits, scans, made, strict=True):
@@ -253,6 +256,6 @@ class Benchmark(InMemoryClouds):
                 yield take_points(data, index)
 
 
-def _describe(function: Callable[[Data], Any] | None) -> str:
-    """The name of a transform, without the address of the object."""
+def _as_before(function: Callable[[Data], Any] | None) -> str:
+    """How older files tell a transform: alike for all lambdas of one place."""
     return re.sub(r" at 0x\w+", "", str(function))
