@@ -158,6 +158,8 @@ class Distillation:
         with torch.no_grad():
             self._num_points: int = parameterization(slice(0, 1)).num_points
         self.task.check(bank, parameterization.labels, self._num_points)
+        check_json("parameterization", parameterization.config())
+        _check_read_again(parameterization)
         parameterization.to(device)
         self.optimizer = optimizer_of(optimizer, parameterization.parameter_groups())
         #: Where everything is computed.
@@ -173,8 +175,6 @@ class Distillation:
         }
         check_network(make, bank)
         check_json("matching", self._settings)
-        check_json("parameterization", parameterization.config())
-        _check_read_again(parameterization)
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
         self._place: Tensor | None = None
