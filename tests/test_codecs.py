@@ -542,7 +542,7 @@ def test_clouds_without_order(tmp_path):
 
 def test_anchors_without_order_are_aligned_where_they_are_read(tmp_path):
     made = shape_of(ToySet(), weight_codec=FLOAT32)
-    written = SyntheticPointCloudDataset(made.stored())
+    written = SyntheticPointCloudDataset(made)
     written.save(tmp_path / "set")
     read = SyntheticPointCloudDataset(tmp_path / "set")
     same_clouds(read, written)
@@ -552,6 +552,18 @@ def test_anchors_without_order_are_aligned_where_they_are_read(tmp_path):
     for ours, group in zip(anchors, decoded, strict=True):
         assert torch.equal(ours, ops.align_points(group))
     same_tensors(read.parameterization.storage(), written.parameterization.storage())
+
+
+def test_set_in_memory_is_that_of_its_file(make, lossy, tmp_path):
+    made = make(lossy, rotation_lr=0.1)
+    made.rotation.angle.data.normal_()
+    made.sees_stored = False
+    written = SyntheticPointCloudDataset(made)
+    written.save(tmp_path / "set")
+    made.rotation.angle.data.normal_()  # What goes on is another one.
+    written.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "set").read_bytes()
+    same_clouds(SyntheticPointCloudDataset(tmp_path / "set"), written)
 
 
 def test_order_that_matters_is_kept():

@@ -58,7 +58,8 @@ class SyntheticPointCloudDataset(InMemoryClouds):
         for batch in DataLoader(train_set, batch_size=8, shuffle=True): ...
 
     Args:
-        source (str, path or Parameterization): The file, or a parameterization in memory.
+        source (str, path or Parameterization): The file, or a parameterization in memory, which
+            is taken as its file would give it (:meth:`Parameterization.stored`).
         split (str): :obj:`"all"` clouds, the :obj:`"anchors"` (all that is stored as a cloud) or
             the :obj:`"morphs"` (computed from the anchors). (default: :obj:`"all"`)
         transform (callable, optional): Applied to a :obj:`Data` at every access.
@@ -89,7 +90,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
         if split not in ("all", "anchors", "morphs"):
             raise ValueError(f"'split' must be 'all', 'anchors' or 'morphs', got {split!r}")
         if isinstance(source, Parameterization):
-            self.parameterization = source
+            self.parameterization = source.stored()
             names = [*map(str, range(source.num_classes))] if class_names is None else class_names
             self.class_names = check_names("class_names", names)
             self.provenance = _checked_provenance(provenance or {})
