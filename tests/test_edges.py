@@ -74,6 +74,16 @@ def test_knn_of_filled_clouds_is_that_of_each(channels, device, dtype):
         assert torch.equal(index[i, : len(cloud), num:], nearest)
 
 
+def test_knn_does_not_depend_on_the_place(device):
+    """Also of points of many channels, whose squares are large there, and whatever fills up."""
+    pos = 0.01 * rand(2, 50, 8, dtype=torch.float32, device=device) + 1000
+    query = 0.01 * rand(2, 9, 8, seed=1, dtype=torch.float32, device=device) + 1000
+    assert torch.equal(knn(pos, 6), knn(pos.double() - 1000, 6))
+    assert torch.equal(knn(pos, 6, query), knn(pos.double() - 1000, 6, query.double() - 1000))
+    pos[0, 30:], sizes = 0, torch.tensor([30, 50], device=device)
+    assert torch.equal(knn(pos, 6, sizes=sizes)[0, :30], knn(pos[:1, :30], 6)[0])
+
+
 def test_knn_of_blocks_is_that_of_the_whole(monkeypatch, device):
     pos = rand(5, 6, 7, device=device)
     whole = knn(pos, 3)

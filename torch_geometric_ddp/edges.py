@@ -162,13 +162,18 @@ def _distances(pos: Tensor, query: Tensor, sizes: Tensor | None) -> Iterator[Ten
     steps = torch.arange(pos.size(1), device=pos.device)
     for i in range(0, len(pos), step):
         x, y = pos[i : i + step], query[i : i + step]
+        filling = None if sizes is None else steps >= sizes[i : i + step, None]
         if pos.size(-1) <= 3:
             # The exact differences: the inner-product form loses the nearest distances.
             (x, y), unit = at_unit(x, y)
             dist = torch.cdist(y, x, compute_mode="donot_use_mm_for_euclid_dist").mul_(unit)
         else:
+            # About their middle: far from the origin the squares hide the differences.
+            there = x if filling is None else x.masked_fill(filling[..., None], 0.0)
+            count = pos.size(1) if sizes is None else sizes[i : i + step, None, None]
+            middle = there.sum(dim=1, keepdim=True) / count
+            x, y = x - middle, y - middle
             dist = torch.baddbmm(x.square().sum(dim=-1)[:, None], y, x.mT, alpha=-2)
-        if sizes is not None:
-            filling = steps >= sizes[i : i + step, None]
+        if filling is not None:
             dist.masked_fill_(filling[:, None], float("inf"))
         yield dist
