@@ -84,12 +84,22 @@ def test_knn_does_not_depend_on_the_place(device):
     assert torch.equal(knn(pos, 6, sizes=sizes)[0, :30], knn(pos[:1, :30], 6)[0])
 
 
-def test_knn_of_blocks_is_that_of_the_whole(monkeypatch, device):
-    pos = rand(5, 6, 7, device=device)
-    whole = knn(pos, 3)
-    monkeypatch.setattr("torch_geometric_ddp.edges._CPU_PAIRS", 80)
-    monkeypatch.setattr("torch_geometric_ddp.edges._PAIRS", 80)
-    assert torch.equal(knn(pos, 3), whole)
+@pytest.mark.parametrize("pairs", [1, 20, 80])
+def test_blocks_are_as_the_whole_and_no_larger(pairs, monkeypatch, device):
+    """Of clouds, and of queries where one cloud alone has more pairs."""
+    pos, query = rand(5, 6, 7, device=device), rand(5, 9, 7, seed=1, device=device)
+    sizes = torch.tensor([6, 3, 6, 1, 2], device=device)
+    balls = (pos[..., :3], 0.8, 3, query[..., :3], sizes)
+    whole = knn(pos, 3), knn(pos, 3, query, sizes), ball_query(*balls)
+    monkeypatch.setattr("torch_geometric_ddp.edges._CPU_PAIRS", pairs)
+    monkeypatch.setattr("torch_geometric_ddp.edges._PAIRS", pairs)
+    held, topk = [], torch.Tensor.topk
+    monkeypatch.setattr(
+        torch.Tensor, "topk", lambda d, *a, **k: held.append(d.numel()) or topk(d, *a, **k)
+    )
+    found = knn(pos, 3), knn(pos, 3, query, sizes), ball_query(*balls)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, whole, strict=True))
+    assert max(held) <= max(pairs, 6)
 
 
 def test_knn_in_half_precision(device):

@@ -7,7 +7,7 @@ clouds of different sizes as :class:`~torch_geometric_ddp.batching.Layout` fills
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch_geometric_ddp._checks import check_finite_on_cpu, check_float, check_int, check_points
 from torch_geometric_ddp._threads import thread_map
 from torch_geometric_ddp.batching import Layout
-from torch_geometric_ddp.ops import at_least_single, at_unit
+from torch_geometric_ddp.ops import at_least_single, at_unit, in_blocks
 
 __all__ = ["ball_query", "edge_index", "knn"]
 
@@ -60,8 +60,7 @@ def knn(pos: Tensor, k: int, query: Tensor | None = None, sizes: Tensor | None =
         clouds = zip(pos.double().numpy(), query.double().numpy(), counts, strict=True)
         index = torch.stack(thread_map(search, clouds))
     else:
-        blocks = [d.topk(k, largest=False).indices for d in _distances(pos, query, sizes)]
-        index = torch.cat(blocks)
+        index = _of_distances(lambda d: d.topk(k, largest=False).indices, pos, query, sizes)
     if sizes is not None:
         there = torch.arange(k, device=pos.device) < sizes[:, None, None]
         index = torch.where(there, index, index[..., :1])
@@ -99,8 +98,8 @@ def ball_query(
     radius = check_float("radius", radius, exclusive=True)
     k = min(check_int("k", k), pos.size(1))
     slots = torch.arange(1, k + 1, dtype=torch.int32, device=pos.device)
-    blocks = []
-    for dist in _distances(pos, query, sizes):
+
+    def first_within(dist: Tensor) -> Tensor:
         count = (dist <= radius).cumsum(dim=-1, dtype=torch.int32)
         # The place where the count reaches 1, 2, ... is that of the first point, the second, ...
         index = torch.searchsorted(count, slots.expand(*dist.shape[:2], k).contiguous())
@@ -108,8 +107,9 @@ def ball_query(
         # A look at another device waits for it.
         if dist.device.type != "cpu" or bool((num == 0).any()):
             first = torch.where(num > 0, first, dist.argmin(dim=-1, keepdim=True))
-        blocks.append(torch.where(slots <= num, index, first))
-    return torch.cat(blocks)
+        return torch.where(slots <= num, index, first)
+
+    return _of_distances(first_within, pos, query, sizes)
 
 
 def edge_index(index: Tensor, points: Layout, queries: Layout | None = None) -> Tensor:
@@ -155,14 +155,26 @@ def _check(pos: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
     return at_least_single(pos.detach()), at_least_single(query.detach())
 
 
-def _distances(pos: Tensor, query: Tensor, sizes: Tensor | None) -> Iterator[Tensor]:
-    """Blocks :obj:`[b, Q, N]` of distances, or in high dimensions what is ordered like them."""
-    pairs = _CPU_PAIRS if pos.device.type == "cpu" else _PAIRS
-    step = max(1, pairs // (pos.size(1) * query.size(1)))
+def _of_distances(
+    function: Callable[[Tensor], Tensor], pos: Tensor, query: Tensor, sizes: Tensor | None
+) -> Tensor:
+    """What is computed, row by row, of distances, or in high dimensions what is ordered like them.
+
+    Args:
+        function (callable): Gives :obj:`[b, q, *]` of the distances :obj:`[b, q, N]` of a block.
+        pos (torch.Tensor): The clouds :obj:`[B, N, F]`.
+        query (torch.Tensor): The queries :obj:`[B, Q, F]`.
+        sizes (torch.Tensor, optional): How many points each cloud has.
+
+    Returns:
+        All :obj:`[B, Q, *]`.
+    """
+    most = _CPU_PAIRS if pos.device.type == "cpu" else _PAIRS
     steps = torch.arange(pos.size(1), device=pos.device)
-    for i in range(0, len(pos), step):
-        x, y = pos[i : i + step], query[i : i + step]
-        filling = None if sizes is None else steps >= sizes[i : i + step, None]
+
+    def block(clouds: slice, rows: slice) -> Tensor:
+        x, y = pos[clouds], query[clouds, rows]
+        filling = None if sizes is None else steps >= sizes[clouds, None]
         if pos.size(-1) <= 3:
             # The exact differences: the inner-product form loses the nearest distances.
             (x, y), unit = at_unit(x, y)
@@ -170,10 +182,12 @@ def _distances(pos: Tensor, query: Tensor, sizes: Tensor | None) -> Iterator[Ten
         else:
             # About their middle: far from the origin the squares hide the differences.
             there = x if filling is None else x.masked_fill(filling[..., None], 0.0)
-            count = pos.size(1) if sizes is None else sizes[i : i + step, None, None]
+            count = pos.size(1) if sizes is None else sizes[clouds, None, None]
             middle = there.sum(dim=1, keepdim=True) / count
             x, y = x - middle, y - middle
             dist = torch.baddbmm(x.square().sum(dim=-1)[:, None], y, x.mT, alpha=-2)
         if filling is not None:
             dist.masked_fill_(filling[:, None], float("inf"))
-        yield dist
+        return function(dist)
+
+    return in_blocks(block, len(pos), query.size(1), pos.size(1), most)

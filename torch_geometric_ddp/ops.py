@@ -202,18 +202,35 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
 
 def _dense_knn_distance(pos: Tensor, k: int, most: int = _PAIRS) -> Tensor:
     """By all pairs, of which at most so many are held at a time."""
-    size = pos.size(1)
-    clouds, rows = max(1, most // size**2), min(size, max(1, most // size))
 
-    def nearest(some: Tensor, of: Tensor) -> Tensor:
+    def nearest(clouds: slice, rows: slice) -> Tensor:
+        of = pos[clouds]
         # The exact differences: the inner-product form of cdist loses the nearest distances.
-        every = torch.cdist(some, of, compute_mode="donot_use_mm_for_euclid_dist")
+        every = torch.cdist(of[:, rows], of, compute_mode="donot_use_mm_for_euclid_dist")
         return every.topk(k, dim=-1, largest=False).values
 
-    blocks = pos.split(clouds)
-    return torch.cat(
-        [torch.cat([nearest(some, of) for some in of.split(rows, dim=1)], dim=1) for of in blocks]
-    )
+    return in_blocks(nearest, len(pos), pos.size(1), pos.size(1), most)
+
+
+def in_blocks(
+    function: Callable[[slice, slice], Tensor], clouds: int, queries: int, points: int, most: int
+) -> Tensor:
+    """Joins what is computed of all pairs of a query and a point of a cloud, some at a time.
+
+    Args:
+        function (callable): Gives :obj:`[b, q, *]` of some clouds and some of their queries.
+        clouds (int): The number of clouds :obj:`B`.
+        queries (int): The number of queries :obj:`Q` of a cloud.
+        points (int): The number of points of a cloud.
+        most (int): How many pairs are held at a time; a query has those of its whole cloud.
+
+    Returns:
+        All :obj:`[B, Q, *]`.
+    """
+    step, row_step = max(1, most // (queries * points)), max(1, most // points)
+    rows = [slice(j, j + row_step) for j in range(0, queries, row_step)]
+    blocks = [slice(i, i + step) for i in range(0, clouds, step)]
+    return torch.cat([torch.cat([function(i, j) for j in rows], dim=1) for i in blocks])
 
 
 def _scipy_knn_distance(cloud: Tensor, k: int) -> Tensor:
