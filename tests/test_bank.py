@@ -1,5 +1,6 @@
 """The clouds of a data set, checked once and drawn class by class."""
 
+import hashlib
 import pickle
 import shutil
 
@@ -418,6 +419,26 @@ def test_moved_clouds_keep_all_but_their_points():
     assert bank.cached(PointCloudBank.sha256) == bank.sha256() == kept
     with pytest.raises(ValueError, match=r"'pos' must be of shape \[6, 3\], got \[5, 3\]"):
         bank.moved(bank.pos[1:])
+
+
+def test_digest_is_what_it_was():
+    """Runs and files tell the data by it."""
+    assert bank_of([2, 3]).sha256() == "2eabae2a3da3e8a1"
+    pos, sizes, y = torch.rand(12, 3), torch.full((4,), 3), torch.tensor([0, 1, 1, 0])
+    plain = hashlib.sha256(pos.numpy().tobytes() + y.numpy().tobytes()).hexdigest()[:16]
+    assert PointCloudBank(pos, sizes, y, ["a", "b"]).sha256() == plain
+
+
+def test_digest_knows_all_that_clouds_hold():
+    pos, y = torch.rand(12, 3), torch.tensor([0, 1, 1, 0])
+    sizes = [torch.tensor(sizes) for sizes in ([3, 3, 3, 3], [1, 5, 3, 3], [5, 1, 3, 3])]
+    banks = [PointCloudBank(pos, size, y, ["a", "b"]) for size in sizes]
+    for factor in (1.0, 2.0):  # Far away, where single precision sees no difference.
+        cloud = 1e10 + factor * torch.rand(3, 3, generator=generator(), dtype=torch.float64)
+        banks.append(PointCloudBank.from_dataset([Data(pos=cloud, y=0)]))
+    assert torch.equal(banks[-1].pos, banks[-2].pos)
+    banks.append(PointCloudBank.from_dataset([Data(pos=pos, y=0)], dtype=torch.bfloat16))
+    assert len({bank.sha256() for bank in banks}) == len(banks)
 
 
 def test_names_are_found_through_subsets_and_joined_sets():

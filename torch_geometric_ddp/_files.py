@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import shown
 
 _KEY = "torch_geometric_ddp"
@@ -130,6 +130,5 @@ def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
     for key in sorted(tensors):
         tensor = tensors[key]
         digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
-        # Without a copy, and of types that NumPy lacks.
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()

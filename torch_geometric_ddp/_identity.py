@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
+
+from torch_geometric_ddp._bytes import bytes_of
 
 __all__ = ["describe", "describe_code", "settings_of"]
 
@@ -178,12 +179,10 @@ def _content(cell: types.CellType) -> Any:
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
     shape = "x".join(map(str, tensor.shape))
-    # As bytes, for NumPy does not know every type.
-    values = tensor.detach().cpu().flatten().contiguous().view(torch.uint8)
-    return {"tensor": f"{tensor.dtype} {shape}", "sha256": _digest(values.numpy().tobytes())}
+    return {"tensor": f"{tensor.dtype} {shape}", "sha256": _digest(bytes_of(tensor))}
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import check_dataset, check_int
 from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of, read_clouds
 from torch_geometric_ddp.clouds.part_space import PartSpace
@@ -150,7 +151,7 @@ class LabelledBank(PointCloudBank):
     def sha256(self) -> str:
         """The first digits of a digest of all clouds and labels."""
         digest = hashlib.sha256(super().sha256().encode())
-        digest.update(self.part.cpu().numpy().tobytes())
+        digest.update(bytes_of(self.part))
         return digest.hexdigest()[:16]
 
     def arrangement(self, num_points: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.collate import collate
 
+from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._files import read_tensors, write_tensors
 
 _KIND, _VERSION = "set of processed clouds", 1
@@ -116,7 +117,7 @@ class _Column:
             )
         self.sizes.append(slices.diff())
         with open(self.path, "ab") as file:
-            file.write(rows.flatten().view(torch.uint8).numpy().data)
+            file.write(bytes_of(rows))
 
     def values(self) -> Tensor:
         """The values of all clouds, mapped into memory."""
