@@ -359,6 +359,11 @@ GOOD = torch.zeros(4, 3)
             r"'y' of cloud 1 must be one integer label, got torch.int64 of shape \[2\]",
         ),
         (Data(pos=GOOD, y=-1), ValueError, r"labels must lie in 0..0 \(1 classes\), got -1..0"),
+        (
+            Data(pos=GOOD, y=2691156),
+            ValueError,
+            "labels must lie in 0..65535 where nothing names the classes, got 0..2691156",
+        ),
     ],
 )
 def test_bad_cloud(data, error, message):
@@ -386,6 +391,29 @@ def test_empty_bank():
     none = torch.zeros(0, dtype=torch.long)
     with pytest.raises(ValueError, match="must hold at least one cloud, got none"):
         PointCloudBank(torch.zeros(0, 3), none, none, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"sizes": torch.tensor([2, 3])}, ValueError, "add up to the 4 points of 'pos', got 5"),
+        ({"y": torch.tensor([0])}, ValueError, r"a label for each of the 2 clouds, got \[1\]"),
+        ({"y": torch.zeros(2, 1).long()}, ValueError, r"of the 2 clouds, got \[2, 1\]"),
+        ({"y": torch.zeros(2)}, TypeError, "'y' must have an integer type, got torch.float32"),
+        ({"y": torch.zeros(2).bool()}, TypeError, "'y' must have an integer type, got torch.bool"),
+    ],
+)
+def test_tensors_that_do_not_fit_each_other(change, error, message):
+    tensors = {"pos": GOOD, "sizes": torch.tensor([2, 2]), "y": torch.tensor([0, 0])} | change
+    with pytest.raises(error, match=message):
+        PointCloudBank(**tensors, class_names=["a"])
+
+
+def test_some_of_many_classes_without_clouds_are_named():
+    bank = PointCloudBank.from_dataset([Data(pos=GOOD, y=60000)])
+    with pytest.raises(ValueError, match="every class must have a cloud") as raised:
+        bank.check_every_class()
+    assert str(raised.value).endswith("8 (8), 9 (9), 59990 more")
 
 
 def test_a_bank_is_read_like_a_data_set(device):

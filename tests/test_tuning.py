@@ -915,7 +915,8 @@ def test_hold_out_of_a_bank(read, dataset):
         ([Data(y=torch.tensor([0, 1]))], "'y' of cloud 0 must be one integer label, got"),
         ([Data(y=0.5)], "'y' of cloud 0 must be one integer label, got 0.5"),
         ([Data(y=0, category="a")], "'category' of cloud 0 must be one integer label, got 'a'"),
-        ([Data(y=0), Data(y=-1)], r"'dataset' must have labels from 0, got -1\.\.0"),
+        ([Data(y=0), Data(y=-1)], r"must have labels in 0\.\.65535, got -1\.\.0"),
+        ([Data(y=0), Data(y=70000)], r"must have labels in 0\.\.65535, got 0\.\.70000"),
     ],
 )
 def test_hold_out_names_what_it_cannot_split(dataset, message):
@@ -926,7 +927,7 @@ def test_hold_out_names_what_it_cannot_split(dataset, message):
 def test_hold_out_refuses_labels_beyond_the_classes():
     dataset = toy_set()
     dataset.class_names = dataset.class_names[:2]
-    with pytest.raises(ValueError, match=r"must have labels in 0\.\.1 \(2 classes\), got 0\.\.2"):
+    with pytest.raises(ValueError, match=r"must have labels in 0\.\.1, got 0\.\.2"):
         hold_out(dataset, 0.5)
 
 

@@ -25,7 +25,7 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.class_index import ClassIndex
-from torch_geometric_ddp.clouds.class_names import found_names, names_of
+from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED, found_names, names_of
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.clouds.view_cache import ViewCache
 from torch_geometric_ddp.quotas import Quotas, weights_of
@@ -48,9 +48,10 @@ class PointCloudBank:
         class_names (sequence of str): The names of the classes; labels lie below their number.
 
     Raises:
-        TypeError: If :obj:`class_names` are no list of strings.
-        ValueError: If two names are the same, :obj:`sizes` is empty or holds a zero, :obj:`pos` is
-            not finite, or a label of :obj:`y` is not below the number of classes.
+        TypeError: If :obj:`class_names` are no list of strings, or :obj:`y` no integers.
+        ValueError: If two names are the same, :obj:`sizes` is empty, holds a zero or does not add
+            up to the points, :obj:`pos` is not finite, or :obj:`y` is not a label below the number
+            of classes for every cloud.
     """
 
     #: The parts that points are labelled with, in a :class:`LabelledBank`.
@@ -63,8 +64,18 @@ class PointCloudBank:
             raise ValueError("the data set must hold at least one cloud, got none")
         if int(sizes.min()) < 1:
             raise ValueError(f"every cloud must have points, cloud {int(sizes.argmin())} has none")
+        if int(sizes.sum()) != len(pos):
+            raise ValueError(
+                f"'sizes' must add up to the {len(pos)} points of 'pos', got {int(sizes.sum())}"
+            )
         check_finite("pos", pos)
         class_names = check_names("class_names", class_names)
+        if y.shape != sizes.shape:
+            raise ValueError(
+                f"'y' must have a label for each of the {len(sizes)} clouds, got {list(y.shape)}"
+            )
+        if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+            raise TypeError(f"'y' must have an integer type, got {y.dtype}")
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= len(class_names):
             raise ValueError(
@@ -122,8 +133,9 @@ class PointCloudBank:
             TypeError: If the :obj:`pos` of an item is not floating point, or :obj:`class_names` are
                 no list of strings.
             ValueError: If there is no item, the :obj:`pos` of one has another shape or is not
-                finite, its :obj:`y` is not one integer, a label is out of range, or
-                :obj:`class_names` are fewer than the classes or not as many as the data set has.
+                finite, its :obj:`y` is not one integer, a label is out of range (where nothing
+                names the classes, if it is 65,536 or more), or :obj:`class_names` are fewer than
+                the classes or not as many as the data set has.
         """
         check_dataset("dataset", dataset)
         names = names_of(dataset)
@@ -137,7 +149,7 @@ class PointCloudBank:
         if class_names is not None and len(class_names) < count:
             raise ValueError(_too_few(count, class_names))
         if names is None:
-            names = found_names(dataset, count) or [str(i) for i in range(count)]
+            names = found_names(dataset, count) or _numbers(labels, count)
         bank = cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
         bank.exact = exact
         return bank
@@ -425,6 +437,16 @@ class PointCloudBank:
         clouds = max(1, max_points // int(self.sizes.max()))
         for index in torch.arange(len(self), device=self.device).split(clouds):
             yield self.batch(index)
+
+
+def _numbers(labels: list[int], count: int) -> list[str]:
+    """The names of classes that nothing names."""
+    if count > MOST_UNNAMED:
+        raise ValueError(
+            f"labels must lie in 0..{MOST_UNNAMED - 1} where nothing names the classes, got "
+            f"{min(labels)}..{max(labels)}: number the classes from 0"
+        )
+    return [str(i) for i in range(count)]
 
 
 def _too_few(count: int, names: list[str]) -> str:

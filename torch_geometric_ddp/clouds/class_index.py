@@ -11,6 +11,9 @@ from torch_geometric_ddp._checks import check_int
 
 __all__ = ["ClassIndex"]
 
+# Classes without clouds that an error names.
+_SHOWN = 10
+
 
 class ClassIndex:
     r"""Takes clouds of every class, as indices :obj:`[C, num]`.
@@ -43,8 +46,10 @@ class ClassIndex:
             ValueError: If a class has none.
         """
         if self._missing:
-            names = ", ".join(f"{i} ({self.class_names[i]})" for i in self._missing)
-            raise ValueError(f"every class must have a cloud, got none of class {names}")
+            names = [f"{i} ({self.class_names[i]})" for i in self._missing]
+            if len(names) > _SHOWN:
+                names[_SHOWN:] = [f"{len(names) - _SHOWN} more"]
+            raise ValueError(f"every class must have a cloud, got none of class {', '.join(names)}")
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws clouds of every class at random, as indices :obj:`[C, num]`.

@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["agree", "check_among", "found_names", "joined_names", "known_names", "names_of"]
+__all__ = [
+    "MOST_UNNAMED",
+    "agree",
+    "check_among",
+    "found_names",
+    "joined_names",
+    "known_names",
+    "names_of",
+]
+
+#: The most classes that nothing names: a label beyond is an identifier, and no number of a class.
+MOST_UNNAMED = 2**16
 
 
 def _given(dataset: Any) -> Any:

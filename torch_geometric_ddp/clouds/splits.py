@@ -11,7 +11,7 @@ from torch_geometric.data import Dataset
 
 from torch_geometric_ddp._checks import check_dataset, check_float, check_int
 from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of
-from torch_geometric_ddp.clouds.class_names import names_of
+from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED, names_of
 
 __all__ = ["check_share", "hold_out", "redrawn", "stratified"]
 
@@ -122,9 +122,9 @@ def _labels_of(dataset: Any) -> Tensor:
         raise ValueError("'dataset' must hold at least one cloud, got none")
     names = names_of(dataset)
     low, high = min(labels), max(labels)
-    if low < 0 or (names is not None and high >= len(names)):
-        known = "from 0" if names is None else f"in 0..{len(names) - 1} ({len(names)} classes)"
-        raise ValueError(f"'dataset' must have labels {known}, got {low}..{high}")
+    bound = MOST_UNNAMED if names is None else len(names)
+    if low < 0 or high >= bound:
+        raise ValueError(f"'dataset' must have labels in 0..{bound - 1}, got {low}..{high}")
     return torch.tensor(labels)
 
 

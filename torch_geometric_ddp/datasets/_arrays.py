@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_names, is_blurred
+from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED
 from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import (
     FAR_AWAY,
@@ -31,8 +32,6 @@ from torch_geometric_ddp.datasets._sampling import Sampling, choose_points
 # What integers in the array 'split' of a file mean.
 _SPLITS = ("train", "val", "test")
 _BLOCK = 64
-# A label beyond is an identifier of something, and no count of classes.
-_MAX_UNNAMED = 2**16
 
 
 def check_clouds(points: np.ndarray | Tensor | Sequence[Any], copy: bool) -> Tensor:
@@ -75,7 +74,7 @@ def check_labels(
         raise TypeError(f"'{name}' must have an integer type, got {y.dtype}")
     y = y.to(torch.int64, copy=copy)
     low, high = int(y.min()), int(y.max())
-    bound = min(high + 1, _MAX_UNNAMED) if names is None else len(names)
+    bound = min(high + 1, MOST_UNNAMED) if names is None else len(names)
     if low < 0 or high >= bound:
         hint = f" ('{named}' would bound them)" if names is None and high >= bound else ""
         raise ValueError(f"'{name}' must lie in 0..{bound - 1}, got {low}..{high}{hint}")
