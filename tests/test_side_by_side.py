@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import TinyNet, lab_of, toy_set
+from helpers import TinyNet, environment, lab_of, toy_set
 
 from torch_geometric_ddp import SMOKE
 from torch_geometric_ddp.comparison import (
@@ -173,6 +173,23 @@ def test_processes_end_with_the_one_that_is_killed(tmp_path):
     for worker in workers:
         with suppress(psutil.NoSuchProcess):
             worker.wait(30)
+
+
+def test_processes_of_a_search_end_with_the_one_that_is_killed(tmp_path):
+    words = "tune --workers 2 --trials 1000 --num-per-class 6 --num-points 32 --preset smoke"
+    command = [sys.executable, "-m", "torch_geometric_ddp", *words.split(), "--out", str(tmp_path)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment(), **quiet) as process:
+        while not (tmp_path / "study.journal").exists():  # At least one of them is at work.
+            assert process.poll() is None
+            time.sleep(0.1)
+        children = psutil.Process(process.pid).children()
+        process.kill()
+    _, alive = psutil.wait_procs(children, 100)
+    for child in alive:
+        child.kill()
+    assert len(children) == 2
+    assert not alive
 
 
 def test_increments_side_by_side(tmp_path, one_thread):

@@ -6,13 +6,15 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import wait
 
 import torch
 
 from torch_geometric_ddp.memory import keep_freed_memory
 
-__all__ = ["begin_worker"]
+__all__ = ["begin_worker", "end_after"]
 
 
 def begin_worker() -> None:
@@ -23,11 +25,20 @@ def begin_worker() -> None:
     """
     torch.set_num_threads(1)
     keep_freed_memory()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        end_after(partial(wait, [parent.sentinel]))
+
+
+def end_after(ended: Callable[[], object]) -> None:
+    """Terminates this process as by SIGTERM as soon as another one has ended.
+
+    Args:
+        ended (callable): Returns when that one has ended, called by a thread that only waits.
+    """
+
+    def end() -> None:
+        ended()
         os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end, daemon=True).start()

@@ -9,10 +9,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from torch_geometric_ddp._files import replacing
+from torch_geometric_ddp._worker import end_after
 from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.comparison.report import aligned
@@ -40,6 +42,10 @@ __all__ = ["run"]
 
 def run(args: argparse.Namespace) -> None:
     """Searches, and shows what was found."""
+    if args.worker is not None:
+        # The first process holds the other end of this pipe, and never writes. A lock, as that of
+        # sys.stdin, would still be held when this process ends.
+        end_after(partial(os.read, 0, 1))
     # The search holds them to the same, but after all is read.
     check_objective(args.steps, range(args.trial_runs), args.looks, args.objectives)
     check_share("hold-out", args.hold_out)
@@ -162,21 +168,20 @@ def _spawn(args: argparse.Namespace) -> None:
     threads = max(1, (os.cpu_count() or 1) // (len(places) * args.workers))
     program = [sys.executable, "-m", "torch_geometric_ddp", "tune", *args.words]
     children: list[subprocess.Popen[bytes]] = []
-    try:
+    with ExitStack() as stack:
         for index in range(len(places) * args.workers):
             env = {"OMP_NUM_THREADS": str(threads), **os.environ}
             place = places[index % len(places)]
             if place is not None:
                 env["CUDA_VISIBLE_DEVICES"] = place
-            children.append(subprocess.Popen([*program, "--worker", str(index)], env=env))
+            words = [*program, "--worker", str(index)]
+            # By the end of this pipe it notices that of this process, however that comes.
+            child = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, env=env))
+            stack.callback(child.terminate)  # Which does nothing to one that has ended.
+            children.append(child)
         for index, child in enumerate(children):
             if child.wait() != 0:
                 print(f"Worker {index} ended with status {child.returncode}.", file=sys.stderr)
-    finally:
-        for child in children:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
 
 
 def _report(
