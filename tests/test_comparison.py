@@ -1120,6 +1120,18 @@ def test_table():
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
 
 
+def test_small_random_clouds_are_the_reference_where_whole_ones_have_no_room():
+    small = [line_of(name, value, 0.5) for name, value in (("mirrored 32x5", 0.3), ("DDP", 0.7))]
+    large = [line_of(name, value) for name, value in (("mirrored 32x5", 0.4), ("DDP", 0.8))]
+    text = markdown(summarize([*small, *large, RUNS[-1]]))
+    assert [row["IOR"] for row in body_of(text)] == ["+0.0", "+40.0", "-", "-", "-"]
+    assert [row["score"] != "-" for row in body_of(text)] == [True, True, False, False, False]
+    assert cells_of(text)[1][1:] == ["IOR and score at PPC 0.5: over `mirrored 32x5`."]
+    own = markdown(summarize([line_of("random", 0.1, 0.5), *small]))  # A row of a user's.
+    assert [row["IOR"] for row in body_of(own)] == ["+0.0", "+20.0", "+60.0"]
+    assert "IOR and score at" not in own
+
+
 def test_what_all_rows_have_in_common_stands_under_the_table():
     _, notes = cells_of(markdown(summarize(RUNS)))
     assert notes[0] == "All rows: Tiny."

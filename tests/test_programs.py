@@ -217,6 +217,10 @@ def refuse(message):
     raise ValueError(message)
 
 
+def late(*args, **kwargs):
+    pytest.fail("a network is trained")
+
+
 def refused(*words):
     with pytest.raises(SystemExit) as caught:
         command.main([*map(str, words)])
@@ -232,7 +236,14 @@ def refused(*words):
         (["distill", *WORK, "--lr", "1"], "--lr must go with '--method sadm' or '--method dm' or"),
         (["distill", *WORK, "--device", "nonsense"], "'device' must be a device that can be used"),
         (["distill", *WORK[2:], "--data", "text.npz"], "'text.npz' is no usable .npz file"),
-        (["distill", *WORK, "--num-anchors", "100"], "no set was distilled: the reasons stand"),
+        *(
+            (["distill", *WORK, *more], message)
+            for more, message in (
+                (["--num-anchors", "100"], "'num_anchors'=100 and 'num_morphs'=4 do not fit"),
+                (["--anchor-points", "31"], "'anchor_points'=31 does not fit the storage of ppc=1"),
+                (["--method", "pkr", "--ppc", "0.02"], "'num_points'=32 does not fit the storage"),
+            )
+        ),
         (["distill", *WORK, "--out", "text.npz"], "'out' must be a file that can be written"),
         (["compare", *WORK, "--methods", "DDP", "--ppc", "1e-6"], "no run was made: the reasons"),
         (["evaluate", "nowhere"], "nowhere"),
@@ -253,8 +264,10 @@ def refused(*words):
     ids=lambda value: "" if isinstance(value, str) else f"{value[0]} {value[-1]}",
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one of them would find its GPUs")
-def test_a_mistake_gives_one_line(words, message, folder):
+def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
     Path("text.npz").write_text("no archive")
+    # Of what is distilled, before a network is trained.
+    monkeypatch.setattr("torch_geometric_ddp.comparison.lab.evaluate", late)
     assert message in refused(*words)
 
 
@@ -428,6 +441,18 @@ def test_quotas_that_give_every_class_as_much_are_one_row(folder, capsys):
     for program, methods in (("compare", ["random"]), ("distill", ["random", "initial", "DDP"])):
         lines = (folder / "out" / program / "runs.jsonl").read_text().splitlines()
         assert [json.loads(line)["method"] for line in lines] == methods
+
+
+def test_small_random_clouds_stand_for_whole_ones_in_less_than_their_room(folder, capsys):
+    words = ["distill", "--num-per-class", "2", "--num-points", "64", "--preset", "smoke"]
+    words += ["--ppc", "0.5", "--steps", "1", "--seeds", "0", "--skip-whole", "--out", "out"]
+    assert command.main(words) == 0
+    text = capsys.readouterr().out
+    lines = (folder / "out/runs.jsonl").read_text().splitlines()
+    methods = [json.loads(line)["method"] for line in lines]
+    assert methods == ["mirrored 32x5", "initial", "DDP"]
+    assert "IOR and score at PPC 0.5: over `mirrored 32x5`." in text
+    assert not (folder / "out/failures.json").exists()
 
 
 def test_sets_are_trained_on_at_their_own_points_too(folder, capsys):

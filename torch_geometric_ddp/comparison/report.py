@@ -158,11 +158,12 @@ def markdown(rows: Sequence[Row]) -> str:
     (:func:`share_of_whole`), and of DD-Ranking :func:`hard_label_recovery` (HLR),
     :func:`improvement_over_random` (IOR), both in points, and :func:`dd_ranking_score`. Random
     clouds are those of the same storage and training, divided among the classes by the same quotas
-    if there are such, and the whole set is that of the same data,
-    backbone and number of networks, with all points; where there is no such row, or several that
-    were trained in different ways and nothing tells which one goes with a row, :obj:`-` stands.
-    What all rows have in common stands under the table, and so does the strongest control where the
-    table lacks it (:func:`strongest_control`).
+    if there are such; in less than the room of a whole cloud they are those of
+    :func:`strongest_control`, which a line tells. The whole set is that of the same data, backbone
+    and number of networks, with all points. Where there is no such row, or several that were
+    trained in different ways and nothing tells which one goes with a row, :obj:`-` stands. What all
+    rows have in common stands under the table, and so does the strongest control where the table
+    lacks it.
 
     Args:
         rows (sequence of Row): The rows of a comparison, all of one task.
@@ -179,7 +180,8 @@ def markdown(rows: Sequence[Row]) -> str:
     columns["HLR"] = [shown(one.recovery, "{:.1f}", 100) for one in standings]
     columns["IOR"] = [shown(one.improvement, "{:+.1f}", 100) for one in standings]
     columns["score"] = [shown(one.score, "{:.2f}") for one in standings]
-    return "\n".join([aligned(columns), *notes, *lacking_controls(rows)]) + "\n"
+    notes += [*_told_references(rows), *lacking_controls(rows)]
+    return "\n".join([aligned(columns), *notes]) + "\n"
 
 
 def cost_markdown(rows: Sequence[Row]) -> str:
@@ -227,15 +229,7 @@ def _seeds(row: Row) -> str:
 
 
 def _standing(row: Row, rows: Sequence[Row]) -> Standing:
-    random = [
-        other
-        for other in rows
-        if without_quotas(other.method) == "random"
-        and other.ppc == row.ppc
-        and other.alike(row, "protocol")
-    ]
-    # Those first that are divided among the classes as the row is.
-    random.sort(key=lambda other: other.runs[0].get("quotas") != row.runs[0].get("quotas"))
+    random = _references(row, rows)
     whole = [
         other
         for other in rows
@@ -246,6 +240,34 @@ def _standing(row: Row, rows: Sequence[Row]) -> Standing:
     mine = wholes_of(row.runs[0], firsts, [one.runs[0] for one in rows])
     whole = [] if several_ways(mine) else [one for one in whole if one.runs[0] in mine]
     return Standing(row.mean, *((found[0].mean if found else None) for found in (random, whole)))
+
+
+def _references(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """The random clouds that a row is held against, the most comparable ones first.
+
+    They are whole ones, or where none has room in the storage the strongest control.
+    """
+    alike = [other for other in rows if other.ppc == row.ppc and other.alike(row, "protocol")]
+    # Those first that are divided among the classes as the row is.
+    alike.sort(key=lambda other: other.runs[0].get("quotas") != row.runs[0].get("quotas"))
+    small = row.ppc is not None and row.ppc < 1
+    for name in ("random", *([_control(row)] if small else [])):
+        if found := [other for other in alike if without_quotas(other.method) == name]:
+            return found
+    return []
+
+
+def _told_references(rows: Sequence[Row]) -> list[str]:
+    """A line that names the random clouds of rows that are held against small ones, if any."""
+    found = [(row, _references(row, rows)[:1]) for row in rows]
+    small = [row for row, one in found if one and without_quotas(one[0].method) != "random"]
+    ppcs = ", ".join(dict.fromkeys(str(row.ppc) for row in small))
+    return [f"IOR and score at PPC {ppcs}: over `{_control(small[0])}`."] if small else []
+
+
+def _control(row: Row) -> str:
+    """The strongest control of the task of a row."""
+    return strongest_control(find_task(row.runs[0]["task"])).name
 
 
 def without_quotas(method: str) -> str:
@@ -270,7 +292,7 @@ def lacking_controls(rows: Iterable[Row]) -> list[str]:
     there = {(row.backbone, row.ppc, without_quotas(row.method)) for row in rows}
     lacking: dict[str, dict[str, None]] = {}
     for row in rows:
-        control = strongest_control(find_task(row.runs[0]["task"])).name
+        control = _control(row)
         if (row.backbone, row.ppc, control) not in there:
             lacking.setdefault(control, {})[str(row.ppc)] = None
     if not lacking:

@@ -7,9 +7,9 @@
 
 Compares networks trained on random clouds of the same storage, on what the method starts from (for
 DDP anchors and morphs), on the distilled set and on the whole set; every seed is a draw, a
-distillation and a network of its own. Writes the table, the distilled sets and pictures to the
-folder `--out`. A run that is there is not made again: started with the same options, an interrupted
-program goes on.
+distillation and a network of its own. In less than the room of a whole cloud the random clouds are
+small ones. Writes the table, the distilled sets and pictures to the folder `--out`. A run that is
+there is not made again: started with the same options, an interrupted program goes on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from torch_geometric_ddp.programs.options import (
 
 if TYPE_CHECKING:
     from torch_geometric_ddp.comparison import Cell, Distilled, Initial, Lab
+    from torch_geometric_ddp.methods import Method
     from torch_geometric_ddp.methods.ranks import Ranks
+    from torch_geometric_ddp.quotas import Quotas
     from torch_geometric_ddp.tracking import TensorBoardLogger
 
 EPILOG, GO_ON = NETWORKS_HELP, GOES_ON
@@ -108,6 +110,16 @@ def _board(args: argparse.Namespace, distilled: Distilled, lab: Lab) -> Distille
     return replace(distilled, track=track)
 
 
+def _check_room(lab: Lab, method: Method, ppc: float, seed: int, quotas: Quotas) -> None:
+    """Raises unless what the method stores fits, before any network is trained."""
+    budget = lab.bank.budget(ppc, quotas)
+    method = method if method.within is None else method.within(budget)
+    network = next(iter(lab.backbones.values()))
+    # The networks by which a start is chosen would be trained.
+    method = replace(method, choose=None)
+    method.begin(lab.bank, ppc, seed, network, lab.task, device=lab.device, quotas=quotas)
+
+
 def run(args: argparse.Namespace) -> None:
     """Makes the runs and shows them."""
     from torch_geometric_ddp.comparison import (
@@ -117,6 +129,7 @@ def run(args: argparse.Namespace) -> None:
         cost_markdown,
         markdown,
         plot_comparison,
+        strongest_control,
         summarize,
     )
     from torch_geometric_ddp.comparison.assisting import assist
@@ -138,11 +151,14 @@ def run(args: argparse.Namespace) -> None:
         _check_board(args, ranks)
     lab = work.open_lab(args, dict([work.network(args)]))
     distilled = distilled if args.tensorboard is None else _board(args, distilled, lab)
-    if not ranks.first:
-        return assist(lab)
     _, seeds = work.preset_and_seeds(args)
     mine = work.at_quotas([distilled], args.quotas, lab, seeds[0])
-    starts = work.at_quotas([ENTRIES["random"], initial], args.quotas, lab, seeds[0])
+    _check_room(lab, distilled.usual(), args.ppc, seeds[0], mine[0].quotas)
+    if not ranks.first:
+        return assist(lab)
+    # A whole cloud has no room in less than one.
+    real = ENTRIES["random"] if args.ppc >= 1 else strongest_control(lab.task)
+    starts = work.at_quotas([real, initial], args.quotas, lab, seeds[0])
     entries: list[Entry] = [*starts, *mine]
     if not args.skip_whole:
         entries.append(ENTRIES["whole"])
