@@ -1145,6 +1145,53 @@ def test_what_all_rows_have_in_common_stands_under_the_table():
     ]
 
 
+def apart(*changes, **common):
+    """The columns that tell rows apart which differ in these only."""
+    runs = [{**RUNS[3], **common, **one} for one in changes]
+    texts = [table(summarize([*runs, RUNS[0]])) for table in (markdown, cost_markdown)]
+    heads = ["method", "PPC", "accuracy %", "clouds", "bits", "s/step", "MB/step"]
+    known = [*heads, "class accuracy %", "of whole", "HLR", "IOR", "score"]
+    found = [
+        [{key: row[key] for key in row if key not in known} for row in body_of(text)]
+        for text in texts
+    ]
+    return [found[0], [{k: v for k, v in row.items() if k != "steps"} for row in found[1]]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "columns"),
+    [
+        (
+            [{}, {"distilled_with": "A", "distilling_network": "a"}],
+            {"distilled with": ["Tiny", "A", "-"]},
+        ),
+        (
+            [{"settings": {"a": 1, "b": 2}}, {"settings": {"a": 1, "b": 3, "c": "x"}}],
+            {"settings": ["b 2", "b 3, c x", "-"]},
+        ),
+        ([{}, {"num_networks": 3}], {"networks": ["1", "3", "1"]}),
+        (
+            [{"protocol": {"name": name, "epochs": 2}} for name in ("cpu", "cpu, epochs 2")],
+            {"protocol": ["cpu", "cpu, epochs 2", "-"]},
+        ),
+        (
+            [{"whole": {"name": "w", "epochs": num}} for num in (2, 3)],
+            {"whole set": ["epochs 2", "epochs 3", "-"]},
+        ),
+        ([{"network": "N"}, {"network": {"partial": "N"}}], {"network": ["N", "partial N", "-"]}),
+    ],
+)
+def test_rows_of_one_name_are_told_apart(changes, columns):
+    ((head, cells),) = columns.items()
+    expected = [{head: cell} for cell in cells]
+    assert apart(*changes) == [expected, expected]
+    assert apart(changes[0]) == [[{}, {}]] * 2
+
+
+def test_rows_of_one_name_are_told_apart_by_steps():
+    assert apart({"steps": 5}, {"steps": 6})[0] == [{"steps": n} for n in ("5", "6", "0")]
+
+
 def on_split(split, runs=RUNS[:2] + RUNS[3:]):
     """The same runs on another split, which are others."""
     return [{**run, "data": {"test": split}, "id": f"{split} {run}"} for run in runs]

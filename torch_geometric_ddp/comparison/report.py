@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Any
 
 import torch
 
@@ -102,9 +103,11 @@ class Row:
 
 # What runs share that differ in nothing but their seed.
 ALIKE = (
-    *("source", "task", "data", "settings", "network", "steps", "protocol", "whole"),
-    *("distilled_with", "distilling_network", "num_networks", "quotas"),
+    *("distilled_with", "source", "task", "data", "settings", "network", "steps", "protocol"),
+    *("whole", "distilling_network", "num_networks", "quotas"),
 )
+# What of this the head of a column calls otherwise.
+_HEADS = {"num_networks": "networks", "whole": "whole set"}
 
 
 def summarize(runs: Iterable[Figures]) -> list[Row]:
@@ -219,7 +222,43 @@ def _headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
             columns[head] = cells
         else:
             common += [words.format(value) for value in values]
+    columns |= _telling(rows)
     return columns, [f"All rows: {', '.join(common)}."] if common else []
+
+
+def _telling(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """A column for everything in which rows of one method, storage and backbone differ."""
+    names: list[tuple[Any, ...]] = [(row.method, row.ppc, row.backbone) for row in rows]
+    columns = {}
+    for key in ALIKE:
+        values = [_told(row.runs[0], key) for row in rows]
+        groups: dict[tuple[Any, ...], list[Any]] = {}
+        for name, value in zip(names, values, strict=True):
+            groups.setdefault(name, []).append(value)
+        if any(value != group[0] for group in groups.values() for value in group):
+            words = [_word(v, groups[name]) for name, v in zip(names, values, strict=True)]
+            columns[_HEADS.get(key, key.replace("_", " "))] = words
+        if key == "distilled_with":  # What else that differs with it is no news.
+            names = [(*name, value) for name, value in zip(names, values, strict=True)]
+    return columns
+
+
+def _told(run: Figures, key: str) -> Any:
+    """What a run is made with, also where its line leaves the usual out."""
+    if key == "distilled_with":
+        return run.get(key) or (run["backbone"] if run.get("steps") else None)
+    return run.get(key, 1 if key == "num_networks" else None)
+
+
+def _word(value: Any, others: Sequence[Any]) -> str:
+    """A value in a column, or that of it in which these others differ from each other."""
+    if not isinstance(value, dict):
+        return "-" if value is None else str(value)
+    parts = [other if isinstance(other, dict) else {} for other in others]
+    differ = [key for key in value if any(part.get(key) != value[key] for part in parts)]
+    if "name" in value and ("name" in differ or not differ):
+        return str(value["name"])
+    return ", ".join(f"{key} {value[key]}" for key in differ) or "-"
 
 
 def _seeds(row: Row) -> str:
