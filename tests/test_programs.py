@@ -866,7 +866,7 @@ def test_several_splits_are_one_table(workers, splitting, folder, capsys):
     said = [line for line in printed.splitlines() if "splits:" in line]
     assert said == [f"{folders[0]}, 1 of 2 splits:", f"{folders[1]}, 2 of 2 splits:"]
     assert printed.count("4 runs. To do:") == 2
-    assert "(its figures mean nothing), 2 splits, 2 seeds each: smoke" in printed
+    assert "preset smoke (its figures mean nothing), 2 splits, 2 seeds each\n" in printed
     assert "0.1, 2 splits, 2 seeds each.\n" in printed
     pooled = [values_of(path) for path in folders]
     for method in ("random", "whole"):
@@ -932,6 +932,27 @@ def test_what_is_wrong_with_a_later_split_is_noticed_before_the_first_run(splitt
 def test_a_set_is_of_one_split(program, made, folder):
     words = [program, made[0] / "distilled.safetensors", *TINY, "--resplit", "0", "1"]
     assert "--resplit must be one number, but for compare and cross, got 0 1" in refused(*words)
+
+
+def test_a_heading_says_what_was_made_otherwise_than_the_preset_says():
+    small = {"steps": 3, "budget_bits": 8, "whole": None}
+    whole = {"steps": 0, "budget_bits": None, "whole": {"name": "any"}, "protocol": None}
+
+    def heading(*words, runs=(small, whole)):
+        return work.heading(parsed("compare", *words), runs)
+
+    assert heading() == "shapes, preset quick, whole set quick-whole"
+    assert heading("--preset", "paper", "--num-networks", 1) == "shapes, preset paper"
+    words = ["--steps", 3, "--epochs", 7, "--whole-epochs", 5, "--num-networks", 2]
+    words += ["--num-points", 64, "--num-per-class", 1, "--rotate"]
+    data, work_of = "shapes, 64 points, 1 cloud per class, preset quick", "2 networks"
+    trained = "protocol quick, epochs 7, augment"
+    on_whole = "whole set quick-whole, epochs 5, min_steps 0, augment"
+    assert heading(*words) == f"{data}, 3 steps, {work_of}, {trained}, {on_whole}"
+    # What no row has had is not told.
+    untouched = {**small, "steps": 0}
+    assert heading(*words, runs=[untouched]) == f"{data}, {work_of}, {trained}"
+    assert heading(*words, runs=[small]) == f"{data}, 3 steps, {work_of}, {trained}"
 
 
 def test_all_methods_beside_other_rows():

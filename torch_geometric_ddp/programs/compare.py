@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     entries = work.at_quotas(entries, args.quotas, labs[0], seeds[0], args.workers)
     cells = [list(lab.cells(entries, args.ppc, seeds)) for lab in labs]
     runs = work.run_splits(labs, cells, args.workers)
-    rows, title = summarize(runs), work.heading(args, labs[0])
+    rows, title = summarize(runs), work.heading(args, runs)
     tables = f"{markdown(rows)}\n{cost_markdown(rows)}"
     stem = work.print_table(args, labs, title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     work.announce(lab, cells)
     runs = lab.run(cells, args.workers)
     increments = f"{lab.num_increments} increments"
-    title = f"{work.heading(args, lab)}, {name}, PPC {args.ppc}, {increments}"
+    title = f"{work.heading(args, runs)}, {name}, PPC {args.ppc}, {increments}"
     stem = work.print_table(args, [lab], title, incremental_markdown(runs), runs, "table")
     picture = f"{stem.replace('table', 'increments')}.png"
     plot_increments(runs, args.out / picture, title)

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     runs = work.run_splits(labs, cells, args.workers)
     rows = transfer_matrix(runs, entries)
     metric = labs[0].task.metric
-    title = f"{work.heading(args, labs[0])}, {metric} % of the backbone that is trained"
+    title = f"{work.heading(args, runs)}, {metric} % of the backbone that is trained"
     table = transfer_markdown(rows, list(columns))
     stem = work.print_table(args, labs, title, table, runs, "matrix")
     plot_transfer(rows, list(columns), args.out / f"{stem}.png", title)

@@ -167,7 +167,7 @@ def run(args: argparse.Namespace) -> None:
     if args.tensorboard is not None and not lab.to_do(cells).steps:
         print(f"Nothing is distilled, so that nothing is written to {args.tensorboard}.")
     runs = lab.run(cells, args.workers)
-    rows, title = summarize(runs), work.heading(args, lab)
+    rows, title = summarize(runs), work.heading(args, runs)
     tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
     stem = work.print_table(args, [lab], title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)

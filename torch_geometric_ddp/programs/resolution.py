@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     work.announce(matrix, cells)
     runs = matrix.run(cells, args.workers)
     rows = resolution_matrix(runs)
-    title = f"{work.heading(args, lab)}, {lab.task.metric} % by points of test clouds"
+    title = f"{work.heading(args, runs)}, {lab.task.metric} % by points of test clouds"
     stem = work.print_table(args, [lab], title, resolution_markdown(rows), runs, "matrix")
     word = "points of the test clouds"
     plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title, word)

@@ -208,8 +208,8 @@ def _report(
     if importances:
         _print_importances(importances, spread, len(result.completed))
     _, seeds = work.preset_and_seeds(args)
-    protocol = lab.preset.protocol.name
-    print(f"\n{work.heading(args, lab)}: {protocol} protocol, seeds {list(seeds)}")
+    runs = [run for row in rows.values() for run in row.runs]
+    print(f"\n{work.heading(args, runs)}, seeds {list(seeds)}")
     _print_table(chosen, rows, result.metric)
     for run, reason in lab.failures.items():
         print(f"Failed: {run}: {reason}")

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     work.announce(lab, cells)
     runs = lab.run(cells, args.workers)
     rows = summarize(runs)
-    title = f"{method.name}, {work.heading(args, lab)}"
+    title = f"{method.name}, {work.heading(args, runs)}"
     stem = work.print_table(args, [lab], title, sensitivity.markdown(rows), runs, "sensitivity")
     sensitivity.plot(rows, args.out / f"{stem}.png", title)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

@@ -29,6 +29,7 @@ from torch_geometric_ddp.comparison import (
     pool_splits,
 )
 from torch_geometric_ddp.comparison.cells import Figures
+from torch_geometric_ddp.comparison.wholes import told_whole
 from torch_geometric_ddp.coreset import difficulty_quotas
 from torch_geometric_ddp.datasets import READERS, read_file
 from torch_geometric_ddp.datasets.parametric_shapes import CLASSES
@@ -179,13 +180,12 @@ def source(args: argparse.Namespace) -> str:
 
 
 def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
-    """How much work to take, and for which seeds; what is changed is part of the name."""
+    """How much work to take, and for which seeds."""
     preset = PRESETS[args.preset or "quick"]
     if args.steps is not None:
-        preset = replace(preset, name=f"{preset.name}, {args.steps} steps", steps=args.steps)
-    if args.num_networks is not None and args.num_networks > 1:
-        name = f"{preset.name}, {args.num_networks} networks"
-        preset = replace(preset, name=name, num_networks=args.num_networks)
+        preset = replace(preset, steps=args.steps)
+    if args.num_networks is not None:
+        preset = replace(preset, num_networks=args.num_networks)
     # Epochs of the whole set that are asked for are not prolonged.
     least = None if args.whole_epochs is None else 0
     whole = changed(args, preset.whole, args.whole_epochs, least)
@@ -387,13 +387,30 @@ def method_settings(args: argparse.Namespace) -> dict[str, Any]:
     return usual | (SMALL.get(args.method, {}) if is_generated(args) else {}) | settings
 
 
-def heading(args: argparse.Namespace, lab: Lab | ClassIncremental) -> str:
-    """What stands above a table and its picture."""
-    held = ", tested on clouds held out from the training set" if args.validate else ""
-    nothing = " (its figures mean nothing)" if args.preset == "smoke" else ""
-    several, (_, seeds) = len(splits(args)), preset_and_seeds(args)
-    each = f", {several} splits, {_number(len({*seeds}), 'seed')} each" if several > 1 else ""
-    return f"{source(args)}, preset {lab.preset.name}{nothing}{each}{held}"
+def heading(args: argparse.Namespace, runs: Iterable[Figures]) -> str:
+    """What stands above a table of runs and its picture: the data, and how it was worked on."""
+    runs, (preset, seeds) = list(runs), preset_and_seeds(args)
+    words = [source(args)]
+    if args.num_points is not None:
+        words.append(_number(args.num_points, "point"))
+    if args.num_per_class is not None:
+        words.append(f"{_number(args.num_per_class, 'cloud')} per class")
+    words.append(f"preset {preset.name}")
+    if args.steps is not None and any(run["steps"] for run in runs):
+        words.append(_number(args.steps, "step"))
+    if preset.num_networks > 1:
+        words.append(_number(preset.num_networks, "network"))
+    if preset.name == "smoke":
+        words[-1] += " (its figures mean nothing)"
+    if preset.protocol.name != preset.name:
+        words.append(f"protocol {preset.protocol.name}")
+    if preset.whole.name != preset.name and any(map(told_whole, runs)):
+        words.append(f"whole set {preset.whole.name}")
+    if (several := len(splits(args))) > 1:
+        words.append(f"{several} splits, {_number(len({*seeds}), 'seed')} each")
+    if args.validate:
+        words.append("tested on clouds held out from the training set")
+    return ", ".join(words)
 
 
 def announce(lab: Lab | ClassIncremental | CrossResolution, cells: Sequence[Cell]) -> None:
@@ -467,9 +484,7 @@ def print_table(
     text = f"{title}\n\n{table}\n<!-- runs: {' '.join(identities)} -->\n"
     with replacing(args.out / f"{stem}.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    preset = labs[0].preset
-    print(f"\n{title}: {preset.protocol.name} protocol, whole set {preset.whole.name}\n")
-    print(table)
+    print(f"\n{title}\n\n{table}")
     if not runs:
         raise ValueError("no run was made: the reasons stand above")
     return stem
