@@ -40,6 +40,7 @@ from torch_geometric_ddp.comparison import (
     Lab,
     ObservedCoreset,
     Preset,
+    Sensitivity,
     Standing,
     Whole,
     class_markdown,
@@ -50,6 +51,7 @@ from torch_geometric_ddp.comparison import (
     markdown,
     plot_bits,
     plot_comparison,
+    plot_increments,
     plot_transfer,
     pool_splits,
     share_of_whole,
@@ -70,6 +72,7 @@ from torch_geometric_ddp.methods.starts import tanh_noise
 from torch_geometric_ddp.nn import BACKBONES, PointNet, PointNetSegmentation
 from torch_geometric_ddp.tasks import TASKS, Classification, Segmentation
 from torch_geometric_ddp.transforms import FarthestPointSample
+from torch_geometric_ddp.visualize import plot_clouds
 
 SMALL = {"num_anchors": 2, "num_morphs": 3}
 TINY = {"num_points": 8, "visits": 3, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
@@ -1460,10 +1463,53 @@ def test_bars_of_three_storages_are_readable(tmp_path, kept):
     assert len(kept[1].axes[0].patches) == 1
 
 
+LONG = "a title, of a preset, a protocol, steps, networks, tested on clouds held out, " * 4
+
+
+def beyond(figure, texts):
+    """Those of the texts that are cut on a side."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [(text, text.get_window_extent(canvas.get_renderer())) for text in texts]
+    ends = figure.bbox
+    return [
+        text
+        for text, box in boxes
+        if not (ends.x0 <= box.x0 <= box.x1 <= ends.x1 and ends.y0 <= box.y0 <= box.y1 <= ends.y1)
+    ]
+
+
+@pytest.mark.parametrize("picture", ["bars", "bits", "matrix", "sensitivity", "classes", "clouds"])
+def test_a_long_title_is_within_its_picture(picture, tmp_path, kept):
+    rows, path = summarize(RUNS), tmp_path / "any.png"
+    seen = {"classes_seen": [3], "increment_accuracies": [0.5], "budget_bits": 300}
+    draw = {
+        "bars": lambda: plot_comparison(rows, path, LONG),
+        "bits": lambda: plot_bits(rows, path, LONG),
+        "matrix": lambda: plot_transfer(
+            transfer_matrix(RUNS, [*map(ENTRIES.get, ("random", "DDP", "whole"))]),
+            ["Tiny"],
+            path,
+            LONG,
+        ),
+        "sensitivity": lambda: Sensitivity(ENTRIES["DDP"], {"num_anchors": [2]}).plot(
+            rows, path, LONG
+        ),
+        "classes": lambda: plot_increments([{**RUNS[0], **seen}], path, LONG),
+        "clouds": lambda: kept.append(plot_clouds([[torch.rand(5, 3)]], ["a"], ["b"], LONG)),
+    }[picture]
+    draw()
+    (title,) = [text for text in kept[0].texts if "a title" in text.get_text()]
+    assert " ".join(title.get_text().split()) == LONG.strip()
+    assert not beyond(kept[0], [title])
+    (axes, *_) = kept[0].axes
+    assert axes.get_window_extent().height > 0.2 * kept[0].dpi  # It leaves room for the rest.
+
+
 def test_curve_over_bits(tmp_path, kept):
     plot_bits(summarize(RUNS), tmp_path / "bits.png", "toy")
     (axes,) = kept[0].axes
-    assert axes.get_title() == "toy, Tiny"
+    assert (kept[0].get_suptitle(), axes.get_title()) == ("toy", "Tiny")
     assert axes.get_xscale() == "log"
     lines = {line.get_label(): line for line in axes.lines}
     assert lines["whole"].get_ydata() == pytest.approx([90, 90])

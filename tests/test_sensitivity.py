@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 from helpers import lab_of
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp._identity import describe
@@ -145,6 +146,34 @@ def test_table_and_picture(tmp_path, monkeypatch):
         [100 * means["DDP(num_morphs=1)", "1"], 100 * means["DDP", "1"]]
     )
     assert [text.get_text() for text in panels[0].get_xticklabels()] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "values", "turned"),
+    [
+        ("DDP", "anchor_lr", [0.0001 * 3**i for i in range(9)], True),
+        ("DDP", "num_anchors", [2, 8], False),
+        ("PKR", "ages", [(0, 50)], False),
+        ("PKR", "ages", [tuple(range(n)) for n in (1, 8, 9, 10)], True),
+    ],
+)
+def test_values_do_not_stand_over_each_other(base, name, values, turned, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: drawn.append(self))
+    found = Sensitivity(ENTRIES[base], {name: values})
+    run = {"backbone": "Tiny", "ppc": 1, "budget_bits": 8, "value": 0.5, "metric": "accuracy"}
+    found.plot(
+        summarize({**run, "method": row.name} for row in found.entries), tmp_path / "any.png"
+    )
+    canvas = FigureCanvasAgg(drawn[0])
+    canvas.draw()
+    labels = drawn[0].axes[0].get_xticklabels()
+    assert [" ".join(label.get_text().split()) for label in labels] == [*found.of(name)]
+    assert [label.get_rotation() for label in labels] == [45 * turned] * len(labels)
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+    assert all(box.y0 >= 0 for box in boxes)
+    if not turned:
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_no_runs(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Diverging, TinyNet, TinySegmenter, toy_arrays, toy_set
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
@@ -83,6 +84,7 @@ def test_title_says_the_figure_that_the_set_tells(synthetic):
     told.provenance = {"method": "DDP", "evaluated": {"metric": "accuracy", "value": 0.826}}
     told.provenance["evaluated"]["protocol"] = {"name": "cpu"}
     title = plot_distilled([], told, num_anchors=1, num_morphs=1).get_suptitle()
+    title = " ".join(title.split())  # Of several lines.
     assert title == f"distilled by DDP, {told.storage_bits:,} bits, accuracy 82.6 % (cpu protocol)"
 
 
@@ -272,6 +274,20 @@ def test_empty_cells_and_rows_of_parts():
     rows = [[data.pos, torch.zeros(0, 3)], []]
     figure = plot_clouds(rows, ["a", "b"], ["x", "y"], part_labels=[[data.y, none], []])
     assert shown(figure) == [12, 0, 0, 0]
+
+
+def test_legends_of_many_parts_do_not_stand_over_each_other():
+    clouds = [[labelled(0, 24, parts=range(num))] for num in (24, 10, 3)]
+    pos, parts = [[[getattr(one, key) for one in row] for row in clouds] for key in ("pos", "y")]
+    names = [f"part {i}" for i in range(24)]
+    figure = plot_clouds(pos, list("abc"), ["d"], part_labels=parts, part_names=names)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    legends = [axis.get_legend() for axis in figure.axes]
+    assert [len(legend.get_texts()) for legend in legends] == [24, 10, 3]
+    boxes = [legend.get_window_extent(canvas.get_renderer()) for legend in legends]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 @pytest.mark.parametrize("parts", [[], [[]], [[torch.zeros(11)]], [[torch.zeros(12)] * 2]])

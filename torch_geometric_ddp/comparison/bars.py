@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.report import Row
-from torch_geometric_ddp.visualize import plain
+from torch_geometric_ddp.visualize import plain, put_title
 
 __all__ = ["plot_comparison"]
 
@@ -53,10 +53,11 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
         axes.set_ylabel(f"{rows[0].metric} %")
         axes.set_ylim(0, 108 if len(ppcs) == 1 else 120)
         axes.set_yticks(range(0, 101, 20))
-        axes.set_title(plain(f"{title}, {backbone}" if title else backbone))
+        axes.set_title(plain(backbone), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    put_title(title, figure)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

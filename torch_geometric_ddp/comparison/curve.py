@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from torch_geometric_ddp.comparison.report import Row
-from torch_geometric_ddp.visualize import plain
+from torch_geometric_ddp.visualize import plain, put_title
 
 __all__ = ["plot_bits"]
 
@@ -71,8 +71,9 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], rotation=30, ha="right")
         axes.minorticks_off()
         axes.set(xlabel="bits per class", ylabel=f"{rows[0].metric} %")
-        axes.set_title(plain(f"{title}, {backbone}" if title else backbone))
+        axes.set_title(plain(backbone), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    put_title(title, figure)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.report import percents, summarize, with_lacking
 from torch_geometric_ddp.comparison.wholes import as_compared
-from torch_geometric_ddp.visualize import plain
+from torch_geometric_ddp.visualize import plain, put_title
 
 __all__ = [
     "average_accuracy",
@@ -133,9 +133,10 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
             label=plain(name),
         )
     axes.set_xticks(sorted(ticks))
-    axes.set(xlabel="classes seen", ylabel="accuracy %", ylim=(0, 105), title=plain(title))
+    axes.set(xlabel="classes seen", ylabel="accuracy %", ylim=(0, 105))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
+    put_title(title, figure)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.entries import Distilled
 from torch_geometric_ddp.comparison.report import Row, shown, with_lacking
-from torch_geometric_ddp.visualize import plain
+from torch_geometric_ddp.visualize import plain, put_title
 
 __all__ = ["Sensitivity"]
 
 # Panels of the picture that stand side by side.
 _COLUMNS = 3
+# The letters that stand below a panel side by side, and those of one line of a value.
+_LETTERS, _WRAPPED = 32, 16
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,11 @@ class Sensitivity:
                     mfc="none",
                     color=f"C{k}",
                 )
-            axes.set_xticks(range(len(places)), [plain(value) for value in self.of(name)])
+            words = [textwrap.fill(word, _WRAPPED) for word in self.of(name)]
+            widths = [max(map(len, word.split("\n"))) for word in words]
+            long = sum(widths) + 2 * len(words) > _LETTERS
+            turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
+            axes.set_xticks(range(len(words)), map(plain, words), **turned)
             axes.set_title(plain(name), fontsize=10)
             axes.spines[["top", "right"]].set_visible(False)
         for axes in panels.flat[len(self.values) :]:
@@ -143,7 +150,7 @@ class Sensitivity:
             axes.set_ylabel(f"{rows[0].metric} %")
         if len(ppcs) > 1:
             panels.flat[0].legend(frameon=False, fontsize=8)
-        figure.suptitle(plain(title or self.base.name))
+        put_title(title or self.base.name, figure)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
 

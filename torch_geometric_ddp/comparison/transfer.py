@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
 from torch_geometric_ddp.comparison.report import ALIKE, Row, summarize, with_lacking
-from torch_geometric_ddp.visualize import plain
+from torch_geometric_ddp.visualize import plain, put_title
 
 __all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
 
@@ -155,7 +155,7 @@ def plot_transfer(
     axes.spines[:].set_visible(False)
     metric = next(cell.metric for row in rows for cell in row.cells.values())
     figure.colorbar(image, ax=axes, label=f"{metric} %", pad=0.02)
-    figure.suptitle(plain(title), fontsize=11)
+    put_title(title, figure)
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)

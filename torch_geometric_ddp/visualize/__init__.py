@@ -2,6 +2,7 @@
 
 from torch_geometric_ddp.visualize.clouds import plain as plain
 from torch_geometric_ddp.visualize.clouds import plot_clouds
+from torch_geometric_ddp.visualize.clouds import put_title as put_title
 from torch_geometric_ddp.visualize.distilled import plot_distilled, plot_sheets
 from torch_geometric_ddp.visualize.film import Film
 from torch_geometric_ddp.visualize.learning import plot_confusion, plot_losses

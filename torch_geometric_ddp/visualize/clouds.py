@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["PALETTE", "plain", "plot_clouds", "word_for_stored"]
+__all__ = ["PALETTE", "plain", "plot_clouds", "put_title", "word_for_stored", "wrapped"]
 
 # For every axis that may point up, the axes that take the place of x, y and z, and their signs.
 _TURNS = {"x": ((1, 2, 0), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "z": ((0, 1, 2), (1, 1, 1))}
@@ -21,6 +22,10 @@ _TURNS = {"x": ((1, 2, 0), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "z": ((0, 1
 # Twenty colours that can be told apart, and from white, the strong ones first.
 PALETTE = torch.from_numpy(colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)]))
 
+# The width of a column of a legend of parts, in inches, and the lines that fit beside a row.
+_LEGEND, _LINES = 1.3, 7
+# The letters of a title in an inch, and the height of a line of it in inches.
+_PER_INCH, _LINE = 11.5, 0.19
 # Of a cell and of a gap between two kinds of clouds, in inches.
 _CELL, _GAP = 1.15, 0.25
 
@@ -76,7 +81,8 @@ def plot_clouds(
     view = view_of(azimuth, elevation, up)
     parts = None if part_labels is None else _parts(rows, part_labels)
     changes = [j for j in range(1, width) if column_names[j] != column_names[j - 1]]
-    beside = 0.0 if parts is None or part_names is None else 1.3
+    legends = [-(-len(present) // _LINES) for present, _ in parts or ()]
+    beside = 0.0 if part_names is None else _LEGEND * max(legends, default=0)
     figure = Figure(
         figsize=(
             _CELL * width + _GAP * len(changes) + 1.0 + beside,
@@ -119,14 +125,14 @@ def plot_clouds(
                 frameon=False,
                 fontsize=7,
                 handletextpad=0.2,
+                ncols=max(1, legends[i]),
             )
     if parts is None and height and width:
         depths = [_dot(colormaps["viridis_r"](at), word) for at, word in _DEPTHS]
         figure.legend(
             handles=depths, loc="outside lower center", ncols=2, frameon=False, fontsize=8
         )
-    if title:
-        figure.suptitle(plain(title), fontsize=11)
+    put_title(title, figure)
     return figure
 
 
@@ -136,6 +142,20 @@ _DEPTHS = ((0.95, "nearer points"), (0.2, "points farther away"))
 def plain(text: str) -> str:
     """A name as Matplotlib draws it as it is, where two dollar signs would be mathematics."""
     return text.replace("$", r"\$")
+
+
+def put_title(title: str, figure: Figure) -> None:
+    """Writes a title over a figure, which grows by its lines; an empty one leaves it as it is."""
+    text = wrapped(title, figure)
+    if not text:
+        return
+    figure.set_figheight(figure.get_figheight() + _LINE * text.count("\n"))
+    figure.suptitle(text, fontsize=11)
+
+
+def wrapped(title: str, figure: Figure) -> str:
+    """A title as :func:`plain` has it, in lines that the width of a figure holds."""
+    return plain(textwrap.fill(title, int(_PER_INCH * figure.get_figwidth())))
 
 
 def seen(pos: Tensor, view: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

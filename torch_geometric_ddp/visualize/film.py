@@ -16,7 +16,13 @@ from torch_geometric_ddp._checks import check_float, check_int, check_names
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.parameterization import Parameterization
-from torch_geometric_ddp.visualize.clouds import plain, plot_clouds, seen, view_of, word_for_stored
+from torch_geometric_ddp.visualize.clouds import (
+    plot_clouds,
+    seen,
+    view_of,
+    word_for_stored,
+    wrapped,
+)
 
 __all__ = ["Film"]
 
@@ -148,17 +154,21 @@ class Film:
         if not self.frames or self.classes is None:
             raise ValueError("the film must be the callback of a distillation before it is saved")
         view = view_of(35.0, 20.0, up)
+        titles = [f"{title}, step {step}" if title else f"step {step}" for step in self.steps]
         figure = plot_clouds(
-            [list(row) for row in self.frames[0]], self.classes, self.columns, " ", up=up
+            [list(row) for row in self.frames[0]],
+            self.classes,
+            self.columns,
+            max(titles, key=len),  # For which all frames have room.
+            up=up,
         )
         cells = [axis.collections[0] for axis in figure.axes]
         kept, spans = _spans(len(self.frames), seconds)
         path.parent.mkdir(parents=True, exist_ok=True)
         images = []
         for i in kept:
-            step, clouds = self.steps[i], self.frames[i]
-            figure.suptitle(plain(f"{title}, step {step}" if title else f"step {step}"))
-            for cell, pos in zip(cells, clouds.flatten(0, 1), strict=True):
+            figure.suptitle(wrapped(titles[i], figure), fontsize=11)
+            for cell, pos in zip(cells, self.frames[i].flatten(0, 1), strict=True):
                 x, y, depth, _ = seen(pos, view)
                 cell.set_offsets(torch.stack([x, y], dim=1).numpy())
                 cell.set_array((-depth).numpy())
