@@ -24,7 +24,7 @@ from helpers import (
     toy_arrays,
     toy_set,
 )
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 
 import torch_geometric_ddp
@@ -217,6 +217,20 @@ def refuse(message):
     raise ValueError(message)
 
 
+def test_a_full_disk_gives_one_line(made, folder, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_model", full)
+    monkeypatch.setattr("torch_geometric_ddp._files.save_file", full)
+    words = ["train", made[0] / "distilled.safetensors", *TINY, "--preset", "smoke"]
+    message = "network.safetensors' could not be written: I/O error: No space left on device"
+    assert message in refused(*words)
+    message = ".safetensors' could not be written: I/O error: No space left on device"
+    assert message in refused("compare", *WORK, "--methods", "random")
+    assert not [*folder.rglob("*.part")]
+
+
 def late(*args, **kwargs):
     pytest.fail("a network is trained")
 
@@ -253,6 +267,7 @@ def refused(*words):
         (["show", "."], "'.' must be a folder with runs.jsonl"),
         (["tune", *WORK, "--objectives", "speed"], "'objectives' must be 'score', alone or"),
         (["tune", *WORK, "--trials", "1", "--gpus", "3"], "'device' must be a device that can"),
+        (["tune", *WORK, "--storage", "grpc://localhost:1"], "'storage' must be a gRPC proxy that"),
         *(
             (
                 ["tune", *WORK, "--hold-out", "0.5", "--storage", url],
@@ -266,6 +281,7 @@ def refused(*words):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one of them would find its GPUs")
 def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
     Path("text.npz").write_text("no archive")
+    monkeypatch.setattr("torch_geometric_ddp.tuning.storage._PATIENCE", 0.1)
     # Of what is distilled, before a network is trained.
     monkeypatch.setattr("torch_geometric_ddp.comparison.lab.evaluate", late)
     assert message in refused(*words)

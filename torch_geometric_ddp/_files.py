@@ -50,13 +50,20 @@ def check_folder(name: str, value: Any) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A file beside another one, which takes its place if it is written without an error."""
+    """A file beside another one, which takes its place if it is written without an error.
+
+    Raises:
+        OSError: If it cannot be written, also by safetensors, whose errors are none.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:
-        yield Path(temporary)
+        try:
+            yield Path(temporary)
+        except SafetensorError as error:
+            raise OSError(f"'{path}' could not be written: {error}") from error
         # A temporary file is private; the result shall have the usual permissions.
         umask = os.umask(0)
         os.umask(umask)

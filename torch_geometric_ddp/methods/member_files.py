@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from torch_geometric_ddp._files import read_tensors, write_tensors
@@ -88,7 +87,7 @@ def kept_members(
     tensors = {f"{i}.{name}": tensor for i, part in each for name, tensor in part.items()}
     try:
         write_tensors(path, tensors, {"num_members": len(members), **key}, _KIND, _VERSION)
-    except (OSError, SafetensorError) as error:  # What was trained is not lost by it.
+    except OSError as error:  # What was trained is not lost by it.
         warnings.warn(f"trained networks could not be kept in '{path}': {error}", stacklevel=2)
     return members
 

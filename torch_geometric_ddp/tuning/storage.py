@@ -39,19 +39,24 @@ __all__ = ["check_storage", "default_pruner", "find_storage", "open_study"]
 
 # Seconds before a database is opened once more that could not be.
 _PAUSES = (0.5, 1.0, 2.0)
+# Seconds after which a gRPC proxy that does not answer is none.
+_PATIENCE = 10.0
 # How every line of a journal begins.
 _BEGINNING = b'{"op_code":'
 
 
 def check_storage(storage: Any) -> None:
-    """Raises unless a study can be kept there: in a file, or a database that can be reached.
-
-    Whether a gRPC proxy answers shows when it is opened.
-    """
+    """Raises unless a study can be kept there: in a file, or where a database or proxy answers."""
     if storage is None or isinstance(storage, BaseStorage):
         return
     if str(storage).startswith("grpc://"):
-        _proxy_of(str(storage))
+        host, port = _proxy_of(str(storage))
+        try:
+            _open_proxy(host, port).wait_server_ready(_PATIENCE)
+        except (ConnectionError, ImportError) as error:
+            raise ValueError(
+                f"'storage' must be a gRPC proxy that answers, got {storage}: {error}"
+            ) from error
     elif "://" in str(storage):
         with _database_errors(str(storage)):
             engine = create_engine(str(storage))
