@@ -360,6 +360,10 @@ def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
             ["tune", "--objectives", "score,bits", "--looks", "0.5"],
             "--looks must go with '--pruner",
         ),
+        (
+            ["tune", "--objectives", "score,bits", "--pruner", "wilcoxon", "--trial-runs", "5"],
+            "--pruner wilcoxon must go with one objective, got '--objectives score,bits'",
+        ),
         (["tune", "--gpus", "1", "--device", "cpu"], "--gpus must go with '--device cuda' or none"),
         (
             ["show", ".", "--html", "x", "--up", "y"],

@@ -1,5 +1,7 @@
 """Samplers by name, the pruner of seeds, artifacts, importances and what a search says first."""
 
+import json
+
 import optuna
 import pytest
 from matplotlib.figure import Figure
@@ -199,13 +201,26 @@ def test_the_program_says_what_it_does_and_keeps_artifacts(tmp_path, monkeypatch
     out = tmp_path / "out"
     words = ["tune", "--num-per-class", "4", "--num-points", "32", "--preset", "smoke"]
     words += ["--steps", "1", "--seeds", "0", "--trials", "2", "--sampler", "random"]
+    out.mkdir()
+    for name in ("distilled-1.png", "pareto.png", "distilled-shown.png"):  # The last is of show.
+        (out / name).write_text("of another set")
     assert command.main([*words, "--hold-out", "0.3", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     said = f"To do: 2 trials of the study in {out / 'study.journal'}, less those that are there, "
     assert said in text
     assert (
-        "one run each of 1 steps and a network (protocol smoke: 2 epochs). Sampler random" in text
+        "one run each of 1 steps and a network (protocol smoke: 2 epochs). "
+        "Sampler random, no pruner.\n" in text
     )
+    assert (out / "distilled-shown.png").read_text() == "of another set"
+    assert not [path for path in ("distilled-1.png", "pareto.png") if (out / path).exists()]
+    told = json.loads((out / "results.json").read_text())
+    assert (told["study"], told["storage"]) == ("tune", "study.journal")
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    for more in (["--study", "b"], ["--storage", f"sqlite:///{tmp_path / 'study.db'}"]):
+        with pytest.raises(SystemExit, match="--out must be a folder without results of another"):
+            command.main([*words, "--hold-out", "0.3", "--out", str(out), *more])
+    assert before == {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     assert f"--artifact-dir {out / 'artifacts'}" in text
     assert len([*(out / "artifacts").iterdir()]) == 2
     told = SyntheticPointCloudDataset(out / "distilled.safetensors").provenance["command"]

@@ -39,6 +39,7 @@ from torch_geometric_ddp.tuning import (
     tune,
     write_html,
 )
+from torch_geometric_ddp.tuning.objective import DIRECTIONS
 from torch_geometric_ddp.tuning.pictures import _plain_number
 from torch_geometric_ddp.tuning.workers import counted
 
@@ -395,6 +396,11 @@ def test_infeasible_space_is_refused_before_the_first_trial(tmp_path):
         ({"task": "segmentation"}, ValueError, "'dataset' must have 'part_names'"),
         ({"dataset": toy_parts()}, ValueError, "'y' of cloud 0 must be one integer label"),
         ({"storage": "grpc://host"}, ValueError, "'storage' must name a host and a port"),
+        (
+            {"seed_by_seed": True, "objectives": ("score", "bits")},
+            ValueError,
+            "'seed_by_seed' must be False for several 'objectives'",
+        ),
     ],
 )
 def test_bad_arguments(arguments, error, message):
@@ -783,6 +789,64 @@ def test_the_best_trial_is_marked_and_the_front_is_a_step_line(done, tmp_path, m
     (front,) = [line for line in figures[-1].axes[0].lines if line.get_label() == "Pareto front"]
     assert front.get_drawstyle() == "steps-post"
     assert len(front.get_xdata()) == len(several.front)
+
+
+def drawn(trials, objectives, folder):
+    """The result of a study with trials of these values, numbered from 0."""
+    directions = [DIRECTIONS[name] for name in objectives]
+    study = optuna.create_study(directions=directions)
+    for i, values in enumerate(trials):
+        sizes = {"size": optuna.distributions.IntDistribution(0, 9)}
+        told = {"settings": {"size": i}}
+        study.add_trial(
+            optuna.create_trial(
+                values=values, params={"size": i}, distributions=sizes, user_attrs=told
+            )
+        )
+    result = TuningResult(study, StorageBudget(64, 3, 1), objectives)
+    return result, plot_tuning(result, folder)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "trials", "best"),
+    [
+        (("score",), [[0.5], [0.9], [0.9], [0.1]], 1),
+        (("score", "bits"), [[0.9, 5.0], [0.9, 3.0], [0.9, 3.0], [0.1, 1.0]], 1),
+    ],
+)
+def test_of_trials_that_tie_the_one_that_is_reported_is_marked(
+    objectives, trials, best, monkeypatch, tmp_path
+):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    result, paths = drawn(trials, objectives, tmp_path)
+    assert result.best.number == best
+    (axes,) = figures[[path.name for path in paths].index("parallel.png")].axes
+    (line,) = (line for line in axes.lines if line.get_label() == "best trial")
+    assert line.get_ydata()[0] == pytest.approx(best / 3)
+
+
+def test_a_front_of_three_objectives_is_no_line_over_two(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    trials = [[0.5, 9.0, 1.0], [0.9, 5.0, 7.0], [0.1, 3.0, 3.0]]
+    drawn(trials, ("score", "bits", "seconds"), tmp_path)
+    label = "Pareto front of 3 objectives"
+    (front,) = (one for one in figures[-1].axes[0].lines if one.get_label() == label)
+    assert (len(front.get_xdata()), front.get_linestyle(), front.get_marker()) == (3, "None", "o")
+
+
+def test_pictures_of_another_search_are_removed(done, tmp_path):
+    _, result = done
+    for name in ("history", "importances", "pareto"):
+        for suffix in ("png", "html"):
+            (tmp_path / f"{name}.{suffix}").write_text("of another search")
+    (tmp_path / "others.png").write_text("of nobody")
+    pictures, pages = plot_tuning(result, tmp_path), write_html(result, tmp_path)
+    assert {*tmp_path.iterdir()} == {*pictures, *pages, tmp_path / "others.png"}
+    few, pictures = drawn([[0.5]], ("score",), tmp_path)
+    assert write_html(few, tmp_path) == []
+    assert {*tmp_path.iterdir()} == {*pictures, tmp_path / "others.png"}
 
 
 def test_pictures_of_one_trial_without_penalty(tmp_path):

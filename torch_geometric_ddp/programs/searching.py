@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+from sqlalchemy import make_url  # Optuna's own package for databases.
+
 from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp._worker import end_after
 from torch_geometric_ddp.clouds.splits import check_share
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     check_objective(args.steps, range(args.trial_runs), args.looks, args.objectives)
     check_share("hold-out", args.hold_out)
     check_storage(args.storage)
+    _check_results(args)
     backbones = dict([work.network(args)])
     preset, seeds = work.preset_and_seeds(args)
     space = _space(args)
@@ -88,17 +91,42 @@ def run(args: argparse.Namespace) -> None:
     write_html(result, args.out)
 
 
+def _told_study(args: argparse.Namespace) -> dict[str, str]:
+    """What results tell of their study: a database without its password, a file from the folder."""
+    if "://" in args.storage:
+        storage = make_url(args.storage).render_as_string(hide_password=True)
+    else:
+        storage = os.path.relpath(args.storage, args.out)
+    return {"study": args.study, "storage": storage}
+
+
+def _check_results(args: argparse.Namespace) -> None:
+    """Raises if the results of another study are in the folder, which would be lost."""
+    path = args.out / "results.json"
+    if not path.exists():
+        return
+    found, own = json.loads(path.read_text(encoding="utf-8")), _told_study(args)
+    theirs = {key: found.get(key, value) for key, value in own.items()}
+    if theirs != own:
+        raise ValueError(
+            f"--out must be a folder without results of another search, got '{args.out}', where "
+            f"those of the study '{theirs['study']}' in {theirs['storage']} are"
+        )
+
+
 def _announce(args: argparse.Namespace) -> None:
     """Says what the search is going to do."""
     preset, seeds = work.preset_and_seeds(args)
     several = max(args.gpus, 1) * args.workers
     runs = f"{args.trial_runs} runs each" if args.trial_runs > 1 else "one run each"
     networks = f", {preset.num_networks} networks each" * (preset.num_networks > 1)
+    prunes = len(args.objectives) == 1 and (args.looks or args.pruner == "wilcoxon")
+    pruner = f"pruner {args.pruner}" if prunes else "no pruner"
     print(
         f"To do: {args.trials} trials of the study in {args.storage}, less those that are there, "
         f"by {several} process{'es' * (several > 1)}; {runs} of {args.steps} steps and a network "
         f"(protocol {preset.protocol.name}: {preset.protocol.epochs} epochs). Sampler "
-        f"{args.sampler}, pruner {args.pruner}.\nThen the winner and the published settings on "
+        f"{args.sampler}, {pruner}.\nThen the winner and the published settings on "
         f"the test set, seeds {[*seeds]}{networks}. How long a bar has to go stands in it after "
         "its first step.",
         flush=True,
@@ -216,6 +244,7 @@ def _report(
     line = command(args, {**_fixed(args), **best}, seeds)
     print(f"\nTo distil with the best settings:\n\n    {line}\n")
     summary = {
+        **_told_study(args),
         "best": best,
         "published": chosen["published"],
         "validation": dict(zip(result.objectives, result.best.values, strict=True)),

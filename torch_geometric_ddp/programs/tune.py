@@ -130,6 +130,11 @@ def complete(args: argparse.Namespace) -> None:
             if getattr(args, name):
                 option = f"--{name.replace('_', '-')}"
                 raise ValueError(f"{option} is no option of --method {args.method}")
+    if args.pruner == "wilcoxon" and len(args.objectives) > 1:
+        raise ValueError(
+            "--pruner wilcoxon must go with one objective, got "
+            f"'--objectives {','.join(args.objectives)}'"
+        )
     if args.pruner == "wilcoxon" and args.trial_runs < _LEAST_RUNS:
         raise ValueError(
             f"--pruner wilcoxon needs --trial-runs {_LEAST_RUNS} or more, got {args.trial_runs}"

@@ -505,10 +505,16 @@ def _free_stem(folder: Path, stem: str, identities: Iterable[str]) -> str:
 
 
 def keep_set(args: argparse.Namespace, lab: Lab, cell: Cell) -> list[Path]:
-    """Copies the set of a run to the top of the folder and draws it; no file if the run failed."""
+    """Copies the set of a run to the top of the folder and draws it; no file if the run failed.
+
+    Pictures of a set that was there are removed.
+    """
     if str(cell) in lab.failures:
         return []
     synthetic, kept = lab.synthetic(cell), args.out / "distilled.safetensors"
     with replacing(kept) as temporary:
         shutil.copyfile(lab.set_path(cell), temporary)
-    return [kept, *plot_sheets(lab.train_set, synthetic, args.out / "distilled.png", 16)]
+    pictures = plot_sheets(lab.train_set, synthetic, args.out / "distilled.png", 16)
+    for path in {args.out / "distilled.png", *args.out.glob("distilled-[0-9]*.png")} - {*pictures}:
+        path.unlink(missing_ok=True)  # Of an earlier set.
+    return [kept, *pictures]

@@ -167,7 +167,11 @@ class Objective:
 
 
 def check_objective(
-    steps: int, seeds: Sequence[int], looks: Iterable[float], objectives: Iterable[str]
+    steps: int,
+    seeds: Sequence[int],
+    looks: Iterable[float],
+    objectives: Iterable[str],
+    seed_by_seed: bool = False,
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Holds the arguments of an :class:`Objective` against what they may be.
 
@@ -177,7 +181,8 @@ def check_objective(
     Raises:
         TypeError: If a number is none.
         ValueError: If :obj:`steps` or a seed is too small, one of :obj:`looks` does not lie between
-            0 and 1, or :obj:`objectives` are not the score, alone or followed by others.
+            0 and 1, :obj:`objectives` are not the score, alone or followed by others, or there are
+            several with :obj:`seed_by_seed`.
     """
     check_int("steps", steps)
     for seed in seeds:
@@ -193,6 +198,11 @@ def check_objective(
         raise ValueError(
             f"'objectives' must be 'score', alone or followed by others of "
             f"{sorted(DIRECTIONS)}, got {list(names)}"
+        )
+    if seed_by_seed and len(names) > 1:
+        raise ValueError(
+            f"'seed_by_seed' must be False for several 'objectives', by which no trial is given "
+            f"up, got {list(names)}"
         )
     return looks, names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ LETTERS = {
     # What is drawn in the place of a setting.
     **{"anchor_share": "N2 (share)", "penalty": "η", "halves": "cloud points / 2"},
 }
+# The pictures that there may be.
+_NAMES = ("history", "parallel", "importances", "pareto")
 # The place of a setting that a trial does not have.
 _MISSING = object()
 
@@ -35,7 +37,8 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
 
     Args:
         result (TuningResult): What was found; at least one trial has completed.
-        folder (path): Where the pictures go, :obj:`history.png` and so on.
+        folder (path): Where the pictures go, :obj:`history.png` and so on. What is there of another
+            search is removed.
 
     Returns:
         The pictures.
@@ -67,6 +70,7 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
         axes.set_title(f"{num} trials, the best {best:.1f} % on held-out clouds", fontsize=10)
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], dpi=150)
+    _remove(folder / f"{name}.png" for name in _NAMES if name not in draw)
     return paths
 
 
@@ -75,13 +79,22 @@ def write_html(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pat
 
     Args:
         result (TuningResult): What was found.
-        folder (path): Where the pages go.
+        folder (path): Where the pages go. What is there of another search is removed.
 
     Returns:
         The pages, none without plotly.
     """
-    if not optuna.visualization.is_available() or len(result.completed) < FEWEST:
-        return []
+    enough = optuna.visualization.is_available() and len(result.completed) >= FEWEST
+    pages = _pages(result) if enough else {}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = {key: Path(folder) / f"{key}.html" for key in pages}
+    for key, page in pages.items():
+        page.write_html(paths[key])
+    _remove(Path(folder) / f"{key}.html" for key in _NAMES if key not in pages)
+    return list(paths.values())
+
+
+def _pages(result: TuningResult) -> dict[str, Any]:
     plots = optuna.visualization
     name = result.objectives[0]
     target: dict[str, Any] = {"target": lambda trial: trial.values[0], "target_name": name}
@@ -96,11 +109,12 @@ def write_html(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pat
             pages["importances"] = plots.plot_param_importances(result.study)
     elif len(result.objectives) < 4:
         pages["pareto"] = plots.plot_pareto_front(result.study)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = {key: Path(folder) / f"{key}.html" for key in pages}
-    for key, page in pages.items():
-        page.write_html(paths[key])
-    return list(paths.values())
+    return pages
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _history(axes: Axes, result: TuningResult) -> None:
@@ -139,7 +153,8 @@ def _importances(axes: Axes, result: TuningResult) -> None:
 
 
 def _parallel(axes: Axes, result: TuningResult) -> None:
-    trials = sorted(result.completed, key=lambda trial: trial.values[0])
+    number = result.best.number  # Several may have its score.
+    trials = sorted(result.completed, key=lambda trial: (trial.values[0], trial.number == number))
     settings = [trial.user_attrs["settings"] for trial in trials]  # The best last, on top.
     columns = {
         name: ([one.get(name, _MISSING) for one in settings], _is_logarithmic(trials, name))
@@ -233,12 +248,16 @@ def _plain_number(value: float) -> str:
 
 
 def _pareto(axes: Axes, result: TuningResult) -> None:
-    kinds = ((result.completed, "0.6", "trial"), (result.front, "C0", "Pareto front"))
+    several = len(result.objectives) > 2
+    front = f"Pareto front of {len(result.objectives)} objectives" if several else "Pareto front"
+    kinds = ((result.completed, "0.6", "trial"), (result.front, "C0", front))
     for found, color, label in kinds:
         trials = sorted(found, key=lambda trial: trial.values[1])
         x, y = [t.values[1] for t in trials], [100 * t.values[0] for t in trials]
-        # Between two of its trials the front gives no more than the cheaper one.
-        line, style = ("-", "steps-post") if color == "C0" else ("", "default")
+        # Between two of its trials the front gives no more than the cheaper one. That of more
+        # objectives is no line over two of them.
+        joined = color == "C0" and not several
+        line, style = ("-", "steps-post") if joined else ("", "default")
         axes.plot(x, y, marker="o", ls=line, drawstyle=style, color=color, label=label)
     if result.published is not None:
         value = result.published.values

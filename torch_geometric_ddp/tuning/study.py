@@ -167,7 +167,8 @@ def tune(
         TypeError: If an argument is of another type than said above, or a range of :obj:`space` no
             tuple.
         ValueError: If one of these is too small, :obj:`share` or one of :obj:`looks` does not lie
-            between 0 and 1, :obj:`objectives` are unknown, the items of :obj:`dataset` are not
+            between 0 and 1, :obj:`objectives` are unknown, or several with :obj:`seed_by_seed`, the
+            items of :obj:`dataset` are not
             labelled as :obj:`task` needs them, nothing in :obj:`space` fits :obj:`ppc`,
             :obj:`storage` is a file that is no journal or a damaged one, or the study was begun
             with other data or settings; all before the first trial.
@@ -199,7 +200,7 @@ def tune(
     share = check_share("share", share)
     check_storage(storage)
     folder = None if cache is None else check_folder("cache", cache)
-    looks, objectives = check_objective(steps, seeds, looks, objectives)
+    looks, objectives = check_objective(steps, seeds, looks, objectives, seed_by_seed)
     bank = task.read(dataset, device)
     bank.check_every_class()
     budget = bank.check_budget(bank.budget(ppc))
