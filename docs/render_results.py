@@ -11,10 +11,10 @@ The documentation runs the first by itself whenever it is built. `import` turns 
 `examples/compare.py` into a results file, or adds its runs to one that was made the same way, so
 that no figure is typed. It takes the increments of `examples/continual.py`, too, and the
 `resolutions.jsonl` of `examples/cross_resolution.py`, of which every number of points that is
-tested becomes a row. Several logs become one table; those of several splits, `out/split_0` and so
-on, are pooled in it, which the file says. `again` runs the commands that stand in results files,
-all that it can without names, and prints the figures beside those of the files. It goes on where it
-was stopped.
+tested becomes a row. Several logs become one table; with `--splits` those of several splits,
+`out/split_0` and so on, are pooled in it, which the file says. `again` runs the commands that stand
+in results files, all that it can without names, and prints the figures beside those of the files.
+It goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     file.add_argument("file", type=Path)
 
     runs = commands.add_parser("import", help="make a results file of runs, or add to it")
-    runs.add_argument("runs", type=Path, nargs="+", help="the logs; of several splits that of each")
+    runs.add_argument("runs", type=Path, nargs="+", help="the logs; with --splits that of each")
     runs.add_argument("name", help="the results file is called NAME.json")
     runs.add_argument("--where", nargs="+", default=[], metavar="KEY=VALUE", help="of the runs")
+    runs.add_argument("--splits", action="store_true", help="the logs are of splits of one set")
     keys = f"of {', '.join(column['key'] for column in RUN_COLUMNS)}"
     runs.add_argument("--columns", nargs="+", default=[], metavar="KEY", help=keys)
     runs.add_argument("--command", nargs="+", default=[], dest="commands")
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = args.file.read_text(encoding="utf-8")
         args.file.write_text(fill(text, args.results), encoding="utf-8")
     elif args.action == "import":
-        runs = read_together(args.runs, pairs(args.where))
+        runs = read_together(args.runs, pairs(args.where), args.splits)
         described = ("commands", "notes", "title", "data", "hardware", "date", "commit")
         told = {key: getattr(args, key) for key in described}
         print(import_runs(runs, args.name, args.results, args.columns, **told))

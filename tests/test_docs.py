@@ -589,7 +589,7 @@ def test_later_runs_are_added(runs, tmp_path):
         render.import_runs(dropped, "late", tmp_path)
 
 
-def test_logs_of_several_splits_are_pooled(runs, tmp_path):
+def test_logs_of_several_splits_are_pooled_if_it_is_asked_for(runs, tmp_path):
     lines, _ = runs
     small = [line for line in lines if line["ppc"] == 1 and line["method"] != "whole"]
     logs = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
@@ -601,8 +601,11 @@ def test_logs_of_several_splits_are_pooled(runs, tmp_path):
     described = [word for key in DESCRIBED for word in (f"--{key}".removesuffix("s"), "text")]
     start = ["--results", str(tmp_path), "import", *map(str, logs), "toy"]
     columns = ["--columns", "method", "accuracy", "num_seeds"]
-    program.main([*start, *described, *columns, "--where", "seed=1"])
-    program.main(start)
+    # A log of a validation split would be a split of the other one, too.
+    with pytest.raises(ValueError, match=r"differ in their data: .* several splits by --splits"):
+        program.main([*start, *described])
+    program.main([*start, *described, *columns, "--where", "seed=1", "--splits"])
+    program.main([*start, "--splits"])
     results = render.find("toy", tmp_path)
     assert results.fingerprint == [{"train": "a"}, {"train": "b"}]
     assert results.seeds == "0, 1 of each of 2 splits"

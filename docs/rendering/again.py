@@ -95,7 +95,7 @@ def _made(results: Results, out: Path, clouds: Path | None) -> str:
         logs = sorted(path for name in _LOGS for path in place.glob(f"out/**/{name}"))
         # One log after the other, unless the table pools splits.
         pooled = isinstance(results.fingerprint, list)
-        for runs in [read_together(logs)] if pooled else map(read_runs, logs):
+        for runs in [read_together(logs, splits=True)] if pooled else map(read_runs, logs):
             import_runs(runs, results.name, out / "results", **told, hardware="this machine")
     except ValueError as error:  # Such as several protocols in one table.
         return f"The runs are in {place / 'out'}, and are no table of one protocol: {error}\n"

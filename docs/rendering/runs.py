@@ -81,11 +81,12 @@ def read_runs(path: Path) -> list[Run]:
     return [*spread_resolutions(runs)] if runs and "at_points" in runs[0] else runs
 
 
-def read_together(paths: Sequence[Path], where: Mapping[str, str] | None = None) -> list[Run]:
-    """The runs of several logs that have these values, pooled where they are of several splits."""
+def read_together(
+    paths: Sequence[Path], where: Mapping[str, str] | None = None, splits: bool = False
+) -> list[Run]:
+    """The runs of several logs that have these values, pooled if they are said to be of splits."""
     runs = [run for path in paths for run in read_runs(path) if is_wanted(run, where or {})]
-    several = len(paths) > 1 and any(run["data"] != runs[0]["data"] for run in runs)
-    return [*pool_splits(runs)] if several else runs
+    return [*pool_splits(runs)] if splits else runs
 
 
 def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
@@ -254,7 +255,8 @@ def _common(runs: Sequence[Run], key: str) -> Any:
     """What all runs that have a key have there."""
     found = [run[key] for run in runs if run[key]]
     if any(value != found[0] for value in found):
-        raise ValueError(f"the runs differ in their {key}: choose some of them by --where")
+        more = ", or pool those of several splits by --splits" if key == "data" else ""
+        raise ValueError(f"the runs differ in their {key}: choose some of them by --where{more}")
     return found[0]
 
 
