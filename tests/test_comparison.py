@@ -60,6 +60,7 @@ from torch_geometric_ddp.comparison import (
     transfer_markdown,
     transfer_matrix,
 )
+from torch_geometric_ddp.comparison.report import counted
 from torch_geometric_ddp.coreset import (
     herding_coreset,
     k_center_coreset,
@@ -1586,7 +1587,18 @@ def test_matrix_table():
         ["DDP", "B", "3", "50.0 ± 0.0", "50.0 ± 0.0", "50.0 ± 0.0"],
         ["whole", "-", "-", "90.0 ± 0.0", "90.0 ± 0.0", "90.0 ± 0.0"],
     ]
-    assert "`mirrored 32x5` (PPC 1, 3)." in notes[0]
+    assert notes[0] == "Means over 2 seeds, or as many as stand in brackets."
+    assert "`mirrored 32x5` (PPC 1, 3)." in notes[1]
+
+
+def test_what_means_are_of_stands_under_a_table():
+    one, two = (summarize([line_of("a", 0.5, seed=i) for i in range(num)])[0] for num in (1, 2))
+    assert counted([one, None]) == (["50.0", ""], ["Means over 1 seed."])
+    assert counted([two, two]) == (["50.0 ± 0.0"] * 2, ["Means over 2 seeds."])
+    assert counted([one, two])[0] == ["50.0 (1)", "50.0 ± 0.0"]
+    splits = [{**run, "split": i} for i in range(3) for run in two.runs]
+    assert counted(summarize(splits))[1] == ["Means over 6 runs of 3 splits."]
+    assert counted([]) == ([], [])
 
 
 def test_heat_map(tmp_path):

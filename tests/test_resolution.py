@@ -293,8 +293,9 @@ def test_runs_that_were_not_made_alike_are_never_averaged(made):
 def test_table_and_picture(made, tmp_path):
     _, _, runs = made
     rows = resolution_matrix(runs)
-    head, _, *body, empty, note = resolution_markdown(rows).splitlines()
+    head, _, *body, empty, means, note = resolution_markdown(rows).splitlines()
     assert (empty, note.rpartition(": ")[2]) == ("", "`mirrored 32x5` (PPC 1).")
+    assert means == f"Means over {len({run['seed'] for run in runs})} seeds."
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *body)]
     assert cells[0] == ["trained on", "PPC", "8", "64"]
     assert [line[:2] for line in cells[1:3]] == [

@@ -117,8 +117,9 @@ def test_table_and_picture(tmp_path, monkeypatch):
     runs = lab.run(list(lab.cells(found.entries, (1, 2), (0, 1))))
     assert lab.failures == {}
     rows = summarize(runs)
-    head, _, *lines, empty, note = found.markdown(rows).splitlines()
+    head, _, *lines, empty, means, note = found.markdown(rows).splitlines()
     assert (empty, note.rpartition(": ")[2]) == ("", "`mirrored 32x5` (PPC 1, 2).")
+    assert means == "Means over 2 seeds."
     assert [cell.strip() for cell in head.split("|")[1:-1]] == [
         *("setting", "value", "PPC", "accuracy %", "above the method")
     ]

@@ -314,15 +314,41 @@ def without_quotas(method: str) -> str:
     return method.partition(", quotas ")[0]
 
 
-def with_lacking(columns: Mapping[str, Sequence[str]], rows: Iterable[Row]) -> str:
+def counted(cells: Sequence[Row | None]) -> tuple[list[str], list[str]]:
+    """The means of cells whose runs no column counts, and a line that does.
+
+    A number in brackets stands behind a mean of fewer runs than others have.
+
+    Args:
+        cells (sequence of Row): The cells, none where nothing was run, which has no text.
+    """
+    there = [cell for cell in cells if cell is not None]
+    most = max((len(cell.values) for cell in there), default=0)
+
+    def text(cell: Row | None) -> str:
+        if cell is None:
+            return ""
+        return str(cell) if len(cell.values) == most else f"{cell} ({len(cell.values)})"
+
+    splits = {split for cell in there for split in cell.splits} - {None}
+    what = f"runs of {len(splits)} splits" if splits else "seed" if most == 1 else "seeds"
+    fewer = any(len(cell.values) < most for cell in there)
+    note = f"Means over {most} {what}{', or as many as stand in brackets' * fewer}."
+    return [*map(text, cells)], [note] if there else []
+
+
+def with_lacking(
+    columns: Mapping[str, Sequence[str]], rows: Iterable[Row], notes: Sequence[str] = ()
+) -> str:
     """A table, and under it a line that names the strongest controls which it lacks, if it does.
 
     Args:
         columns (dict): The columns of the table.
         rows (iterable of Row): What stands in it.
+        notes (sequence of str): Lines that come before that one. (default: none)
     """
-    lacking = lacking_controls(rows)
-    return "\n".join([aligned(columns), *lacking]) + ("\n" if lacking else "")
+    lines = [*notes, *lacking_controls(rows)]
+    return "\n".join([aligned(columns), *lines]) + ("\n" if lines else "")
 
 
 def lacking_controls(rows: Iterable[Row]) -> list[str]:

@@ -16,7 +16,7 @@ from torch_geometric_ddp.budget import TooFewPointsError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
-from torch_geometric_ddp.comparison.report import summarize, with_lacking
+from torch_geometric_ddp.comparison.report import summarize
 from torch_geometric_ddp.comparison.runs import (
     RunLog,
     ToDo,
@@ -24,7 +24,7 @@ from torch_geometric_ddp.comparison.runs import (
     machine,
     measured,
 )
-from torch_geometric_ddp.comparison.transfer import TransferRow
+from torch_geometric_ddp.comparison.transfer import TransferRow, matrix_markdown
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -269,7 +269,7 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
 def resolution_markdown(rows: Sequence[TransferRow]) -> str:
     """A table of the means in percent, a column for every number of points of test clouds.
 
-    The strongest controls that are left out stand under the table.
+    What stands in brackets and under the table is as :func:`transfer_markdown` has it.
 
     Args:
         rows (sequence of TransferRow): The rows of :func:`resolution_matrix`.
@@ -281,5 +281,4 @@ def resolution_markdown(rows: Sequence[TransferRow]) -> str:
         "PPC": ["-" if row.ppc is None else str(row.ppc) for row in rows],
     }
     heads = dict.fromkeys(points for row in rows for points in row.cells)
-    columns |= {points: [str(row.cells.get(points, "-")) for row in rows] for points in heads}
-    return with_lacking(columns, (cell for row in rows for cell in row.cells.values()))
+    return matrix_markdown(columns, rows, list(heads))

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.entries import Distilled
-from torch_geometric_ddp.comparison.report import Row, shown, with_lacking
+from torch_geometric_ddp.comparison.report import Row, counted, shown, with_lacking
 from torch_geometric_ddp.visualize import plain, put_title
 
 __all__ = ["Sensitivity"]
@@ -70,29 +70,38 @@ class Sensitivity:
     def markdown(self, rows: Sequence[Row]) -> str:
         """A table with a line for every value of every setting and PPC.
 
-        The strongest controls at these bits stand under the table.
+        How many runs a mean has stands under the table, and in brackets behind one of fewer, and
+        so do the strongest controls at these bits.
 
         Args:
             rows (sequence of Row): The rows of :attr:`entries`, as far as they were made.
         """
-        columns: dict[str, list[str]] = {"setting": [], "value": [], "PPC": [], "figure": []}
-        columns["above the method"] = []
-        base = {(row.ppc, row.backbone): row.mean for row in rows if row.method == self.base.name}
-        for name in self.values:
-            for value, entry in self.of(name).items():
-                for row in (row for row in rows if row.method == entry.name):
-                    own = base.get((row.ppc, row.backbone))
-                    gap = None if own is None or entry is self.base else row.mean - own
-                    columns["setting"].append(name)
-                    columns["value"].append(value)
-                    columns["PPC"].append(str(row.ppc))
-                    columns["figure"].append(str(row))
-                    columns["above the method"].append(shown(gap, "{:+.1f}", 100))
-        if not columns["value"]:
+        lines = [
+            (name, value, row)
+            for name in self.values
+            for value, entry in self.of(name).items()
+            for row in rows
+            if row.method == entry.name
+        ]
+        if not lines:
             return "No runs.\n"
-        metric = f"{rows[0].metric} %"
-        named = {metric if head == "figure" else head: columns[head] for head in columns}
-        return with_lacking(named, rows)
+        names, values, found = zip(*lines, strict=True)
+        base = {(row.ppc, row.backbone): row.mean for row in rows if row.method == self.base.name}
+
+        def above(row: Row) -> str:
+            own = base.get((row.ppc, row.backbone))
+            itself = row.method == self.base.name
+            return shown(None if own is None or itself else row.mean - own, "{:+.1f}", 100)
+
+        texts, notes = counted(found)
+        columns = {
+            "setting": names,
+            "value": values,
+            "PPC": [str(row.ppc) for row in found],
+            f"{rows[0].metric} %": texts,
+            "above the method": [above(row) for row in found],
+        }
+        return with_lacking(columns, rows, notes)
 
     def plot(self, rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
         """Draws a panel for every setting, with a line for every PPC.

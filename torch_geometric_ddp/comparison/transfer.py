@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
-from torch_geometric_ddp.comparison.report import ALIKE, Row, summarize, with_lacking
+from torch_geometric_ddp.comparison.report import ALIKE, Row, counted, summarize, with_lacking
 from torch_geometric_ddp.visualize import plain, put_title
 
-__all__ = ["TransferRow", "plot_transfer", "transfer_markdown", "transfer_matrix"]
+__all__ = [
+    "TransferRow",
+    "matrix_markdown",
+    "plot_transfer",
+    "transfer_markdown",
+    "transfer_matrix",
+]
 
 # What the runs of a row have in common, whichever backbone is trained.
 _MADE = [key for key in ALIKE if key not in ("network", "distilled_with", "distilling_network")]
@@ -80,7 +86,8 @@ def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> 
     """A table of the means in percent, a column for every backbone that is trained.
 
     :obj:`-` stands for what was not run, and a number in brackets for the runs of a mean that has
-    fewer of them than others. The strongest controls that are left out stand under the table.
+    fewer of them than others. How many these have stands under the table, with the strongest
+    controls that are left out.
 
     Args:
         rows (sequence of TransferRow): The rows.
@@ -91,9 +98,23 @@ def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> 
         "distilled with": [row.distilled_with or "-" for row in rows],
         "PPC": ["-" if row.ppc is None else str(row.ppc) for row in rows],
     }
-    texts = _texts(rows, backbones)
-    columns |= {name: [line[i] or "-" for line in texts] for i, name in enumerate(backbones)}
-    return with_lacking(columns, (cell for row in rows for cell in row.cells.values()))
+    return matrix_markdown(columns, rows, backbones)
+
+
+def matrix_markdown(
+    columns: Mapping[str, Sequence[str]], rows: Sequence[TransferRow], heads: Sequence[str]
+) -> str:
+    """A table of the means of a matrix, behind the columns that say what its rows are.
+
+    Args:
+        columns (dict): These columns.
+        rows (sequence of TransferRow): The rows.
+        heads (sequence of str): The columns of the matrix.
+    """
+    texts, notes = _texts(rows, heads)
+    means = {name: [line[i] or "-" for line in texts] for i, name in enumerate(heads)}
+    every = (cell for row in rows for cell in row.cells.values())
+    return with_lacking({**columns, **means}, every, notes)
 
 
 def plot_transfer(
@@ -124,7 +145,7 @@ def plot_transfer(
         raise ValueError(
             f"the matrix must have rows and columns, got {len(rows)} and {len(backbones)}"
         )
-    texts = _texts(rows, backbones)
+    texts, _ = _texts(rows, backbones)
     means = [[row.cells[b].mean if b in row.cells else np.nan for b in backbones] for row in rows]
     values = 100 * np.array(means)
     size = (3.8 + 1.15 * len(backbones), 2.2 + 0.45 * len(rows))
@@ -162,13 +183,7 @@ def plot_transfer(
     return figure
 
 
-def _texts(rows: Sequence[TransferRow], backbones: Sequence[str]) -> list[list[str]]:
-    """What stands in every cell; nothing where nothing was run."""
-    most = max((len(cell.values) for row in rows for cell in row.cells.values()), default=0)
-
-    def text(cell: Row | None) -> str:
-        if cell is None:
-            return ""
-        return str(cell) if len(cell.values) == most else f"{cell} ({len(cell.values)})"
-
-    return [[text(row.cells.get(backbone)) for backbone in backbones] for row in rows]
+def _texts(rows: Sequence[TransferRow], heads: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """What stands in every cell, nothing where nothing was run, and the line that counts runs."""
+    texts, notes = counted([row.cells.get(head) for row in rows for head in heads])
+    return [texts[i : i + len(heads)] for i in range(0, len(texts), len(heads))], notes
