@@ -1,5 +1,6 @@
 """The named methods, and pairs that no paper has tried."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -14,6 +15,7 @@ from torch_geometric_ddp import (
     distill,
     ops,
 )
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
@@ -23,6 +25,8 @@ from torch_geometric_ddp.matching import (
 )
 from torch_geometric_ddp.methods import METHODS as BY_NAME
 from torch_geometric_ddp.methods import (
+    CloudStoring,
+    chosen_by_regression,
     dc,
     ddp,
     dm,
@@ -33,7 +37,9 @@ from torch_geometric_ddp.methods import (
     pkr,
     sadm,
 )
+from torch_geometric_ddp.methods.networks import NetworkSource
 from torch_geometric_ddp.methods.starts import chosen_clouds, real_clouds, tanh_noise
+from torch_geometric_ddp.parameterization import FullResolution
 
 SMALL = {"num_anchors": 2, "num_morphs": 3}
 TINY = {"num_points": 8, "visits": 2, "ages": (0, 2), "num_trained": 1, "real_per_class": 4}
@@ -232,6 +238,95 @@ def test_resumed_run_is_the_same_to_the_bit(name, tmp_path):
     whole = run(method, ppc=3, steps=4)
     run(method, ppc=3, steps=2, checkpoint=path)
     assert torch.equal(run(method, ppc=3, steps=4, checkpoint=path)._data.pos, whole._data.pos)
+
+
+def first_clouds(bank, num):
+    return bank.smallest(torch.arange(float(len(bank))), num)
+
+
+def last_clouds(bank, num):
+    return bank.smallest(-torch.arange(float(len(bank))), num)
+
+
+def of_first_points(pos):
+    return pos[:, :16]
+
+
+def of_last_points(pos):
+    return pos[:, 16:]
+
+
+def own_cloudwise(reduce):
+    """A storing of one's own that takes 16 points of every cloud."""
+
+    def make(pos, num_classes, labels):
+        return FullResolution(pos, num_classes)
+
+    return CloudStoring(lambda budget: (1, 16), make, reduce)
+
+
+def own_storing(sign):
+    """One that starts from turned clouds."""
+
+    def store(bank, budget, start, generator, task):
+        return FullResolution(sign * start(bank, 1, generator).flatten(0, 1), bank.num_classes)
+
+    return store
+
+
+class OtherNetworks(NetworkSource):
+    """Networks of one's own with the settings of others."""
+
+
+FROM = dataclasses.replace(dm(), steps=1)
+STARTS = {
+    "start": (dm(start=real_clouds), dm(start=tanh_noise)),
+    "its captures": (pcc(first_clouds), pcc(last_clouds)),
+    "no start": (dc(0.001), pcc(first_clouds)),
+    "align": (ddp(**SMALL), ddp(**SMALL, align=False)),
+    "choose": (pkr(**{**TINY, "visits": 0}), pkr(**TINY)),
+    "storing": (
+        dataclasses.replace(FROM, storing=own_storing(1)),
+        dataclasses.replace(FROM, storing=own_storing(-1)),
+    ),
+    "storing of clouds": (
+        dataclasses.replace(FROM, storing=own_cloudwise(of_first_points)),
+        dataclasses.replace(FROM, storing=own_cloudwise(of_last_points)),
+    ),
+    "networks": (FROM, dataclasses.replace(FROM, networks=OtherNetworks)),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_checkpoint_knows_where_its_run_started(name, tmp_path):
+    first, other = STARTS[name]
+    path = tmp_path / "checkpoint"
+    made = run(first, checkpoint=path, steps=1)
+    with pytest.raises(ValueError, match="is of another run: it differs in "):
+        run(other, checkpoint=path, steps=1)
+    again = run(first, checkpoint=path, steps=1)
+    assert again.provenance == made.provenance
+    assert run(other, steps=1).provenance != made.provenance
+
+
+def test_usual_starts_are_not_told():
+    """So that checkpoints of before are of the same runs."""
+    for method in (dm(), sadm(), ddp(**SMALL), Method("full", full_resolution(), SADM, 1)):
+        told = run(method, steps=0).provenance
+        assert not {"start", "choose", "align", "storing", "networks"} & told.keys()
+    assert run(dc(), steps=0).provenance["start"] == "tanh_noise"
+    assert run(METHODS["PKR"], steps=0).provenance["choose"] == {
+        "object": "ChosenByRegression",
+        "settings": {"visits": 2, "candidates": 64, "ridge": 0.01},
+    }
+
+
+def test_forms_of_ones_own_are_told():
+    first, other = (
+        chosen_by_regression(form, visits=0) for form in (of_first_points, of_last_points)
+    )
+    assert describe(first) != describe(other)
+    assert "form" not in describe(chosen_by_regression(full_resolution().form))["settings"]
 
 
 def test_learning_rates_of_turns_halve():

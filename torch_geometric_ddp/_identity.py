@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from torch_geometric_ddp._bytes import bytes_of
 
-__all__ = ["describe", "describe_code", "settings_of"]
+__all__ = ["describe", "describe_code", "is_ours", "settings_of"]
 
 _PACKAGE = __name__.split(".")[0]
 # What every torch.nn.Module has, and what therefore says nothing about a module.
@@ -63,6 +63,11 @@ def describe_code(function: types.FunctionType) -> dict[str, Any]:
     What it calls is told by name.
     """
     return _described_code(function, (id(function),))
+
+
+def is_ours(value: object) -> bool:
+    """Whether a callable is of this package, which tells what it does elsewhere."""
+    return str(getattr(value, "__module__", "")).partition(".")[0] == _PACKAGE
 
 
 def settings_of(owner: object) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._identity import describe
+from torch_geometric_ddp._identity import describe, is_ours
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset import Observation
 from torch_geometric_ddp.nn import Backbone
@@ -79,8 +79,7 @@ class Bench(Protocol):
 
 def foreign(key: str, made_by: Callable[..., Any]) -> Figures:
     """What a callable of a user is, under this key; a function of this package needs no telling."""
-    ours = getattr(made_by, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
-    return {} if ours else {key: describe(made_by)}
+    return {} if is_ours(made_by) else {key: describe(made_by)}
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._identity import describe, is_ours
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
 from torch_geometric_ddp.matching.kernel_regression import class_weights
@@ -16,7 +20,7 @@ from torch_geometric_ddp.methods.exchange import Exchange
 from torch_geometric_ddp.methods.starts import JointStart, Start
 from torch_geometric_ddp.methods.storing import StoredForm
 from torch_geometric_ddp.methods.trained_networks import Member, TrainedNetworks
-from torch_geometric_ddp.quotas import Quotas, first_of_each
+from torch_geometric_ddp.quotas import Quotas, check_quotas, first_of_each
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["chosen_by_regression"]
@@ -56,35 +60,61 @@ def chosen_by_regression(
     """
     check_int("visits", visits, minimum=0)
     check_int("candidates", candidates)
+    return ChosenByRegression(form, visits, candidates, ridge, check_quotas(weigh, name="weigh"))
 
-    def of(networks: TrainedNetworks) -> Start:
-        def of_each(
-            bank: PointCloudBank, counts: Sequence[int], generator: torch.Generator
-        ) -> Tensor:
-            index = first_of_each(bank.draw(max(counts), generator), counts)
-            if visits:  # Else no networks are needed either.
-                known = bank.num_classes * networks.real_per_class
-                sizes = len(index), networks.num_features(), len(bank), known
-                Exchange.check_memory(networks.num_members, *sizes, bank.device)
-                members = networks.members(networks.progress)
-                search = exchange_of(bank, members, form, ridge, index, weigh)
-                of_class = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
-                candidates_of = [of_class[c] for c, num in enumerate(counts) for _ in range(num)]
-                places = torch.empty(0, dtype=torch.long)
-                bar = tqdm(range(visits), "Choose", unit="place", disable=not networks.progress)
-                for _ in bar:
-                    if len(places) == 0:
-                        places = torch.randperm(len(index), generator=generator)
-                    place, places = int(places[0]), places[1:]
-                    own = candidates_of[place]
-                    some = torch.randperm(len(own), generator=generator)[:candidates]
-                    search.visit(place, own[some.to(own.device)])
-                index = search.index
-            return bank.dense()[index]
 
-        return JointStart(of_each)
+@dataclass(frozen=True)
+class ChosenByRegression:
+    """What :func:`chosen_by_regression` makes."""
 
-    return of
+    form: StoredForm
+    visits: int
+    candidates: int
+    ridge: float
+    weigh: Quotas
+
+    def config(self) -> dict[str, Any]:
+        """The settings, as JSON; what is stored of clouds is told by their parameterization."""
+        form = {} if is_ours(self.form) else {"form": describe(self.form)}
+        return {
+            "visits": self.visits,
+            "candidates": self.candidates,
+            "ridge": self.ridge,
+            "weigh": self.weigh,
+            **form,
+        }
+
+    def __call__(self, networks: TrainedNetworks) -> Start:
+        """The start of a run, from its networks."""
+        return JointStart(partial(self._choose, networks))
+
+    def _choose(
+        self,
+        networks: TrainedNetworks,
+        bank: PointCloudBank,
+        counts: Sequence[int],
+        generator: torch.Generator,
+    ) -> Tensor:
+        index = first_of_each(bank.draw(max(counts), generator), counts)
+        if self.visits:  # Else no networks are needed either.
+            known = bank.num_classes * networks.real_per_class
+            sizes = len(index), networks.num_features(), len(bank), known
+            Exchange.check_memory(networks.num_members, *sizes, bank.device)
+            members = networks.members(networks.progress)
+            search = exchange_of(bank, members, self.form, self.ridge, index, self.weigh)
+            of_class = [(bank.y == c).nonzero().flatten() for c in range(bank.num_classes)]
+            candidates_of = [of_class[c] for c, num in enumerate(counts) for _ in range(num)]
+            places = torch.empty(0, dtype=torch.long)
+            bar = tqdm(range(self.visits), "Choose", unit="place", disable=not networks.progress)
+            for _ in bar:
+                if len(places) == 0:
+                    places = torch.randperm(len(index), generator=generator)
+                place, places = int(places[0]), places[1:]
+                own = candidates_of[place]
+                some = torch.randperm(len(own), generator=generator)[: self.candidates]
+                search.visit(place, own[some.to(own.device)])
+            index = search.index
+        return bank.dense()[index]
 
 
 def exchange_of(

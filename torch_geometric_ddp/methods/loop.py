@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -93,6 +93,8 @@ class Distillation:
             of the parameterization)
         device (torch.device, optional): Where to compute; the parameterization is brought there.
             (default: where it is)
+        started_from (dict, optional): What tells its start from others, as JSON. Checkpoints and
+            sets tell it, too. (default: nothing)
 
     Raises:
         TypeError: If :obj:`batch_size`, :obj:`outer_loops`, :obj:`inner_epochs` or
@@ -122,6 +124,7 @@ class Distillation:
         schedule: Callable[[int], float] | None = None,
         budget: StorageBudget | None = None,
         device: torch.device | None = None,
+        started_from: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = find_task(task)
         bank.unscaled().check_every_class()
@@ -172,7 +175,10 @@ class Distillation:
             "optimizer": describe(optimizer),
             **self.networks.config(),
             **({} if schedule is None else {"schedule": describe(schedule)}),
+            **(started_from or {}),
         }
+        if type(self.networks) is not NetworkSource:
+            self._made_by["networks"] = describe(type(self.networks))
         check_network(make, bank)
         check_json("matching", self._settings)
         #: What the matching compares of the real clouds, computed once, a row for each of them.

@@ -25,6 +25,7 @@ from torch_geometric_ddp._checks import (
     check_text,
 )
 from torch_geometric_ddp._files import check_folder, check_place
+from torch_geometric_ddp._identity import describe, is_ours
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -35,7 +36,7 @@ from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.sharing import check_chunk, check_counts, shares_of
 from torch_geometric_ddp.methods.starts import Start, real_clouds
-from torch_geometric_ddp.methods.storing import Storing
+from torch_geometric_ddp.methods.storing import CloudStoring, MorphStoring, Storing
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.quotas import Quotas, check_quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -123,6 +124,22 @@ class Method:
     def _source(self) -> Callable[..., Any]:
         return self.networks.func if isinstance(self.networks, partial) else self.networks
 
+    def _start(self) -> dict[str, Any]:
+        """What tells where its runs start, as JSON, only where that is not the usual."""
+        told: dict[str, Any] = {}
+        if self.choose is not None:
+            told["choose"] = describe(self.choose)
+        elif self.start is not real_clouds:
+            told["start"] = describe(self.start)
+        parts: list[object] = [storing := self.storing]
+        if isinstance(storing, CloudStoring):
+            parts = [storing.sizes, storing.make, storing.reduce]
+        if not all(map(is_ours, parts)):
+            told["storing"] = describe(storing)
+        if isinstance(storing, MorphStoring) and not storing.aligns:
+            told["align"] = False
+        return told
+
     def begin(
         self,
         bank: PointCloudBank,
@@ -196,6 +213,7 @@ class Method:
             )
         resumed = checkpoint is not None and Path(checkpoint).exists()
         ranks.check_same("whether the file 'checkpoint' is there", resumed)
+        started_from = self._start()  # Before a start is used, which may change what it holds.
         # What a run starts from is in its checkpoint; choosing it again may take minutes.
         start = self.start if self.choose is None or resumed else self.choose(networks)
         parameterization = self.storing(bank, budget, start, generator, task)
@@ -224,6 +242,7 @@ class Method:
             schedule=self._scheduled(self.steps if steps is None else steps),
             budget=budget,
             device=place,
+            started_from=started_from,
         )
         if checkpoint is not None and resumed:
             loop.load_checkpoint(checkpoint)

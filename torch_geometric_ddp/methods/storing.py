@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch_geometric_ddp.tasks import Task
 
 __all__ = [
     "CloudStoring",
+    "MorphStoring",
     "StoredForm",
     "Storing",
     "full_resolution",
@@ -205,6 +206,70 @@ def mirrored(
     return CloudStoring(sizes, make, refusal=refusal)
 
 
+@dataclass(frozen=True)
+class MorphStoring:
+    """Stores anchors and the weights of their morphs: what :func:`morphing` makes.
+
+    Its arguments are those of that function, the further ones as a mapping.
+    """
+
+    num_anchors: int
+    anchor_points: int | None
+    num_morphs: int
+    adaptive: bool
+    codec: Codec
+    weight_codec: Codec
+    fill: bool
+    others: Mapping[str, Any]
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the anchors of a group are aligned."""
+        return bool(self.others.get("align", True))
+
+    def __call__(
+        self,
+        bank: PointCloudBank,
+        budget: StorageBudget,
+        start: Start,
+        generator: torch.Generator,
+        task: Task,
+    ) -> Parameterization:
+        """Makes the parameterization of the clouds of a start.
+
+        Raises:
+            ValueError: If the anchors and weights do not fit.
+        """
+        learned, num_groups = self.num_morphs if self.adaptive else 0, budget.num_groups
+        codecs, points = (self.codec, self.weight_codec), self.anchor_points
+        if points is not None:
+            budget.check_points("anchor_points", points)
+        if self.fill and points is not None:
+            num_groups = ShapeMorphing.most_groups(
+                budget, self.num_anchors, points, learned, *codecs
+            )
+        else:
+            points = _anchor_points(budget, points, self.num_anchors, learned, *codecs)
+        bank, labels = task.arrange(bank, points)
+        counts = budget.counts(num_groups)
+        each = [num * self.num_anchors for num in counts]
+        clouds = clouds_of(start, bank, each, generator)
+        together = bank.num_classes if budget.weights is None else 1
+        made = ShapeMorphing.from_clouds(
+            clouds.unflatten(0, (together, -1)),
+            self.num_anchors,
+            points,
+            self.num_morphs,
+            generator,
+            self.adaptive,
+            labels,
+            codec=self.codec,
+            weight_codec=self.weight_codec,
+            **self.others,
+        )
+        return made if budget.weights is None else made.divide(counts)
+
+
 def morphing(
     num_anchors: int = 4,
     anchor_points: int | None = None,
@@ -214,7 +279,7 @@ def morphing(
     weight_codec: Codec = FLOAT32,
     fill: bool = False,
     **kwargs: Any,
-) -> Storing:
+) -> MorphStoring:
     """Stores anchors and the weights of their morphs.
 
     Args:
@@ -245,45 +310,9 @@ def morphing(
     if fill and anchor_points is None:
         raise ValueError("'fill' must be with 'anchor_points', of which as many groups are made")
 
-    def store(
-        bank: PointCloudBank,
-        budget: StorageBudget,
-        start: Start,
-        generator: torch.Generator,
-        task: Task,
-    ) -> Parameterization:
-        learned, num_groups = num_morphs if adaptive else 0, budget.num_groups
-        if anchor_points is not None:
-            budget.check_points("anchor_points", anchor_points)
-        if fill and anchor_points is not None:
-            points = anchor_points
-            num_groups = ShapeMorphing.most_groups(
-                budget, num_anchors, points, learned, codec, weight_codec
-            )
-        else:
-            points = _anchor_points(
-                budget, anchor_points, num_anchors, learned, codec, weight_codec
-            )
-        bank, labels = task.arrange(bank, points)
-        counts = budget.counts(num_groups)
-        each = [num * num_anchors for num in counts]
-        clouds = clouds_of(start, bank, each, generator)
-        together = bank.num_classes if budget.weights is None else 1
-        made = ShapeMorphing.from_clouds(
-            clouds.unflatten(0, (together, -1)),
-            num_anchors,
-            points,
-            num_morphs,
-            generator,
-            adaptive,
-            labels,
-            codec=codec,
-            weight_codec=weight_codec,
-            **kwargs,
-        )
-        return made if budget.weights is None else made.divide(counts)
-
-    return store
+    return MorphStoring(
+        num_anchors, anchor_points, num_morphs, adaptive, codec, weight_codec, fill, kwargs
+    )
 
 
 def _check_rates(**rates: float | None) -> None:
