@@ -64,6 +64,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(SyntheticPointCloudDataset, "from_hub", lambda *args, **kwargs: small)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: None)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # As torchrun does.
     wandb = SimpleNamespace(
         init=lambda project: None,
         log=lambda told, step: None,
