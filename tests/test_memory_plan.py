@@ -12,13 +12,14 @@ from torch_geometric_ddp import ops
 from torch_geometric_ddp.clouds import LabelledBank
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import sadm as sadm_module
-from torch_geometric_ddp.methods import NetworkSource, ddp, networks
+from torch_geometric_ddp.methods import NetworkSource, ddp, memory_plan, networks
 from torch_geometric_ddp.methods.memory_plan import class_bytes
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 table = importlib.import_module("memory_table")
+warm_up = importlib.import_module("warm_up")
 
 SMALL = ddp(num_anchors=2, num_morphs=3, batch_size=2)
 
@@ -68,7 +69,7 @@ def test_a_class_is_split_where_it_is_large(task, device, monkeypatch):
 
 @pytest.mark.parametrize(("points", "clouds"), [(1 << 19, 12), (12 * 32, 12), (300, 9), (64, 2)])
 def test_batch_norm_sees_no_more_points_than_fit(points, clouds, monkeypatch):
-    monkeypatch.setattr(networks, "_WARM_UP_POINTS", points)
+    monkeypatch.setattr(networks, "WARM_UP_POINTS", points)
     bank = PointCloudBank.from_dataset(toy_set(3))
     seen = []
 
@@ -87,6 +88,13 @@ def test_batch_norm_sees_no_more_points_than_fit(points, clouds, monkeypatch):
     of_class = owners.float() @ torch.nn.functional.one_hot(bank.y).float()
     assert len(set(of_class.sum(dim=0).tolist())) <= 2
     assert float(of_class.sum()) == clouds
+
+
+@pytest.mark.parametrize(("name", "make"), [*warm_up.makers()])
+def test_what_batch_norm_sees_takes_no_more_than_a_chunk(name, make):
+    takes = warm_up.warm_up_bytes(make, networks.WARM_UP_POINTS // warm_up.POINTS)
+    more = 2 if name == "PointNet2Segmentation" else 1  # As docs/scaling.rst says.
+    assert 1 << 29 < takes < more * memory_plan._BYTES
 
 
 def test_the_plan_needs_no_memory_to_say_what_a_class_takes():

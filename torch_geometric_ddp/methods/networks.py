@@ -21,8 +21,8 @@ from torch_geometric_ddp.nn import Backbone
 
 __all__ = ["NetworkSource"]
 
-# The points that BatchNorm sees at most, whose features fill two GiB at a width of 1,024.
-_WARM_UP_POINTS = 1 << 19
+# The points that BatchNorm sees at most, which take no more than the classes of a chunk may.
+WARM_UP_POINTS = 1 << 17
 
 # How gradient matching trains its networks between two updates (DC, ICLR 2021, published code).
 _INNER = Protocol("inner", epochs=1, momentum=0.5, weight_decay=0.0, normalize=False)
@@ -32,8 +32,8 @@ class NetworkSource:
     r"""Makes networks without gradients of their own, ready to look at clouds.
 
     A network with BatchNorm first sees a batch of real clouds in training mode and then keeps its
-    statistics (DDP, ICLR 2026, and its published code). Of a batch of more than 524,288 points,
-    such as that of more than 64 classes of 1,024 points, it sees fewer clouds of every class.
+    statistics (DDP, ICLR 2026, and its published code). Of a batch of more than 131,072 points,
+    such as that of more than 16 classes of 1,024 points, it sees fewer clouds of every class.
 
     Args:
         make (callable): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the sizes that
@@ -112,7 +112,7 @@ class NetworkSource:
 
     def _some(self, index: Tensor) -> Tensor:
         """As many of the clouds :obj:`index [C, B]` as have the most points, class after class."""
-        most = max(1, _WARM_UP_POINTS // self.bank.dense().size(1))
+        most = max(1, WARM_UP_POINTS // self.bank.dense().size(1))
         if index.numel() <= most:
             return index.flatten()
         each = max(1, most // len(index))
