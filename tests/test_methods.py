@@ -1,5 +1,6 @@
 """The named methods, and pairs that no paper has tried."""
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -223,6 +224,27 @@ def test_updates_with_one_network():
     for (_, before, _), (_, after, _) in itertools.pairwise(seen):
         assert 0 < float((before - after).abs().max()) < 1
     assert loop.num_steps == 1
+
+
+def test_training_between_updates_is_at_a_constant_rate():
+    """As published, for any number of epochs: against a plain loop."""
+    bank, generator = bank_of(), torch.Generator().manual_seed(0)
+    source = NetworkSource(TinyNet, bank, 8, generator)
+    network = source.fresh()
+    ours = copy.deepcopy(network).requires_grad_(True)
+    seeds = torch.Generator()
+    seeds.set_state(generator.get_state())
+    source.train(network, bank, 6)
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.01, momentum=0.5)
+    order = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=seeds)))
+    for _ in range(6):
+        for index in torch.randperm(18, generator=order).split(8):
+            batch = bank.batch(index)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(ours(batch), batch.y).backward()
+            optimizer.step()
+    for mine, its in zip(ours.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(its.detach(), mine.detach())
 
 
 @pytest.mark.parametrize(("ppc", "loops"), [(1, (1, 1)), (3, (5, 1)), (10, (5, 1)), (50, (50, 10))])

@@ -25,7 +25,7 @@ __all__ = ["NetworkSource"]
 WARM_UP_POINTS = 1 << 17
 
 # How gradient matching trains its networks between two updates (DC, ICLR 2021, published code).
-_INNER = Protocol("inner", epochs=1, momentum=0.5, weight_decay=0.0, normalize=False)
+_INNER = Protocol("inner", epochs=1, momentum=0.5, weight_decay=0.0, decay=1.0, normalize=False)
 
 
 class NetworkSource:
@@ -86,6 +86,10 @@ class NetworkSource:
 
     def train(self, network: Backbone, clouds: PointCloudBank, epochs: int) -> None:
         """Trains a network in place on clouds and freezes it again (DC, ICLR 2021, algorithm 1).
+
+        By SGD with a learning rate of 0.01 and a momentum of 0.5, as in the published code. Other
+        than there, batches are of 8 clouds and not of 256, and every training begins with an
+        optimiser of its own, whose momentum is that of no training before.
 
         Args:
             network (Backbone): The network.
