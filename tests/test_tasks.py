@@ -68,6 +68,17 @@ def test_no_such_task(wrong, error):
         find_task(wrong)
 
 
+@pytest.mark.parametrize("key", ["name", "metric", "class_metric", "one_label"])
+def test_a_task_that_says_too_little_is_refused_before_any_work(key, monkeypatch):
+    class Own(Classification):
+        """A task of one's own."""
+
+    assert isinstance(find_task(Own()), Own)
+    monkeypatch.delattr(Classification, key)
+    with pytest.raises(TypeError, match=f"'task' must have .* got Own without {key}$"):
+        find_task(Own())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_task_says_of_itself(name):
     task = TASKS[name]

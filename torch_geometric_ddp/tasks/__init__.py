@@ -19,6 +19,9 @@ __all__ = [
     "restrict",
 ]
 
+# What is asked of a task where all work is done.
+_SAYS = ("name", "metric", "class_metric", "one_label")
+
 #: Every task that the package knows, by name.
 TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Segmentation())}
 
@@ -30,10 +33,17 @@ def find_task(task: Task | str) -> Task:
         task (Task or str): The task, or one of :obj:`TASKS`.
 
     Raises:
-        TypeError: If it is neither a task nor a name.
+        TypeError: If it is neither a task nor a name, or a task of one's own does not say what it
+            and its figures are called, or whether a cloud has one label.
         ValueError: If no task has that name.
     """
     if isinstance(task, Task):
+        lacking = [key for key in _SAYS if not hasattr(task, key)]
+        if lacking:
+            raise TypeError(
+                f"'task' must have the attributes {', '.join(_SAYS)}, got "
+                f"{type(task).__name__} without {', '.join(lacking)}"
+            )
         return task
     if isinstance(task, str) and task in TASKS:
         return TASKS[task]
