@@ -39,7 +39,7 @@ from torch_geometric_ddp.methods import (
     sadm,
 )
 from torch_geometric_ddp.methods.networks import NetworkSource
-from torch_geometric_ddp.methods.starts import chosen_clouds, real_clouds, tanh_noise
+from torch_geometric_ddp.methods.starts import JointStart, chosen_clouds, real_clouds, tanh_noise
 from torch_geometric_ddp.parameterization import FullResolution
 
 SMALL = {"num_anchors": 2, "num_morphs": 3}
@@ -260,6 +260,35 @@ def test_resumed_run_is_the_same_to_the_bit(name, tmp_path):
     whole = run(method, ppc=3, steps=4)
     run(method, ppc=3, steps=2, checkpoint=path)
     assert torch.equal(run(method, ppc=3, steps=4, checkpoint=path)._data.pos, whole._data.pos)
+
+
+@pytest.mark.parametrize("make", [dm, functools.partial(ddp, **SMALL)])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda clouds: clouds[:, :-1], ValueError, "'start' must give clouds of shape .*, got"),
+        (lambda clouds: clouds[:2], ValueError, "'start' must give clouds of shape .*, got"),
+        (lambda clouds: clouds[:, :, :16], ValueError, r"shape \[3, \d, 32, 3\], got .*16, 3\]"),
+        (lambda clouds: clouds.flatten(0, 1), ValueError, "'start' must give clouds of shape"),
+        (lambda clouds: clouds.double(), TypeError, "a tensor of torch.float32, got torch.float64"),
+        (lambda clouds: clouds.numpy(), TypeError, "a tensor of torch.float32, got ndarray"),
+    ],
+)
+def test_what_a_start_gives_is_looked_at(make, change, error, message):
+    def start(bank, num, generator):
+        return change(real_clouds(bank, num, generator))
+
+    with pytest.raises(error, match=message):
+        run(make(start=start), ppc=2)
+
+
+def test_what_a_joint_start_gives_is_looked_at():
+    def of_each(bank, counts, generator):
+        return bank.dense()[: sum(counts) - 1]
+
+    message = r"'start' must give clouds of shape \[6, 32, 3\], got \[5, 32, 3\]"
+    with pytest.raises(ValueError, match=message):
+        run(dm(start=JointStart(of_each)), ppc=2)
 
 
 def first_clouds(bank, num):

@@ -47,12 +47,28 @@ def clouds_of(
         bank (PointCloudBank): The real clouds.
         counts (sequence of int): How many every class has.
         generator (torch.Generator): What the start draws from.
+
+    Raises:
+        TypeError: If it gives no tensor of the type of the real clouds.
+        ValueError: If it gives another number of clouds or of points.
     """
     of_each = getattr(start, "of_each", None)
     if of_each is not None:
-        clouds: Tensor = of_each(bank, counts, generator)
-        return clouds
-    return first_of_each(start(bank, max(counts), generator), counts)
+        return _checked(of_each(bank, counts, generator), bank, sum(counts))
+    most = max(counts)
+    clouds = _checked(start(bank, most, generator), bank, bank.num_classes, most)
+    return first_of_each(clouds, counts)
+
+
+def _checked(clouds: object, bank: PointCloudBank, *numbers: int) -> Tensor:
+    """What a start gave, if it is as many clouds like the real ones as were asked for."""
+    if not isinstance(clouds, Tensor) or clouds.dtype != bank.pos.dtype:
+        kind = clouds.dtype if isinstance(clouds, Tensor) else type(clouds).__name__
+        raise TypeError(f"'start' must give a tensor of {bank.pos.dtype}, got {kind}")
+    shape = [*numbers, bank.dense().size(1), 3]
+    if list(clouds.shape) != shape:
+        raise ValueError(f"'start' must give clouds of shape {shape}, got {list(clouds.shape)}")
+    return clouds
 
 
 def real_clouds(bank: PointCloudBank, num: int, generator: torch.Generator) -> Tensor:
