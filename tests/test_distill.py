@@ -1,8 +1,11 @@
 """The loop from end to end, on small clouds and a small network."""
 
+import dataclasses
 import functools
 import inspect
+import itertools
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -17,11 +20,12 @@ from torch_geometric_ddp import (
     SyntheticPointCloudDataset,
     distill,
 )
+from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.edges import knn
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
-from torch_geometric_ddp.methods import SGD, ddp, losses, memory_plan, morphing
+from torch_geometric_ddp.methods import SGD, NetworkSource, ddp, losses, memory_plan, morphing
 from torch_geometric_ddp.nn import PointNetBN, PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 from torch_geometric_ddp.visualize import plot_distilled
@@ -417,6 +421,31 @@ def test_global_generators_do_not_matter(network):
         torch.manual_seed(2)
         second = run(network=network)
     assert same(first, second)
+
+
+class PlainSource(NetworkSource):
+    """A source of one's own that simply makes its networks."""
+
+    seen: ClassVar[list] = []
+
+    def fresh(self):
+        network = self.make(*self.bank.network_sizes).requires_grad_(False)
+        self.seen.append(network.head.weight.clone())
+        return network
+
+
+def test_no_step_draws_what_the_evaluation_or_another_seed_draws():
+    weights = []
+    for seed in range(6):
+        with seeded(seed, torch.device("cpu")):
+            weights.append(TinyNet(3).head.weight)
+    PlainSource.seen.clear()
+    for seed in range(3):
+        method = dataclasses.replace(ddp(**SMALL), networks=PlainSource)
+        distill(toy_set(), method=method, steps=3, network=TinyNet, progress=False, seed=seed)
+    weights += PlainSource.seen
+    assert len(weights) == 6 + 9
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(weights, 2))
 
 
 def test_callback_sees_every_step():

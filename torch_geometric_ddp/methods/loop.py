@@ -14,7 +14,7 @@ from tqdm import tqdm
 from torch_geometric_ddp._checks import check_callable, check_int, check_json
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._identity import describe
-from torch_geometric_ddp._seeding import seeded
+from torch_geometric_ddp._seeding import seed_of, seeded
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import clouds_of_classes
@@ -235,8 +235,9 @@ class Distillation:
         if self.num_steps % _REORDER_EVERY == 0:
             self.parameterization.reorder(self.optimizer, own)
         set_rates(self.optimizer, self.num_steps, self.schedule)
-        # A network may draw before the features: dropout, or a random first point.
-        seed = (self.generator.initial_seed() + self.num_steps) % 2**63
+        # A network may draw before the features: dropout, or a random first point. Not a seed of
+        # the evaluation, whose networks those of an own source would then be.
+        seed = seed_of("step", self.generator.initial_seed(), self.num_steps)
         with seeded(seed, self.device):
             network = self.networks.fresh()
             self._update(network, read)
