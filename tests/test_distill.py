@@ -671,6 +671,50 @@ def test_what_a_matching_of_ones_own_prepares_is_its_own():
         assert all(torch.equal(loop.views[key], expected[key]) for key in expected)
 
 
+class Shaped(Matching):
+    """Losses of another shape, from nothing that is prepared."""
+
+    def __init__(self, change=lambda loss: loss):
+        super().__init__()
+        self.change, self.prepared = change, 0
+
+    def prepare(self, bank, num_points, progress=False):
+        self.prepared += 1
+        return {}
+
+    def forward(self, network, real, synthetic):
+        return self.change(synthetic.pos.view(len(synthetic.y.unique()), -1).square().sum(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda loss: loss.mean(), r"\[\] of Shaped"),
+        (lambda loss: loss[:1], r"\[1\] of Shaped"),
+        (lambda loss: loss[:, None], r"\[3, 1\] of Shaped"),
+        (lambda loss: 3.0, "float of Shaped"),
+    ],
+)
+def test_losses_of_another_shape_are_refused(change, got):
+    message = rf"'matching' must give a loss for each class, of shape \[3\], got {got}"
+    with pytest.raises(ValueError, match=message):
+        loop_of(matching=Shaped(change)).step()
+
+
+def test_what_a_matching_prepares_may_be_nothing():
+    loop = loop_of(matching=Shaped(), classes_per_chunk=2)
+    loop.run(3, progress=False)
+    assert loop.matching.prepared == 1
+    assert loop.views == {}
+
+
+@pytest.mark.parametrize("matching", [lambda: 3, lambda: SADM])
+def test_what_makes_no_matching_is_refused(matching):
+    method = Method("none", morphing(2, num_morphs=1), matching, 2)
+    with pytest.raises(TypeError, match="'matching' must make a Matching, got "):
+        distill(toy_set(), method=method, network=untouchable, progress=False)
+
+
 def test_setting_with_a_name_of_the_loop_is_not_lost():
     first, second = (loop_of(matching=Scaled()), loop_of(matching=Scaled()))
     for loop, size in ((first, 3), (second, 4)):

@@ -183,6 +183,7 @@ class Distillation:
         check_json("matching", self._settings)
         #: What the matching compares of the real clouds, computed once, a row for each of them.
         self.views: dict[str, Tensor] = {}
+        self._is_prepared = False
         self._place: Tensor | None = None
         self._made: PointCloudBank | None = None
         self._losses = Losses(self.ranks, self.shares)
@@ -212,13 +213,14 @@ class Distillation:
 
     def prepare(self, progress: bool = False) -> None:
         """Computes :attr:`views`, if they are not there yet; the first step does it otherwise."""
-        if self.views:
+        if self._is_prepared:  # Which may be nothing.
             return
         bank, own = self.bank, self.shares[self.ranks.rank]
         if not self.ranks.alone:
             bank, self._place = bank.cached(clouds_of_classes, own.start, own.stop)
         progress = progress and self.ranks.first
         self.views = self.matching.prepare(bank, self._num_points, progress)
+        self._is_prepared = True
 
     def step(self) -> float:
         """Takes one step and returns the loss, the sum over all classes.
@@ -274,9 +276,19 @@ class Distillation:
         for classes, real in zip(chunks, clouds, strict=True):
             real |= {key: value[classes] for key, value in known.items()}
             loss = self.matching(network, real, self.parameterization(classes))
+            self._check_loss(loss, classes)
             loss.sum().backward()
             losses.append(loss.detach())
         return torch.cat(losses)
+
+    def _check_loss(self, loss: object, classes: slice) -> None:
+        """Raises unless a matching gave a number for each of some classes."""
+        shape = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        if shape != [classes.stop - classes.start]:
+            raise ValueError(
+                f"'matching' must give a loss for each class, of shape "
+                f"{[classes.stop - classes.start]}, got {shape} of {type(self.matching).__name__}"
+            )
 
     def share(self) -> None:
         """Gives every rank the parameters of all classes, and what the optimiser keeps of them.

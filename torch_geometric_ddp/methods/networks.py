@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from torch_geometric_ddp._checks import shown
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -134,7 +135,9 @@ def _made(make: Callable[..., Backbone], bank: PointCloudBank) -> Backbone:
 
 
 def check_matched(matching: Matching, make: Callable[..., Backbone], bank: PointCloudBank) -> None:
-    """Raises unless a matching can compare what networks see of real clouds."""
+    """Raises unless it is a matching, which can compare what networks see of real clouds."""
+    if not isinstance(matching, Matching):
+        raise TypeError(f"'matching' must make a Matching, got {shown(matching)}")
     with torch.random.fork_rng(devices=[]):  # A run is the same whether one was made or not.
         matching.check(partial(_made, make, bank), bank)
 
