@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -474,6 +475,82 @@ def test_what_cannot_run_is_refused_before_networks_are_trained(
         pkr(8, **settings).distill(
             toy_set(), **{"ppc": 1, "network": TinyNet, "progress": False, **arguments}
         )
+
+
+class Closing(torch.optim.SGD):
+    """An optimiser that evaluates the loss several times, as LBFGS does."""
+
+    def step(self, closure):
+        return super().step(closure)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"loops": lambda ppc: (5, 1)}, ValueError, "'outer_loops' must be 1 with TrainedNetworks"),
+        ({"optimizer": Closing}, TypeError, "whose step needs no closure, got Closing"),
+        (
+            {"optimizer": lambda groups: None},
+            TypeError,
+            "'optimizer' must make .*, got one of None",
+        ),
+    ],
+)
+def test_a_method_that_cannot_run_is_refused_before_networks_are_trained(
+    changes, error, message, monkeypatch
+):
+    monkeypatch.setattr(TrainedNetworks, "members", None)
+    with pytest.raises(error, match=message):
+        replace(pkr(8), **changes).begin(bank_of(), network=TinyNet)
+
+
+def test_the_check_before_choosing_draws_nothing():
+    """So that what is chosen is what it was."""
+    generator = torch.Generator().manual_seed(3)
+    index = bank_of().draw(2, generator)
+    chosen = method(choose=chosen_by_regression(packed(8, Float16()).form, visits=0))
+    loop = chosen.begin(bank_of(), 2, 3, TinyNet)
+    pos = loop.parameterization.pos.detach()
+    assert torch.equal(pos, bank_of().dense()[index.flatten()])
+    assert torch.equal(loop.generator.get_state(), generator.get_state())
+
+
+@pytest.mark.parametrize("visits", [0, 2])
+def test_networks_that_diverge_are_trained_once(visits, monkeypatch):
+    trained = []
+
+    def diverge(*args):
+        trained.append(1)
+        raise FloatingPointError("a network that was trained on the real clouds diverged")
+
+    monkeypatch.setattr(trained_networks, "_train", diverge)
+    with pytest.raises(FloatingPointError, match="on the real clouds diverged"):
+        pkr(8, visits=visits, **FEW_PKR).distill(
+            toy_set(), 1, network=TinyNet, progress=False, retries=3
+        )
+    assert len(trained) == 1
+
+
+class StopError(Exception):
+    """What ends a run in the middle."""
+
+
+def test_what_was_chosen_is_not_lost_where_a_step_fails(tmp_path, monkeypatch):
+    rest = {"ppc": 1, "network": TinyNet, "progress": False, "steps": 3}
+    chosen = pkr(8, visits=6, **FEW_PKR)
+    whole = chosen.distill(toy_set(), **rest)
+
+    def stop(loop):
+        raise StopError
+
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(StopError):
+        chosen.distill(toy_set(), **rest, checkpoint=path, callback=stop)
+    monkeypatch.setattr(choosing, "exchange_of", None)
+    again = chosen.distill(toy_set(), **rest, checkpoint=path)
+    ours, theirs = again.parameterization.storage(), whole.parameterization.storage()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    assert again.provenance == whole.provenance
 
 
 FEW_PKR = {"ages": (0, 2), "num_trained": 2, "real_per_class": 4}

@@ -212,7 +212,10 @@ class Distillation:
         return retries_of(self.optimizer)
 
     def prepare(self, progress: bool = False) -> None:
-        """Computes :attr:`views`, if they are not there yet; the first step does it otherwise."""
+        """Computes :attr:`views` and lets the networks prepare; the first step does it otherwise.
+
+        What is there already is not made again.
+        """
         if self._is_prepared:  # Which may be nothing.
             return
         bank, own = self.bank, self.shares[self.ranks.rank]
@@ -220,6 +223,7 @@ class Distillation:
             bank, self._place = bank.cached(clouds_of_classes, own.start, own.stop)
         progress = progress and self.ranks.first
         self.views = self.matching.prepare(bank, self._num_points, progress)
+        self.networks.prepare()
         self._is_prepared = True
 
     def step(self) -> float:

@@ -167,7 +167,8 @@ class Method:
             steps (int, optional): The steps of the whole run, for a schedule. (default: as
                 published)
             checkpoint (str or path, optional): A file for the state of the run. If it exists, the
-                loop is where that run stopped, and no start is chosen.
+                loop is where that run stopped, and no start is chosen; a start that is chosen is
+                written to it.
             device (torch.device, optional): Where to compute, if that is elsewhere than where the
                 clouds lie and stay; those of a step are brought there. (default: where they lie)
             progress (bool): Whether a start that takes long shows bars. (default: :obj:`True`)
@@ -214,38 +215,47 @@ class Method:
         resumed = checkpoint is not None and Path(checkpoint).exists()
         ranks.check_same("whether the file 'checkpoint' is there", resumed)
         started_from = self._start()  # Before a start is used, which may change what it holds.
-        # What a run starts from is in its checkpoint; choosing it again may take minutes.
-        start = self.start if self.choose is None or resumed else self.choose(networks)
-        parameterization = self.storing(bank, budget, start, generator, task)
-        parameterization.sees_stored = self.sees_stored
-        parameterization.check_budget(budget)
-        divided = budget.weights is not None
-        if divided and parameterization.counts != budget.counts(parameterization.ppc):
-            raise ValueError(
-                f"'quotas' must be 'uniform' for {self.name}, whose storing does not divide by "
-                f"them: it made {parameterization.describe()}"
-            )
         outer, inner = self.loops(ppc)
-        loop = Distillation(
-            bank,
-            parameterization,
-            matching,
-            network,
-            self.batch_size,
-            self.optimizer,
-            generator,
-            outer_loops=outer,
-            inner_epochs=inner,
-            classes_per_chunk=classes_per_chunk,
-            task=task,
-            networks=networks,
-            schedule=self._scheduled(self.steps if steps is None else steps),
-            budget=budget,
-            device=place,
-            started_from=started_from,
-        )
+
+        def loop_from(start: Start, generator: torch.Generator) -> Distillation:
+            parameterization = self.storing(bank, budget, start, generator, task)
+            parameterization.sees_stored = self.sees_stored
+            parameterization.check_budget(budget)
+            divided = budget.weights is not None
+            if divided and parameterization.counts != budget.counts(parameterization.ppc):
+                raise ValueError(
+                    f"'quotas' must be 'uniform' for {self.name}, whose storing does not divide by "
+                    f"them: it made {parameterization.describe()}"
+                )
+            return Distillation(
+                bank,
+                parameterization,
+                matching,
+                network,
+                self.batch_size,
+                self.optimizer,
+                generator,
+                outer_loops=outer,
+                inner_epochs=inner,
+                classes_per_chunk=classes_per_chunk,
+                task=task,
+                networks=networks,
+                schedule=self._scheduled(self.steps if steps is None else steps),
+                budget=budget,
+                device=place,
+                started_from=started_from,
+            )
+
+        if self.choose is None or resumed:  # What a run starts from is in its checkpoint.
+            loop = loop_from(self.start, generator)
+        else:
+            # Raises what cannot be used before networks are trained, which may take minutes.
+            loop_from(self.start, torch.Generator().manual_seed(seed))
+            loop = loop_from(self.choose(networks), generator)
         if checkpoint is not None and resumed:
             loop.load_checkpoint(checkpoint)
+        elif checkpoint is not None and self.choose is not None:
+            loop.save_checkpoint(checkpoint)  # What was chosen is not lost where a step fails.
         return loop
 
     def _scheduled(self, steps: int) -> Callable[[int], float] | None:

@@ -74,6 +74,12 @@ class NetworkSource:
         self._freeze(network)
         return network
 
+    def prepare(self) -> None:
+        """Makes what takes long before the first step.
+
+        (default: nothing)
+        """
+
     def known(self, network: Backbone) -> dict[str, Tensor]:
         """What is known of real clouds as a network sees them, :obj:`[C, B, *]`, beside the views.
 

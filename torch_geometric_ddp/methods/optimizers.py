@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -118,14 +119,19 @@ def optimizer_of(make: MakeOptimizer, groups: list[dict[str, Any]]) -> torch.opt
             :meth:`~torch_geometric_ddp.parameterization.Parameterization.parameter_groups`.
 
     Raises:
-        TypeError: If :obj:`make` is not callable.
+        TypeError: If :obj:`make` is not callable, or what it makes is no optimiser or one whose
+            step needs a closure.
     """
+    expected = "'optimizer' must make a torch.optim.Optimizer from groups of parameters"
     if not callable(make):
-        raise TypeError(
-            "'optimizer' must make a torch.optim.Optimizer from groups of parameters, got "
-            f"{type(make).__name__}"
-        )
-    return make([{**group, "initial_lr": group["lr"]} for group in groups])
+        raise TypeError(f"{expected}, got {type(make).__name__}")
+    optimizer = make([{**group, "initial_lr": group["lr"]} for group in groups])
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"{expected}, got one of {type(optimizer).__name__}")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise TypeError(f"{expected} whose step needs no closure, got {type(optimizer).__name__}")
+    return optimizer
 
 
 def set_rates(

@@ -131,6 +131,10 @@ class TrainedNetworks(NetworkSource):
         training = Training(seed, *self._settings)
         return self.bank.cached(trained_members, self.make, training, progress=progress)
 
+    def prepare(self) -> None:
+        """Trains the networks."""
+        self.members(self.progress)
+
     def fresh(self) -> Backbone:
         """A random one of the trained networks."""
         members = self.members()
