@@ -431,18 +431,32 @@ def test_one_training_for_the_whole_set_and_the_observation(device):
     assert torch.equal(seen[5].features, alone.features)
     assert torch.equal(seen[5].forgetting, alone.forgetting)
     assert torch.equal(seen[5].y, alone.y)
-    assert seen[5].config == alone.config
+    # Only who reads the clouds knows how they were before they were normalised.
+    assert {**seen[5].config, "real_sha256": alone.config["real_sha256"]} == alone.config
     assert not torch.equal(seen[2].features, seen[5].features)
 
 
 def test_observation_says_how_it_was_made():
     seen = observe(toy_set(), TinyNet, ROUGH, seed=1, progress=False)
-    assert seen.config["network"] == "TinyNet"
+    assert (seen.config["network"], seen.config["num_classes"]) == ("TinyNet", 3)
     assert seen.config["protocol"] == ROUGH.to_dict()
     assert (seen.config["seed"], seen.config["device"]) == (1, "cpu")
     assert seen.config["versions"]["torch"] == torch.__version__
     assert seen.y.tolist() == toy_set()._data.y.flatten().tolist()
     assert {x.device.type for x in (seen.features, seen.forgetting, seen.y)} == {"cpu"}
+
+
+@pytest.mark.parametrize("coreset", OBSERVED)
+def test_an_observation_of_other_clouds_with_the_same_labels(coreset):
+    seen = observe(toy_set(), TinyNet, ROUGH, progress=False)
+    assert seen.config["real_sha256"] == PointCloudBank.from_dataset(toy_set()).sha256()
+    coreset(toy_set(), 1, seen)
+    coreset(PointCloudBank.from_dataset(toy_set()), 1, seen)
+    with pytest.raises(ValueError, match="'observation' must be of the clouds of 'dataset', got"):
+        coreset(toy_set(seed=1), 1, seen)
+    # One of before does not tell which clouds it is of.
+    del seen.config["real_sha256"]
+    coreset(toy_set(seed=1), 1, seen)
 
 
 @pytest.mark.parametrize("normalize", [True, False])

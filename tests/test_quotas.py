@@ -748,6 +748,9 @@ def test_quotas_by_difficulty():
     forgetting, y = torch.tensor([0, 0, 3, 5, 1]), torch.tensor([0, 0, 1, 1, 3])
     quotas = difficulty_quotas(Observation(torch.zeros(5, 2), forgetting, y))
     assert quotas == (1.0, 5.0, 1.0, 2.0)
+    # Of a last class that has no clouds, as where a part of a set was watched.
+    seen = Observation(torch.zeros(5, 2), forgetting, y, {"num_classes": 6})
+    assert difficulty_quotas(seen) == (1.0, 5.0, 1.0, 2.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="'observation' must have the counts"):
         difficulty_quotas(Observation(torch.zeros(5, 2), None, y))
 

@@ -33,6 +33,7 @@ def difficulty_quotas(observation: Observation) -> tuple[float, ...]:
     """
     if observation.forgetting is None:
         raise ValueError("'observation' must have the counts of what was forgotten, got none")
-    counts = observation.y.bincount()
-    forgotten = observation.y.bincount(observation.forgetting.double())
+    least = observation.config.get("num_classes", 0)  # Those of before do not tell it.
+    counts = observation.y.bincount(minlength=least)
+    forgotten = observation.y.bincount(observation.forgetting.double(), minlength=least)
     return tuple((1 + forgotten / counts.clamp_min(1).to(torch.double)).tolist())

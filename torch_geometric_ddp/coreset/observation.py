@@ -28,7 +28,8 @@ class Observation:
         forgetting (torch.Tensor, optional): How often every cloud was forgotten, :obj:`[n]`
             (integers), see :class:`ForgettingEvents`; :obj:`None` where a cloud has several labels.
         y (torch.Tensor): The labels of the clouds, :obj:`[n]`.
-        config (dict): How the network was trained; anything that JSON can hold.
+        config (dict): How the network was trained; anything that JSON can hold. Coresets of other
+            clouds than those of a :obj:`real_sha256` are refused.
 
     Raises:
         ValueError: If a shape, type or value does not fit.

@@ -107,6 +107,13 @@ def _observed(
             "'observation' must be of the clouds of 'dataset' in their order, got one of "
             f"{len(observation.y)} clouds for {len(bank)} clouds of other labels"
         )
+    seen = observation.config.get("real_sha256")  # Those of before do not tell it.
+    if seen is not None and seen != bank.sha256():
+        raise ValueError(
+            "'observation' must be of the clouds of 'dataset', got one of other clouds with the "
+            f"same labels ({seen}, here {bank.sha256()}); where a transform draws anew, read the "
+            "set once, by PointCloudBank.from_dataset"
+        )
     return bank, observation.features.to(bank.device, torch.float64)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,6 +91,7 @@ def watch(
     fit(model, train, protocol, seed, bar, events)
     config = {
         "network": type(model).__name__,
+        "num_classes": train.num_classes,
         "protocol": protocol.to_dict(),
         "seed": seed,
         "device": train.device.type,
@@ -142,12 +144,14 @@ def observe(
     check_callable("network", network)
     check_device("device", device)
     check_flag("progress", progress)
-    bank = task.read(dataset, device)
-    bank.check_every_class()
-    bank = bank.normalize() if protocol.normalize else bank.unscaled()
+    read = task.read(dataset, device)
+    read.check_every_class()
+    bank = read.normalize() if protocol.normalize else read.unscaled()
     bar = tqdm(
         total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
     )
     with bar, seeded(seed, bank.device):
         model = (network or task.network)(*bank.network_sizes).to(bank.device)
-        return watch(model, bank, protocol, seed, bar, task)
+        seen = watch(model, bank, protocol, seed, bar, task)
+    # As they were read: a device or processor may normalise them to other last bits.
+    return replace(seen, config={**seen.config, "real_sha256": read.sha256()})
