@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -472,6 +472,23 @@ def test_another_trainer():
     assert result.scores.confusion[:, 1].tolist() == [12, 12, 12]
 
 
+@dataclass(frozen=True)
+class Scaling:
+    """Makes clouds larger or smaller."""
+
+    factor: float
+
+    def __call__(self, batch, generator=None):
+        batch.pos = self.factor * batch.pos
+        return batch
+
+
+def test_a_change_of_clouds_of_ones_own_is_told():
+    result = run(protocol=replace(SHORT, augment=Scaling(0.5)), seeds=1)
+    told = json.loads(json.dumps(result.to_dict()))
+    assert told["protocol"] == {**SHORT.to_dict(), "augment": {"factor": 0.5}}
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "name"),
     [
@@ -484,6 +501,10 @@ def test_another_trainer():
         ({"weight_decay": math.nan}, ValueError, "weight_decay"),
         ({"decay": -0.1}, ValueError, "decay"),
         ({"decay_after": -0.1}, ValueError, "decay_after"),
+        ({"augment": 3}, TypeError, "augment"),
+        ({"augment": lambda batch, generator: batch}, TypeError, "augment"),
+        ({"augment": RandomRotation}, TypeError, "augment"),
+        ({"augment": Scaling(torch.ones(3))}, TypeError, "augment"),
     ],
 )
 def test_bad_protocol(kwargs, error, name):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from torch_geometric_ddp._checks import (
     check_callable,
     check_flag,
     check_int,
+    check_json,
     check_number,
     check_text,
     shown,
@@ -38,7 +39,8 @@ class Protocol:
         normalize (bool): Whether clouds are centred and scaled. (default: :obj:`True`)
         min_steps (int): The least number of steps; a set too small for them in :obj:`epochs` gets
             more epochs. (default: :obj:`0`)
-        augment (RandomRotation, optional): Changes the clouds of every step. (default: nothing)
+        augment (RandomRotation, optional): Changes the clouds of every step, or a dataclass of
+            one's own that does, whose fields JSON can hold. (default: nothing)
 
     Raises:
         TypeError: If an argument is of another type.
@@ -70,7 +72,8 @@ class Protocol:
             raise ValueError(f"'decay_after' must be at most 1, got {self.decay_after}")
         check_text("name", self.name)
         check_flag("normalize", self.normalize)
-        check_callable("augment", self.augment)
+        if self.augment is not None:
+            _check_augment(self.augment)
 
     def steps_per_epoch(self, num_clouds: int) -> int:
         """The steps of a pass over so many clouds; one that is left over alone has none of its own.
@@ -96,6 +99,17 @@ class Protocol:
         """
         augment = settings.get("augment")
         return cls(**{**settings, "augment": augment and RandomRotation(**augment)})
+
+
+def _check_augment(augment: Any) -> None:
+    """Raises unless it can be called and told, as figures tell what they were made with."""
+    check_callable("augment", augment, optional=False)
+    if not is_dataclass(augment) or isinstance(augment, type):
+        raise TypeError(
+            "'augment' must be a RandomRotation, or a dataclass whose fields JSON can hold, got "
+            f"{shown(augment)}"
+        )
+    check_json("augment", asdict(augment))
 
 
 def check_protocol(protocol: Any, name: str = "protocol") -> None:
