@@ -31,6 +31,7 @@ from torch_geometric_ddp import (
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import in_order_for
+from torch_geometric_ddp.coreset import observe
 from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.evaluation import RandomRotation, fit, learning
 from torch_geometric_ddp.evaluation.learning import Learning
@@ -260,6 +261,20 @@ def test_global_generators_are_left_alone(device):
     assert torch.equal(torch.get_rng_state(), state)
     after = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     assert all(torch.equal(a, b) for a, b in zip(cuda, after, strict=True))
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_networks_have_the_type_of_the_clouds(together):
+    """Whatever torch makes by default."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        result = run(network=TinyNet, seeds=2, together=together)
+        seen = observe(toy_set(), TinyNet, SHORT, progress=False)
+    finally:
+        torch.set_default_dtype(before)
+    assert result.values.shape == (2,)
+    assert seen.features.dtype == torch.float32
 
 
 def test_number_of_seeds_counts_from_zero():

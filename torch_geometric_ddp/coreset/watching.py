@@ -151,7 +151,7 @@ def observe(
         total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
     )
     with bar, seeded(seed, bank.device):
-        model = (network or task.network)(*bank.network_sizes).to(bank.device)
+        model = (network or task.network)(*bank.network_sizes).to(bank.pos)
         seen = watch(model, bank, protocol, seed, bar, task)
     # As they were read: a device or processor may normalise them to other last bits.
     return replace(seen, config={**seen.config, "real_sha256": read.sha256()})

@@ -58,7 +58,7 @@ class Learning:
             FloatingPointError: If it diverges.
         """
         with seeded(seed, self.train.device):
-            model = _made(self.make, self.sizes).to(self.train.device)
+            model = _made(self.make, self.sizes).to(self.train.pos)
             with which_seed(seed):
                 self.trainer(model, self._train_of(model), self.protocol, seed, bar)
                 return self._score(model)
@@ -73,7 +73,7 @@ class Learning:
         models, scores = [], []
         for seed in seeds:
             with seeded(seed, self.train.device):
-                models.append(_made(self.make, self.sizes).to(self.train.device))
+                models.append(_made(self.make, self.sizes).to(self.train.pos))
         fit_together(models, self.train, self.protocol, seeds, bar)
         for seed, model in zip(seeds, models, strict=True):
             with seeded(seed, self.train.device), which_seed(seed):
