@@ -586,7 +586,15 @@ def test_empty_set(role):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "error"), [(0, ValueError), ([], ValueError), (-1, ValueError), (True, TypeError)]
+    ("seeds", "error"),
+    [
+        (0, ValueError),
+        ([], ValueError),
+        (-1, ValueError),
+        (True, TypeError),
+        ([2, 0, 2], ValueError),
+        ((1, torch.tensor(1)), ValueError),
+    ],
 )
 def test_bad_seeds(seeds, error):
     with pytest.raises(error, match="'seeds' must"):

@@ -163,8 +163,8 @@ def evaluate(
         TypeError: If an item or an argument is of another type than said above, or :obj:`together`
             is above one and :obj:`network` has operations that cannot be taken for several.
         ValueError: If a set is empty, the classes of the two sets differ, a cloud or a label does
-            not fit the task, no seed is given, or :obj:`workers` is below one, or above one and
-            :obj:`network` or :obj:`trainer` cannot be sent to another process; or if
+            not fit the task, no seed is given or one twice, or :obj:`workers` is below one, or
+            above one and :obj:`network` or :obj:`trainer` cannot be sent to another process; or if
             :obj:`together` is below one, or above one and :obj:`workers` is, too, :obj:`trainer` is
             not :func:`fit`, or training clouds have different sizes.
         FloatingPointError: If a network diverges, so that its guesses would mean nothing: a loss is
@@ -238,4 +238,7 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
     seeds = [check_seed("seeds", seed) for seed in seeds]
     if not seeds:
         raise ValueError("'seeds' must hold at least one seed, got none")
+    if len({*seeds}) < len(seeds):  # The same network twice says nothing of the spread.
+        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise ValueError(f"'seeds' must differ, got {twice} twice")
     return seeds
