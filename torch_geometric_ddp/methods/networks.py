@@ -32,9 +32,11 @@ _INNER = Protocol("inner", epochs=1, momentum=0.5, weight_decay=0.0, decay=1.0, 
 class NetworkSource:
     r"""Makes networks without gradients of their own, ready to look at clouds.
 
-    A network with BatchNorm first sees a batch of real clouds in training mode and then keeps its
-    statistics (DDP, ICLR 2026, and its published code). Of a batch of more than 131,072 points,
-    such as that of more than 16 classes of 1,024 points, it sees fewer clouds of every class.
+    A network with BatchNorm first sees a batch of real clouds in training mode, which moves its
+    running statistics a tenth of the way to those of the batch (by its usual momentum of 0.1), and
+    keeps them from there on (DDP, ICLR 2026, and its published code). Of a batch of more than
+    131,072 points, such as that of more than 16 classes of 1,024 points, it sees fewer clouds of
+    every class.
 
     Args:
         make (callable): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the sizes that
@@ -110,7 +112,7 @@ class NetworkSource:
         self._freeze(network)
 
     def _freeze(self, network: Backbone) -> None:
-        """No gradient for the parameters, and the statistics of real clouds for BatchNorm."""
+        """No gradient for the parameters, and real clouds for the statistics of BatchNorm."""
         network.requires_grad_(False).train()
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         if norms:
