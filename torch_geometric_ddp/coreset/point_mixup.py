@@ -69,7 +69,7 @@ def point_mixup_coreset(
     chosen = first_of_each(drawn, [num * num_anchors for num in counts])
     pos = bank.select(chosen).farthest_points(points).dense()
     groups = pos.view(-1, num_anchors, points, 3)
-    clouds = PointMixup(groups, 1, num_mixtures, codec=codec).divide(counts).stored()
+    clouds = PointMixup(groups, 1, num_mixtures, codec=codec).divide(counts)
     provenance = {
         "method": "point-mixup",
         "seed": seed,

@@ -193,7 +193,7 @@ def real_coreset(
     bank = bank if num_points is None else bank.farthest_points(num_points)
     pos, labels = task.stored(bank)
     together = bank.num_classes if len({*counts}) == 1 else 1
-    clouds = FullResolution(pos, together, labels=labels, codec=codec).divide(counts).stored()
+    clouds = FullResolution(pos, together, labels=labels, codec=codec).divide(counts)
     special = {} if codec == FLOAT32 else {"codec": codec.config()}
     provenance = {
         **provenance,
