@@ -60,7 +60,7 @@ from torch_geometric_ddp.comparison import (
     transfer_markdown,
     transfer_matrix,
 )
-from torch_geometric_ddp.comparison.report import counted
+from torch_geometric_ddp.comparison.report import aligned, counted
 from torch_geometric_ddp.coreset import (
     herding_coreset,
     k_center_coreset,
@@ -1589,6 +1589,20 @@ def test_matrix_table():
     ]
     assert notes[0] == "Means over 2 seeds, or as many as stand in brackets."
     assert "`mirrored 32x5` (PPC 1, 3)." in notes[1]
+
+
+def test_names_of_any_letters_leave_a_table_as_it_is():
+    names = ["a|b", "椅子", "cafe\u0301", "ｗ"]
+    head, rule, *lines = aligned({"class": names, "|": [*"1234"]}).splitlines()
+    assert head == r"| class | \| |"
+    assert rule == "|-------|----|"
+    assert lines == [
+        r"| a\|b  | 1  |",
+        "| 椅子  | 2  |",
+        "| cafe\u0301  | 3  |",
+        "| ｗ    | 4  |",
+    ]
+    assert markdown(summarize([line_of("a|b", 0.5)])).splitlines()[2].startswith(r"| a\|b ")
 
 
 def test_what_means_are_of_stands_under_a_table():

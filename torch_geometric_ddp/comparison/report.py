@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -409,8 +410,24 @@ def shown(value: float | None, form: str, factor: float = 1.0) -> str:
 
 def aligned(columns: Mapping[str, Sequence[str]]) -> str:
     """A Markdown table whose columns are as wide in a terminal as their widest cell."""
-    widths = [max(map(len, [head, *cells])) for head, cells in columns.items()]
-    lines = [[*columns], *zip(*columns.values(), strict=True)]
-    texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in map(list, lines)]
+    # A bar in a name would end its cell.
+    lines = [
+        [text.replace("|", r"\|") for text in line]
+        for line in ([*columns], *zip(*columns.values(), strict=True))
+    ]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)]
+        for line in lines
+    ]
+    texts = [f"| {' | '.join(line)} |" for line in padded]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([texts[0], rule, *texts[1:]]) + "\n"
+
+
+def _width(text: str) -> int:
+    """How many letters wide a text is in a terminal, where those of East Asia take two."""
+    return sum(
+        1 + (unicodedata.east_asian_width(letter) in "WF") - bool(unicodedata.combining(letter))
+        for letter in text
+    )
