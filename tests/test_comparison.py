@@ -386,8 +386,14 @@ def test_failed_run_leaves_the_others(tmp_path):
     assert name == "wild, PPC 1, Tiny, seed 0"
     assert reason.startswith("FloatingPointError: the loss of step")
     assert json.loads((tmp_path / "failures.json").read_text()) == lab.failures
+    # Another comparison in this folder notes its own beside it.
     lab = lab_of(tmp_path, preset)
-    lab.run(lab.cells([ENTRIES["random"]], (1,), (0,)))
+    lab.run(lab.cells([ENTRIES["random"], replace(wild, name="wilder")], (1,), (0,)))
+    noted = json.loads((tmp_path / "failures.json").read_text())
+    assert noted == {name: reason} | lab.failures
+    assert len(noted) == 2
+    for one in ("wild", "wilder"):
+        lab.run(lab.cells([replace(DDP, name=one)], (1,), (0,)))
     assert not (tmp_path / "failures.json").exists()
 
 

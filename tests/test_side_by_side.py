@@ -69,7 +69,12 @@ class Broken(Coreset):
         return super().run(lab, cell)
 
 
-def test_the_figures_are_those_of_one_thread(tmp_path, one_thread, capfd):
+def no_process(monkeypatch):
+    place = "torch_geometric_ddp.comparison.side_by_side.ProcessPoolExecutor"
+    monkeypatch.setattr(place, lambda *args: pytest.fail("a process is started"))
+
+
+def test_the_figures_are_those_of_one_thread(tmp_path, one_thread, capfd, monkeypatch):
     rows = [Pid("random"), ENTRIES["herding"], DDP, ENTRIES["whole"]]
     own, other = (lab_of(tmp_path / name) for name in ("one", "two"))
     cells = list(own.cells(rows, (1, 2), (5, 0, 2)))
@@ -94,6 +99,7 @@ def test_the_figures_are_those_of_one_thread(tmp_path, one_thread, capfd):
     # What is shown here tells which runs are being made.
     assert "DDP, PPC 2, Tiny, seed 5" in capfd.readouterr().err
     # They are there, and nothing is made again.
+    no_process(monkeypatch)
     assert lab_of(tmp_path / "two").run(cells, workers=2) == other.run(cells)
     assert len(lines(tmp_path / "two")) == len(runs)
 
@@ -192,7 +198,7 @@ def test_processes_of_a_search_end_with_the_one_that_is_killed(tmp_path):
     assert not alive
 
 
-def test_increments_side_by_side(tmp_path, one_thread):
+def test_increments_side_by_side(tmp_path, one_thread, monkeypatch):
     every = []
     for workers in (1, 2):
         sets = (toy_set(num_classes=4, seed=seed) for seed in (0, 1))
@@ -200,6 +206,8 @@ def test_increments_side_by_side(tmp_path, one_thread):
         lab = ClassIncremental(*sets, tmp_path / str(workers), 2, preset, TinyNet, source="toy")
         every.append(unmeasured(lab.run(lab.cells([ENTRIES["random"]], 1, (0, 1)), workers)))
     assert every[0] == every[1]
+    no_process(monkeypatch)
+    assert unmeasured(lab.run(lab.cells([ENTRIES["random"]], 1, (0, 1)), 2)) == every[1]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +264,7 @@ def test_ranks_are_not_run_side_by_side(tmp_path, monkeypatch):
         lab.run(lab.cells([ENTRIES["random"]], (1,), (0, 1)), workers=2)
 
 
-def test_resolutions_side_by_side(tmp_path, one_thread):
+def test_resolutions_side_by_side(tmp_path, one_thread, monkeypatch):
     rows = [ENTRIES["random"], CONTROLS["random 32x6"]]
     every = []
     for workers in (1, 2):
@@ -267,6 +275,8 @@ def test_resolutions_side_by_side(tmp_path, one_thread):
         assert lab.failures == {}
     assert every[0] == every[1]
     assert [run["method"] for run in every[0]] == ["random", "random", "random 32x6"] * 2
+    no_process(monkeypatch)
+    assert unmeasured(matrix.run(list(lab.cells(rows, (1,), (0, 1))), 2)) == every[1]
 
 
 @pytest.mark.parametrize(

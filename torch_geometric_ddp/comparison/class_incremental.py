@@ -245,7 +245,9 @@ class ClassIncremental:
                 be sent to another process, or there are several ranks.
             ChildProcessError: If such a process dies.
         """
-        made = carry_out(cells, self._results, self.failures, self.out, "Learn classes", workers)
+        cells = list(cells)
+        some = workers if self.to_do(cells).num_runs else 1  # No process only reads what is there.
+        made = carry_out(cells, self._results, self.failures, self.out, "Learn classes", some)
         return [*{one["id"]: one for increments in made for one in increments}.values()]
 
     def to_do(self, cells: Iterable[Cell]) -> ToDo:

@@ -215,7 +215,8 @@ class Lab:
         """
         cells = list(cells)
         self.try_again()
-        carry_out(cells, self._result, self.failures, self.out, "Compare", workers)
+        missing = self.missing(cells)
+        carry_out(missing, self._result, self.failures, self.out, "Compare", workers)
         known, identities = self._runs.read(), dict.fromkeys(map(self._identity, cells))
         return [known[identity] for identity in identities if identity in known]
 

@@ -98,7 +98,9 @@ class CrossResolution:
         """
         lab = self.lab
         lab.try_again()
-        made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions", workers)
+        cells = list(cells)
+        some = workers if self.to_do(cells).num_runs else 1  # No process only reads what is there.
+        made = carry_out(cells, self._results, lab.failures, lab.out, "Cross resolutions", some)
         return [*{one["id"]: one for rows in made for one in rows}.values()]
 
     def to_do(self, cells: Iterable[Cell]) -> ToDo:

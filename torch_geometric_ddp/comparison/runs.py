@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,8 +156,8 @@ def carry_out(
 ) -> list[Made]:
     """Makes runs, and goes on where one fails.
 
-    Why runs failed is written into :obj:`failures.json` of the folder, which is removed if none
-    did.
+    Why runs failed is written into :obj:`failures.json` of the folder, beside what is noted of
+    others, and the file is removed if none did.
 
     Args:
         cells (iterable of Cell): The runs.
@@ -198,13 +199,21 @@ def carry_out(
                     bar.write(f"Failed: {cells[place]}: {reason}", file=sys.stderr)
                 bar.update()
     finally:  # Also where something else ends the comparison.
-        path = folder / "failures.json"
-        if failures:
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(failures, indent=1), encoding="utf-8")
-        else:
-            path.unlink(missing_ok=True)
+        _keep_failures(folder / "failures.json", failures, {str(cells[place]) for place in made})
     return [one for place in sorted(made) for one in made[place]]
+
+
+def _keep_failures(path: Path, failures: dict[str, str], tried: set[str]) -> None:
+    """Notes why runs failed, in the place of what is noted of these and of all that were tried."""
+    noted: dict[str, str] = {}
+    with suppress(FileNotFoundError, ValueError, TypeError):  # Or it is none of ours.
+        noted = dict(json.loads(path.read_text(encoding="utf-8")))
+    noted = {run: reason for run, reason in noted.items() if run not in tried} | failures
+    if noted:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(noted, indent=1), encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _in_turn(
