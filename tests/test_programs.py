@@ -484,6 +484,11 @@ def test_sets_are_trained_on_at_their_own_points_too(folder, capsys):
     assert lines[2].startswith("- 4 networks to train on small sets at the points of a row, if ")
     rows = [line.split("|")[1].strip() for line in lines if line.startswith("| random")]
     assert rows == ["random, 64 points", "random, 80 points", "random 32x6, 32 points"]
+    assert command.main(["show", "out"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("shapes, classification, protocol smoke\n")
+    matrix = table_of("\n".join(lines))
+    assert table_of(shown)[: len(matrix)] == matrix  # Then come the runs by which sets are made.
     assert command.main(words) == 0
     assert capsys.readouterr().out.startswith("2 runs, all of which are there.\n")
 
@@ -861,6 +866,11 @@ def test_a_file_stays_as_it_was_where_the_disk_is_full(write, name, made, folder
 # Several splits ##################################################################################
 
 
+def table_of(text):
+    """The lines of all tables."""
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
 @pytest.fixture
 def splitting(folder):
     """The words that compare on two splits of labelled clouds."""
@@ -905,6 +915,11 @@ def test_several_splits_are_one_table(workers, splitting, folder, capsys):
     again = capsys.readouterr().out
     assert again.count("4 runs, all of which are there.") == 2
     assert again[again.index("parts, ") :] == printed[printed.index("parts, ") :]
+    assert command.main(["show", "out"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("parts, segmentation, protocol smoke\n")
+    assert table_of(shown) == table_of(printed)
+    assert "0.1, 2 splits, 2 seeds each.\n" in shown
     (told,) = {
         SyntheticPointCloudDataset(file).provenance["command"]
         for file in (folders[0] / "sets").iterdir()

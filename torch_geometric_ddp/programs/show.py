@@ -6,7 +6,8 @@
     distill3d show out/compare
 
 Real clouds stand beside those of the set where `--data` or `--dataset` says where they are. The
-table of a folder has all runs of its `runs.jsonl`, those that were made alike in one row.
+table of a folder has all runs of its `runs.jsonl`, those that were made alike in one row; so have
+those of several splits (`split_S/runs.jsonl`) and the matrix of resolutions (`resolutions.jsonl`).
 """
 
 from __future__ import annotations
@@ -105,14 +106,13 @@ def _show_runs(folder: Path) -> None:
         cost_markdown,
         incremental_markdown,
         markdown,
+        resolution_markdown,
+        resolution_matrix,
         summarize,
     )
-    from torch_geometric_ddp.comparison.runs import RunLog
     from torch_geometric_ddp.comparison.wholes import told_whole, wholes_of
 
-    runs = list(RunLog(folder / "runs.jsonl").read().values())
-    if not runs:
-        raise ValueError(f"'{folder}' must be a folder with runs.jsonl, which it has not")
+    runs = _runs_of(folder)
     wholes = [run for run in runs if run["budget_bits"] is None]
     tables: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
@@ -137,9 +137,36 @@ def _show_runs(folder: Path) -> None:
         increments = [run for run in rows if "classes_seen" in run]
         if increments:
             print(incremental_markdown(increments))
-        found = summarize(run for run in rows if "classes_seen" not in run)
-        if found:
+        resolutions = [run for run in rows if "at_points" in run]
+        if resolutions:
+            print(resolution_markdown(resolution_matrix(resolutions)))
+        others = (run for run in rows if "classes_seen" not in run and "at_points" not in run)
+        if found := summarize(others):
             print(f"{markdown(found)}\n{cost_markdown(found)}")
+
+
+def _runs_of(folder: Path) -> list[dict[str, Any]]:
+    """All runs of a folder, those of several splits as those of one table.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    from torch_geometric_ddp.comparison import pool_splits
+    from torch_geometric_ddp.comparison.runs import RunLog
+    from torch_geometric_ddp.comparison.wholes import as_compared
+
+    def read(path: Path) -> list[dict[str, Any]]:
+        return list(RunLog(path).read().values())
+
+    splits = [run for path in sorted(folder.glob("split_*/runs.jsonl")) for run in read(path)]
+    runs = [*read(folder / "runs.jsonl"), *pool_splits(splits)]
+    runs += map(as_compared, read(folder / "resolutions.jsonl"))
+    if not runs:
+        raise ValueError(
+            f"'{folder}' must be a folder with runs.jsonl, resolutions.jsonl or "
+            "split_*/runs.jsonl, and has none"
+        )
+    return runs
 
 
 def _data(run: dict[str, Any]) -> list[object]:
