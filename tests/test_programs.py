@@ -258,7 +258,11 @@ def refused(*words):
                 (["--method", "pkr", "--ppc", "0.02"], "'num_points'=32 does not fit the storage"),
             )
         ),
-        (["distill", *WORK, "--out", "text.npz"], "'out' must be a file that can be written"),
+        (["distill", *WORK, "--out", "text.npz"], "'out' must be a folder that can be written to"),
+        *(
+            ([program, *words, "--out", "text.npz"], "'out' must be a folder that can be written")
+            for program, *words in (["compare", *WORK], ["tune", *WORK], ["continual", *WORK])
+        ),
         (["compare", *WORK, "--methods", "DDP", "--ppc", "1e-6"], "no run was made: the reasons"),
         (["evaluate", "nowhere"], "nowhere"),
         (["evaluate", "text.npz"], "text.npz"),
@@ -325,6 +329,27 @@ def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
             ["compare", "--dataset", "modelnet10", "--num-per-class", "3"],
             "--num-per-class must go with the generated shapes, got '--dataset modelnet10'",
         ),
+        *(
+            (
+                [*words, "--resplit", "0", "1"],
+                f"labelled clouds of '--data' and '--task segmentation', got {got}",
+            )
+            for words, got in (
+                (["compare"], "the generated shapes"),
+                (["cross", "--task", "segmentation"], "the generated shapes"),
+                (["compare", "--data", "c.npz"], "'--data c.npz'"),
+            )
+        ),
+        *(
+            (
+                ["distill", *words, "--categories", "cup"],
+                f"--categories must go with labelled clouds and '--task segmentation', got {got}",
+            )
+            for words, got in (
+                (["--dataset", "shapes"], "the generated shapes"),
+                (["--data", "c.npz"], "'--data c.npz'"),
+            )
+        ),
         (["compare", "--root", "r"], "--root must go with the '--dataset' of files that lie there"),
         *(
             (
@@ -351,7 +376,17 @@ def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
             ["cross", "--methods", "DDP", "--whole-points", "8"],
             "--whole-points must go with the row",
         ),
-        (["tune", "--whole-epochs", "3"], "--whole-epochs must go with a row on the whole set"),
+        *(
+            ([*words, "--whole-epochs", "3"], "--whole-epochs must go with a row on the whole set")
+            for words in (
+                ["tune"],
+                ["sensitivity"],
+                *(
+                    [program, "--methods", "random", "DDP"]
+                    for program in ("compare", "cross", "resolution", "continual")
+                ),
+            )
+        ),
         *(
             ([program, "--resplit", "2", "0"], "--resplit must be one number, but for compare and")
             for program in ("distill", "resolution", "sensitivity", "continual", "tune")
@@ -372,7 +407,7 @@ def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
     ],
 )
 def test_what_needs_no_data_is_refused_before_they_are_read(words, message, folder, monkeypatch):
-    late = {"load": lambda *args: pytest.fail("data are read")}
+    late = {"load": lambda *args: pytest.fail("data are read"), "options": ()}
     monkeypatch.setattr(work, "READERS", {"shapes": argparse.Namespace(**late)})
     assert message in refused(*words)
 
@@ -988,6 +1023,23 @@ def test_a_heading_says_what_was_made_otherwise_than_the_preset_says():
     untouched = {**small, "steps": 0}
     assert heading(*words, runs=[untouched]) == f"{data}, {work_of}, {trained}"
     assert heading(*words, runs=[small]) == f"{data}, 3 steps, {work_of}, {trained}"
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        *(
+            ("compare", words)
+            for words in ([], ["--methods", "herding"], ["--quotas", "difficulty"])
+        ),
+        ("compare", ["--methods", "random", "--quotas", "difficulty"]),
+        ("sensitivity", ["--base", "PCC", "--vary", "lr", "1"]),
+    ],
+)
+def test_epochs_on_the_whole_set_go_with_what_is_trained_on_it(program, words, folder, monkeypatch):
+    reached = {"load": lambda *args, **kwargs: refuse("data are read")}
+    monkeypatch.setattr(work, "READERS", {"shapes": argparse.Namespace(**reached)})
+    assert refused(program, *words, "--whole-epochs", "3") == "data are read"
 
 
 def test_all_methods_beside_other_rows():

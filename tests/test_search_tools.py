@@ -221,6 +221,9 @@ def test_the_program_says_what_it_does_and_keeps_artifacts(tmp_path, monkeypatch
         with pytest.raises(SystemExit, match="--out must be a folder without results of another"):
             command.main([*words, "--hold-out", "0.3", "--out", str(out), *more])
     assert before == {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    message = r"differs in --hold-out \(0.3, now 0.5\); choose another '--study' or '--storage'"
+    with pytest.raises(SystemExit, match=message):
+        command.main([*words, "--hold-out", "0.5", "--out", str(out)])
     assert f"--artifact-dir {out / 'artifacts'}" in text
     assert len([*(out / "artifacts").iterdir()]) == 2
     told = SyntheticPointCloudDataset(out / "distilled.safetensors").provenance["command"]

@@ -23,29 +23,33 @@ _KEY = "torch_geometric_ddp"
 
 def check_place(name: str, value: Any) -> Path:
     """Returns the path of a file that shall be written, if it can be."""
-    if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
-        raise TypeError(f"'{name}' must be a path, got {shown(value)}")
-    path = Path(value)
-    try:
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
-        with suppress(FileNotFoundError):
-            os.lstat(path)  # Raises of a name that no file can have.
-        # Its folder is made when it is written, so that a refusal leaves none behind.
-        nearest = next(folder for folder in path.absolute().parents if folder.exists())
-        tempfile.TemporaryFile(dir=nearest, suffix=".part").close()
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"'{name}' must be a file that can be written, got '{path}': {error}"
-        ) from error
-    return path
+    return _check(name, value, "a file that can be written")
 
 
 def check_folder(name: str, value: Any) -> Path:
     """Returns the path of a folder into which files shall be written, if they can be."""
+    return _check(name, value, "a folder that can be written to", inside="any")
+
+
+def _check(name: str, value: Any, what: str, inside: str = "") -> Path:
+    """Returns a path, if it or a file of that name in it can be written."""
     if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
         raise TypeError(f"'{name}' must be a path, got {shown(value)}")
-    return check_place(name, Path(value) / "any").parent
+    path = Path(value)
+    file = path / inside
+    try:
+        if file.is_dir():
+            raise IsADirectoryError("it is a folder")
+        if inside and path.is_file():
+            raise NotADirectoryError("it is a file")
+        with suppress(FileNotFoundError):
+            os.lstat(file)  # Raises of a name that no file can have.
+        # Its folder is made when it is written, so that a refusal leaves none behind.
+        nearest = next(folder for folder in file.absolute().parents if folder.exists())
+        tempfile.TemporaryFile(dir=nearest, suffix=".part").close()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"'{name}' must be {what}, got '{path}': {error}") from error
+    return path
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import make_url  # Optuna's own package for databases.
 
-from torch_geometric_ddp._files import replacing
+from torch_geometric_ddp._files import check_folder, replacing
 from torch_geometric_ddp._worker import end_after
 from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
@@ -37,9 +37,18 @@ from torch_geometric_ddp.tuning import (
 )
 from torch_geometric_ddp.tuning.objective import check_objective
 from torch_geometric_ddp.tuning.report import FEW
-from torch_geometric_ddp.tuning.storage import check_storage
+from torch_geometric_ddp.tuning.storage import OtherStudyError, check_storage
 
 __all__ = ["run"]
+
+# What arguments of a search are as options, but for those of one name.
+_OPTIONS = {
+    **{
+        key: f"--{key}" for key in ("ppc", "seed", "steps", "looks", "objectives", "method", "task")
+    },
+    **{"share": "--hold-out", "seeds": "--trial-runs", "seed_by_seed": "--pruner"},
+    **{"network": "--backbone", "study_name": "--study", "storage": "--storage"},
+}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     # The search holds them to the same, but after all is read.
     check_objective(args.steps, range(args.trial_runs), args.looks, args.objectives)
     check_share("hold-out", args.hold_out)
+    check_folder("out", args.out)
     check_storage(args.storage)
     _check_results(args)
     backbones = dict([work.network(args)])
@@ -160,7 +170,8 @@ def _search(
     _, network = work.network(args)
     preset, _ = work.preset_and_seeds(args)
     method: Callable[..., Method] = partial(METHODS[args.method], **_fixed(args))
-    return tune(
+    search = partial(
+        tune,
         train_set,
         args.ppc,
         space=_space(args),
@@ -184,6 +195,10 @@ def _search(
         begun=(lambda _: _announce(args)) if announced else None,
         cache=args.cache,
     )
+    try:
+        return search()
+    except OtherStudyError as error:
+        raise ValueError(error.told(_OPTIONS)) from error
 
 
 def _spawn(args: argparse.Namespace) -> None:

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
     method = work.row(args.base)
     if not isinstance(method, Distilled):
         raise ValueError(f"--base must be one that is distilled, got {args.base!r}")
+    work.check_whole(args, [method])
     sensitivity = Sensitivity(method, varied)
     lab = work.open_lab(args, dict([work.network(args)]))
     _, seeds = work.preset_and_seeds(args)

@@ -44,15 +44,14 @@ def run(args: argparse.Namespace) -> None:
     """Trains, tests, and writes the network."""
     from safetensors.torch import save_model
 
-    from torch_geometric_ddp._files import check_place, replacing
+    from torch_geometric_ddp._files import check_folder, check_place, replacing
     from torch_geometric_ddp._identity import describe
     from torch_geometric_ddp.comparison import PRESETS
     from torch_geometric_ddp.comparison.report import aligned, shown
     from torch_geometric_ddp.evaluation import evaluate, fit
     from torch_geometric_ddp.programs import work
 
-    path = args.out / "network.safetensors"
-    check_place("out", path)
+    path = check_place("out", check_folder("out", args.out) / "network.safetensors")
     synthetic = work.open_set(args)
     name, network = work.network(args)
     test_set = work.load_test_set(args, synthetic)

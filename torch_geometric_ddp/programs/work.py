@@ -56,6 +56,7 @@ __all__ = [
     "changed",
     "check_data",
     "check_sizes",
+    "check_whole",
     "has_data",
     "heading",
     "keep_set",
@@ -94,12 +95,12 @@ def load(args: argparse.Namespace) -> Sequence[Any]:
     Raises:
         ValueError: If an option is not for these data, or the data do not fit the options.
     """
-    check_data(args)
-    if args.validate is not None:
-        check_share("validate", args.validate)
     if len({*(args.resplit or ())}) > 1:
         given = " ".join(map(str, args.resplit))
         raise ValueError(f"--resplit must be one number, but for compare and cross, got {given}")
+    check_data(args)
+    if args.validate is not None:
+        check_share("validate", args.validate)
     kept = "recommended" if args.categories == ["recommended"] else args.categories
     options = {"categories": kept, "resplit": args.resplit and args.resplit[0]}
     if args.data is not None:
@@ -138,13 +139,25 @@ def check_data(args: argparse.Namespace) -> None:
     else:
         got = f"'--data {args.data}'"
     own = args.data is not None
+    labelled = own and args.task == "segmentation"
     for option, fits, what in (
         ("--dataset", not own, "no '--data'"),
         ("--root", not own and not is_generated(args), "the '--dataset' of files that lie there"),
         ("--num-per-class", is_generated(args), "the generated shapes"),
+        ("--resplit", labelled, "labelled clouds of '--data' and '--task segmentation'"),
+        (
+            "--categories",
+            labelled or args.categories is None or "categories" in _options(args),
+            "labelled clouds and '--task segmentation'",
+        ),
     ):
         if getattr(args, dest_of(option)) is not None and not fits:
             raise ValueError(f"{option} must go with {what}, got {got}")
+
+
+def _options(args: argparse.Namespace) -> tuple[str, ...]:
+    """What the data set that is named takes beside what all take."""
+    return READERS[args.dataset or "shapes"].options if args.data is None else ()
 
 
 def open_set(args: argparse.Namespace) -> SyntheticPointCloudDataset:
@@ -262,18 +275,37 @@ def rows(args: argparse.Namespace, usual: Sequence[str]) -> list[Entry]:
     """The rows that the options name, each once, or of the usual ones those of the task.
 
     The word :obj:`all` stands for all methods of the task.
+
+    Raises:
+        ValueError: As :func:`check_whole` does.
     """
     task = TASKS[args.task]
 
     def served(names: Iterable[str]) -> list[Entry]:
         return [ROWS[name] for name in names if ROWS[name].serves(task)]
 
-    if args.methods is None:
-        return served(usual)
-    found: list[Entry] = []
-    for text in args.methods:
+    found: list[Entry] = [] if args.methods else served(usual)
+    for text in args.methods or ():
         found += served(ENTRIES) if text == "all" else [row(text)]
-    return list({entry.name: entry for entry in found}.values())
+    found = list({entry.name: entry for entry in found}.values())
+    check_whole(args, found)
+    return found
+
+
+def check_whole(args: argparse.Namespace, entries: Iterable[Entry]) -> None:
+    """Raises if epochs on the whole set are asked for, and no network of the rows is trained on it.
+
+    It is for its own row, those that choose by what its network learned, and quotas of that kind.
+    """
+    entries = list(entries)
+    trained = any(not entry.has_budget or entry.observes for entry in entries)
+    if args.whole_epochs is None or trained or "difficulty" in getattr(args, "quotas", ()):
+        return
+    listed = ", ".join(entry.name for entry in entries)
+    raise ValueError(
+        "--whole-epochs must go with a row on the whole set, or one that is chosen by its network, "
+        f"got {listed}"
+    )
 
 
 def row(text: str) -> Entry:

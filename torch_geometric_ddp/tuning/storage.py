@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.tuning.objective import DIRECTIONS
 
-__all__ = ["check_storage", "default_pruner", "find_storage", "open_study"]
+__all__ = ["OtherStudyError", "check_storage", "default_pruner", "find_storage", "open_study"]
 
 # Seconds before a database is opened once more that could not be.
 _PAUSES = (0.5, 1.0, 2.0)
@@ -223,6 +223,33 @@ def default_pruner(seed_by_seed: bool) -> BasePruner:
         return WilcoxonPruner()
 
 
+class OtherStudyError(ValueError):
+    """A study that was begun with other data or settings.
+
+    Args:
+        name (str): The study.
+        theirs (dict): What it was begun with.
+        mine (dict): What it is not.
+    """
+
+    def __init__(self, name: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+        self.name, self.theirs, self.mine = name, theirs, mine
+        super().__init__(self.told())
+
+    def told(self, options: Mapping[str, str] | None = None) -> str:
+        """What is wrong, by these names of arguments, which are their own without."""
+        names, theirs, mine = options or {}, self.theirs, self.mine
+        keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
+        listed = ", ".join(
+            f"{names.get(k, k)} ({theirs.get(k)!r}, now {mine.get(k)!r})" for k in keys
+        )
+        study, storage = (f"'{names.get(key, key)}'" for key in ("study_name", "storage"))
+        return (
+            f"the study '{self.name}' is of another search: it differs in {listed}; choose "
+            f"another {study} or {storage}"
+        )
+
+
 def open_study(
     storage: BaseStorage,
     name: str,
@@ -247,10 +274,5 @@ def open_study(
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names(list(objectives))
     elif theirs != mine:
-        keys = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
-        listed = ", ".join(f"{k} ({theirs.get(k)!r}, now {mine.get(k)!r})" for k in keys)
-        raise ValueError(
-            f"the study '{name}' is of another search: it differs in {listed}; choose another "
-            "'study_name' or 'storage'"
-        )
+        raise OtherStudyError(name, theirs, mine)
     return study
