@@ -544,7 +544,8 @@ def test_cross_architecture(tmp_path):
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
     runs = lines(tmp_path)
     assert len(runs) == 8
-    title = "preset smoke, 1 step (its figures mean nothing), whole set smoke, epochs 3"
+    whole = "whole set smoke, epochs 3, min_steps 0"
+    title = f"preset smoke, 1 step (its figures mean nothing), {whole}"
     assert f"{title}, accuracy % of the backbone that is trained" in done.stdout
     whole = [run for run in runs if run["method"] == "whole, 16 points"]
     assert [run["epochs"] for run in whole] == [3, 3]
