@@ -580,3 +580,21 @@ def test_sets_of_other_folders_that_are_joined_have_numbers(tmp_path, capsys):
     joined = torch.utils.data.ConcatDataset([first, second])
     names = PointCloudBank.from_dataset(joined).class_names
     assert names == [str(i) for i in range(11)]
+
+
+@pytest.mark.parametrize("num", [1, 3, 7, 8, 9, 20])
+@pytest.mark.parametrize("levels", [4, 1 << 24])
+def test_draws_are_those_of_sorting_all_keys(num, levels, monkeypatch):
+    """Also where many keys are equal, and of classes with fewer clouds."""
+    y = torch.tensor([0] * 8 + [1] * 3 + [2] * 5)
+    bank = PointCloudBank(torch.rand(64, 3), torch.full((16,), 4), y, ["a", "b", "c"])
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        keys = torch.rand(3, 8, generator=generator).mul(levels).floor() / levels
+        monkeypatch.setattr(torch, "rand", lambda *args, keys=keys, **kwargs: keys.clone())
+        drawn = bank.draw(num)
+        monkeypatch.undo()
+        counts = y.bincount()
+        orders = keys.masked_fill(torch.arange(8) >= counts[:, None], 2.0).argsort(dim=1)
+        for row, first, count, order in zip(drawn, (0, 8, 11), counts, orders, strict=True):
+            assert row.tolist() == [first + int(order[i % count]) for i in range(num)]
