@@ -7,6 +7,7 @@ import itertools
 import math
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from helpers import NormNet, TinyNet, relative, toy_arrays, toy_parts, toy_set
@@ -493,6 +494,15 @@ def test_any_optimizer_resumes_to_the_bit(tmp_path, name, device):
     assert same(whole, resumed)
     assert resumed.provenance == whole.provenance
     assert not same(whole, run(steps=6, device=device, anchor_lr=0.01))
+
+
+def test_settings_of_an_optimizer_may_be_numbers_of_numpy(tmp_path):
+    """Which a checkpoint takes as those of Python."""
+    own = functools.partial(torch.optim.SGD, momentum=np.float32(0.5))
+    whole = run(steps=4, optimizer=own)
+    run(steps=2, checkpoint=tmp_path / "a", optimizer=own)
+    assert same(run(steps=4, checkpoint=tmp_path / "a", optimizer=own), whole)
+    assert same(whole, run(steps=4))
 
 
 def test_optimizer_is_given_the_groups_with_their_rates():

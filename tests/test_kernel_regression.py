@@ -426,6 +426,13 @@ def test_real_clouds_of_another_scale_are_refused():
     pkr(8, **FEW_PKR).distill(clouds, 1, network=TinyNet, progress=False, steps=1)
 
 
+def test_a_cloud_of_one_place_is_named():
+    clouds = list(toy_set())
+    clouds[4] = Data(pos=torch.ones(32, 3), y=clouds[4].y)
+    with pytest.raises(ValueError, match=r"whose points all lie at one place .* cloud 4$"):
+        pkr(8, **FEW_PKR).distill(clouds, 1, network=TinyNet, progress=False)
+
+
 def test_all_classes_at_once():
     with pytest.raises(ValueError, match="compares all classes at once, got 1"):
         method().begin(bank_of(), network=TinyNet, classes_per_chunk=1)

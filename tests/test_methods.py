@@ -140,6 +140,32 @@ def test_every_name_is_the_method_with_its_defaults(name):
     assert find_method(name).steps == METHODS[find_method(name).name].steps
 
 
+def test_a_name_of_ones_own_is_found(monkeypatch):
+    """Also that of a method that has none here."""
+    monkeypatch.setitem(BY_NAME, "pcc", lambda: METHODS["PCC"])
+    assert find_method("pcc") is METHODS["PCC"]
+
+
+SAME = Method("same", full_resolution(), SADM, 1, within=lambda budget: SAME)
+AGAIN = Method("again", full_resolution(), SADM, 1, within=lambda _: dataclasses.replace(AGAIN))
+
+
+@pytest.mark.parametrize(
+    ("method", "got"),
+    [
+        (SAME, "itself"),
+        (AGAIN, "itself"),
+        (dataclasses.replace(SAME, within=lambda budget: None), r"NoneType \(None\)"),
+    ],
+)
+def test_within_gives_another_method(method, got):
+    message = f"'within' must give another Method for a budget, got {got}"
+    with pytest.raises(TypeError, match=message):
+        method.begin(bank_of(), network=TinyNet)
+    nested = dataclasses.replace(method, within=lambda budget: pkr(**{**TINY, "num_points": None}))
+    assert nested.begin(bank_of(), network=TinyNet).parameterization.ppc > 1
+
+
 @pytest.mark.parametrize(
     ("method", "message"),
     [

@@ -175,6 +175,20 @@ def test_networks_that_need_all_clouds_are_refused():
         pkr(8).begin(bank, device="meta")
 
 
+def test_that_is_seen_before_the_set_is_read(monkeypatch):
+    class Unread(list):
+        def __iter__(self):
+            raise AssertionError("a cloud was read before the arguments were checked")
+
+    monkeypatch.setattr("torch_geometric_ddp.methods.method.check_device", lambda *_: None)
+    for device in ("meta", torch.device("meta")):
+        with pytest.raises(ValueError, match="'stream' must be False for PKR, whose networks are"):
+            pkr().distill(Unread(toy_set()), 1, device=device, stream=True, progress=False)
+    settings = {"visits": 0, "ages": (0,), "num_trained": 1, "real_per_class": 2}
+    rest = {"network": TinyNet, "steps": 1, "progress": False}
+    pkr(8, **settings).distill(toy_set(), 1, device="cpu", stream=True, **rest)
+
+
 def lab_of(out, **kwargs):
     preset = Preset("tiny", SMOKE, SMOKE, 1, 1)
     return Lab(toy_set(), toy_set(seed=1), out, preset, {"Tiny": TinyNet}, **kwargs)

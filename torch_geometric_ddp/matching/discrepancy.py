@@ -52,7 +52,7 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
             f"{list(x.squeeze(-3).shape if single else x.shape)} and {list(y.shape)}"
         )
     m = y.size(-2)
-    if n < 1 or m < 1 or n + m < 2:
+    if n < 1 or m < 1:
         raise ValueError(f"'x' and 'y' must each have a row, got {n} and {m}")
 
     x, y = x.reshape(-1, sets, n, channels), y.reshape(-1, m, channels)

@@ -23,6 +23,7 @@ from torch_geometric_ddp._checks import (
     check_ppc,
     check_seed,
     check_text,
+    shown,
 )
 from torch_geometric_ddp._files import check_folder, check_place
 from torch_geometric_ddp._identity import describe, is_ours
@@ -177,7 +178,9 @@ class Method:
 
         Raises:
             TypeError: If :obj:`ppc` is no number, :obj:`seed` or :obj:`classes_per_chunk` no
-                integer, or :obj:`quotas` neither a name nor numbers.
+                integer, :obj:`quotas` neither a name nor numbers, :obj:`matching` makes no
+                :class:`~torch_geometric_ddp.matching.Matching`, or :obj:`within` gives no method
+                or this one.
             ValueError: If one of them is too small, :obj:`task` is no known name, a class of
                 :obj:`bank` has no clouds, its clouds have different sizes or are not labelled as
                 the task needs them, the budget exceeds them all, or what would be stored exceeds
@@ -191,6 +194,9 @@ class Method:
         budget = bank.check_budget(bank.budget(ppc, quotas))
         if self.within is not None:
             fitted = self.within(budget)
+            if not isinstance(fitted, Method) or fitted == self:
+                what = "itself" if fitted == self else shown(fitted)
+                raise TypeError(f"'within' must give another Method for a budget, got {what}")
             rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
             return fitted.begin(bank, ppc, seed, network, task, *rest)
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
@@ -209,9 +215,7 @@ class Method:
         # With its number, which a name may lack.
         place = bank.device if device is None else torch.empty(0, device=device).device
         if place != bank.device and not networks.streams:
-            raise ValueError(
-                f"'stream' must be False for {self.name}, whose networks are trained on all clouds"
-            )
+            raise self._no_stream()
         resumed = checkpoint is not None and Path(checkpoint).exists()
         ranks.check_same("whether the file 'checkpoint' is there", resumed)
         started_from = self._start()  # Before a start is used, which may change what it holds.
@@ -257,6 +261,11 @@ class Method:
         elif checkpoint is not None and self.choose is not None:
             loop.save_checkpoint(checkpoint)  # What was chosen is not lost where a step fails.
         return loop
+
+    def _no_stream(self) -> ValueError:
+        return ValueError(
+            f"'stream' must be False for {self.name}, whose networks are trained on all clouds"
+        )
 
     def _scheduled(self, steps: int) -> Callable[[int], float] | None:
         return None if self.schedule is None else partial(self.schedule, steps=steps)
@@ -342,6 +351,9 @@ class Method:
         task = find_task(task)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
+        elsewhere = device is not None and torch.device(device).type != "cpu"
+        if stream and elsewhere and not self.streams:
+            raise self._no_stream()  # Before the whole set is read.
         progress = progress and Ranks.here().first
         bank = task.read(
             dataset, None if stream else device, progress=progress, class_names=class_names

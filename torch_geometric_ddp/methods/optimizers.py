@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from torch_geometric_ddp._checks import check_int
@@ -131,6 +132,10 @@ def optimizer_of(make: MakeOptimizer, groups: list[dict[str, Any]]) -> torch.opt
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise TypeError(f"{expected} whose step needs no closure, got {type(optimizer).__name__}")
+    for settings in optimizer.param_groups:
+        for key, value in settings.items():
+            if isinstance(value, np.generic):  # Which no checkpoint can hold.
+                settings[key] = value.item()
     return optimizer
 
 

@@ -32,11 +32,11 @@ def find_method(method: Method | str) -> Method:
     """
     if isinstance(method, Method):
         return method
-    if isinstance(method, str) and method == "pcc":
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]()
+    if method == "pcc":
         raise ValueError(
             "'method' must not be 'pcc' by name, as PCC starts from the features of a trained "
             "network: pass the method that methods.pcc makes from them"
         )
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")
-    return METHODS[method]()
+    raise ValueError(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")

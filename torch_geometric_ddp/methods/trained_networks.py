@@ -74,7 +74,7 @@ class TrainedNetworks(NetworkSource):
         TypeError: If a number is no integer.
         ValueError: If a number is too small or :obj:`ages` do not ascend; before networks are
             trained, if clouds are not of the unit ball, to which those of a regression and of an
-            evaluation are scaled.
+            evaluation are scaled, or all points of one lie at one place.
     """
 
     streams = False  # They are trained on all real clouds.
@@ -163,6 +163,11 @@ class TrainedNetworks(NetworkSource):
 def _check_scale(bank: PointCloudBank) -> None:
     """Raises unless the farthest points of all clouds lie at a distance of about one."""
     radii = bank.dense().norm(dim=-1).amax(dim=1)
+    if not bool((radii > 0).all()):
+        raise ValueError(
+            "'dataset' must have no cloud whose points all lie at one place where networks are "
+            f"trained on real clouds, got cloud {int(radii.argmin())}"
+        )
     if not bool(((radii >= 0.5) & (radii <= 1.01)).all()):
         low, high = radii.aminmax()
         raise ValueError(
