@@ -163,13 +163,13 @@ class TrainedNetworks(NetworkSource):
 def _check_scale(bank: PointCloudBank) -> None:
     """Raises unless the farthest points of all clouds lie at a distance of about one."""
     radii = bank.dense().norm(dim=-1).amax(dim=1)
-    if not bool((radii > 0).all()):
-        raise ValueError(
-            "'dataset' must have no cloud whose points all lie at one place where networks are "
-            f"trained on real clouds, got cloud {int(radii.argmin())}"
-        )
     if not bool(((radii >= 0.5) & (radii <= 1.01)).all()):
         low, high = radii.aminmax()
+        if low == 0:
+            raise ValueError(
+                "'dataset' must have no cloud whose points all lie at one place where networks are "
+                f"trained on real clouds, got cloud {int(radii.argmin())}"
+            )
         raise ValueError(
             "'normalize' must be True where networks are trained on real clouds, which are then of "
             f"the unit ball, got clouds of radius {float(low):.3g} to {float(high):.3g}"
