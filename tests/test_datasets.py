@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import stat
 import warnings
 
 import numpy as np
@@ -525,6 +526,41 @@ def test_failing_save_leaves_the_old_file(dataset, file, name, monkeypatch):
         other.save(file)
     assert os.listdir(file.parent) == [file.name]
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127])
+def test_the_longest_names_are_written(dataset, name, tmp_path):
+    dataset.save(_files.check_place("path", tmp_path / name))
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_links_and_permissions_stay(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", None)  # That of all threads.
+    real, link = tmp_path / "real" / "set", tmp_path / "link"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    dataset.save(_files.check_place("path", link))  # To where there is nothing yet.
+    usual = real.stat().st_mode
+    (tmp_path / "new").touch()
+    assert usual == (tmp_path / "new").stat().st_mode
+    real.chmod(0o600)
+    other = SyntheticPointCloudDataset(morphing(seed=1))
+    other.save(link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    same(SyntheticPointCloudDataset(real), other)
+    assert os.listdir(real.parent) == ["set"]
+
+
+def test_what_is_no_file_is_not_replaced(dataset, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    for name, message in (("pipe", "it is there and no regular file"), ("round", "symbolic links")):
+        with pytest.raises(ValueError, match=f"'path' must be a file that can be .*{message}"):
+            _files.check_place("path", tmp_path / name)
+        with pytest.raises(OSError, match=message):
+            dataset.save(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["pipe", "round"]
 
 
 def test_save_over_a_file(file):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +21,8 @@ from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import shown
 
 _KEY = "torch_geometric_ddp"
+# Letters of a file that its temporary one begins with: a name has no more than 255 bytes.
+_LETTERS = 32
 
 
 def check_place(name: str, value: Any) -> Path:
@@ -36,45 +40,60 @@ def _check(name: str, value: Any, what: str, inside: str = "") -> Path:
     if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
         raise TypeError(f"'{name}' must be a path, got {shown(value)}")
     path = Path(value)
-    file = path / inside
     try:
-        if file.is_dir():
-            raise IsADirectoryError("it is a folder")
         if inside and path.is_file():
             raise NotADirectoryError("it is a file")
-        with suppress(FileNotFoundError):
-            os.lstat(file)  # Raises of a name that no file can have.
+        file = _file_of(path / inside)
         # Its folder is made when it is written, so that a refusal leaves none behind.
-        nearest = next(folder for folder in file.absolute().parents if folder.exists())
+        nearest = next(folder for folder in file.parents if folder.exists())
         tempfile.TemporaryFile(dir=nearest, suffix=".part").close()
     except (OSError, ValueError) as error:
         raise ValueError(f"'{name}' must be {what}, got '{path}': {error}") from error
     return path
 
 
+def _file_of(path: str | os.PathLike[str]) -> Path:
+    """The file that a path leads to through any links, whether it is there or not.
+
+    Raises:
+        OSError: If it is something else than a file, or no file can be there.
+    """
+    file = Path(os.path.realpath(path))
+    with suppress(FileNotFoundError):
+        mode = os.stat(file).st_mode  # Raises of a name that no file can have.
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError("it is a folder")
+        if not stat.S_ISREG(mode):
+            raise OSError("it is there and no regular file")
+    return file
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A file beside another one, which takes its place if it is written without an error.
 
+    Links stay and lead to the new file, which has the permissions of the old one.
+
     Raises:
-        OSError: If it cannot be written, also by safetensors, whose errors are none.
+        OSError: If what is there is something else than a file, or none can be written, also by
+            safetensors, whose errors are none.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
+    file = _file_of(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name[:_LETTERS]}{secrets.token_hex(8)}.part")
+    temporary.touch(exist_ok=False)
     try:
+        # Without an old one those that any new file has; private until it is whole.
+        mode = stat.S_IMODE((file if file.exists() else temporary).stat().st_mode)
+        os.chmod(temporary, 0o600)
         try:
-            yield Path(temporary)
+            yield temporary
         except SafetensorError as error:
             raise OSError(f"'{path}' could not be written: {error}") from error
-        # A temporary file is private; the result shall have the usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, file)
     except BaseException:
         os.unlink(temporary)
         raise
