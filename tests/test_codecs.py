@@ -450,6 +450,26 @@ def test_bits_are_those_of_the_codec(make, codec):
         made.check_budget(StorageBudget(1, C, 1))
 
 
+def test_bits_that_are_sure_are_counted_without_writing(make, lossy, monkeypatch):
+    dataset = SyntheticPointCloudDataset(make(lossy))
+    expected, told = tensor_bits(dataset.parameterization.storage()), repr(dataset)
+    for codec in (*FIXED, ToySet()):
+        monkeypatch.setattr(type(codec), "encode", None)
+    assert dataset.storage_bits == expected
+    assert repr(dataset) == told
+
+
+def test_codec_that_tells_other_bits_than_it_writes():
+    @dataclass(frozen=True)
+    class ToyModest(ToyBytes):
+        def bits(self, shape):
+            return 4 * math.prod(shape)
+
+    made = full(ToyModest())
+    with pytest.raises(ValueError, match=r"'pos' must be 720 bits to be of shape .*, got 1440"):
+        made.stored()
+
+
 def test_every_parameter_has_a_gradient(make, codec):
     made = make(codec)
     made().pos.pow(3).sum().backward()

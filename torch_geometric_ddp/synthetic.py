@@ -21,6 +21,7 @@ from torch_geometric_ddp._checks import (
     shown,
 )
 from torch_geometric_ddp._files import read_tensors, write_tensors
+from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.clouds.class_names import known_names
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.datasets._columns import prepared
@@ -374,7 +375,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
             "config": self.parameterization.config(),
             "num_classes": len(self.class_names),
             "ppc": self.parameterization.ppc,
-            "bits": self.storage_bits,
+            "bits": tensor_bits(storage),
             "class_names": self.class_names,
             "provenance": _checked_provenance(self.provenance),
         }

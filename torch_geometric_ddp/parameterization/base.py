@@ -388,8 +388,16 @@ class Parameterization(nn.Module, ABC):
         return out
 
     def storage_bits(self) -> int:
-        """The bits of everything in :meth:`storage`."""
-        return tensor_bits(self.storage())
+        """The bits of everything in :meth:`storage`.
+
+        As :meth:`Codec.bits` tells them; what depends on the values is written to be counted.
+        """
+        bits = 0 if self.labels is None else tensor_bits(self.labels.storage())
+        for name, packed in self._packed().items():
+            codec = self._kept[name].codec
+            sure = codec.bits(packed.shape)
+            bits += tensor_bits(codec.encode(packed)) if sure is None else sure
+        return bits
 
     def check_budget(self, budget: StorageBudget) -> int:
         """Returns the bits of everything in :meth:`storage`.

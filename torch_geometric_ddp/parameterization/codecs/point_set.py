@@ -40,6 +40,9 @@ class PointSet(Codec):
     their coordinates, and as many as there were, also where several share a cell. Optimisation sees
     the middles, with the gradient of the points (straight-through, arXiv 1308.3432).
 
+    The numbers of sets are long: the time to write or to read a cloud grows nearly with the cube of
+    its points. The codec is meant for clouds of up to some hundred.
+
     Args:
         depth (int): The bits :math:`b` of a coordinate, 1 to 10. (default: :obj:`6`)
         half (bool): Whether only the half of the ball with a positive first coordinate is stored,
