@@ -5,6 +5,7 @@ import os
 import pickle
 import stat
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -638,6 +639,13 @@ def test_transforms_of_arrays():
     assert len(dataset) == 6
     assert dataset[0].item() == 0
     assert dataset.num_classes == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="does not tell what is mapped")
+def test_transformed_arrays_keep_no_file():
+    dataset = toy_set(pre_transform=lambda data: data)
+    assert "clouds.safetensors" not in Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert len(dataset) == 18
 
 
 POINTS, LABELS = toy_arrays(num_points=5)

@@ -129,8 +129,10 @@ def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
             if not write_clouds(path, prepared(items, keep, transform), {}):
                 raise ValueError("'pre_filter' left no cloud")
             dataset._data_list = None
-            data, dataset.slices, _ = read_clouds(path)
-            dataset.data = data.clone()  # Of the file, which a mapped tensor would keep.
+            data, slices, _ = read_clouds(path)
+            # Copies, as the file would live on in a tensor that it is mapped to.
+            dataset.data = data.clone()
+            dataset.slices = {key: steps.clone() for key, steps in slices.items()}
 
 
 @contextmanager
