@@ -35,6 +35,7 @@ from torch_geometric_ddp.datasets import (
     ScanObjectNN,
     ShapeNetCore,
     ShapeNetPart,
+    _benchmark,
     omni_object3d,
 )
 from torch_geometric_ddp.datasets._benchmark import Benchmark
@@ -1556,6 +1557,23 @@ def test_download(kind, tmp_path, monkeypatch):
         FileNotFoundError, match=rf"shape_names.txt' is missing: .*delete '{folder}'"
     ):
         case.read("test")
+
+
+def test_download_that_another_process_ends_first(tmp_path, monkeypatch):
+    case = Case("resampled", tmp_path / "set")
+    (folder,) = (case.root / "raw").iterdir()
+    content = {f"{folder.name}/a.txt": b"of ours"}
+    monkeypatch.setattr(case.cls, "url", serve(tmp_path, folder.name, content))
+    theirs, extract = tmp_path / "theirs", _benchmark.extract_zip
+    shutil.move(folder, theirs)
+
+    def slow(*args):
+        extract(*args)
+        shutil.move(theirs, folder)
+
+    monkeypatch.setattr(_benchmark, "extract_zip", slow)
+    check(case.read("test"), case.expected["test"])
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize("damage", ["cut", "absent", "empty", "other"])

@@ -190,7 +190,11 @@ class Benchmark(InMemoryClouds):
         with tempfile.TemporaryDirectory(dir=self.raw_dir) as temporary:
             try:
                 extract_zip(download_url(self.url, temporary), temporary)
-                os.replace(Path(temporary, folder.name), folder)
+                try:
+                    os.replace(Path(temporary, folder.name), folder)
+                except OSError:
+                    if not folder.exists():  # Else another process has just downloaded it, too.
+                        raise
             except (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error) as error:
                 raise RuntimeError(
                     f"'{self.url}' could not be downloaded ({error}); try again, or get it by "
