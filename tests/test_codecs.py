@@ -775,7 +775,7 @@ BYTES = {"name": "ToyBytes", "reach": 4.0}
 DAMAGE = {
     "no codecs": (lambda header, _: header["config"].pop("codecs"), "must be floating point of"),
     "no shapes": (lambda header, _: header["config"].pop("shapes"), "shape .* 'halves' is missing"),
-    "unknown codec": (config(codecs={"halves": {"name": "Lost"}}), "'codec' must be one of"),
+    "codec of no name": (config(codecs={"halves": {"name": 3}}), "'codec' must be one of"),
     "other codec": (config(codecs={"halves": {"name": "Float16"}}), "must be 2880 bits to be of"),
     "two tensors": (config(codecs={"halves": {"name": "ToyHalves"}}), "must be 2880 bits"),
     "same size": (config(codecs={"halves": {"name": "ToySet", "steps": 8}}), "not what ToySet"),
@@ -823,6 +823,15 @@ def test_damaged_files(change, message, tmp_path):
         return
     with pytest.raises(ValueError, match=f"is damaged: .*{message}"):
         SyntheticPointCloudDataset(path)
+
+
+def test_codec_that_is_not_imported(tmp_path):
+    SyntheticPointCloudDataset(mirrored(ToyBytes())).save(tmp_path / "set")
+    rewrite(tmp_path / "set", config(codecs={"halves": {"name": "Lost"}}))
+    with pytest.raises(
+        ValueError, match=r"set' holds a class that is not known .*got 'Lost': import the module"
+    ):
+        SyntheticPointCloudDataset(tmp_path / "set")
 
 
 def test_points_that_cannot_be_deflated(tmp_path):

@@ -439,8 +439,13 @@ def rewrite(file, change):
     [
         (lambda header, _: header.update(version=2), "has format version 2, .* up to 1: upgrade"),
         (lambda header, _: header.update(kind="poem"), "must hold a synthetic .* holds a poem"),
-        (lambda header, _: header.update(parameterization="Other"), "no known 'Other'"),
-        (lambda header, _: header.pop("num_classes"), "no known 'num_classes'"),
+        (
+            lambda header, _: header.update(parameterization="Other"),
+            "holds a class that is not known here: .*, got 'Other': import the module that",
+        ),
+        (lambda header, _: header.update(parameterization=3), "is damaged: .*parameterization' mu"),
+        (lambda header, _: header.update(parameterization=["Other"]), "is damaged: unhashable"),
+        (lambda header, _: header.pop("num_classes"), "its header has no 'num_classes'"),
         (lambda header, _: header.update(num_classes=4), "'anchors' must be floating point of sh"),
         (lambda header, _: header.update(num_classes="3"), "is damaged"),
         (lambda header, _: header.update(num_classes=0), "is damaged"),

@@ -27,6 +27,7 @@ from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.datasets._columns import prepared
 from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.parameterization import Parameterization
+from torch_geometric_ddp.parameterization.registry import UnknownClassError, named
 
 __all__ = ["SyntheticPointCloudDataset"]
 
@@ -73,8 +74,8 @@ class SyntheticPointCloudDataset(InMemoryClouds):
     Raises:
         FileNotFoundError: If there is no file.
         TypeError: If an argument is of another type.
-        ValueError: If the file is truncated, tampered with, of another kind or of a newer format
-            version, or an argument does not fit.
+        ValueError: If the file is truncated, tampered with, of another kind, of a newer format
+            version or of a class that is not imported, or an argument does not fit.
     """
 
     def __init__(
@@ -385,14 +386,16 @@ class SyntheticPointCloudDataset(InMemoryClouds):
 def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:
     tensors, header = read_tensors(path, _KIND, _VERSION)
     try:
-        cls = Parameterization.registry[header["parameterization"]]
+        cls = named(Parameterization.registry, "parameterization", header["parameterization"])
         parameterization = cls.from_storage(
             tensors, header["config"], header["num_classes"], header["ppc"]
         )
         names = check_names("class_names", header["class_names"])
         provenance, bits = _checked_provenance(header["provenance"]), header["bits"]
+    except UnknownClassError as error:
+        raise ValueError(f"'{path}' holds a class that is not known here: {error}") from error
     except KeyError as error:
-        raise ValueError(f"'{path}' is damaged: its header has no known {error}") from error
+        raise ValueError(f"'{path}' is damaged: its header has no {error}") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is damaged: {error}") from error
     if bits != parameterization.storage_bits():

@@ -4,7 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["register"]
+__all__ = ["UnknownClassError", "named", "register"]
+
+
+class UnknownClassError(ValueError):
+    """A file tells a class that nothing has defined here."""
+
+
+def named(registry: dict[str, Any], what: str, name: Any) -> Any:
+    """The class of a name.
+
+    Args:
+        registry (dict): The classes that there are.
+        what (str): What the name is called in an error.
+        name (str): The name.
+
+    Raises:
+        UnknownClassError: If there is no class of that name.
+        ValueError: If it is no name.
+    """
+    if name in registry:
+        return registry[name]
+    wrong = f"'{what}' must be one of {sorted(registry)}, got {name!r:.80}"
+    if isinstance(name, str):
+        raise UnknownClassError(f"{wrong}: import the module that defines it")
+    raise ValueError(wrong)
 
 
 def register(registry: dict[str, Any], cls: type) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp._checks import shown
-from torch_geometric_ddp.parameterization.registry import register
+from torch_geometric_ddp.parameterization.registry import named, register
 
 __all__ = ["Codec", "straight_through"]
 
@@ -170,13 +170,13 @@ class Codec(ABC):
         """The codec that :meth:`config` describes.
 
         Raises:
-            TypeError, ValueError: If there is none of that name, or a field does not fit.
+            UnknownClassError: If there is none of that name.
+            TypeError, ValueError: If it is no name, or a field does not fit.
         """
         settings = dict(config)
         name = settings.pop("name", None)
-        if name not in Codec.registry:
-            raise ValueError(f"'codec' must be one of {sorted(Codec.registry)}, got {name!r}")
-        return Codec.registry[name](**settings)
+        codec: Codec = named(Codec.registry, "codec", name)(**settings)
+        return codec
 
     def __str__(self) -> str:
         """The name, with the fields in parentheses if there are any."""
