@@ -30,6 +30,22 @@ def nested(value):
     return inner
 
 
+def wrapped(value):
+    @functools.wraps(capture)
+    def wrapper(num):
+        return value * capture(num)
+
+    return wrapper
+
+
+def wrapped_otherwise(value):
+    @functools.wraps(capture)
+    def wrapper(num):
+        return value + capture(num)
+
+    return wrapper
+
+
 def recursive():
     def countdown(num):
         return countdown(num - 1) if num else 0
@@ -95,7 +111,13 @@ DIFFERENT = {
     "captured deeper": (lambda: nested(1), lambda: nested(2)),
     "default": (lambda: lambda num, width=1: num, lambda: lambda num, width=2: num),
     "keyword default": (lambda: lambda *, width=1: width, lambda: lambda *, width=2: width),
+    "wrapped": (lambda: wrapped(1), lambda: wrapped(2)),
+    "wrapped code": (lambda: wrapped(1), lambda: wrapped_otherwise(1)),
     "object": (lambda: Holder(1), lambda: Holder(2)),
+    "generator": (
+        lambda: Holder(np.random.default_rng(0)),
+        lambda: Holder(np.random.default_rng(1)),
+    ),
     "method": (lambda: Holder(1).method, lambda: Holder(2).method),
     "dataclass": (lambda: Setting(1.0), lambda: Setting(2.0)),
     "to_dict": (lambda: Protocol("a", epochs=1), lambda: Protocol("a", epochs=2)),
@@ -140,6 +162,7 @@ def test_what_holds_itself():
 def test_what_says_only_where_it_lies():
     assert describe(torch.Generator()) == describe(torch.Generator())
     assert describe(object()) == "object"
+    assert describe(np.random.RandomState(0)).endswith(" RandomState(MT19937)")
     assert describe(torch.float16) != describe(torch.float32)
 
 

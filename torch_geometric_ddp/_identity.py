@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,6 +37,7 @@ def describe(value: Any) -> Any:
     lambda, function in a function its name, a digest of its code, its defaults and what it captures
     :obj:`functools.partial`       the function, its arguments and its keywords
     bound method                   the function and the object
+    generator of NumPy             its state
     other object                   its class and its :meth:`to_dict`, its :meth:`config`, or all of
                                    its attributes
     ============================== =================================================================
@@ -111,7 +113,10 @@ def _described_callable(value: Any, inside: tuple[int, ...]) -> Any:
         }
     if isinstance(value, types.MethodType):
         return {"method": value.__name__, "of": _describe(value.__self__, inside)}
-    if isinstance(value, types.FunctionType) and "<" in value.__qualname__:
+    # What functools.wraps dresses up has the name of another function, but not its code.
+    if isinstance(value, types.FunctionType) and "<" in (
+        value.__qualname__ + value.__code__.co_qualname
+    ):
         return _described_code(value, inside)
     if isinstance(value, type) or hasattr(value, "__qualname__"):
         return _name(value)
@@ -131,9 +136,13 @@ def _described_code(value: types.FunctionType, inside: tuple[int, ...]) -> dict[
 
 
 def _described_object(value: Any, inside: tuple[int, ...]) -> Any:
+    if isinstance(value, np.random.Generator):
+        state = _describe(value.bit_generator.state, inside)
+        return {"object": _name(type(value)), "settings": state}
     if not hasattr(value, "__dict__"):
         plain = repr(value) == object.__repr__(value)  # It says no more than where it lies.
-        return _name(type(value)) if plain else f"{_name(type(value))} {value!r}"
+        words = re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(value))
+        return _name(type(value)) if plain else f"{_name(type(value))} {words}"
     told = None if isinstance(value, nn.Module) else _told(value)
     settings = _settings(value, inside) if told is None else _describe(told, inside)
     return {"object": _name(type(value)), **_unless_empty("settings", settings)}
