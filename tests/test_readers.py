@@ -1703,6 +1703,10 @@ def test_folders_that_lack_a_class(tmp_path):
     assert (test.class_names, test.num_classes) == (["a", "b"], 2)
     with pytest.raises(ValueError, match=r"'class_names' must name all folders .* lacks \['b'\]"):
         PointCloudArrays.from_folder(tmp_path / "test", class_names=["a"])
+    same = PointCloudArrays.from_folder(tmp_path / "test", class_names=np.array(names))
+    assert (same.class_names, same.y.tolist()) == (names, test.y.tolist())
+    with pytest.raises(TypeError, match="'class_names' must be a list of strings, got str"):
+        PointCloudArrays.from_folder(tmp_path / "test", class_names="".join(names))
 
 
 def test_folder_without_clouds(tmp_path):

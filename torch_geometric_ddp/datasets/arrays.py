@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from tqdm import tqdm
 
+from torch_geometric_ddp._checks import check_names
 from torch_geometric_ddp.datasets._arrays import (
     check_clouds,
     check_labels,
@@ -136,6 +137,7 @@ class PointCloudArrays(InMemoryClouds):
 
         Raises:
             FileNotFoundError: If there is no folder, no class in it or no file of a class.
+            TypeError: If :obj:`class_names` are no list of strings.
             ValueError: If a file is damaged, a cloud has another number of points, or
                 :obj:`class_names` lacks a folder.
         """
@@ -144,7 +146,9 @@ class PointCloudArrays(InMemoryClouds):
         classes = folders(root)
         if not classes:
             raise FileNotFoundError(f"'path' must have one folder for each class, got '{root}'")
-        names = list(class_names or (folder.name for folder in classes))
+        names = [folder.name for folder in classes]
+        if class_names is not None:
+            names = check_names("class_names", class_names)
         unknown = [folder.name for folder in classes if folder.name not in names]
         if unknown:
             raise ValueError(f"'class_names' must name all folders of '{root}', lacks {unknown}")
