@@ -1,5 +1,7 @@
 """The transforms on PyG's data, and what they do to attributes other than the points."""
 
+import copy
+
 import pytest
 import torch
 from helpers import check_labelled, toy_arrays, toy_set
@@ -316,6 +318,7 @@ def test_only_point_taken_again_takes_its_label_along():
     "batch_of",
     [
         lambda data: Batch.from_data_list([data]),
+        lambda data: Batch.from_data_list([Data(**data.to_dict(), num_nodes=len(data.pos))]),
         lambda data: next(iter(DataLoader([data]))),
         lambda data: from_dense(data.pos[None], y=data.category),
         lambda data: Data(pos=data.pos, num_nodes=len(data.pos)),
@@ -324,12 +327,18 @@ def test_only_point_taken_again_takes_its_label_along():
 def test_a_batch_of_one_cloud_tells_its_new_size(batch_of, before, after):
     data = batch_of(labelled(before))
     index = torch.arange(after) % before
-    out = take_points(data, index)
+    out = take_points(copy.copy(data), index)  # As PyG's transforms copy what they are given.
     assert (len(out.pos), out.num_nodes) == (after, after)
     assert torch.equal(out.pos, labelled(before).pos[index])
     if out.batch is not None:
         assert out.ptr.tolist() == [0, after]
         assert out.batch.tolist() == [0] * after
+    if hasattr(out, "_slice_dict"):
+        (alone,) = out.to_data_list()
+        assert alone.num_nodes == after
+        for key in ("pos", "y", "category"):
+            assert torch.equal(alone[key], out[key])
+        assert torch.equal(data.to_data_list()[0].pos, labelled(before).pos)
     layout = Layout.of(out)
     assert (layout.num_clouds, layout.num_points) == (1, after)
     assert layout.dense(out.pos).shape == (1, after, 3)

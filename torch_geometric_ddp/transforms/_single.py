@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -39,4 +40,10 @@ def take_points(data: Data, index: Tensor) -> Data:
         for key in ("num_points", "num_nodes"):
             if isinstance(data.get(key), int):
                 data[key] = len(index)
+        # By these a batch gives its clouds back.
+        if hasattr(data, "_slice_dict"):
+            ends = {key: torch.tensor([0, len(index)]) for key in points & {*data._slice_dict}}
+            data._slice_dict = {**data._slice_dict, **ends}
+        if hasattr(data, "_num_nodes"):
+            data._num_nodes = [len(index)]
     return data
