@@ -928,6 +928,7 @@ class ToyKeeper(Parameterization):
     ("kwargs", "error", "message"),
     [
         ({"name": "else"}, ValueError, r"'name' must be .* one of \['pos', 'other'\], got 'else'"),
+        ({"tensor": [[1.0]]}, TypeError, r"'pos' must be a tensor of shape \[4 \*\], got list"),
         ({"tensor": rand(3, 4, 3)}, ValueError, "'pos' must be .* a row for each of 4 groups"),
         ({"tensor": torch.zeros(())}, ValueError, "'pos' must be .* a row for each of 4 groups"),
         ({"tensor": torch.zeros(4, 4, 3).int()}, ValueError, r"floating .*, got torch.int32"),

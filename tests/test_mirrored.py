@@ -141,6 +141,11 @@ def test_file(tmp_path):
     [
         (lambda: Mirrored(halves_of(), torch.zeros(6, 1), 3), ValueError, "'planes' must hold -1"),
         (lambda: Mirrored(halves_of(), torch.ones(6), 3), ValueError, "'planes' must hold -1"),
+        (
+            lambda: Mirrored(halves_of(), [[1.0]] * 6, 3),
+            TypeError,
+            r"'planes' must be a tensor of shape \[6 1\], got list",
+        ),
         (lambda: Mirrored(halves_of(), planes_of(), 4), ValueError, "'halves' must hold"),
         (lambda: Mirrored.from_clouds(halves_of(), 3, 5), ValueError, "'num_points' must be even"),
         (lambda: Mirrored.from_clouds(halves_of(), 3, 0), ValueError, "'num_points' must be at"),

@@ -309,13 +309,14 @@ def test_from_clouds_refuses(args, message):
         ({"anchors": torch.zeros(6, N, 3)}, r"'anchors' must have shape \[G M N2 3\]"),
         ({"num_morphs": -1}, "'num_morphs' must be at least 0"),
         ({"weights": torch.zeros(6, M, L)}, r"'weights' must have shape \[6, 5, 4\]"),
+        ({"weights": [[1.0]]}, r"'weights' must be a tensor of shape \[G L M\], got list"),
         ({"anchor_lr": -1.0}, "'anchor_lr' must be finite and at least 0"),
         ({"weight_lr": float("nan")}, "'weight_lr' must be finite and at least 0"),
     ],
 )
 def test_shape_morphing_refuses(kwargs, message):
     arguments = {"anchors": torch.zeros(6, M, N, 3), "num_classes": C, "num_morphs": L}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         ShapeMorphing(**{**arguments, **kwargs})
 
 

@@ -153,10 +153,16 @@ def check_classes(names: Sequence[str], classes: Any) -> list[int]:
     return labels
 
 
+def check_tensor(name: str, value: Any, dims: str) -> Tensor:
+    """Returns :obj:`value` if it is a tensor; :obj:`dims` spells which shape it shall have."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"'{name}' must be a tensor of shape [{dims}], got {type(value).__name__}")
+    return value
+
+
 def check_points(name: str, pos: Any, dims: str = "B N 3", min_points: int = 1) -> Tensor:
     """Returns :obj:`pos` if it is a floating point tensor of the shape that :obj:`dims` spells."""
-    if not isinstance(pos, Tensor):
-        raise TypeError(f"'{name}' must be a tensor of shape [{dims}], got {type(pos).__name__}")
+    pos = check_tensor(name, pos, dims)
     if pos.dim() != len(dims.split()) or pos.size(-1) != 3:
         raise ValueError(f"'{name}' must have shape [{dims}], got {list(pos.shape)}")
     if not pos.is_floating_point():

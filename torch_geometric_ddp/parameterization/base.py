@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_float, check_int, check_tensor
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
@@ -193,6 +193,7 @@ class Parameterization(nn.Module, ABC):
                 f"{self._tensor_names()}, got {name!r}"
             )
         groups = self.num_groups
+        tensor = check_tensor(name, tensor, f"{groups} *")
         if tensor.dim() == 0 or len(tensor) != groups or not tensor.is_floating_point():
             raise ValueError(
                 f"'{name}' must be floating point with a row for each of {groups} groups, got "

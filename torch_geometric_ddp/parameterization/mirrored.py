@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_float, check_int, check_points
+from torch_geometric_ddp._checks import check_float, check_int, check_points, check_tensor
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
@@ -65,6 +65,7 @@ class Mirrored(Parameterization):
     ) -> None:
         halves = check_points("halves", halves)
         ppc = groups_per_class("halves", halves, num_classes, "clouds")
+        planes = check_tensor("planes", planes, f"{len(halves)} 1")
         if planes.shape != (len(halves), 1) or not bool((planes.abs() == 1).all()):
             raise ValueError(
                 f"'planes' must hold -1 or 1 for each of {len(halves)} clouds, of shape "

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_flag, check_float, check_int, check_points
+from torch_geometric_ddp._checks import (
+    check_flag,
+    check_float,
+    check_int,
+    check_points,
+    check_tensor,
+)
 from torch_geometric_ddp.budget import BudgetError, StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
@@ -112,6 +118,7 @@ class ShapeMorphing(Parameterization):
         shape = (anchors.size(0), self.num_morphs, self.num_anchors)
         if weights is None:
             weights = anchors.new_zeros(shape)
+        weights = check_tensor("weights", weights, "G L M")
         if weights.shape != shape:
             raise ValueError(f"'weights' must have shape {list(shape)}, got {list(weights.shape)}")
         # Codecs of their own give them back in types of their own, which cannot be mixed.
