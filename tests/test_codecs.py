@@ -173,6 +173,16 @@ def test_every_row_is_rounded_by_itself(codec):
         assert torch.equal(codec.seen(tensor[some]), codec.seen(tensor)[some])
 
 
+def test_seen_where_the_tensor_lies():
+    @dataclass(frozen=True)
+    class ToyOnHost(ToyBytes):
+        def rounded(self, tensor):
+            return torch.zeros(tensor.shape, dtype=torch.float64)
+
+    seen = ToyOnHost().seen(torch.ones(2, 3, device="meta"))
+    assert (seen.device.type, seen.dtype) == ("meta", torch.float32)
+
+
 @pytest.mark.parametrize("codec", [*FIXED, ToySet()], ids=str)
 def test_gradients_pass_straight_through(codec):
     tensor, weight = rand(4, 6, 3).requires_grad_(), rand(4, 6, 3, seed=1)

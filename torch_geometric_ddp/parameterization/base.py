@@ -288,7 +288,8 @@ class Parameterization(nn.Module, ABC):
             in_order = self._form(name).in_order
             if kept.codec.keeps_order or in_order is None:
                 continue
-            parameter, rounded = getattr(self, name), kept.codec.rounded(self._packed(groups)[name])
+            parameter = getattr(self, name)
+            rounded = kept.codec.rounded(self._packed(groups)[name]).to(parameter.device)
             if not bool(torch.isfinite(rounded).all()):
                 continue  # The next loss says so.
             order = order_of_file(rounded, in_order)

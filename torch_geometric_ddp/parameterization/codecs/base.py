@@ -136,7 +136,8 @@ class Codec(ABC):
         """What optimisation sees of a tensor: the values that are stored.
 
         A tensor that is stored exactly is seen itself. Any other is seen as :meth:`rounded`, in its
-        own type, and has the gradient of that (a straight-through estimate, arXiv 1308.3432).
+        own type and on its device, and has the gradient of that (a straight-through estimate, arXiv
+        1308.3432).
 
         Args:
             tensor (torch.Tensor): The numbers :obj:`[G, *]`.
@@ -147,7 +148,7 @@ class Codec(ABC):
         if self.exact(tensor.dtype):
             return tensor
         with torch.no_grad():
-            stored = self.rounded(tensor.detach()).to(tensor.dtype)
+            stored = self.rounded(tensor.detach()).to(tensor)
         return straight_through(tensor, stored)
 
     def config(self) -> dict[str, Any]:
