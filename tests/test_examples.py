@@ -363,7 +363,7 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         (
             "distill.py",
             ["--categories", "bed"],
-            "'categories' must be one of ('num_per_class',): this data set has none",
+            "--categories must go with labelled clouds and '--task segmentation', got",
         ),
         (
             "distill.py",

@@ -394,7 +394,7 @@ def test_usual_starts_are_not_told():
     assert run(dc(), steps=0).provenance["start"] == "tanh_noise"
     assert run(METHODS["PKR"], steps=0).provenance["choose"] == {
         "object": "ChosenByRegression",
-        "settings": {"visits": 2, "candidates": 64, "ridge": 0.01},
+        "settings": {"visits": 2, "candidates": 64, "ridge": 0.01, "weigh": "size"},
     }
 
 
