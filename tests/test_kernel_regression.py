@@ -730,3 +730,14 @@ def test_chosen_clouds_start_a_run():
         assert any(torch.equal(cloud, real) for real in bank.dense()[bank.y == c // 2])
     plain = method().begin(bank, 2, 1, TinyNet).parameterization.pos
     assert not torch.equal(plain, stored)
+
+
+def test_whether_a_run_can_begin_is_seen_without_training(monkeypatch):
+    """Also of the method that a budget chooses, and what cannot begin is refused."""
+    monkeypatch.setattr(trained_networks, "_train", None)
+    method = pkr(**FEW_PKR)
+    loop = method.begin(bank_of(), network=TinyNet, chooses=False)
+    plain = pkr(**{**FEW_PKR, "visits": 0}).begin(bank_of(), network=TinyNet)
+    assert torch.equal(loop.parameterization.halves, plain.parameterization.halves)
+    with pytest.raises(ValueError, match="'num_points'=32 does not fit the storage of ppc=0.001"):
+        method.begin(bank_of(), 1 / 1000, network=TinyNet, chooses=False)

@@ -20,7 +20,6 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import QUICK, evaluate, seed_list
 from torch_geometric_ddp.evaluation.protocol import check_protocol
 from torch_geometric_ddp.methods import Distillation
-from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -158,7 +157,7 @@ class Looks:
         if self._bank is None:
             self._bank = loop.task.read(self._test_set)
         result = evaluate(
-            _set_of(loop),
+            loop.dataset(),
             self._bank,
             self.network,
             self.protocol,
@@ -283,8 +282,3 @@ def _heights(points: Tensor) -> Tensor:
     share = (z - z.amin()) / (z.amax() - z.amin()).clamp_min(1e-12)
     low, high = points.new_tensor([40.0, 60.0, 130.0]), points.new_tensor([250.0, 220.0, 60.0])
     return (low + share * (high - low)).round().int()
-
-
-def _set_of(loop: Distillation) -> SyntheticPointCloudDataset:
-    """The set as it would be stored now."""
-    return SyntheticPointCloudDataset(loop.stored(), class_names=loop.bank.class_names)

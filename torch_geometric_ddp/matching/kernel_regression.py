@@ -120,7 +120,6 @@ def class_weights(bank: PointCloudBank, weigh: Quotas) -> Tensor:
     Args:
         bank (PointCloudBank): The real clouds.
         weigh (str or sequence of float): What the weights are proportional to, checked.
-
     """
     numbers = weights_of(weigh, bank.class_index.counts.tolist()) or (1.0,) * bank.num_classes
     weights = bank.pos.new_tensor(numbers)

@@ -55,8 +55,10 @@ def chosen_by_regression(
         is more than is free, before they are trained.
 
     Raises:
-        TypeError: If :obj:`visits` or :obj:`candidates` is no integer.
-        ValueError: If :obj:`visits` is negative or :obj:`candidates` below one.
+        TypeError: If :obj:`visits` or :obj:`candidates` is no integer, or :obj:`weigh` neither a
+            name nor numbers.
+        ValueError: If :obj:`visits` is negative, :obj:`candidates` below one, or :obj:`weigh` are
+            no known name or hold a number that is not above 0.
     """
     check_int("visits", visits, minimum=0)
     check_int("candidates", candidates)
@@ -148,5 +150,5 @@ def exchange_of(
             parts = [member.network.cloud_layers(from_dense(some)) for some in pos.split(256)]
         features[i] = member.joint([torch.cat(layer) for layer in zip(*parts, strict=True)])
         torch.mm(features[i], member.features.flatten(0, 1).mT, out=crosses[i])
-    weights = num_classes * class_weights(bank, weigh)[labels]
-    return Exchange(features, crosses, bank.y, labels, num_classes, ridge, index, weights)
+    shares = num_classes * class_weights(bank, weigh)[labels]
+    return Exchange(features, crosses, bank.y, labels, num_classes, ridge, index, shares)

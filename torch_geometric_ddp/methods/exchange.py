@@ -41,7 +41,7 @@ class Exchange:
         num_classes (int): The number of classes.
         ridge (float): The share of the mean of the diagonal of the first kernel that is added.
         index (torch.Tensor): The first set, :obj:`[K]` of the clouds.
-        weights (torch.Tensor, optional): How much the errors of the real clouds weigh,
+        shares (torch.Tensor, optional): How much the errors of the real clouds count,
             :obj:`[m]`. (default: one)
 
     Raises:
@@ -58,12 +58,12 @@ class Exchange:
         num_classes: int,
         ridge: float,
         index: Tensor,
-        weights: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> None:
         self.features, self.crosses, self.index = features, crosses, index.clone()
-        weights = labels.new_ones(len(labels)) if weights is None else weights
-        #: By these all that belongs to a real cloud is multiplied, so that squares are weighed.
-        self.roots = weights.double().sqrt()
+        shares = torch.ones_like(labels) if shares is None else shares
+        #: By these all that belongs to a real cloud is multiplied, so that squares count so much.
+        self.roots = shares.double().sqrt()
         #: The features of the set, [T, K, F].
         self.chosen = features[:, index]
         added = ridge * self.chosen.double().square().sum(dim=2).mean(dim=1)

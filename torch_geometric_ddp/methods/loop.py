@@ -43,6 +43,7 @@ from torch_geometric_ddp.methods.sharing import (
 from torch_geometric_ddp.methods.streaming import rows_of, streamed
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.parameterization import Parameterization
+from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
 
 __all__ = ["Distillation"]
@@ -312,9 +313,19 @@ class Distillation:
         (:class:`~torch_geometric_ddp.methods.AveragedSGD`). All ranks call it together, and each
         has the whole.
         """
+        return self.dataset().parameterization
+
+    def dataset(self, provenance: Mapping[str, Any] | None = None) -> SyntheticPointCloudDataset:
+        """The set that would be the result if the run ended now, as :meth:`stored`.
+
+        Args:
+            provenance (dict, optional): How it was made, as JSON. (default: nothing)
+        """
         self.share()
         with averaged(self.optimizer):
-            return self.parameterization.stored()
+            return SyntheticPointCloudDataset(
+                self.parameterization, class_names=self.bank.class_names, provenance=provenance
+            )
 
     def _check_finite(self) -> None:
         """Raises if the last update ruined a parameter, which the loss of the next step tells."""

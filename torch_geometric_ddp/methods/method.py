@@ -26,7 +26,7 @@ from torch_geometric_ddp._checks import (
     shown,
 )
 from torch_geometric_ddp._files import check_folder, check_place
-from torch_geometric_ddp._identity import describe, is_ours
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -37,7 +37,7 @@ from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.sharing import check_chunk, check_counts, shares_of
 from torch_geometric_ddp.methods.starts import Start, real_clouds
-from torch_geometric_ddp.methods.storing import CloudStoring, MorphStoring, Storing
+from torch_geometric_ddp.methods.storing import Storing, told_storing
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.quotas import Quotas, check_quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -132,14 +132,7 @@ class Method:
             told["choose"] = describe(self.choose)
         elif self.start is not real_clouds:
             told["start"] = describe(self.start)
-        parts: list[object] = [storing := self.storing]
-        if isinstance(storing, CloudStoring):
-            parts = [storing.sizes, storing.make, storing.reduce]
-        if not all(map(is_ours, parts)):
-            told["storing"] = describe(storing)
-        if isinstance(storing, MorphStoring) and not storing.aligns:
-            told["align"] = False
-        return told
+        return told | told_storing(self.storing)
 
     def begin(
         self,
@@ -154,6 +147,7 @@ class Method:
         device: torch.device | str | None = None,
         progress: bool = True,
         quotas: Quotas = "uniform",
+        chooses: bool = True,
     ) -> Distillation:
         """The loop before its first step, within the storage of :obj:`ppc` clouds per class.
 
@@ -175,6 +169,9 @@ class Method:
             progress (bool): Whether a start that takes long shows bars. (default: :obj:`True`)
             quotas (str or sequence of float): How the storage is divided among the classes, see
                 :func:`~torch_geometric_ddp.distill`. (default: :obj:`"uniform"`)
+            chooses (bool): Whether a start is chosen where the method does so. Without, the loop
+                has the plain start, which says in seconds whether a run can begin.
+                (default: :obj:`True`)
 
         Raises:
             TypeError: If :obj:`ppc` is no number, :obj:`seed` or :obj:`classes_per_chunk` no
@@ -198,7 +195,7 @@ class Method:
                 what = "itself" if fitted == self else shown(fitted)
                 raise TypeError(f"'within' must give another Method for a budget, got {what}")
             rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
-            return fitted.begin(bank, ppc, seed, network, task, *rest)
+            return fitted.begin(bank, ppc, seed, network, task, *rest, chooses)
         generator = torch.Generator().manual_seed(check_seed("seed", seed))
         check_callable("network", network)
         make = task.network if network is None else network
@@ -250,15 +247,16 @@ class Method:
                 started_from=started_from,
             )
 
-        if self.choose is None or resumed:  # What a run starts from is in its checkpoint.
+        choose = self.choose if chooses else None
+        if choose is None or resumed:  # What a run starts from is in its checkpoint.
             loop = loop_from(self.start, generator)
         else:
             # Raises what cannot be used before networks are trained, which may take minutes.
             loop_from(self.start, torch.Generator().manual_seed(seed))
-            loop = loop_from(self.choose(networks), generator)
+            loop = loop_from(choose(networks), generator)
         if checkpoint is not None and resumed:
             loop.load_checkpoint(checkpoint)
-        elif checkpoint is not None and self.choose is not None:
+        elif checkpoint is not None and choose is not None:
             loop.save_checkpoint(checkpoint)  # What was chosen is not lost where a step fails.
         return loop
 
@@ -401,7 +399,7 @@ class Method:
         Raises:
             ValueError: If it exceeds the budget, or what would be stored is not finite.
         """
-        bank, parameterization, budget = loop.bank, loop.parameterization, loop.budget
+        parameterization, budget = loop.parameterization, loop.budget
         provenance = {
             **loop.config(),
             **parameterization.config(),
@@ -418,6 +416,4 @@ class Method:
             "versions": versions(),
         }
         # What is evaluated is what is stored, and the loop may go on with its own.
-        return SyntheticPointCloudDataset(
-            loop.stored(), class_names=bank.class_names, provenance=provenance
-        )
+        return loop.dataset(provenance)

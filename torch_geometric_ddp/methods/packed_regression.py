@@ -17,7 +17,7 @@ from torch_geometric_ddp.methods.optimizers import cosine
 from torch_geometric_ddp.methods.storing import mirrored, packed
 from torch_geometric_ddp.methods.trained_networks import TrainedNetworks
 from torch_geometric_ddp.parameterization import FullResolution, Mirrored, PointSet
-from torch_geometric_ddp.quotas import Quotas, check_quotas
+from torch_geometric_ddp.quotas import Quotas
 
 __all__ = ["packed_count", "packed_size", "pkr"]
 
@@ -99,7 +99,6 @@ def pkr(
     """
     lr, ridge = check_number("lr", lr), check_number("ridge", ridge, exclusive=True)
 
-    weigh = check_quotas(weigh, name="weigh")
     networks = partial(
         TrainedNetworks,
         ages=tuple(ages),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._identity import describe, is_ours
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.methods.starts import Start, clouds_of
@@ -29,6 +31,7 @@ from torch_geometric_ddp.tasks import Task
 
 __all__ = [
     "CloudStoring",
+    "GroupStoring",
     "MorphStoring",
     "StoredForm",
     "Storing",
@@ -36,6 +39,7 @@ __all__ = [
     "mirrored",
     "morphing",
     "packed",
+    "told_storing",
 ]
 
 _SIX_BITS = PointSet(6)
@@ -53,8 +57,74 @@ def _same(pos: Tensor) -> Tensor:
     return pos
 
 
+class GroupStoring(ABC):
+    """Stores groups of clouds, of which a budget holds some: what the storings here have in common.
+
+    It makes the parameterization of the clouds of a start, as many as fit.
+    """
+
+    #: How many clouds of a start a group is made from.
+    clouds_per_group: int = 1
+    #: Why points may not be labelled with parts, if they may not.
+    refusal: str = ""
+
+    @abstractmethod
+    def fitting(self, budget: StorageBudget) -> tuple[int, int]:
+        """The groups per class that a budget holds, and the points of a stored cloud.
+
+        Raises:
+            ValueError: If none fits.
+        """
+
+    @abstractmethod
+    def stored(
+        self,
+        clouds: Tensor,
+        num_points: int,
+        num_classes: int,
+        labels: PartLabels | None,
+        generator: torch.Generator,
+    ) -> Parameterization:
+        """The parameterization of clouds, group by group, for so many classes of as many groups."""
+
+    def told(self) -> dict[str, Any]:
+        """What tells it from others beside its parameterization, as JSON; nothing of our own."""
+        return {} if is_ours(type(self)) else {"storing": describe(self)}
+
+    def __call__(
+        self,
+        bank: PointCloudBank,
+        budget: StorageBudget,
+        start: Start,
+        generator: torch.Generator,
+        task: Task,
+    ) -> Parameterization:
+        """Makes the parameterization of the clouds of a start.
+
+        Raises:
+            ValueError: If they do not fit, or points are labelled that may not be.
+        """
+        num, num_points = self.fitting(budget)
+        bank, labels = task.arrange(bank, num_points)
+        if labels is not None and self.refusal:
+            raise ValueError(self.refusal)
+        counts = budget.counts(num)
+        each = [count * self.clouds_per_group for count in counts]
+        clouds = clouds_of(start, bank, each, generator)
+        if budget.weights is None:
+            return self.stored(clouds, num_points, bank.num_classes, labels, generator)
+        return self.stored(clouds, num_points, 1, labels, generator).divide(counts)
+
+
+def told_storing(storing: Storing) -> dict[str, Any]:
+    """What tells a storing from others beside its parameterization, as JSON."""
+    if isinstance(storing, GroupStoring):
+        return storing.told()
+    return {} if is_ours(storing) else {"storing": describe(storing)}
+
+
 @dataclass(frozen=True)
-class CloudStoring:
+class CloudStoring(GroupStoring):
     """Stores each cloud by itself: a :obj:`Storing` that also tells what becomes of real clouds.
 
     Args:
@@ -72,30 +142,27 @@ class CloudStoring:
     reduce: Callable[[Tensor], Tensor] = _same
     refusal: str = ""
 
-    def __call__(
-        self,
-        bank: PointCloudBank,
-        budget: StorageBudget,
-        start: Start,
-        generator: torch.Generator,
-        task: Task,
-    ) -> Parameterization:
-        """Makes the parameterization of the clouds of a start, as many as :attr:`sizes` says.
+    def fitting(self, budget: StorageBudget) -> tuple[int, int]:
+        """What :attr:`sizes` says."""
+        return self.sizes(budget)
 
-        Raises:
-            ValueError: If they do not fit, or points are labelled that may not be.
-        """
-        num, num_points = self.sizes(budget)
-        bank, labels = task.arrange(bank, num_points)
-        if labels is not None and self.refusal:
-            raise ValueError(self.refusal)
-        counts = budget.counts(num)
-        clouds = clouds_of(start, bank, counts, generator)
+    def stored(
+        self,
+        clouds: Tensor,
+        num_points: int,
+        num_classes: int,
+        labels: PartLabels | None,
+        generator: torch.Generator,
+    ) -> Parameterization:
+        """What :attr:`make` makes of the clouds, reduced to as many points."""
         if clouds.size(1) != num_points:  # Else they are arranged already, part by part.
             clouds = self.reduce(clouds)
-        if budget.weights is None:
-            return self.make(clouds, bank.num_classes, labels)
-        return self.make(clouds, 1, labels).divide(counts)
+        return self.make(clouds, num_classes, labels)
+
+    def told(self) -> dict[str, Any]:
+        """All of it, where a part is not our own."""
+        parts = self.sizes, self.make, self.reduce
+        return {} if all(map(is_ours, parts)) else {"storing": describe(self)}
 
     def form(self, pos: Tensor) -> Tensor:
         """What is stored of real clouds :obj:`[n, N1, 3]`, each as it is unfolded."""
@@ -207,7 +274,7 @@ def mirrored(
 
 
 @dataclass(frozen=True)
-class MorphStoring:
+class MorphStoring(GroupStoring):
     """Stores anchors and the weights of their morphs: what :func:`morphing` makes.
 
     Its arguments are those of that function, the further ones as a mapping.
@@ -223,42 +290,35 @@ class MorphStoring:
     others: Mapping[str, Any]
 
     @property
-    def aligns(self) -> bool:
-        """Whether the anchors of a group are aligned."""
-        return bool(self.others.get("align", True))
+    def clouds_per_group(self) -> int:  # type: ignore[override]
+        """The anchors of a group."""
+        return self.num_anchors
 
-    def __call__(
-        self,
-        bank: PointCloudBank,
-        budget: StorageBudget,
-        start: Start,
-        generator: torch.Generator,
-        task: Task,
-    ) -> Parameterization:
-        """Makes the parameterization of the clouds of a start.
-
-        Raises:
-            ValueError: If the anchors and weights do not fit.
-        """
-        learned, num_groups = self.num_morphs if self.adaptive else 0, budget.num_groups
+    def fitting(self, budget: StorageBudget) -> tuple[int, int]:
+        """The groups per class, and the points of an anchor."""
+        learned = self.num_morphs if self.adaptive else 0
         codecs, points = (self.codec, self.weight_codec), self.anchor_points
         if points is not None:
             budget.check_points("anchor_points", points)
-        if self.fill and points is not None:
-            num_groups = ShapeMorphing.most_groups(
-                budget, self.num_anchors, points, learned, *codecs
-            )
-        else:
+        if not self.fill or points is None:
             points = _anchor_points(budget, points, self.num_anchors, learned, *codecs)
-        bank, labels = task.arrange(bank, points)
-        counts = budget.counts(num_groups)
-        each = [num * self.num_anchors for num in counts]
-        clouds = clouds_of(start, bank, each, generator)
-        together = bank.num_classes if budget.weights is None else 1
-        made = ShapeMorphing.from_clouds(
-            clouds.unflatten(0, (together, -1)),
+            return budget.num_groups, points
+        groups = ShapeMorphing.most_groups(budget, self.num_anchors, points, learned, *codecs)
+        return groups, points
+
+    def stored(
+        self,
+        clouds: Tensor,
+        num_points: int,
+        num_classes: int,
+        labels: PartLabels | None,
+        generator: torch.Generator,
+    ) -> Parameterization:
+        """Anchors of the clouds, with weights that the generator draws."""
+        return ShapeMorphing.from_clouds(
+            clouds.unflatten(0, (num_classes, -1)),
             self.num_anchors,
-            points,
+            num_points,
             self.num_morphs,
             generator,
             self.adaptive,
@@ -267,7 +327,10 @@ class MorphStoring:
             weight_codec=self.weight_codec,
             **self.others,
         )
-        return made if budget.weights is None else made.divide(counts)
+
+    def told(self) -> dict[str, Any]:
+        """Whether the anchors of a group are aligned, if they are not."""
+        return {} if self.others.get("align", True) else {"align": False}
 
 
 def morphing(

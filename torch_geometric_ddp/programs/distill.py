@@ -35,7 +35,6 @@ from torch_geometric_ddp.programs.options import (
 if TYPE_CHECKING:
     from torch_geometric_ddp.comparison import Cell, Distilled, Initial, Lab
     from torch_geometric_ddp.methods.ranks import Ranks
-    from torch_geometric_ddp.quotas import Quotas
     from torch_geometric_ddp.tracking import TensorBoardLogger
 
 EPILOG, GO_ON = NETWORKS_HELP, GOES_ON
@@ -109,23 +108,6 @@ def _board(args: argparse.Namespace, distilled: Distilled, lab: Lab) -> Distille
     return replace(distilled, track=track)
 
 
-def _check_room(lab: Lab, distilled: Distilled, ppc: float, seed: int, quotas: Quotas) -> None:
-    """Raises unless what is distilled fits, before any network is trained."""
-    method, budget = distilled.usual(), lab.bank.budget(ppc, quotas)
-    method = method if method.within is None else method.within(budget)
-    network = next(iter(lab.backbones.values()))
-    replace(method, choose=None).begin(  # The networks by which a start is chosen are trained.
-        lab.bank,
-        ppc,
-        seed,
-        network,
-        lab.task,
-        distilled.classes_per_chunk,
-        device=lab.device,
-        quotas=quotas,
-    )
-
-
 def run(args: argparse.Namespace) -> None:
     """Makes the runs and shows them."""
     from torch_geometric_ddp.comparison import (
@@ -159,7 +141,19 @@ def run(args: argparse.Namespace) -> None:
     distilled = distilled if args.tensorboard is None else _board(args, distilled, lab)
     _, seeds = work.preset_and_seeds(args)
     mine = work.at_quotas([distilled], args.quotas, lab, seeds[0])
-    _check_room(lab, distilled, args.ppc, seeds[0], mine[0].quotas)
+    (network,) = lab.backbones.values()
+    # What does not fit is refused before any network is trained.
+    distilled.usual().begin(
+        lab.bank,
+        args.ppc,
+        seeds[0],
+        network,
+        lab.task,
+        distilled.classes_per_chunk,
+        device=lab.device,
+        quotas=mine[0].quotas,
+        chooses=False,
+    )
     if not ranks.first:
         return assist(lab)
     # A whole cloud has no room in less than one.

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -211,8 +211,8 @@ def tune(
     if folder is not None:
         kept.keep_in(folder)
     # What cannot begin at all shall not fail trial by trial; a start is chosen by the trials.
-    usual = replace(method(**space.published_settings(budget)), choose=None)
-    usual.begin(kept, budget.ppc, seeds[0], network, task)
+    usual = method(**space.published_settings(budget))
+    usual.begin(kept, budget.ppc, seeds[0], network, task, chooses=False)
     objective = Objective(
         kept,
         held,
