@@ -739,5 +739,5 @@ def test_whether_a_run_can_begin_is_seen_without_training(monkeypatch):
     loop = method.begin(bank_of(), network=TinyNet, chooses=False)
     plain = pkr(**{**FEW_PKR, "visits": 0}).begin(bank_of(), network=TinyNet)
     assert torch.equal(loop.parameterization.halves, plain.parameterization.halves)
-    with pytest.raises(ValueError, match="'num_points'=32 does not fit the storage of ppc=0.001"):
+    with pytest.raises(ValueError, match="'num_points'=32 does not fit the storage of ppc"):
         method.begin(bank_of(), 1 / 1000, network=TinyNet, chooses=False)
