@@ -117,15 +117,22 @@ def postgres():
         shutil.rmtree(folder, ignore_errors=True)
 
 
+# A busy disk may let a write wait for longer than the five seconds of SQLite.
+PROXY = """
+import sys, optuna
+waits = {"connect_args": {"timeout": 60}}
+storage = optuna.storages.RDBStorage(sys.argv[1], engine_kwargs=waits)
+optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]))
+"""
+
+
 @pytest.fixture
 def proxy(tmp_path):
     """The address of a proxy before a database."""
     if importlib.util.find_spec("grpc") is None:
         pytest.skip("there is no grpcio, by which the proxy is spoken with")
     port = free_port()
-    code = "import sys, optuna; s = optuna.storages.RDBStorage(sys.argv[1]); "
-    code += "optuna.storages.run_grpc_proxy_server(s, host='127.0.0.1', port=int(sys.argv[2]))"
-    words = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'study.db'}", str(port)]
+    words = [sys.executable, "-c", PROXY, f"sqlite:///{tmp_path / 'study.db'}", str(port)]
     with serving(words, port):
         yield f"grpc://127.0.0.1:{port}"
 
@@ -191,7 +198,7 @@ url, name, start, dies = sys.argv[1:]
 socket.gethostname = lambda: name
 import test_tuning as t
 from torch_geometric_ddp.tuning import Objective
-original, done = Objective.__call__, []
+original, done, end = Objective.__call__, [], time.monotonic() + 100
 def taken_by_third(study):
     told = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
     own = [one for one in told if one.get("worker", {}).get("host") == "third"]
@@ -199,8 +206,7 @@ def taken_by_third(study):
 def call(self, trial, settings):
     if dies == "True" and done:
         os.kill(os.getpid(), signal.SIGKILL)
-    until = time.monotonic() + 100
-    while name != "third" and done and taken_by_third(trial.study) < 2 and time.monotonic() < until:
+    while name != "third" and done and taken_by_third(trial.study) < 2 and time.monotonic() < end:
         time.sleep(0.05)
     done.append(trial.number)
     return original(self, trial, settings)
@@ -230,7 +236,7 @@ def test_machines_that_share_no_lock_lose_and_double_no_trial(url, tmp_path):
     finally:
         for one in machines:
             one.kill()
-            one.wait()
+            one.communicate()
     assert [one.returncode for one in machines] == [0, 0, -signal.SIGKILL], errors
     # Nobody saw that the third died, and its trial is not lost.
     trials = finished(url, 12, lost_after=0.0)

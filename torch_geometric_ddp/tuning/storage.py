@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ def check_storage(storage: Any) -> None:
     if str(storage).startswith("grpc://"):
         host, port = _proxy_of(str(storage))
         try:
-            _open_proxy(host, port).wait_server_ready(_PATIENCE)
+            with closing(_open_proxy(host, port)) as proxy:
+                proxy.wait_server_ready(_PATIENCE)
         except (ConnectionError, ImportError) as error:
             raise ValueError(
                 f"'storage' must be a gRPC proxy that answers, got {storage}: {error}"
