@@ -85,18 +85,22 @@ def rows_of(*names: str, methods: Iterable[str] = ()) -> list[Row]:
 
 
 def matrix_of(name: str) -> list[TransferRow]:
-    """The rows of a results file, of which each backbone is a column.
+    """The rows of a results file, with a column for every backbone or number of test points.
 
     Raises:
-        ValueError: If there are two of the same set and backbone.
+        ValueError: If there are two of the same set and column.
     """
     rows: dict[tuple[Any, ...], TransferRow] = {}
     for row in find(name).rows:
-        line = TransferRow(row["method"], row["distilled_with"], row["ppc"], {})
-        line = rows.setdefault(_set(row), line)
-        if row["backbone"] in line.cells:
-            raise ValueError(f"{name} has a second row of {line}, {row['backbone']}")
-        line.cells[row["backbone"]] = _row(row)
+        points = row.get("train_points")
+        if points is None:
+            column, line = row["backbone"], (row["method"], row["distilled_with"])
+        else:
+            column, line = str(row["test_points"]), (f"{row['method']}, {points} points", None)
+        known = rows.setdefault((*_set(row), points), TransferRow(*line, row["ppc"], {}))
+        if column in known.cells:
+            raise ValueError(f"{name} has a second row of {known}, {column}")
+        known.cells[column] = _row(row)
     return list(rows.values())
 
 

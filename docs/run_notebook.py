@@ -27,11 +27,11 @@ def run(path: Path = PATH) -> NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     # What the package is imported from, wherever the kernel starts.
-    root = str(path.resolve().parent.parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    folders = [str(path.resolve().parent.parent), os.environ.get("PYTHONPATH")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     with tempfile.TemporaryDirectory() as folder:
         options = {"timeout": 600, "resources": {"metadata": {"path": folder}}}
-        NotebookClient(notebook, kernel_name="python3", **options).execute()
+        NotebookClient(notebook, kernel_name="python3", **options).execute(env=env)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # When it was run would be a change of every cell.
         if cell.cell_type == "code":  # Bars of progress are no results.

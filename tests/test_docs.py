@@ -738,8 +738,8 @@ def gallery_of(tmp_path, monkeypatch):
     """What writes a file of rows, which are those of the pictures then."""
     monkeypatch.setattr(gallery, "find", lambda name: render.find(name, tmp_path))
 
-    def begun(name, *rows):
-        keys = ("method", "distilled_with", "backbone", "ppc", "steps", "accuracy")
+    def begun(name, *rows, more=()):
+        keys = ("method", "distilled_with", "backbone", "ppc", "steps", "accuracy", *more)
         rows = [dict(zip(keys, row, strict=True)) for row in rows]
         write(tmp_path, name, columns=result()["columns"][:2], rows=rows)
 
@@ -786,6 +786,12 @@ def test_matrix_of_the_gallery_tells_sets_apart(gallery_of):
     gallery_of("one", *rows, rows[3])
     with pytest.raises(ValueError, match="one has a second row of DDP from A, PPC 1, B"):
         gallery.matrix_of("one")
+    crossed = [("DDP", "A", "A", 1, 100, float(i), *divmod(i, 2)) for i in range(4)]
+    gallery_of("two", *crossed, more=("train_points", "test_points"))
+    lines = gallery.matrix_of("two")
+    assert [str(line) for line in lines] == ["DDP, 0 points, PPC 1", "DDP, 1 points, PPC 1"]
+    values = [{name: 100 * cell.mean for name, cell in line.cells.items()} for line in lines]
+    assert values == [pytest.approx({"0": 0, "1": 1}), pytest.approx({"0": 2, "1": 3})]
 
 
 def test_curve_of_the_gallery(gallery_of, monkeypatch):

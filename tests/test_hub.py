@@ -213,6 +213,7 @@ def test_a_second_set_leaves_card_and_picture_of_the_first(server, example):
         overwrite_card=True,
     )
     assert b"(with%20space.png)" in server.files["README.md"]
+    assert b"    distill3d evaluate 'with space.safetensors'" in server.files["README.md"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n", b"{}" * 10**5])

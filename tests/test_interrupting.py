@@ -12,6 +12,7 @@ import torch
 from helpers import TinyNet, toy_set
 
 from torch_geometric_ddp import distill
+from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.methods import ddp
 
@@ -93,6 +94,20 @@ def test_a_second_one_is_obeyed_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(at(2, twice), checkpoint=tmp_path / "run.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_just_written_stays(tmp_path, monkeypatch):
+    """An interrupt that comes when it has taken its place is no missing file."""
+    replace = os.replace
+
+    def interrupted(*args):
+        replace(*args)
+        interrupt()
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "file") as file:
+        file.write_text("whole")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
 
 
 def loop_of():

@@ -206,7 +206,8 @@ def taken_by_third(study):
 def call(self, trial, settings):
     if dies == "True" and done:
         os.kill(os.getpid(), signal.SIGKILL)
-    while name != "third" and done and taken_by_third(trial.study) < 2 and time.monotonic() < end:
+    while name != "third" and done and taken_by_third(trial.study) < 2:
+        assert time.monotonic() < end, "the third did not take two trials"
         time.sleep(0.05)
     done.append(trial.number)
     return original(self, trial, settings)
@@ -218,12 +219,13 @@ t.search(url, 12)
 
 
 def test_machines_that_share_no_lock_lose_and_double_no_trial(url, tmp_path):
-    folders = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    folders = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(filter(None, folders))
     machines = []
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
         # The lock of a machine lies in its temporary folder.
-        env = {**os.environ, "PYTHONPATH": folders, "TMPDIR": str(tmp_path / name)}
+        env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path / name)}
         words = [sys.executable, "-c", RACE, url, name, "", str(name == "third")]
         pipe = subprocess.PIPE
         machines.append(subprocess.Popen(words, env=env, stdin=pipe, stdout=pipe, stderr=pipe))

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +155,14 @@ class Sleeping(Coreset):
         time.sleep(1000)
 
 
+def assert_ended(processes):
+    """Waits for the end of processes, and leaves none behind."""
+    _, alive = psutil.wait_procs(processes, 100)
+    for process in alive:
+        process.kill()
+    assert not alive
+
+
 def test_processes_end_with_the_one_that_is_killed(tmp_path):
     text = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -176,9 +183,7 @@ def test_processes_end_with_the_one_that_is_killed(tmp_path):
             pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
         workers = [psutil.Process(pid) for pid in pids]
         process.kill()
-    for worker in workers:
-        with suppress(psutil.NoSuchProcess):
-            worker.wait(30)
+    assert_ended(workers)
 
 
 def test_processes_of_a_search_end_with_the_one_that_is_killed(tmp_path):
@@ -191,11 +196,8 @@ def test_processes_of_a_search_end_with_the_one_that_is_killed(tmp_path):
             time.sleep(0.1)
         children = psutil.Process(process.pid).children()
         process.kill()
-    _, alive = psutil.wait_procs(children, 100)
-    for child in alive:
-        child.kill()
     assert len(children) == 2
-    assert not alive
+    assert_ended(children)
 
 
 def test_increments_side_by_side(tmp_path, one_thread, monkeypatch):

@@ -13,7 +13,8 @@ from torch_geometric_ddp import Protocol, SyntheticPointCloudDataset, distill, e
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.comparison import summarize
 from torch_geometric_ddp.comparison.runs import RunLog
-from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.methods import AveragedSGD, ddp
+from torch_geometric_ddp.parameterization import Uniform
 from torch_geometric_ddp.programs import command
 from torch_geometric_ddp.tracking import Clouds, Looks, TensorBoardLogger, Tracker
 
@@ -97,6 +98,25 @@ def test_clouds_are_those_of_the_set():
     for label, points in enumerate(made):
         assert isinstance(points, np.ndarray)
         torch.testing.assert_close(torch.from_numpy(points), synthetic[3 * label + 1].pos)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ddp(num_anchors=2, num_morphs=1, optimizer=AveragedSGD),
+        ddp(num_anchors=2, num_morphs=1, codec=Uniform(4), sees_stored=False),
+    ],
+    ids=["mean of the steps", "rounded afterwards"],
+)
+def test_clouds_are_as_they_are_stored(method):
+    rows = Rows()
+    tracker = Tracker(rows.log, Clouds(every=6), every=100)
+    synthetic = distill(
+        toy_set(), 1, method, steps=6, callback=tracker, network=TinyNet, progress=False
+    )
+    ((_, told),) = rows
+    for label, points in enumerate(told.values()):
+        torch.testing.assert_close(torch.from_numpy(points), synthetic[3 * label].pos)
 
 
 def test_a_run_does_not_notice():

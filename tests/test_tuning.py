@@ -37,6 +37,7 @@ from torch_geometric_ddp.tuning import (
     TuningResult,
     plot_tuning,
     tune,
+    workers,
     write_html,
 )
 from torch_geometric_ddp.tuning.objective import DIRECTIONS
@@ -608,6 +609,27 @@ def test_interruption(tmp_path, monkeypatch):
     assert result.study.trials[2].user_attrs["reason"] == "interrupted"
 
 
+def test_interruption_that_is_cut_short(tmp_path, monkeypatch):
+    """Settings are tried again, and once, although the process ends before it has told all."""
+    path = tmp_path / "study.journal"
+
+    def interrupted(self, trial, settings):
+        raise KeyboardInterrupt
+
+    def cut(*args, **kwargs):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "__call__", interrupted)
+        patch.setattr(workers, "finish", cut)
+        with pytest.raises(SystemExit):
+            search(path, 2)
+    result = search(path, 2)
+    assert states(result) == ["FAIL", "COMPLETE", "COMPLETE"]
+    first, again, other = result.study.trials
+    assert again.params == first.params != other.params
+
+
 def left_running(path, **worker):
     """A study with one finished trial and one that somebody left."""
     result = search(path, 1)
@@ -620,9 +642,21 @@ def left_running(path, **worker):
 
 def dead():
     child = subprocess.Popen([sys.executable, "-c", ""])
-    started = psutil.Process(child.pid).create_time()
+    started = workers._start_of(psutil.Process(child.pid))
     child.wait()
     return {"pid": child.pid, "started": started}
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere a start is told by the clock")
+def test_a_process_lives_on_when_the_clock_is_set(tmp_path, monkeypatch):
+    started = workers._start_of(psutil.Process(os.getppid()))
+    trial = left_running(tmp_path / "study.journal", pid=os.getppid(), started=started)
+    booted = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 3600.0)
+    (running,) = trial.study.get_trials(states=(TrialState.RUNNING,))
+    assert workers._lives(running, None)
+    running.user_attrs["worker"]["started"] += 10.0
+    assert not workers._lives(running, None)
 
 
 @pytest.mark.parametrize("kind", ["dead", "number given again", "earlier call"])
@@ -699,12 +733,13 @@ def worker(path, dies):
     warnings.simplefilter("ignore")
     original, me = Objective.__call__, os.getpid()
 
-    def workers(study):
+    def at_work(study):
         return {t.user_attrs["worker"]["pid"] for t in study.trials if t.user_attrs.get("worker")}
 
     def call(self, trial, settings):
         until = time.monotonic() + 100
-        while workers(trial.study) == {me} and time.monotonic() < until:
+        while at_work(trial.study) == {me}:
+            assert time.monotonic() < until, "the other process took no trial"
             time.sleep(0.1)
         if dies:
             os.kill(me, signal.SIGKILL)
@@ -716,17 +751,22 @@ def worker(path, dies):
 
 def two_workers(storage, timeout):
     """Two processes on a study, after the first was killed and the second has done its work."""
-    folders = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    folders = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]
     children = [
         subprocess.Popen(
             [sys.executable, "-c", f"import test_tuning as t; t.worker({storage!r}, {dies})"],
-            env={**os.environ, "PYTHONPATH": folders},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))},
             stderr=subprocess.PIPE,
             text=True,
         )
         for dies in (True, False)
     ]
-    errors = [child.communicate(timeout=timeout)[1] for child in children]
+    try:
+        errors = [child.communicate(timeout=timeout)[1] for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
     assert [child.returncode for child in children] == [-signal.SIGKILL, 0], errors
     return children
 

@@ -95,7 +95,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.chmod(temporary, mode)
         os.replace(temporary, file)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):  # It has taken its place, or its folder is gone.
+            os.unlink(temporary)
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -204,7 +205,7 @@ def write_card(
         settings = ", ".join(f"{key} {value}" for key, value in protocol.items() if key != "name")
         figure = (
             "## Repeat the figure\n\n"
-            f"    distill3d evaluate {filename}\n\n"
+            f"    distill3d evaluate {shlex.quote(filename)}\n\n"
             f"trains {_plain(told.get('backbone'))} on the set and tests it on real clouds "
             f"(`--data` or `--dataset` says where they are). The protocol: {_plain(settings)}.\n\n"
         )

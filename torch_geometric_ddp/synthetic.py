@@ -231,7 +231,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
             picture (Figure, str or path, optional): A picture for the card, as Matplotlib or a PNG
                 file has it; it is called like the file. (default: none)
             private (bool): Whether a new repository is private. (default: :obj:`False`)
-            revision (str, optional): The branch. (default: the main one)
+            revision (str, optional): The branch, which must be there. (default: the main one)
             token (str or bool, optional): Who shares it. (default: who has logged in)
             message (str, optional): The message of the commit. (default: one that names the file)
             overwrite_card (bool): Whether the card takes the place of one that is there.

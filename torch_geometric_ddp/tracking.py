@@ -193,11 +193,10 @@ class Clouds:
     def __call__(self, loop: Distillation) -> dict[str, Any]:
         """The clouds by name."""
         names = loop.bank.class_names
-        loop.share()
+        stored = loop.stored()
         with torch.no_grad():
-            batch = loop.parameterization()
-        each = batch.pos.detach().cpu().view(batch.num_graphs, -1, 3)
-        counts = [n * loop.parameterization.clouds_per_group for n in loop.parameterization.counts]
+            each = stored.unfold()
+        counts = [n * stored.clouds_per_group for n in stored.counts]
         clouds = [some[min(self.number, len(some) - 1)].numpy() for some in each.split(counts)]
         make = self.make or (lambda points: points)
         return {f"clouds/{name}": make(points) for name, points in zip(names, clouds, strict=True)}

@@ -34,8 +34,8 @@ def joined(name: str, module: ModuleType) -> Iterator[None]:
         return
     if not getattr(module, "RANKS", False):
         raise ValueError(
-            f"'{name}' makes runs that need no other process: start it without torchrun, as often "
-            "as there are processors or GPUs"
+            f"'{name}' makes runs that need no other process: start it without torchrun; "
+            "--workers, where there is one, makes several runs at a time"
         )
     import torch
     import torch.distributed as dist

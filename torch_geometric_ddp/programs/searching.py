@@ -8,8 +8,9 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,8 @@ from torch_geometric_ddp.tuning.storage import OtherStudyError, check_storage
 
 __all__ = ["run"]
 
+# Seconds that workers have to stop by themselves.
+_PATIENCE = 10.0
 # What arguments of a search are as options, but for those of one name.
 _OPTIONS = {
     **{
@@ -222,9 +225,16 @@ def _spawn(args: argparse.Namespace) -> None:
             child = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, env=env))
             stack.callback(child.terminate)  # Which does nothing to one that has ended.
             children.append(child)
-        for index, child in enumerate(children):
-            if child.wait() != 0:
-                print(f"Worker {index} ended with status {child.returncode}.", file=sys.stderr)
+        try:
+            for index, child in enumerate(children):
+                if child.wait() != 0:
+                    print(f"Worker {index} ended with status {child.returncode}.", file=sys.stderr)
+        except KeyboardInterrupt:  # They heard of it, too, and give their trials back.
+            end = time.monotonic() + _PATIENCE
+            for child in children:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(max(0.0, end - time.monotonic()))
+            raise
 
 
 def _report(

@@ -298,9 +298,10 @@ def _work(
     except KeyboardInterrupt:
         with suppress(UpdateFinishedTrialError):
             trial.set_user_attr("reason", "interrupted")
-        if workers.finish(study, trial, **told):
+            # Before it ends, as a process that is killed between the two would lose its settings.
             stopped = study.get_trials(deepcopy=False)[trial.number]
             workers.repeat(study, stopped, stopped.user_attrs.get("attempt", 1))
+        workers.finish(study, trial, **told)
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"

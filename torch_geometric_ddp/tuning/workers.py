@@ -55,7 +55,7 @@ def turn(path: Path | None) -> Iterator[None]:
 def present() -> Iterator[dict[str, Any]]:
     """Signs a worker in and out: its machine, process and start, for numbers are given again."""
     process = psutil.Process()
-    started = process.create_time()
+    started = _start_of(process)
     run = uuid.uuid4().hex
     _present.add(run)
     try:
@@ -167,9 +167,10 @@ def recover(study: optuna.Study, lost_after: float | None = None) -> None:
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not _lives(trial, lost_after) and finish(study, trial, state=TrialState.FAIL)
     ]
-    lost = [trial for trial in lost if not _given_back(trial)]
-    # A process may have died between the two; only its own machine can tell.
     host, trials = socket.gethostname(), study.get_trials(deepcopy=False)
+    repeated = {trial.user_attrs.get("repeats") for trial in trials}
+    lost = [t for t in lost if not _given_back(t) and t.number not in repeated]
+    # A process may have died between the two; only its own machine can tell.
     lost += [
         trial
         for trial in counted(trials)
@@ -191,6 +192,13 @@ def is_waited_for(study: optuna.Study) -> bool:
     return any(trial.user_attrs.get("worker", {"host": host})["host"] == host for trial in running)
 
 
+def _start_of(process: psutil.Process) -> float:
+    """When a process began, in seconds that stay the same when the clock is set."""
+    # Linux counts them from the start of the machine, whose time is then told by the clock.
+    origin = psutil.boot_time() if psutil.LINUX else 0.0
+    return process.create_time() - origin
+
+
 def _lives(trial: FrozenTrial, lost_after: float | None) -> bool:
     began = trial.datetime_start or datetime.now()
     age = (datetime.now() - began).total_seconds()
@@ -205,7 +213,7 @@ def _lives(trial: FrozenTrial, lost_after: float | None) -> bool:
         process = psutil.Process(worker["pid"])
         return (
             process.status() != psutil.STATUS_ZOMBIE
-            and abs(process.create_time() - worker["started"]) < 1.0
+            and abs(_start_of(process) - worker["started"]) < 1.0
         )
     except psutil.NoSuchProcess:
         return False
