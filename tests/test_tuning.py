@@ -358,6 +358,7 @@ def test_resumed_study_is_the_same(tmp_path):
         ({"steps": 3}, "steps"),
         ({"space": SearchSpace((2, 3))}, "space"),
         ({"dataset": toy_set(seed=1)}, "data"),
+        ({"normalize": False}, "normalize"),
         ({"method": functools.partial(ddp, batch_size=4)}, "method"),
         ({"objectives": ("score", "bits")}, "objectives"),
         ({"network": functools.partial(WideNet, width=0.5)}, "network"),
@@ -368,6 +369,19 @@ def test_other_settings_on_the_same_study(done, other, named):
     path, _ = done
     with pytest.raises(ValueError, match=rf"of another search: it differs in {named} \("):
         search(path, 9, **{"looks": (0.5,), "seeds": 2, **other})
+
+
+def test_a_machine_that_rounds_in_another_way_joins(tmp_path, monkeypatch):
+    search(tmp_path / "study.journal", 1)
+    normalize = PointCloudBank.normalize
+
+    def rounded(self):
+        bank = normalize(self)
+        bank.pos.mul_(1 + 2**-22)
+        return bank
+
+    monkeypatch.setattr(PointCloudBank, "normalize", rounded)
+    assert states(search(tmp_path / "study.journal", 2)) == ["COMPLETE"] * 2
 
 
 def test_infeasible_space_is_refused_before_the_first_trial(tmp_path):

@@ -205,6 +205,9 @@ def tune(
     bank.check_every_class()
     budget = bank.check_budget(bank.budget(ppc))
     space.check(budget)
+    # As they were read: what is computed may differ in its last bits between machines.
+    own = {"data": bank.sha256(), "normalize": normalize, "space": asdict(space)}
+    own |= {"share": share, "seed": seed}
     bank = bank.normalize() if normalize else bank.unscaled()
     kept, held = (bank.select(index) for index in stratified(bank.y, share, seed))
     kept.keep_at_least(len(seeds))  # What is made for a seed comes again in every trial.
@@ -227,7 +230,6 @@ def tune(
         task,
         seed_by_seed,
     )
-    own = {"data": bank.sha256(), "space": asdict(space), "share": share, "seed": seed}
     open_storage, lock = find_storage(storage)
     pruner = default_pruner(seed_by_seed) if pruner is None else pruner
     with workers.turn(lock):
