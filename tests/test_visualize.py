@@ -210,6 +210,23 @@ def test_title_is_optional():
     assert figure.get_suptitle() == ""
 
 
+@pytest.mark.parametrize(
+    ("rows", "names", "columns", "message"),
+    [
+        (2, ["a"], ["b"], "'row_names' must name 2 rows, got 1 names"),
+        (1, ["a"], [], "'column_names' must name the 1 clouds of row 0, got 0 names"),
+    ],
+)
+def test_clouds_without_a_name_are_refused(rows, names, columns, message):
+    with pytest.raises(ValueError, match=message):
+        plot_clouds([[torch.rand(5, 3)]] * rows, names, columns)
+
+
+def test_clouds_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"'rows' must have shape \[N 3\], got \[5, 2\]"):
+        plot_clouds([[torch.rand(5, 2)]], ["a"], ["b"])
+
+
 def test_single_point_and_missing_cells():
     figure = plot_clouds([[torch.ones(1, 3)], []], ["a", "b"], ["x", "y"])
     assert shown(figure) == [1, 0, 0, 0]
