@@ -30,7 +30,9 @@ from torch_geometric_ddp.nn import (
     PointNet2SSG,
     PointNetBN,
     PointTransformer,
+    pointconv,
 )
+from torch_geometric_ddp.nn.levels import Level
 from torch_geometric_ddp.parameterization import FullResolution
 
 
@@ -524,6 +526,29 @@ def test_model_may_take_the_batch_or_its_attributes(way, layer):
     torch.testing.assert_close(net(one), expected[:1])
 
 
+@pytest.mark.parametrize("way", ["data", "pos and more"])
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (lambda model: torch.compile(model, backend="eager"), "_orig_mod.lin"),
+        (nn.DataParallel, "module.lin"),
+        (lambda model: nn.DataParallel(nn.DataParallel(model)), "module.module.lin"),
+    ],
+)
+def test_a_model_may_be_compiled_or_spread(wrap, name, way):
+    model, data = Taking(way), batch(5, 7, dtype=torch.float32)
+    net = HookedBackbone(wrap(model), name, num_classes=4, point_channels=4)
+    with torch.no_grad():
+        torch.testing.assert_close(net(data), global_max_pool(model.lin(data.pos), data.batch))
+
+
+def test_a_model_that_names_nothing_takes_the_batch():
+    model, data = Taking("data"), batch(5, 7, dtype=torch.float32)
+    model.forward = lambda *args: model.run(args[0].pos, args[0].batch)
+    net = HookedBackbone(model, "lin", num_classes=4, point_channels=4)
+    torch.testing.assert_close(net(data), global_max_pool(model.lin(data.pos), data.batch))
+
+
 def test_feature_is_not_what_the_next_layer_makes_of_it_in_place():
     torch.manual_seed(0)
     data = batch(5, 7, dtype=torch.float32)
@@ -556,6 +581,12 @@ def test_rows_of_centres_are_refused_where_clouds_differ_in_size():
         net.global_features(batch(6, 4, dtype=torch.float32))
 
 
+@pytest.mark.parametrize("model", [None, nn.Linear, lambda data: data])
+def test_what_is_no_module_is_refused(model):
+    with pytest.raises(TypeError, match=r"'model' must be a torch\.nn\.Module, got "):
+        HookedBackbone(model, "lin", num_classes=4, point_channels=4)
+
+
 def test_bad_layers():
     model, data = Taking("data"), batch(5, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"'layer' must be one of .* lin, unused, .* got 'conv'"):
@@ -583,6 +614,28 @@ def test_autocast(name, train, device):
         expected, found = net(data).detach(), logits.detach().float()
         # The neighbours of DGCNN are those among rounded features.
         assert float((found - expected).norm() / expected.norm()) < 0.1
+
+
+def test_densities_hold_a_part_of_all_pairs(monkeypatch):
+    net = built("PointConv", CPU, torch.float32)
+    for sizes in ((40, 40), (40, 30)):
+        level = Level.of(batch(*sizes, dtype=torch.float32), 40)
+        whole = net.conv1.sparsity(level)
+        held, distances = [], torch.cdist
+
+        def watched(x, y, held=held, distances=distances, **kwargs):
+            held.append(x.size(0) * x.size(1) * y.size(1))
+            return distances(x, y, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pointconv, "_PAIRS", 400)
+            patch.setattr(torch, "cdist", watched)
+            assert torch.equal(net.conv1.sparsity(level), whole)
+            assert max(held) <= 400
+            held.clear()
+            level.dense.requires_grad_()
+            net.conv1.sparsity(level).sum().backward()
+            assert held == [2 * 40 * 40]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

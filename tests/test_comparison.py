@@ -1486,11 +1486,11 @@ def beyond(figure, texts):
     ]
 
 
-@pytest.mark.parametrize("picture", ["bars", "bits", "matrix", "sensitivity", "classes", "clouds"])
-def test_a_long_title_is_within_its_picture(picture, tmp_path, kept):
-    rows, path = summarize(RUNS), tmp_path / "any.png"
+def pictures(path):
+    """What draws every picture of a comparison to a path, with a long title."""
+    rows = summarize(RUNS)
     seen = {"classes_seen": [3], "increment_accuracies": [0.5], "budget_bits": 300}
-    draw = {
+    return {
         "bars": lambda: plot_comparison(rows, path, LONG),
         "bits": lambda: plot_bits(rows, path, LONG),
         "matrix": lambda: plot_transfer(
@@ -1503,6 +1503,40 @@ def test_a_long_title_is_within_its_picture(picture, tmp_path, kept):
             rows, path, LONG
         ),
         "classes": lambda: plot_increments([{**RUNS[0], **seen}], path, LONG),
+    }
+
+
+@pytest.mark.parametrize("picture", ["bars", "bits", "matrix", "sensitivity", "classes"])
+def test_a_picture_is_written_whole_or_not_at_all(picture, tmp_path, monkeypatch):
+    path, write = tmp_path / "any.png", Figure.savefig
+    draw = pictures(path)[picture]
+    draw()
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        write(*args, **kwargs)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        draw()
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["any.png"]
+    monkeypatch.setattr(Figure, "add_subplot", lambda *args: pytest.fail("it is drawn"))
+    monkeypatch.setattr(Figure, "subplots", lambda *args, **kwargs: pytest.fail("it is drawn"))
+    for wrong, error in (
+        (tmp_path / "any.foo", ValueError),
+        (5, TypeError),
+        (tmp_path, ValueError),
+    ):
+        with pytest.raises(error, match="'path' must "):
+            pictures(wrong)[picture]()
+
+
+@pytest.mark.parametrize("picture", ["bars", "bits", "matrix", "sensitivity", "classes", "clouds"])
+def test_a_long_title_is_within_its_picture(picture, tmp_path, kept):
+    draw = {
+        **pictures(tmp_path / "any.png"),
         "clouds": lambda: kept.append(plot_clouds([[torch.rand(5, 3)]], ["a"], ["b"], LONG)),
     }[picture]
     draw()

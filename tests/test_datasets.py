@@ -646,6 +646,14 @@ def test_transforms_of_arrays():
     assert dataset.num_classes == 3
 
 
+def test_a_pre_transform_may_say_the_number_of_points():
+    dataset = toy_set(
+        pre_transform=lambda data: Data(pos=data.pos[:5], y=data.y, num_nodes=5),
+    )
+    assert dataset[0].num_nodes == 5
+    assert dataset[0].pos.shape == (5, 3)
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="does not tell what is mapped")
 def test_transformed_arrays_keep_no_file():
     dataset = toy_set(pre_transform=lambda data: data)

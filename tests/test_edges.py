@@ -9,7 +9,12 @@ from torch_geometric.data import Batch, Data
 
 from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.edges import ball_query, edge_index, knn
-from torch_geometric_ddp.ops import farthest_point_order, farthest_point_sample, gather_points
+from torch_geometric_ddp.ops import (
+    farthest_point_order,
+    farthest_point_partition,
+    farthest_point_sample,
+    gather_points,
+)
 
 
 def rand(*shape, seed=0, dtype=torch.float64, device="cpu"):
@@ -194,6 +199,24 @@ def test_order_of_filled_clouds_is_that_of_each(num, device):
         size = len(cloud)
         assert torch.equal(order[i, :size], farthest_point_order(cloud[None], num)[0])
         assert torch.equal(order[i, size:], torch.arange(size, 11, device=device))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda pos, sizes: knn(pos, 2, sizes=sizes),
+        lambda pos, sizes: ball_query(pos, 0.5, 2, sizes=sizes),
+        lambda pos, sizes: farthest_point_order(pos, 2, sizes),
+        lambda pos, sizes: farthest_point_partition(pos, 1, 2, sizes),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(function):
+    pos = rand(2, 8, 3)
+    for sizes, got in (([3], r"shape \[1\]"), ([9, 0], r"\[9, 0\]"), ([8, 0], r"\[8, 0\]")):
+        with pytest.raises(ValueError, match=f"'sizes' must be 2 numbers from 1 to 8, got {got}"):
+            function(pos, torch.tensor(sizes))
+    with pytest.raises(TypeError, match=r"'sizes' must be a tensor of shape \[B\], got list"):
+        function(pos, [3, 4])
 
 
 @given(seed=st.integers(0, 2**16), num=st.integers(1, 12))

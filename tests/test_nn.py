@@ -378,8 +378,41 @@ def test_empty_cloud_of_a_batch_is_refused(sizes):
         Layout.of(batch)
 
 
+def test_layout_of_points_that_were_resampled(device):
+    """What the maker of a batch says of it does not follow."""
+    pos = rand(3, 4, 3, device=device)
+    batch, kept = from_dense(pos), torch.tensor([0, 1, 2, 3, 5, 8, 9], device=device)
+    batch.pos, batch.batch = batch.pos[kept], batch.batch[kept]
+    layout = Layout.of(batch)
+    assert layout.sizes.tolist() == [4, 1, 2]
+    assert torch.equal(layout.flat(layout.dense(batch.pos)), batch.pos)
+    batch = Batch(pos=batch.pos, batch=batch.batch, num_points=4)
+    assert Layout.of(batch).sizes.tolist() == [4, 1, 2]
+
+
+def test_bounds_that_are_older_than_the_points():
+    batch = Batch.from_data_list(ragged([4, 5, 3]))
+    kept = torch.tensor([0, 1, 4, 5, 6, 9])
+    batch.pos, batch.batch = batch.pos[kept], batch.batch[kept]
+    assert Layout.of(batch).sizes.tolist() == [2, 3, 1]
+
+
+def test_a_batch_that_does_not_fit_is_refused():
+    batch = Batch.from_data_list(ragged([4, 5]))
+    order = torch.arange(9).flip(0)
+    with pytest.raises(ValueError, match=r"'data.batch' must be sorted, cloud by cloud, got one"):
+        Layout.of(Data(pos=batch.pos[order], batch=batch.batch[order]))
+    with pytest.raises(ValueError, match=r"'data.batch' must have shape \[5\], got \[9\]"):
+        Layout.of(Data(pos=batch.pos[:5], batch=batch.batch))
+
+
 @pytest.mark.parametrize(
-    "data", [Data(), Data(pos=torch.zeros(0, 3)), Data(pos=torch.zeros(3))], ids=str
+    "data",
+    [
+        *(Data(), Data(pos=torch.zeros(0, 3)), Data(pos=torch.zeros(3))),
+        *(Data(pos=torch.zeros(4, 2)), from_dense(torch.zeros(2, 4, 6))),
+    ],
+    ids=str,
 )
 def test_data_without_points_is_refused(network, data):
     with pytest.raises(ValueError, match=r"'data.pos' must have shape \[N, 3\] with N > 0"):

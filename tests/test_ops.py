@@ -443,3 +443,16 @@ def test_distances_are_those_of_torch_cluster():
     row, col = cluster.knn(pos[0], pos[0], 8)
     dist = (pos[0][row] - pos[0][col]).norm(dim=1).view(64, 8).sort(dim=1).values
     torch.testing.assert_close(ops.knn_distance(pos, 8)[0], dist)
+
+
+# What is given ####################################################################################
+
+
+def test_no_clouds_have_no_scores():
+    assert ops.knn_distance(torch.zeros(0, 20, 3), 4).shape == (0, 20, 4)
+    assert ops.uniformity_score(torch.zeros(0, 20, 3)).shape == (0,)
+
+
+def test_parts_that_are_no_tensor_are_refused():
+    with pytest.raises(TypeError, match=r"'part' must be a tensor of shape \[N\], got list"):
+        ops.align_points(torch.zeros(2, 3, 3), part=[0, 0, 1])

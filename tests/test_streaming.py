@@ -128,6 +128,14 @@ def test_what_cannot_be_kept_is_not_lost(tmp_path, monkeypatch):
     assert [*tmp_path.iterdir()] == []
 
 
+def test_what_numpy_has_no_type_for_is_computed_again(tmp_path):
+    bank = PointCloudBank.from_dataset(toy_set())
+    bank = PointCloudBank(bank.pos.bfloat16(), bank.sizes, bank.y, bank.class_names)
+    bank.keep_in(tmp_path)
+    assert torch.equal(bank.cached(uniformity_of, 4), uniformity_of(bank, 4))
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_what_is_kept_can_be_read_by_others(tmp_path):
     bank = PointCloudBank.from_dataset(toy_set())
     bank.keep_in(tmp_path)

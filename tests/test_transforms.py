@@ -151,6 +151,22 @@ def test_edges_are_refused(data):
         FarthestPointSample(5)(data)
 
 
+def test_faces_are_refused(data):
+    """They would name vertices that are gone."""
+    data.face = torch.tensor([[0], [1], [11]])
+    with pytest.raises(ValueError, match="'data' must not have faces: sample points of them"):
+        FarthestPointSample(5)(data)
+
+
+def test_what_is_no_tensor_is_refused():
+    with pytest.raises(TypeError, match=r"'reference' must be a tensor of shape \[N 3\]"):
+        AlignPoints([[0, 0, 0]])
+    anchors = Batch.from_data_list([cloud(), cloud()])
+    anchors.weight = [[0.5, 0.5]]
+    with pytest.raises(TypeError, match=r"'data.weight' must be a tensor of shape \[L 2\]"):
+        MorphAnchors()(anchors)
+
+
 def test_edges_may_come_after():
     out = Compose([FarthestPointSample(5), _Edges()])(cloud())
     assert out.edge_index.max() < 5

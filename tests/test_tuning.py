@@ -805,11 +805,25 @@ def test_two_processes_of_which_one_is_killed(tmp_path):
 # Pictures #########################################################################################
 
 
-def test_pictures(done, tmp_path):
+def test_pictures(done, tmp_path, monkeypatch):
     _, result = done
     paths = plot_tuning(result, tmp_path / "new")
     assert [path.name for path in paths] == ["history.png", "importances.png", "parallel.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    before = paths[0].read_bytes()
+    with monkeypatch.context() as patch:
+
+        def full(figure, path, **kwargs):
+            Path(path).write_bytes(b"half")
+            raise OSError("the disk is full")
+
+        patch.setattr(Figure, "savefig", full)
+        with pytest.raises(OSError, match="the disk is full"):
+            plot_tuning(result, tmp_path / "new")
+    assert paths[0].read_bytes() == before
+    for wrong, error in ((5, TypeError), (paths[0], ValueError)):
+        with pytest.raises(error, match="'folder' must be a "):
+            plot_tuning(result, wrong)
     pages = write_html(result, tmp_path / "pages")
     assert len(pages) == (3 if optuna.visualization.is_available() else 0)
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 from helpers import Diverging, TinyNet, TinySegmenter, toy_arrays, toy_set
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 from torch_geometric.data import Data
@@ -206,6 +208,23 @@ def test_view_from_above():
 def test_title_is_optional():
     figure = plot_clouds([[torch.rand(5, 3)]], ["row"], ["column"])
     assert figure.get_suptitle() == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "names", "columns", "message"),
+    [
+        (2, ["a"], ["b"], "'row_names' must name 2 rows, got 1 names"),
+        (1, ["a"], [], "'column_names' must name the 1 clouds of row 0, got 0 names"),
+    ],
+)
+def test_clouds_without_a_name_are_refused(rows, names, columns, message):
+    with pytest.raises(ValueError, match=message):
+        plot_clouds([[torch.rand(5, 3)]] * rows, names, columns)
+
+
+def test_clouds_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"'rows' must have shape \[N 3\], got \[5, 2\]"):
+        plot_clouds([[torch.rand(5, 2)]], ["a"], ["b"])
 
 
 def test_single_point_and_missing_cells():
@@ -634,3 +653,74 @@ def test_confusion(tmp_path):
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"'confusion' must be 2 by 2, got \(3, 3\)"):
         plot_confusion(counts, ["a", "b"])
+
+
+def save_film(path):
+    film = Film()
+    film.classes, film.columns, film.steps = ["a"], ["stored"], [1, 2]
+    film.frames = list(torch.rand(2, 1, 1, 4, 3))
+    film.save(path, 0.1, dpi=20)
+
+
+@pytest.mark.parametrize("picture", ["losses", "confusion", "distilled", "sheets", "pdf", "film"])
+def test_a_picture_stays_as_it_was_where_the_disk_is_full(
+    picture, synthetic, tmp_path, monkeypatch
+):
+    draw, name, owner, method = {
+        "losses": (lambda path: plot_losses([1.0], path), "x.png", Figure, "savefig"),
+        "confusion": (
+            lambda path: plot_confusion(torch.eye(2), ["a", "b"], path),
+            *("x.svg", Figure, "savefig"),
+        ),
+        "distilled": (
+            lambda path: plot_distilled(toy_set(), synthetic, path, 1),
+            *("x.png", Figure, "savefig"),
+        ),
+        "sheets": (
+            lambda path: plot_sheets(toy_set(), synthetic, path, num_real=1),
+            *("x.png", Figure, "savefig"),
+        ),
+        "pdf": (
+            lambda path: plot_sheets(toy_set(), synthetic, path, 2, num_real=1),
+            *("x.pdf", PdfPages, "savefig"),
+        ),
+        "film": (save_film, "x.gif", Image.Image, "save"),
+    }[picture]
+    path, write = tmp_path / name, getattr(owner, method)
+    draw(path)
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        write(*args, **kwargs)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(owner, method, full)
+    with pytest.raises(OSError, match="the disk is full"):
+        draw(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("x.foo", ValueError, "'path' must end in one of .*, png, .*, got 'x.foo'"),
+        (5, TypeError, r"'path' must be a path, got int \(5\)"),
+        ("folder.png", ValueError, "'path' must be a file that can be written, got 'folder.png'"),
+    ],
+)
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda path: plot_losses([1.0], path),
+        lambda path: plot_confusion(torch.eye(2), ["a", "b"], path),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_before_it_is_drawn(
+    draw, path, error, message, tmp_path, monkeypatch
+):
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Figure, "add_subplot", lambda *args: pytest.fail("it is drawn"))
+    with pytest.raises(error, match=message):
+        draw(path)

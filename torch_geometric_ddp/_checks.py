@@ -191,6 +191,18 @@ def check_finite_on_cpu(name: str, value: Tensor) -> None:
         check_finite(name, value)
 
 
+def check_sizes(pos: Tensor, sizes: Any) -> None:
+    """Raises unless :obj:`sizes` says, if it is given, how many points each of the clouds has."""
+    if sizes is None:
+        return
+    fits = check_tensor("sizes", sizes, "B").shape == pos.shape[:1]
+    # To look at another device waits for it.
+    on_cpu = fits and sizes.device.type == "cpu"
+    if not fits or (on_cpu and bool(((sizes < 1) | (sizes > pos.size(1))).any())):
+        got = sizes.tolist() if fits else f"shape {list(sizes.shape)}"
+        raise ValueError(f"'sizes' must be {len(pos)} numbers from 1 to {pos.size(1)}, got {got}")
+
+
 def is_blurred(pos: Tensor, dtype: torch.dtype, share: float = 1e-5) -> bool:
     """Whether a shorter type moves points :obj:`[N, 3]` by more than a share of their extent."""
     step = torch.finfo(dtype).eps

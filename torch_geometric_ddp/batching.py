@@ -48,20 +48,28 @@ class Layout:
         """The layout of a :obj:`Batch`, or of a single cloud in a :obj:`Data`.
 
         Raises:
-            ValueError: If there are no points :obj:`pos [ΣN, 3]` or a cloud is empty.
+            ValueError: If there are no points :obj:`pos [ΣN, 3]`, :obj:`batch` has another length
+                or, on a CPU, falls, or a cloud is empty.
         """
-        pos = data.pos
-        if pos is None or pos.dim() != 2 or pos.size(0) == 0:
+        pos, batch, ptr, num_points = data.pos, data.batch, data.get("ptr"), data.get("num_points")
+        if pos is None or pos.dim() != 2 or pos.size(0) == 0 or pos.size(1) != 3:
             shape = None if pos is None else list(pos.shape)
             raise ValueError(f"'data.pos' must have shape [N, 3] with N > 0, got {shape}")
-        if isinstance(data.get("num_points"), int) and data.batch is not None:
-            return cls(pos.size(0) // data.num_points, data.num_points)
-        if data.batch is None:
+        if batch is None:
             return cls(1, pos.size(0))
-        if "ptr" in data and data.ptr is not None:
-            sizes = data.ptr.diff()
+        told = isinstance(num_points, int)
+        if told and ptr is not None and num_points * (ptr.numel() - 1) == pos.size(0):
+            return cls(ptr.numel() - 1, num_points)
+        if batch.shape != pos.shape[:1]:
+            raise ValueError(f"'data.batch' must have shape [{len(pos)}], got {list(batch.shape)}")
+        on_cpu = batch.device.type == "cpu"  # To look at another device waits for it.
+        if on_cpu and bool((batch[1:] < batch[:-1]).any()):
+            raise ValueError("'data.batch' must be sorted, cloud by cloud, got one that falls")
+        # What resamples the points leaves the bounds that the clouds had before.
+        if ptr is None or told or (on_cpu and int(ptr[-1]) != pos.size(0)):
+            sizes = torch.bincount(batch)
         else:
-            sizes = torch.bincount(data.batch)
+            sizes = ptr.diff()
         if int(sizes.min()) == 0:
             raise ValueError(f"'data' must hold no empty cloud, cloud {int(sizes.argmin())} is")
         return cls.of_sizes(sizes)

@@ -14,7 +14,13 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_finite_on_cpu, check_float, check_int, check_points
+from torch_geometric_ddp._checks import (
+    check_finite_on_cpu,
+    check_float,
+    check_int,
+    check_points,
+    check_sizes,
+)
 from torch_geometric_ddp._threads import thread_map
 from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.ops import at_least_single, at_unit, in_blocks
@@ -46,9 +52,11 @@ def knn(pos: Tensor, k: int, query: Tensor | None = None, sizes: Tensor | None =
         of fewer points repeats its nearest in the places from its size on.
 
     Raises:
-        ValueError: If shapes do not fit or, on a CPU, a point is not finite.
+        TypeError: If :obj:`sizes` is no tensor.
+        ValueError: If shapes do not fit or, on a CPU, a point is not finite or :obj:`sizes` are not
+            from 1 to :obj:`N`.
     """
-    pos, query = _check(pos, query)
+    pos, query = _check(pos, query, sizes)
     k = min(check_int("k", k), pos.size(1))
     if pos.device.type == "cpu" and pos.size(-1) <= 3:  # Where a k-d tree beats all pairs.
         counts = [pos.size(1)] * len(pos) if sizes is None else sizes.tolist()
@@ -92,8 +100,11 @@ def ball_query(
     Returns:
         The indices :obj:`[B, Q, min(k, N)]` (:obj:`int64`). A ball of fewer points repeats its
         first; an empty one gives the point that is nearest to its centre.
+
+    Raises:
+        TypeError, ValueError: As :meth:`knn`, or if :obj:`radius` is no number above zero.
     """
-    pos, query = _check(pos, query)
+    pos, query = _check(pos, query, sizes)
     check_points("pos", pos)
     radius = check_float("radius", radius, exclusive=True)
     k = min(check_int("k", k), pos.size(1))
@@ -138,7 +149,7 @@ def edge_index(index: Tensor, points: Layout, queries: Layout | None = None) -> 
     return torch.stack([queries.flat(points.rows(index))[new], target[new]])
 
 
-def _check(pos: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
+def _check(pos: Tensor, query: Tensor | None, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
     named = {"pos": pos} if query is None else {"pos": pos, "query": query}
     query = pos if query is None else query
     for name, x in named.items():
@@ -152,6 +163,7 @@ def _check(pos: Tensor, query: Tensor | None) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"'query' must fit 'pos' of shape {list(pos.shape)}, got {list(query.shape)}"
         )
+    check_sizes(pos, sizes)
     return at_least_single(pos.detach()), at_least_single(query.detach())
 
 

@@ -23,6 +23,8 @@ from torch_geometric_ddp._checks import (
     check_finite_on_cpu,
     check_int,
     check_points,
+    check_sizes,
+    check_tensor,
 )
 from torch_geometric_ddp._threads import thread_map
 
@@ -113,13 +115,15 @@ def farthest_point_order(pos: Tensor, num: int, sizes: Tensor | None = None) -> 
         The permutations :obj:`[B, N]` (:obj:`int64`).
 
     Raises:
-        TypeError: If :obj:`pos` is no floating point tensor, or :obj:`num` no integer.
-        ValueError: If :obj:`pos` has another shape or, on a CPU, is not finite, or :obj:`num` is
-            below one.
+        TypeError: If :obj:`pos` is no floating point tensor, :obj:`num` no integer, or :obj:`sizes`
+            no tensor.
+        ValueError: If :obj:`pos` has another shape or, on a CPU, is not finite, :obj:`num` is below
+            one, or :obj:`sizes` is not :obj:`B` numbers, on a CPU from 1 to :obj:`N`.
     """
     pos = check_points("pos", pos)
     check_finite_on_cpu("pos", pos)
     num = min(check_int("num", num), pos.size(1))
+    check_sizes(pos, sizes)
     blocks = _blocks(pos)
     each = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
     pairs = zip(blocks, each, strict=True)
@@ -150,23 +154,18 @@ def farthest_point_partition(
         that has enough points.
 
     Raises:
-        TypeError: If :obj:`pos` is no floating point tensor, or a number no integer.
+        TypeError: If :obj:`pos` is no floating point tensor, a number no integer, or :obj:`sizes`
+            no tensor.
         ValueError: If :obj:`pos` has another shape or is not finite, :obj:`num_subsets` or
             :obj:`num_points` is below one or their product above :obj:`N`, or :obj:`sizes` is not
-            :obj:`B` numbers from 1 to :obj:`N`.
+            :obj:`B` numbers, on a CPU from 1 to :obj:`N`.
     """
     pos = check_points("pos", pos)
     check_finite("pos", pos)
     num_subsets = check_int("num_subsets", num_subsets)
     available = num_subsets * num_points if sizes is not None else pos.size(1)
     num_points = _check_num("num_points", num_points, available, num_subsets)
-    if sizes is not None:
-        fits = sizes.shape == pos.shape[:1]
-        if not fits or bool(((sizes < 1) | (sizes > pos.size(1))).any()):
-            got = sizes.tolist() if fits else f"shape {list(sizes.shape)}"
-            raise ValueError(
-                f"'sizes' must be {len(pos)} numbers from 1 to {pos.size(1)}, got {got}"
-            )
+    check_sizes(pos, sizes)
     blocks = _blocks(pos)
     each = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
     pairs = zip(blocks, each, strict=True)
@@ -191,6 +190,8 @@ def knn_distance(pos: Tensor, k: int) -> Tensor:
     pos = check_points("pos", pos)
     k = _check_num("k", k, pos.size(1), 1)
     check_finite("pos", pos)
+    if len(pos) == 0:
+        return pos.new_zeros(0, pos.size(1), k)
     (wide,), unit = at_unit(at_least_single(pos.detach()))
     if pos.device.type == "cpu":  # A k-d tree, cloud by cloud, beats all pairs there.
         tree = _scipy_knn_distance if _compiled_knn is None else _compiled_knn_distance
@@ -302,7 +303,7 @@ def align_points(pos: Tensor, part: Tensor | None = None) -> Tensor:
         The reordered clouds :obj:`[M, N, 3]`; the first as it was.
 
     Raises:
-        TypeError: If :obj:`pos` is no floating point tensor.
+        TypeError: If :obj:`pos` is no floating point tensor, or :obj:`part` no tensor.
         ValueError: If :obj:`pos` has another shape or is not finite, or :obj:`part` has another
             shape.
     """
@@ -314,7 +315,7 @@ def alignment(pos: Tensor, part: Tensor | None = None) -> Tensor:
     pos = check_points("pos", pos, "M N 3")
     check_finite("pos", pos)
     clouds = pos.detach().double().cpu().numpy()
-    if part is not None and part.shape != pos.shape[1:2]:
+    if part is not None and check_tensor("part", part, "N").shape != pos.shape[1:2]:
         raise ValueError(f"'part' must have shape [{pos.size(1)}], got {list(part.shape)}")
     owner = np.zeros(pos.size(1)) if part is None else part.cpu().numpy()
     index = [np.empty(pos.size(1), np.int64) for _ in clouds[1:]]

@@ -81,8 +81,12 @@ class ViewCache:
         if not isinstance(result, Tensor) or result.device.type != "cpu":
             return result
         try:
+            array = result.detach().numpy()
+        except TypeError:  # NumPy has no such numbers, say bfloat16.
+            return result
+        try:
             with replacing(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, result.detach().numpy())
+                np.save(file, array)
         except OSError as error:  # What was computed is not lost by it.
             text = f"what {function.__qualname__} computed could not be kept in '{path}': {error}"
             warnings.warn(text, stacklevel=4)

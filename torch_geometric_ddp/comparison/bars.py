@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.report import Row
-from torch_geometric_ddp.visualize import plain, put_title
+from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = ["plot_comparison"]
 
@@ -28,7 +27,12 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
         rows (sequence of Row): The rows of the table.
         path (str or path): The picture, usually :obj:`*.png`.
         title (str): What stands above it. (default: nothing)
+
+    Raises:
+        TypeError: If :obj:`path` is no path.
+        ValueError: If nothing can be written to it or in the format of its suffix.
     """
+    path = check_picture(path)
     backbones = list(dict.fromkeys(row.backbone for row in rows))
     budgets = sorted({row.ppc for row in rows if row.ppc is not None})
     barred = [row for row in rows if row.ppc is not None] or list(rows)
@@ -58,8 +62,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     put_title(title, figure)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _draw_bars(axes: Axes, rows: Sequence[Row], methods: Sequence[str], k: int, num: int) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from torch_geometric_ddp.comparison.report import Row
-from torch_geometric_ddp.visualize import plain, put_title
+from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = ["plot_bits"]
 
@@ -27,11 +26,14 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         title (str): What stands above it. (default: nothing)
 
     Raises:
-        ValueError: If no row has a budget.
+        TypeError: If :obj:`path` is no path.
+        ValueError: If no row has a budget, or nothing can be written to :obj:`path` or in the
+            format of its suffix.
     """
     within = [row for row in rows if row.ppc is not None]
     if not within:
         raise ValueError("'rows' must hold at least one row with a budget, got none")
+    path = check_picture(path)
     backbones = list(dict.fromkeys(row.backbone for row in within))
     methods = list(dict.fromkeys(row.method for row in within))
     figure = Figure(figsize=(8, 4.2 * len(backbones)), layout="tight")
@@ -75,5 +77,4 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     put_title(title, figure)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)

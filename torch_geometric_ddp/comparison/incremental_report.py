@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.report import percents, summarize, with_lacking
 from torch_geometric_ddp.comparison.wholes import as_compared
-from torch_geometric_ddp.visualize import plain, put_title
+from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = [
     "average_accuracy",
@@ -108,11 +107,14 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
         title (str): What stands above it. (default: nothing)
 
     Raises:
-        ValueError: If no run has all of its increments.
+        TypeError: If :obj:`path` is no path.
+        ValueError: If no run has all of its increments, or nothing can be written to :obj:`path` or
+            in the format of its suffix.
     """
     rows = _triangles(runs)
     if not rows:
         raise ValueError("'runs' must hold at least one run with all of its increments, got none")
+    path = check_picture(path)
     figure = Figure(figsize=(7, 4.2), layout="tight")
     axes = figure.add_subplot()
     ticks: set[int] = set()
@@ -137,8 +139,7 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     put_title(title, figure)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:

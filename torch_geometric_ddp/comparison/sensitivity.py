@@ -6,14 +6,13 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.entries import Distilled
 from torch_geometric_ddp.comparison.report import Row, counted, shown, with_lacking
-from torch_geometric_ddp.visualize import plain, put_title
+from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = ["Sensitivity"]
 
@@ -114,10 +113,13 @@ class Sensitivity:
             title (str): What stands above it. (default: nothing)
 
         Raises:
-            ValueError: If there are no rows.
+            TypeError: If :obj:`path` is no path.
+            ValueError: If there are no rows, or nothing can be written to :obj:`path` or in the
+                format of its suffix.
         """
         if not rows:
             raise ValueError("'rows' must hold at least one row, got none")
+        path = check_picture(path)
         wide = min(_COLUMNS, len(self.values))
         high = -(-len(self.values) // wide)
         figure = Figure(figsize=(1.2 + 3.2 * wide, 0.8 + 2.8 * high), layout="constrained")
@@ -160,8 +162,7 @@ class Sensitivity:
         if len(ppcs) > 1:
             panels.flat[0].legend(frameon=False, fontsize=8)
         put_title(title or self.base.name, figure)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        save_figure(figure, path, dpi=150)
 
 
 def _hashable(value: Any) -> Any:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
 from torch_geometric_ddp.comparison.report import ALIKE, Row, counted, summarize, with_lacking
-from torch_geometric_ddp.visualize import plain, put_title
+from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = [
     "TransferRow",
@@ -139,12 +138,15 @@ def plot_transfer(
         The figure.
 
     Raises:
-        ValueError: If there are no rows or no columns.
+        TypeError: If :obj:`path` is no path.
+        ValueError: If there are no rows or no columns, or nothing can be written to :obj:`path` or
+            in the format of its suffix.
     """
     if not rows or not backbones:
         raise ValueError(
             f"the matrix must have rows and columns, got {len(rows)} and {len(backbones)}"
         )
+    path = None if path is None else check_picture(path)
     texts, _ = _texts(rows, backbones)
     means = [[row.cells[b].mean if b in row.cells else np.nan for b in backbones] for row in rows]
     values = 100 * np.array(means)
@@ -178,8 +180,7 @@ def plot_transfer(
     figure.colorbar(image, ax=axes, label=f"{metric} %", pad=0.02)
     put_title(title, figure)
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        save_figure(figure, path, dpi=150)
     return figure
 
 

@@ -56,6 +56,8 @@ def write_clouds(path: Path, clouds: Iterable[Data], header: Mapping[str, Any]) 
         while block := list(islice(source, _BLOCK)):
             data, slices, _ = collate(Data, block, increment=False, add_batch=False)
             values = data.to_dict()
+            for key in ("num_nodes", "_num_nodes"):  # The points say it.
+                values.pop(key, None)
             if count and values.keys() != columns.keys():
                 raise ValueError(
                     "'pre_transform' must give all clouds the same attributes, got "

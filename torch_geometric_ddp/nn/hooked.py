@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from torch_geometric_ddp._checks import shown
 from torch_geometric_ddp.nn.backbone import Backbone
 
 
@@ -39,6 +40,7 @@ class HookedBackbone(Backbone):
         point_channels (int): The channels of the layer's output.
 
     Raises:
+        TypeError: If :obj:`model` is no module.
         ValueError: If there is no such layer, or it does not give such a feature.
     """
 
@@ -46,6 +48,8 @@ class HookedBackbone(Backbone):
         self, model: nn.Module, layer: str, *, num_classes: int, point_channels: int
     ) -> None:
         super().__init__(num_classes, point_channels)
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"'model' must be a torch.nn.Module, got {shown(model)}")
         modules = dict(model.named_modules())
         modules.pop("")
         if layer not in modules:
@@ -56,9 +60,8 @@ class HookedBackbone(Backbone):
     def forward(self, data: Data) -> Tensor:
         """The logits :obj:`[B, num_classes]`."""
         known = {"x": None, "batch": None, **data.to_dict()}
-        parameters = inspect.signature(self.model.forward).parameters.values()
-        named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        single = len(named) == 1 and named[0].name != "pos"
+        named = _named_parameters(self.model)
+        single = not named or (len(named) == 1 and named[0].name != "pos")
         if not single and {p.name for p in named if p.default is p.empty} <= known.keys():
             return self.model(**{p.name: known[p.name] for p in named if p.name in known})
         return self.model(data)
@@ -86,3 +89,11 @@ class HookedBackbone(Backbone):
                 f"the layer '{self.layer}' must give [rows, {self.point_channels}], got {what}"
             )
         return out
+
+
+def _named_parameters(model: nn.Module) -> list[inspect.Parameter]:
+    """What a model takes by name, or what the model takes that is compiled or spread in it."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    inner = getattr(model, "_orig_mod", getattr(model, "module", None))
+    return _named_parameters(inner) if not named and isinstance(inner, nn.Module) else named

@@ -11,7 +11,10 @@ from torch_geometric_ddp.nn.backbone import Backbone
 from torch_geometric_ddp.nn.conv import edge_mlp, shared_mlp, take
 from torch_geometric_ddp.nn.levels import Level
 from torch_geometric_ddp.nn.pool import mean_pool
-from torch_geometric_ddp.ops import at_least_single
+from torch_geometric_ddp.ops import at_least_single, in_blocks
+
+# Pairs of points whose distances are held at a time.
+_PAIRS = 1 << 24
 
 
 class DensityConv(nn.Module):
@@ -41,12 +44,20 @@ class DensityConv(nn.Module):
         """The inverse of the density at every point of a level, :obj:`[ΣN, 1]`."""
         mode = "donot_use_mm_for_euclid_dist"
         pos = at_least_single(level.dense)
-        dist = torch.cdist(pos, pos, compute_mode=mode)
-        kernel = torch.exp(-0.5 * (dist / self.bandwidth).square())
-        if level.layout.mask is not None:
-            kernel = kernel * level.layout.mask[:, None]
-        inverse = kernel.sum(dim=-1, keepdim=True).reciprocal()
-        return level.layout.flat(inverse.to(level.dense.dtype))
+        num_clouds, size = pos.shape[:2]
+
+        def inverse(clouds: slice, rows: slice) -> Tensor:
+            dist = torch.cdist(pos[clouds, rows], pos[clouds], compute_mode=mode)
+            kernel = torch.exp(-0.5 * (dist / self.bandwidth).square())
+            if level.layout.mask is not None:
+                kernel = kernel * level.layout.mask[clouds, None]
+            return kernel.sum(dim=-1, keepdim=True).reciprocal()
+
+        # A gradient keeps all pairs, however few are computed at a time.
+        learned = pos.requires_grad and torch.is_grad_enabled()
+        most = num_clouds * size**2 if learned else _PAIRS
+        every = in_blocks(inverse, num_clouds, size, size, most)
+        return level.layout.flat(every.to(level.dense.dtype))
 
     def pool(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
         """The weighted sum over groups :obj:`[G, K, F]` with :obj:`offset [G, K, 3]`."""

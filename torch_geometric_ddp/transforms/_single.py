@@ -24,6 +24,9 @@ def take_points(data: Data, index: Tensor) -> Data:
     """
     if data.num_edges > 0:
         raise ValueError("'data' must not have edges yet: choose the points before connecting them")
+    face = data.get("face")
+    if isinstance(face, Tensor) and face.numel() > 0:
+        raise ValueError("'data' must not have faces: sample points of them, or drop 'data.face'")
     points = {key for key in data.keys() if data.is_node_attr(key)}  # noqa: SIM118
     # What a cloud has one of is not an attribute of its only point, nor are the bounds of clouds;
     # but where clouds have a category, the labels are those of the points.

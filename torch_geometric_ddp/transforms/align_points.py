@@ -6,6 +6,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp._checks import check_tensor
 from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.transforms._single import take_points
 
@@ -25,6 +26,8 @@ class AlignPoints(BaseTransform):
 
     def __init__(self, reference: torch.Tensor | None = None) -> None:
         self.reference = reference
+        if reference is not None:
+            check_tensor("reference", reference, "N 3")
 
     def forward(self, data: Data) -> Data:
         """Transforms a batch, or one cloud."""

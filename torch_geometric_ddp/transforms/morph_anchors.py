@@ -6,6 +6,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from torch_geometric_ddp import ops
+from torch_geometric_ddp._checks import check_tensor
 from torch_geometric_ddp.batching import Layout
 
 
@@ -30,6 +31,8 @@ class MorphAnchors(BaseTransform):
         """Transforms a batch of anchors."""
         layout = Layout.of(data)
         weight = data.weight if "weight" in data else None
+        if weight is not None:
+            check_tensor("data.weight", weight, f"L {layout.num_clouds}")
         shape = None if weight is None else list(weight.shape)
         if weight is None or weight.dim() != 2 or weight.size(1) != layout.num_clouds:
             raise ValueError(

@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial
 
+from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp.tuning.report import FEW, FEWEST, TuningResult
+from torch_geometric_ddp.visualize import save_figure
 
 __all__ = ["LETTERS", "plot_tuning", "write_html"]
 
@@ -44,7 +46,8 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
         The pictures.
 
     Raises:
-        ValueError: If no trial has completed.
+        TypeError: If :obj:`folder` is no path.
+        ValueError: If no trial has completed, or :obj:`folder` cannot be written to.
     """
     if not result.completed:
         raise ValueError("'result' must have a trial that has completed, got none")
@@ -58,8 +61,7 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
         del draw["importances"]
     if len(result.objectives) == 1:
         del draw["pareto"]
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = check_folder("folder", folder)
     paths = []
     for name, function in draw.items():
         figure = Figure(figsize=(7, 4), layout="constrained")
@@ -69,7 +71,7 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
         num, best = len(result.completed), 100 * result.best.values[0]
         axes.set_title(f"{num} trials, the best {best:.1f} % on held-out clouds", fontsize=10)
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=150)
+        save_figure(figure, paths[-1], dpi=150)
     _remove(folder / f"{name}.png" for name in _NAMES if name not in draw)
     return paths
 

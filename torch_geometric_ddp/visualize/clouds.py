@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from torch_geometric_ddp._checks import check_points
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["PALETTE", "plain", "plot_clouds", "put_title", "word_for_stored", "wrapped"]
@@ -74,10 +75,20 @@ def plot_clouds(
         The figure, to show or to save.
 
     Raises:
-        ValueError: If there is not one part for every point, a part has no name, or :obj:`up` is no
-            axis.
+        TypeError: If a cloud is no floating point tensor.
+        ValueError: If there is not one part for every point, a part has no name, :obj:`up` is no
+            axis, a row or a column of clouds has no name, or a cloud another shape.
     """
     height, width = len(rows), len(column_names)
+    if len(row_names) != height:
+        raise ValueError(f"'row_names' must name {height} rows, got {len(row_names)} names")
+    for i, clouds in enumerate(rows):
+        if len(clouds) > width:
+            raise ValueError(
+                f"'column_names' must name the {len(clouds)} clouds of row {i}, got {width} names"
+            )
+        for cloud in clouds:
+            check_points("rows", cloud, "N 3", min_points=0)
     view = view_of(azimuth, elevation, up)
     parts = None if part_labels is None else _parts(rows, part_labels)
     changes = [j for j in range(1, width) if column_names[j] != column_names[j - 1]]

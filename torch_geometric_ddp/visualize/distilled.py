@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_classes, check_int
-from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp.clouds.class_names import check_among, found_names, names_of
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize.clouds import plot_clouds, word_for_stored
+from torch_geometric_ddp.visualize.saving import check_picture, save_figure
 
 __all__ = ["plot_distilled", "plot_sheets"]
 
@@ -63,13 +64,12 @@ def plot_distilled(
             suffix.
     """
     chosen = check_classes(synthetic.class_names, classes)
-    path = None if path is None else _check_picture(path)
+    path = None if path is None else check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
     cells = _Cells.of(kinds, synthetic.class_names, chosen)
     figure = cells.draw(chosen, _title(synthetic), up, synthetic.part_names)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        save_figure(figure, path, dpi=110)
     return figure
 
 
@@ -106,7 +106,7 @@ def plot_sheets(
             integer or below one.
     """
     check_int("classes_per_sheet", classes_per_sheet)
-    chosen, path = check_classes(synthetic.class_names, classes), _check_picture(path)
+    chosen, path = check_classes(synthetic.class_names, classes), check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
     cells = _Cells.of(kinds, synthetic.class_names, chosen)
     starts = range(0, len(chosen), classes_per_sheet)
@@ -117,9 +117,8 @@ def plot_sheets(
         )
         sheet = chosen[start : start + classes_per_sheet]
         figures.append(cells.draw(sheet, title, up, synthetic.part_names))
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".pdf":
-        with PdfPages(path) as pages:
+        with replacing(path) as temporary, PdfPages(temporary) as pages:
             for figure in figures:
                 pages.savefig(figure)
         return [path]
@@ -128,16 +127,8 @@ def plot_sheets(
         path.with_stem(f"{path.stem}-{k + 1}") if several else path for k in range(len(figures))
     ]
     for figure, one in zip(figures, paths, strict=True):
-        figure.savefig(one, dpi=110)
+        save_figure(figure, one, dpi=110)
     return paths
-
-
-def _check_picture(path: str | os.PathLike[str]) -> Path:
-    """Returns the path of a picture, if it can be written and its suffix says how."""
-    checked, known = check_place("path", path), Figure().canvas.get_supported_filetypes()
-    if checked.suffix.lower().removeprefix(".") not in known:
-        raise ValueError(f"'path' must end in one of {', '.join(sorted(known))}, got '{path}'")
-    return checked
 
 
 def _kinds(

@@ -13,7 +13,7 @@ from PIL import Image  # Matplotlib's own package for pictures.
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_float, check_int, check_names
-from torch_geometric_ddp._files import check_place
+from torch_geometric_ddp._files import check_place, replacing
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.visualize.clouds import (
@@ -164,7 +164,6 @@ class Film:
         )
         cells = [axis.collections[0] for axis in figure.axes]
         kept, spans = _spans(len(self.frames), seconds)
-        path.parent.mkdir(parents=True, exist_ok=True)
         images = []
         for i in kept:
             figure.suptitle(wrapped(titles[i], figure), fontsize=11)
@@ -178,7 +177,9 @@ class Film:
                 images.append(Image.open(file).convert("RGB"))
         milliseconds = [10 * span for span in spans]
         first, *others = images
-        first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0)
+        how = {"save_all": True, "append_images": others, "duration": milliseconds, "loop": 0}
+        with replacing(path) as temporary:
+            first.save(temporary, format="GIF", **how)
 
 
 def _spans(num_frames: int, seconds: float) -> tuple[list[int], list[int]]:

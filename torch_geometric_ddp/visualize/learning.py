@@ -15,6 +15,7 @@ from torch import Tensor
 
 from torch_geometric_ddp._checks import check_names, shown
 from torch_geometric_ddp.visualize.clouds import plain
+from torch_geometric_ddp.visualize.saving import check_picture, save_figure
 
 __all__ = ["plot_confusion", "plot_losses"]
 
@@ -44,12 +45,14 @@ def plot_losses(
         The figure.
 
     Raises:
-        TypeError: If :obj:`losses` are no sequence of numbers.
-        ValueError: If there are no losses.
+        TypeError: If :obj:`losses` are no sequence of numbers, or :obj:`path` is no path.
+        ValueError: If there are no losses, or nothing can be written to :obj:`path` or in the
+            format of its suffix.
     """
     values = _numbers(losses)
     if len(values) == 0:
         raise ValueError("'losses' must be the losses of at least one step, got none")
+    path = None if path is None else check_picture(path)
     steps = np.arange(1, len(values) + 1)
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -92,14 +95,15 @@ def plot_confusion(
         The figure.
 
     Raises:
-        TypeError, ValueError: If there is not one name for every class, or :obj:`confusion` is not
-            square.
+        TypeError, ValueError: If there is not one name for every class, :obj:`confusion` is not
+            square, or nothing can be written to :obj:`path` or in the format of its suffix.
     """
     names, counts = check_names("class_names", class_names), torch.as_tensor(confusion).cpu()
     if counts.shape != (len(names), len(names)):
         raise ValueError(
             f"'confusion' must be {len(names)} by {len(names)}, got {tuple(counts.shape)}"
         )
+    path = None if path is None else check_picture(path)
     shares = 100 * (counts.double() / counts.sum(dim=1, keepdim=True)).numpy()
     size = 2.6 + 0.42 * len(names)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
@@ -133,8 +137,7 @@ def _numbers(losses: Any) -> np.ndarray:
     return values
 
 
-def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+def _saved(figure: Figure, path: Path | None) -> Figure:
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        save_figure(figure, path, dpi=150)
     return figure
