@@ -501,7 +501,46 @@ class Scaling:
 def test_a_change_of_clouds_of_ones_own_is_told():
     result = run(protocol=replace(SHORT, augment=Scaling(0.5)), seeds=1)
     told = json.loads(json.dumps(result.to_dict()))
-    assert told["protocol"] == {**SHORT.to_dict(), "augment": {"factor": 0.5}}
+    augment = {"object": f"{__name__}.Scaling", "settings": {"factor": 0.5}}
+    assert told["protocol"] == {**SHORT.to_dict(), "augment": augment}
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors clouds; its fields are those of RandomRotation."""
+
+    axis: int | None = None
+
+    def __call__(self, batch, generator=None):
+        return batch
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Has no fields."""
+
+    def __call__(self, batch, generator=None):
+        return batch
+
+
+def test_changes_of_the_same_fields_are_told_apart():
+    own, theirs = (replace(SHORT, augment=one(axis=0)) for one in (Flip, RandomRotation))
+    assert own.to_dict() != theirs.to_dict()
+    assert theirs.to_dict()["augment"] == {"axis": 0}
+    assert Protocol.from_dict(theirs.to_dict()) == theirs
+
+
+@pytest.mark.parametrize("augment", [Flip(0), Nothing(), Scaling(0.5)])
+def test_a_change_of_clouds_of_ones_own_is_not_made_again(augment):
+    told = json.loads(json.dumps(replace(SHORT, augment=augment).to_dict()))
+    with pytest.raises(ValueError, match=r"'augment' .* of this package, .*: give the protocol"):
+        Protocol.from_dict(told)
+
+
+@pytest.mark.parametrize("told", [{}, {"factor": 0.5}, 3])  # As files of before have them.
+def test_fields_of_another_change_of_clouds_are_refused(told):
+    with pytest.raises(ValueError, match=r"'augment' .* of this package, .*: give the protocol"):
+        Protocol.from_dict({**SHORT.to_dict(), "augment": told})
 
 
 @pytest.mark.parametrize(
