@@ -31,6 +31,7 @@ from torch_geometric_ddp import (
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import in_order_for
+from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.coreset import observe
 from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.evaluation import RandomRotation, fit, learning
@@ -631,6 +632,21 @@ def test_empty_set(role):
         ([], ValueError),
         (-1, ValueError),
         (True, TypeError),
+@pytest.mark.parametrize(
+    ("names", "others", "alike"),
+    [
+        (["0", "1"], ["0", "1", "2"], True),
+        (["cup", "bed"], ["0", "1"], True),
+        (["cup", "1"], ["0", "bed"], True),
+        (["1", "0"], ["0", "1"], False),
+        (["10", "20"], ["0", "1"], False),
+        (["1", "0"], ["cup", "bed"], False),
+    ],
+)
+def test_numbers_go_with_words_and_not_with_other_numbers(names, others, alike):
+    assert agree(names, others) == agree(others, names) == alike
+
+
         ([2, 0, 2], ValueError),
         ((1, torch.tensor(1)), ValueError),
     ],
