@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -829,6 +830,27 @@ def test_seeds_together_are_those_of_their_own_runs(network, monkeypatch, one_th
     (own, alone), (pair, joined) = (trained(monkeypatch, network, n) for n in (1, 2))
     assert [len(own), len(pair)] == [3, 3]
     for one, other in zip(own, pair, strict=True):
+def test_a_protocol_that_no_other_process_finds_is_refused_first():
+    @dataclass(frozen=True)
+    class Own(Nothing):
+        pass
+
+    with pytest.raises(ValueError, match="'protocol' must be made of classes of a module"):
+        run(protocol=replace(SHORT, augment=Own()), workers=2)
+
+
+class Dying(TinyNet):
+    """Ends its process, as a lack of memory does."""
+
+    def forward(self, data):
+        os._exit(1)
+
+
+def test_a_process_that_dies_is_told_of():
+    with pytest.raises(ChildProcessError, match=r"trains networks died\. .*'workers'.*__main__"):
+        run(network=Dying, workers=2)
+
+
         assert one.keys() == other.keys()
         for key, value in one.items():
             torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from torch_geometric_ddp._seeding import seeded
-from torch_geometric_ddp._worker import begin_worker
+from torch_geometric_ddp._worker import WHY_DIED, begin_worker
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.evaluation.protocol import Protocol
@@ -117,8 +118,8 @@ def learned(
     Raises:
         FloatingPointError: If a network diverges; other processes end the seed that they train.
         TypeError: If the network has an operation that cannot be taken for several.
-        ValueError: If the network or the trainer cannot be sent to a process, or networks cannot be
-            trained together.
+        ValueError: If the network, the trainer or the protocol cannot be sent to a process,
+            networks cannot be trained together, or the logits do not fit the task.
     """
     if together > 1:
         return _in_groups(learning, seeds, bar, together)
@@ -128,6 +129,7 @@ def learned(
 
 
 def _in_groups(
+        ChildProcessError: If a process dies.
     learning: Learning, seeds: Sequence[int], bar: tqdm[Any], together: int
 ) -> Iterator[Scores]:
     check_together(learning.train)
@@ -138,13 +140,17 @@ def _in_groups(
 def _side_by_side(
     learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int
 ) -> list[Scores]:
-    for name, value in (("network", learning.make), ("trainer", learning.trainer)):
+    for name, what, value in (
+        ("network", "a function or class", learning.make),
+        ("trainer", "a function or class", learning.trainer),
+        ("protocol", "made of classes", learning.protocol),
+    ):
         try:
             pickle.dumps(value)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
-                f"'{name}' must be a function or class of a module where 'workers' is above 1, so "
-                f"that another process finds it: {error}"
+                f"'{name}' must be {what} of a module where 'workers' is above 1, so that another "
+                f"process finds it: {error}"
             ) from error
     context = torch.multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
@@ -171,6 +177,8 @@ class _Counter:
     def update(self, num: int = 1) -> None:
         with self.done.get_lock():
             self.done.value += num
+    except BrokenProcessPool as error:
+        raise ChildProcessError(f"a process that trains networks died. {WHY_DIED}") from error
 
     def set_postfix(self, **words: Any) -> None:
         """Only the bar of the first process says more."""
