@@ -31,8 +31,8 @@ from torch_geometric_ddp import (
 )
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.clouds.class_names import agree
+from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.coreset import observe
 from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.evaluation import RandomRotation, fit, learning
@@ -489,6 +489,33 @@ def test_another_trainer():
     assert result.scores.confusion[:, 1].tolist() == [12, 12, 12]
 
 
+class Wide(TinyNet):
+    """Gives logits of more classes than there are."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes + 2)
+
+
+class Deep(TinyNet):
+    """Gives logits for points that are none."""
+
+    def forward(self, data):
+        return super().forward(data)[:, :, None]
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize(("network", "got"), [(Wide, r"\[4, 5\]"), (Deep, r"\[4, 3, 1\]")])
+def test_logits_of_other_classes_are_refused_in_the_first_step(network, got, together, monkeypatch):
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(ValueError, match=rf"'network' must give .* \[B, 3\], got {got}"):
+        run(network=network, together=together)
+
+
+def test_logits_of_other_classes_by_a_trainer_of_ones_own_are_refused():
+    with pytest.raises(ValueError, match=r"'network' must give logits of shape \[B, 3\], got"):
+        run(network=Wide, trainer=lambda *args: None)
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Makes clouds larger or smaller."""
@@ -605,6 +632,21 @@ def test_sets_with_other_numbers_of_classes(known, tested):
     assert result.scores.class_names == ["class0", "class1", "class2"]
 
 
+@pytest.mark.parametrize(
+    ("names", "others", "alike"),
+    [
+        (["0", "1"], ["0", "1", "2"], True),
+        (["cup", "bed"], ["0", "1"], True),
+        (["cup", "1"], ["0", "bed"], True),
+        (["1", "0"], ["0", "1"], False),
+        (["10", "20"], ["0", "1"], False),
+        (["1", "0"], ["cup", "bed"], False),
+    ],
+)
+def test_numbers_go_with_words_and_not_with_other_numbers(names, others, alike):
+    assert agree(names, others) == agree(others, names) == alike
+
+
 def test_sets_with_other_classes_are_refused():
     points, labels = toy_arrays()
     train = PointCloudArrays(points, labels, ["cup", "bed", "car"])
@@ -633,21 +675,6 @@ def test_empty_set(role):
         ([], ValueError),
         (-1, ValueError),
         (True, TypeError),
-@pytest.mark.parametrize(
-    ("names", "others", "alike"),
-    [
-        (["0", "1"], ["0", "1", "2"], True),
-        (["cup", "bed"], ["0", "1"], True),
-        (["cup", "1"], ["0", "bed"], True),
-        (["1", "0"], ["0", "1"], False),
-        (["10", "20"], ["0", "1"], False),
-        (["1", "0"], ["cup", "bed"], False),
-    ],
-)
-def test_numbers_go_with_words_and_not_with_other_numbers(names, others, alike):
-    assert agree(names, others) == agree(others, names) == alike
-
-
         ([2, 0, 2], ValueError),
         ((1, torch.tensor(1)), ValueError),
     ],
@@ -803,6 +830,27 @@ def test_what_no_other_process_finds_is_refused_first(name):
         run(**{name: own}, workers=2)
 
 
+def test_a_protocol_that_no_other_process_finds_is_refused_first():
+    @dataclass(frozen=True)
+    class Own(Nothing):
+        pass
+
+    with pytest.raises(ValueError, match="'protocol' must be made of classes of a module"):
+        run(protocol=replace(SHORT, augment=Own()), workers=2)
+
+
+class Dying(TinyNet):
+    """Ends its process, as a lack of memory does."""
+
+    def forward(self, data):
+        os._exit(1)
+
+
+def test_a_process_that_dies_is_told_of():
+    with pytest.raises(ChildProcessError, match=r"trains networks died\. .*'workers'.*__main__"):
+        run(network=Dying, workers=2)
+
+
 # Seeds trained together ###########################################################################
 
 SMALL_STEPS = Protocol("small steps", epochs=6, batch_size=4, lr=0.1, augment=RandomRotation())
@@ -830,27 +878,6 @@ def test_seeds_together_are_those_of_their_own_runs(network, monkeypatch, one_th
     (own, alone), (pair, joined) = (trained(monkeypatch, network, n) for n in (1, 2))
     assert [len(own), len(pair)] == [3, 3]
     for one, other in zip(own, pair, strict=True):
-def test_a_protocol_that_no_other_process_finds_is_refused_first():
-    @dataclass(frozen=True)
-    class Own(Nothing):
-        pass
-
-    with pytest.raises(ValueError, match="'protocol' must be made of classes of a module"):
-        run(protocol=replace(SHORT, augment=Own()), workers=2)
-
-
-class Dying(TinyNet):
-    """Ends its process, as a lack of memory does."""
-
-    def forward(self, data):
-        os._exit(1)
-
-
-def test_a_process_that_dies_is_told_of():
-    with pytest.raises(ChildProcessError, match=r"trains networks died\. .*'workers'.*__main__"):
-        run(network=Dying, workers=2)
-
-
         assert one.keys() == other.keys()
         for key, value in one.items():
             torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5)

@@ -60,6 +60,7 @@ class Learning:
         """
         with seeded(seed, self.train.device):
             model = _made(self.make, self.sizes).to(self.train.pos)
+            self._look_at_logits(model)
             with which_seed(seed):
                 self.trainer(model, self._train_of(model), self.protocol, seed, bar)
                 return self._score(model)
@@ -75,11 +76,23 @@ class Learning:
         for seed in seeds:
             with seeded(seed, self.train.device):
                 models.append(_made(self.make, self.sizes).to(self.train.pos))
+        self._look_at_logits(models[0])
         fit_together(models, self.train, self.protocol, seeds, bar)
         for seed, model in zip(seeds, models, strict=True):
             with seeded(seed, self.train.device), which_seed(seed):
                 scores.append(self._score(model))
         return scores
+
+    def _look_at_logits(self, model: nn.Module) -> None:
+        """Lets the first step refuse what could not be scored after the last one."""
+        if self.trainer is not fit:  # Another one may train with what is no logits.
+            return
+
+        def look(model: nn.Module, batch: Any, logits: Any) -> None:
+            handle.remove()
+            self.task.check_logits(logits, self.sizes)
+
+        handle = model.register_forward_hook(look)
 
     def _score(self, model: nn.Module) -> Scores:
         model.eval()
@@ -116,6 +129,7 @@ def learned(
             process. (default: :obj:`1`)
 
     Raises:
+        ChildProcessError: If a process dies.
         FloatingPointError: If a network diverges; other processes end the seed that they train.
         TypeError: If the network has an operation that cannot be taken for several.
         ValueError: If the network, the trainer or the protocol cannot be sent to a process,
@@ -129,7 +143,6 @@ def learned(
 
 
 def _in_groups(
-        ChildProcessError: If a process dies.
     learning: Learning, seeds: Sequence[int], bar: tqdm[Any], together: int
 ) -> Iterator[Scores]:
     check_together(learning.train)
@@ -164,6 +177,8 @@ def _side_by_side(
             for future in finished:
                 future.result()  # Raises what went wrong, so that no other seed is begun.
         return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise ChildProcessError(f"a process that trains networks died. {WHY_DIED}") from error
     finally:
         pool.shutdown(cancel_futures=True)  # Waits for the seeds that are being trained.
 
@@ -177,8 +192,6 @@ class _Counter:
     def update(self, num: int = 1) -> None:
         with self.done.get_lock():
             self.done.value += num
-    except BrokenProcessPool as error:
-        raise ChildProcessError(f"a process that trains networks died. {WHY_DIED}") from error
 
     def set_postfix(self, **words: Any) -> None:
         """Only the bar of the first process says more."""
