@@ -192,13 +192,17 @@ def check_finite_on_cpu(name: str, value: Tensor) -> None:
 
 
 def is_blurred(pos: Tensor, dtype: torch.dtype, share: float = 1e-5) -> bool:
-    """Whether a shorter type moves points :obj:`[N, 3]` by more than a share of their extent."""
+    """Whether a shorter type moves points :obj:`[N, 3]` by more than a share of their extent.
+
+    What it also does to centred points, in a type of few digits, does not count.
+    """
     step = torch.finfo(dtype).eps
     if len(pos) == 0 or torch.finfo(pos.dtype).eps >= step:
         return False
     low, high = pos.aminmax(dim=0)
     extent = float((high - low).amax())
-    return 0 < share * extent < step * float(pos.abs().amax())
+    # Four extents from the origin, such a type has two bits less than for centred points.
+    return 0 < max(share, 4 * step) * extent < step * float(pos.abs().amax())
 
 
 def shown(value: Any) -> str:
