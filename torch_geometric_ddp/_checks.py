@@ -174,6 +174,13 @@ def check_points(name: str, pos: Any, dims: str = "B N 3", min_points: int = 1) 
     return pos
 
 
+def check_indices(name: str, value: Tensor, copy: bool = False) -> Tensor:
+    """Returns a tensor of integers as :obj:`int64`, in which any of them can be an index."""
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"'{name}' must have an integer type, got {value.dtype}")
+    return value.to(torch.int64, copy=copy)
+
+
 class NotFiniteError(ValueError, FloatingPointError):
     """Numbers are NaN or infinite: those of an argument, or what a run made that diverges."""
 
