@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp import PointCloudArrays, Protocol, distill, edges, evaluate, ops
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.coreset import random_coreset
-from torch_geometric_ddp.datasets._formats import as_clouds
+from torch_geometric_ddp.datasets._formats import as_clouds, read_text
 from torch_geometric_ddp.datasets._meshes import sample_surface
 from torch_geometric_ddp.nn.levels import Level
 from torch_geometric_ddp.nn.pointnet2_segmentation import Interpolation
@@ -193,6 +193,27 @@ def test_mirrored_halves_are_those_of_any_size(scale):
     ]
     assert torch.equal(first, other)
     assert 0.7 < float(first.norm(dim=-1).max()) <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_few_digits_blur_what_lies_far_away_and_not_what_is_centred(dtype):
+    near, far = (
+        PointCloudBank.from_dataset([Data(pos=cloud() + offset, y=0)], dtype=dtype)
+        for offset in (-0.5, 20)
+    )
+    assert near.exact is None
+    assert near.unscaled() is near
+    with pytest.raises(ValueError, match="nearer to the origin"):
+        far.unscaled()
+
+
+def test_text_files_far_away_are_refused(tmp_path):
+    path, points = tmp_path / "cloud.txt", cloud(64).numpy()
+    np.savetxt(path, points)
+    assert torch.equal(as_clouds(path, read_text(path, 3)), torch.from_numpy(points).float())
+    np.savetxt(path, points + 5.4e6)
+    with pytest.raises(ValueError, match=r"cloud.txt' .* so far from the origin"):
+        as_clouds(path, read_text(path, 3))
 
 
 def test_files_far_away_are_refused(tmp_path):

@@ -409,6 +409,32 @@ def test_tensors_that_do_not_fit_each_other(change, error, message):
         PointCloudBank(**tensors, class_names=["a"])
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"pos": torch.rand(4, 2)}, ValueError, r"'pos' must have shape \[ΣN 3\], got \[4, 2\]"),
+        ({"pos": torch.ones(4, 3).long()}, TypeError, "'pos' must have a floating point dtype"),
+        ({"pos": [[0.0, 0.0, 0.0]] * 4}, TypeError, "'pos' must be a tensor"),
+        ({"sizes": torch.tensor([2.0, 2.0])}, TypeError, "'sizes' must have an integer type"),
+        ({"sizes": torch.tensor([[2, 2]])}, ValueError, r"'sizes' must have shape \[n\]"),
+        ({"y": [0, 0]}, TypeError, "'y' must be a tensor"),
+    ],
+)
+def test_tensors_of_another_kind(change, error, message):
+    tensors = {"pos": GOOD, "sizes": torch.tensor([2, 2]), "y": torch.tensor([0, 0])} | change
+    with pytest.raises(error, match=message):
+        PointCloudBank(**tensors, class_names=["a"])
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8], ids=str)
+def test_short_integers_are_kept_as_indices(dtype):
+    sizes, y = torch.tensor([2, 2], dtype=dtype), torch.tensor([1, 0], dtype=dtype)
+    bank = PointCloudBank(GOOD, sizes, y, ["a", "b"])
+    assert bank.y.dtype == bank.sizes.dtype == torch.long
+    assert bank.sha256() == PointCloudBank(GOOD, sizes.long(), y.long(), ["a", "b"]).sha256()
+    assert bank.select(bank.y).y.tolist() == [0, 1]
+
+
 def test_some_of_many_classes_without_clouds_are_named():
     bank = PointCloudBank.from_dataset([Data(pos=GOOD, y=60000)])
     with pytest.raises(ValueError, match="every class must have a cloud") as raised:

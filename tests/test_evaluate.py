@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,6 +31,7 @@ from torch_geometric_ddp import (
 )
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.coreset import observe
 from torch_geometric_ddp.datasets import PointCloudArrays
@@ -487,6 +489,33 @@ def test_another_trainer():
     assert result.scores.confusion[:, 1].tolist() == [12, 12, 12]
 
 
+class Wide(TinyNet):
+    """Gives logits of more classes than there are."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes + 2)
+
+
+class Deep(TinyNet):
+    """Gives logits for points that are none."""
+
+    def forward(self, data):
+        return super().forward(data)[:, :, None]
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize(("network", "got"), [(Wide, r"\[4, 5\]"), (Deep, r"\[4, 3, 1\]")])
+def test_logits_of_other_classes_are_refused_in_the_first_step(network, got, together, monkeypatch):
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(ValueError, match=rf"'network' must give .* \[B, 3\], got {got}"):
+        run(network=network, together=together)
+
+
+def test_logits_of_other_classes_by_a_trainer_of_ones_own_are_refused():
+    with pytest.raises(ValueError, match=r"'network' must give logits of shape \[B, 3\], got"):
+        run(network=Wide, trainer=lambda *args: None)
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Makes clouds larger or smaller."""
@@ -501,7 +530,46 @@ class Scaling:
 def test_a_change_of_clouds_of_ones_own_is_told():
     result = run(protocol=replace(SHORT, augment=Scaling(0.5)), seeds=1)
     told = json.loads(json.dumps(result.to_dict()))
-    assert told["protocol"] == {**SHORT.to_dict(), "augment": {"factor": 0.5}}
+    augment = {"object": f"{__name__}.Scaling", "settings": {"factor": 0.5}}
+    assert told["protocol"] == {**SHORT.to_dict(), "augment": augment}
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors clouds; its fields are those of RandomRotation."""
+
+    axis: int | None = None
+
+    def __call__(self, batch, generator=None):
+        return batch
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Has no fields."""
+
+    def __call__(self, batch, generator=None):
+        return batch
+
+
+def test_changes_of_the_same_fields_are_told_apart():
+    own, theirs = (replace(SHORT, augment=one(axis=0)) for one in (Flip, RandomRotation))
+    assert own.to_dict() != theirs.to_dict()
+    assert theirs.to_dict()["augment"] == {"axis": 0}
+    assert Protocol.from_dict(theirs.to_dict()) == theirs
+
+
+@pytest.mark.parametrize("augment", [Flip(0), Nothing(), Scaling(0.5)])
+def test_a_change_of_clouds_of_ones_own_is_not_made_again(augment):
+    told = json.loads(json.dumps(replace(SHORT, augment=augment).to_dict()))
+    with pytest.raises(ValueError, match=r"'augment' .* of this package, .*: give the protocol"):
+        Protocol.from_dict(told)
+
+
+@pytest.mark.parametrize("told", [{}, {"factor": 0.5}, 3])  # As files of before have them.
+def test_fields_of_another_change_of_clouds_are_refused(told):
+    with pytest.raises(ValueError, match=r"'augment' .* of this package, .*: give the protocol"):
+        Protocol.from_dict({**SHORT.to_dict(), "augment": told})
 
 
 @pytest.mark.parametrize(
@@ -562,6 +630,21 @@ def test_sets_with_other_numbers_of_classes(known, tested):
     assert result.scores.confusion.shape == (3, 3)
     assert result.scores.confusion.sum(dim=1).tolist() == [6, 6, 6 if tested == 3 else 0]
     assert result.scores.class_names == ["class0", "class1", "class2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "alike"),
+    [
+        (["0", "1"], ["0", "1", "2"], True),
+        (["cup", "bed"], ["0", "1"], True),
+        (["cup", "1"], ["0", "bed"], True),
+        (["1", "0"], ["0", "1"], False),
+        (["10", "20"], ["0", "1"], False),
+        (["1", "0"], ["cup", "bed"], False),
+    ],
+)
+def test_numbers_go_with_words_and_not_with_other_numbers(names, others, alike):
+    assert agree(names, others) == agree(others, names) == alike
 
 
 def test_sets_with_other_classes_are_refused():
@@ -745,6 +828,27 @@ def test_what_no_other_process_finds_is_refused_first(name):
 
     with pytest.raises(ValueError, match=f"'{name}' must be a function or class of a module"):
         run(**{name: own}, workers=2)
+
+
+def test_a_protocol_that_no_other_process_finds_is_refused_first():
+    @dataclass(frozen=True)
+    class Own(Nothing):
+        pass
+
+    with pytest.raises(ValueError, match="'protocol' must be made of classes of a module"):
+        run(protocol=replace(SHORT, augment=Own()), workers=2)
+
+
+class Dying(TinyNet):
+    """Ends its process, as a lack of memory does."""
+
+    def forward(self, data):
+        os._exit(1)
+
+
+def test_a_process_that_dies_is_told_of():
+    with pytest.raises(ChildProcessError, match=r"trains networks died\. .*'workers'.*__main__"):
+        run(network=Dying, workers=2)
 
 
 # Seeds trained together ###########################################################################

@@ -86,6 +86,16 @@ def test_load(name, tmp_path):
             assert pair[0].num_classes == pair[1].num_classes == num_classes
 
 
+def test_both_splits_are_processed_again_at_once(tmp_path, monkeypatch):
+    write_resampled(tmp_path / "raw")
+    reader, times = READERS["modelnet10-resampled"], []
+    process = Benchmark.process
+    monkeypatch.setattr(Benchmark, "process", lambda self: times.append(process(self)))
+    for again in (False, True):
+        reader.load(tmp_path, 7, strict=False, force_reload=again)
+    assert len(times) == 2
+
+
 def test_every_reader_is_in_the_registry():
     used = set()
     for reader in READERS.values():

@@ -1056,6 +1056,25 @@ def test_hold_out_names_what_it_cannot_split(dataset, message):
         hold_out(dataset, 0.5)
 
 
+class Stream(torch.utils.data.IterableDataset):
+    """Clouds without numbers."""
+
+    def __iter__(self):
+        return iter(toy_set())
+
+
+@pytest.mark.parametrize("make", [Stream, lambda: (data for data in toy_set())])
+def test_hold_out_needs_clouds_with_numbers(make):
+    with pytest.raises(TypeError, match=r"'dataset' must be .* whose items are numbered"):
+        hold_out(make(), 0.5)
+
+
+def test_labels_that_are_identifiers_are_split_as_small_ones():
+    y = torch.tensor([0, 1, 1, 0, 2, 2])
+    for ours, theirs in zip(stratified(10**12 * y, 0.5), stratified(y, 0.5), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_hold_out_refuses_labels_beyond_the_classes():
     dataset = toy_set()
     dataset.class_names = dataset.class_names[:2]
@@ -1063,7 +1082,15 @@ def test_hold_out_refuses_labels_beyond_the_classes():
         hold_out(dataset, 0.5)
 
 
-@pytest.mark.parametrize("y", [torch.zeros(2, 2), torch.tensor([0, -1]), torch.tensor([0.0, 1.0])])
+@pytest.mark.parametrize(
+    "y",
+    [
+        torch.zeros(2, 2),
+        torch.tensor([0, -1]),
+        torch.tensor([0.0, 1.0]),
+        torch.tensor([True, True, False, False]),
+    ],
+)
 def test_stratified_names_labels_that_are_none(y):
     with pytest.raises(ValueError, match="'y' must"):
         stratified(y, 0.5)

@@ -174,6 +174,13 @@ def check_points(name: str, pos: Any, dims: str = "B N 3", min_points: int = 1) 
     return pos
 
 
+def check_indices(name: str, value: Tensor, copy: bool = False) -> Tensor:
+    """Returns a tensor of integers as :obj:`int64`, in which any of them can be an index."""
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"'{name}' must have an integer type, got {value.dtype}")
+    return value.to(torch.int64, copy=copy)
+
+
 class NotFiniteError(ValueError, FloatingPointError):
     """Numbers are NaN or infinite: those of an argument, or what a run made that diverges."""
 
@@ -204,13 +211,17 @@ def check_sizes(pos: Tensor, sizes: Any) -> None:
 
 
 def is_blurred(pos: Tensor, dtype: torch.dtype, share: float = 1e-5) -> bool:
-    """Whether a shorter type moves points :obj:`[N, 3]` by more than a share of their extent."""
+    """Whether a shorter type moves points :obj:`[N, 3]` by more than a share of their extent.
+
+    What it also does to centred points, in a type of few digits, does not count.
+    """
     step = torch.finfo(dtype).eps
     if len(pos) == 0 or torch.finfo(pos.dtype).eps >= step:
         return False
     low, high = pos.aminmax(dim=0)
     extent = float((high - low).amax())
-    return 0 < share * extent < step * float(pos.abs().amax())
+    # Four extents from the origin, such a type has two bits less than for centred points.
+    return 0 < max(share, 4 * step) * extent < step * float(pos.abs().amax())
 
 
 def shown(value: Any) -> str:

@@ -14,7 +14,13 @@ import torch
 
 from torch_geometric_ddp.memory import keep_freed_memory
 
-__all__ = ["begin_worker", "end_after"]
+__all__ = ["WHY_DIED", "begin_worker", "end_after"]
+
+#: What an error says of a process that died.
+WHY_DIED = (
+    "Either the memory did not suffice for so many 'workers', or the program that asks for them is "
+    'not inside of `if __name__ == "__main__":`'
+)
 
 
 def begin_worker() -> None:

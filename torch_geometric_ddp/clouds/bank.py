@@ -19,8 +19,11 @@ from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import (
     check_dataset,
     check_finite,
+    check_indices,
     check_int,
     check_names,
+    check_points,
+    check_tensor,
     is_blurred,
 )
 from torch_geometric_ddp.budget import StorageBudget
@@ -48,10 +51,11 @@ class PointCloudBank:
         class_names (sequence of str): The names of the classes; labels lie below their number.
 
     Raises:
-        TypeError: If :obj:`class_names` are no list of strings, or :obj:`y` no integers.
+        TypeError: If :obj:`class_names` are no list of strings, :obj:`pos` is no floating point
+            tensor, or :obj:`sizes` or :obj:`y` are no tensors of integers.
         ValueError: If two names are the same, :obj:`sizes` is empty, holds a zero or does not add
-            up to the points, :obj:`pos` is not finite, or :obj:`y` is not a label below the number
-            of classes for every cloud.
+            up to the points, :obj:`pos` or :obj:`sizes` has another shape, :obj:`pos` is not
+            finite, or :obj:`y` is not a label below the number of classes for every cloud.
     """
 
     #: The parts that points are labelled with, in a :class:`LabelledBank`.
@@ -60,8 +64,12 @@ class PointCloudBank:
     has_parts: ClassVar[bool] = False
 
     def __init__(self, pos: Tensor, sizes: Tensor, y: Tensor, class_names: Sequence[str]) -> None:
+        sizes = check_indices("sizes", check_tensor("sizes", sizes, "n"))
+        if sizes.dim() != 1:
+            raise ValueError(f"'sizes' must have shape [n], got {list(sizes.shape)}")
         if len(sizes) == 0:
             raise ValueError("the data set must hold at least one cloud, got none")
+        check_points("pos", pos, "ΣN 3")
         if int(sizes.min()) < 1:
             raise ValueError(f"every cloud must have points, cloud {int(sizes.argmin())} has none")
         if int(sizes.sum()) != len(pos):
@@ -70,12 +78,11 @@ class PointCloudBank:
             )
         check_finite("pos", pos)
         class_names = check_names("class_names", class_names)
-        if y.shape != sizes.shape:
+        if check_tensor("y", y, "n").shape != sizes.shape:
             raise ValueError(
                 f"'y' must have a label for each of the {len(sizes)} clouds, got {list(y.shape)}"
             )
-        if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-            raise TypeError(f"'y' must have an integer type, got {y.dtype}")
+        y = check_indices("y", y)
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= len(class_names):
             raise ValueError(

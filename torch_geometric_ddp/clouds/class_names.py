@@ -103,10 +103,14 @@ def known_names(names: Sequence[str]) -> list[str]:
 def agree(names: Sequence[str], others: Sequence[str]) -> bool:
     """Whether two sets may have the same classes: one may lack the last ones.
 
-    Classes without names are called by their numbers, which go with any name.
+    Classes without names are called by their numbers, which go with any word, but not with another
+    number.
     """
     pairs = enumerate(zip(names, others, strict=False))
-    return all(a == b or str(i) in (a, b) for i, (a, b) in pairs)
+    return all(
+        a == b or (str(i) in (a, b) and not (a.isdecimal() and b.isdecimal()))
+        for i, (a, b) in pairs
+    )
 
 
 def check_among(name: str, names: Sequence[str], others: Sequence[str]) -> None:

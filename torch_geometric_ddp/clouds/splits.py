@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import IterableDataset, Subset
 from torch_geometric.data import Dataset
 
-from torch_geometric_ddp._checks import check_dataset, check_float, check_int
+from torch_geometric_ddp._checks import check_dataset, check_float, check_int, shown
 from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of
 from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED, names_of
 
@@ -43,10 +43,11 @@ def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
             lie between 0 and 1 or holds no cloud out, or :obj:`seed` is negative.
     """
     share, y = check_share("share", share), _one_row(y)
-    if y.is_floating_point() or (len(y) and int(y.min()) < 0):
+    if y.is_floating_point() or y.dtype == torch.bool or (len(y) and int(y.min()) < 0):
         low = f" from {float(y.min()):g}" if len(y) else ""
         raise ValueError(f"'y' must be integers from 0, got {y.dtype}{low}")
     order = _shuffled(y, seed)
+    y = y.unique(return_inverse=True)[1]  # Counting takes room for the largest label.
     counts = torch.bincount(y)
     rank = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
     quota = (share * counts).round().minimum((counts - 1).clamp_min(0))
@@ -105,6 +106,12 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
     if isinstance(dataset, PointCloudBank):
         kept, held = stratified(dataset.y, share, seed)
         return dataset.select(kept), dataset.select(held)
+    # What can only be gone through is used up once its labels are read.
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+        raise TypeError(
+            f"'dataset' must be a data set or a sequence whose items are numbered, got "
+            f"{shown(dataset)}"
+        )
     kept, held = stratified(_labels_of(dataset), share, seed)
     if isinstance(dataset, Dataset):
         return dataset[kept], dataset[held]

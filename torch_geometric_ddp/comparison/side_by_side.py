@@ -19,7 +19,7 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
-from torch_geometric_ddp._worker import begin_worker
+from torch_geometric_ddp._worker import WHY_DIED, begin_worker
 from torch_geometric_ddp.comparison.cells import Cell
 
 __all__ = ["check_sent", "side_by_side"]
@@ -99,8 +99,7 @@ def side_by_side(
                 except BrokenProcessPool as error:
                     raise ChildProcessError(
                         f"the process of '{cells[place]}' died: what it said stands in '{logs}'. "
-                        "Either the memory did not suffice for so many 'workers', or the program "
-                        'that asks for them is not inside of `if __name__ == "__main__":`'
+                        f"{WHY_DIED}"
                     ) from error
                 yield place, result
 

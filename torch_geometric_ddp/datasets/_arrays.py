@@ -17,7 +17,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from tqdm import tqdm
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_names, is_blurred
+from torch_geometric_ddp._checks import check_indices, check_names, is_blurred
 from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED
 from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
 from torch_geometric_ddp.datasets._formats import (
@@ -70,9 +70,7 @@ def check_labels(
             f"'{name}' must have shape {list(shape)}, one for each of the {each}, got "
             f"{list(y.shape)}"
         )
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise TypeError(f"'{name}' must have an integer type, got {y.dtype}")
-    y = y.to(torch.int64, copy=copy)
+    y = check_indices(name, y, copy)
     low, high = int(y.min()), int(y.max())
     bound = min(high + 1, MOST_UNNAMED) if names is None else len(names)
     if low < 0 or high >= bound:

@@ -89,8 +89,8 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def read_text(path: Path, columns: int, delimiter: str | None = None, dtype: Any = "f4") -> Any:
-    """The numbers :obj:`[N, columns]` of a text file of one row a line."""
+def read_text(path: Path, columns: int, delimiter: str | None = None, dtype: Any = "f8") -> Any:
+    """The numbers :obj:`[N, columns]` of a text file of one row a line, in all of their digits."""
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # That there is nothing, which is checked next.
         rows = np.loadtxt(path, dtype, comments=None, delimiter=delimiter, ndmin=2)

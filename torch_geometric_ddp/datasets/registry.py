@@ -169,12 +169,20 @@ def _published(
     num_points: int,
     normalize: bool = True,
     train_split: str = "train",
+    force_reload: bool = False,
     **options: Any,
 ) -> InMemoryDataset:
-    """A split of a published data set."""
+    """A split of a published data set, which the training split processes again for both."""
     transform = NormalizeSphere() if normalize else None
     split = train_split if train else "test"
-    return cls(root, split=split, num_points=num_points, pre_transform=transform, **options)
+    return cls(
+        root,
+        split=split,
+        num_points=num_points,
+        pre_transform=transform,
+        force_reload=force_reload if train else False,
+        **options,
+    )
 
 
 def _npz(

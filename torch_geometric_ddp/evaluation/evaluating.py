@@ -148,7 +148,9 @@ def evaluate(
             (default: :obj:`"classification"`)
         workers (int): How many seeds are trained side by side, each by a process with one thread:
             on a CPU faster than one after the other with all threads. The figures are those of one
-            thread. (default: :obj:`1`, no other process)
+            thread. Every process imports the script that asks for it, which needs
+            :obj:`if __name__ == "__main__":` around what it does. (default: :obj:`1`, no other
+            process)
         together (int): How many seeds are trained in the operations of one, which saves a GPU
             most of the operations that it is asked for. Clouds must have one size, and the network
             must be made of operations that :obj:`torch.func.vmap` supports: of those of this
@@ -164,9 +166,11 @@ def evaluate(
             is above one and :obj:`network` has operations that cannot be taken for several.
         ValueError: If a set is empty, the classes of the two sets differ, a cloud or a label does
             not fit the task, no seed is given or one twice, or :obj:`workers` is below one, or
-            above one and :obj:`network` or :obj:`trainer` cannot be sent to another process; or if
-            :obj:`together` is below one, or above one and :obj:`workers` is, too, :obj:`trainer` is
-            not :func:`fit`, or training clouds have different sizes.
+            above one and :obj:`network`, :obj:`trainer` or :obj:`protocol` cannot be sent to
+            another process; if :obj:`together` is below one, or above one and :obj:`workers` is,
+            too, :obj:`trainer` is not :func:`fit`, or training clouds have different sizes; or if
+            the network gives a cloud another number of logits than there are classes.
+        ChildProcessError: If another process dies.
         FloatingPointError: If a network diverges, so that its guesses would mean nothing: a loss is
             not finite, or the network makes NaN of a test cloud.
     """

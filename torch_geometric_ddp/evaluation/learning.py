@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from torch_geometric_ddp._seeding import seeded
-from torch_geometric_ddp._worker import begin_worker
+from torch_geometric_ddp._worker import WHY_DIED, begin_worker
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.evaluation.protocol import Protocol
@@ -59,6 +60,7 @@ class Learning:
         """
         with seeded(seed, self.train.device):
             model = _made(self.make, self.sizes).to(self.train.pos)
+            self._look_at_logits(model)
             with which_seed(seed):
                 self.trainer(model, self._train_of(model), self.protocol, seed, bar)
                 return self._score(model)
@@ -74,11 +76,23 @@ class Learning:
         for seed in seeds:
             with seeded(seed, self.train.device):
                 models.append(_made(self.make, self.sizes).to(self.train.pos))
+        self._look_at_logits(models[0])
         fit_together(models, self.train, self.protocol, seeds, bar)
         for seed, model in zip(seeds, models, strict=True):
             with seeded(seed, self.train.device), which_seed(seed):
                 scores.append(self._score(model))
         return scores
+
+    def _look_at_logits(self, model: nn.Module) -> None:
+        """Lets the first step refuse what could not be scored after the last one."""
+        if self.trainer is not fit:  # Another one may train with what is no logits.
+            return
+
+        def look(model: nn.Module, batch: Any, logits: Any) -> None:
+            handle.remove()
+            self.task.check_logits(logits, self.sizes)
+
+        handle = model.register_forward_hook(look)
 
     def _score(self, model: nn.Module) -> Scores:
         model.eval()
@@ -115,10 +129,11 @@ def learned(
             process. (default: :obj:`1`)
 
     Raises:
+        ChildProcessError: If a process dies.
         FloatingPointError: If a network diverges; other processes end the seed that they train.
         TypeError: If the network has an operation that cannot be taken for several.
-        ValueError: If the network or the trainer cannot be sent to a process, or networks cannot be
-            trained together.
+        ValueError: If the network, the trainer or the protocol cannot be sent to a process,
+            networks cannot be trained together, or the logits do not fit the task.
     """
     if together > 1:
         return _in_groups(learning, seeds, bar, together)
@@ -138,13 +153,17 @@ def _in_groups(
 def _side_by_side(
     learning: Learning, seeds: Sequence[int], bar: tqdm[Any], workers: int
 ) -> list[Scores]:
-    for name, value in (("network", learning.make), ("trainer", learning.trainer)):
+    for name, what, value in (
+        ("network", "a function or class", learning.make),
+        ("trainer", "a function or class", learning.trainer),
+        ("protocol", "made of classes", learning.protocol),
+    ):
         try:
             pickle.dumps(value)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
-                f"'{name}' must be a function or class of a module where 'workers' is above 1, so "
-                f"that another process finds it: {error}"
+                f"'{name}' must be {what} of a module where 'workers' is above 1, so that another "
+                f"process finds it: {error}"
             ) from error
     context = torch.multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
@@ -158,6 +177,8 @@ def _side_by_side(
             for future in finished:
                 future.result()  # Raises what went wrong, so that no other seed is begun.
         return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise ChildProcessError(f"a process that trains networks died. {WHY_DIED}") from error
     finally:
         pool.shutdown(cancel_futures=True)  # Waits for the seeds that are being trained.
 

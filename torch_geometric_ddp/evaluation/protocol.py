@@ -15,6 +15,7 @@ from torch_geometric_ddp._checks import (
     check_text,
     shown,
 )
+from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.evaluation.augment import RandomRotation
 
 __all__ = ["CPU", "PAPER", "QUICK", "SMOKE", "Protocol", "check_protocol"]
@@ -87,18 +88,33 @@ class Protocol:
         return max(self.epochs, -(-self.min_steps // self.steps_per_epoch(num_clouds)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings, for JSON; without the augmentation where there is none."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """The settings, for JSON; without the augmentation where there is none.
+
+        One of another class than :class:`RandomRotation` is told with its class.
+        """
+        told = {key: value for key, value in asdict(self).items() if value is not None}
+        if self.augment is not None and type(self.augment) is not RandomRotation:
+            # Fields alone would tell two classes alike; those of the package are told as before.
+            told["augment"] = {"object": describe(type(self.augment)), "settings": told["augment"]}
+        return told
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Protocol:
         """The protocol of such settings.
 
         Raises:
-            TypeError, ValueError: If they are not those of a protocol.
+            TypeError, ValueError: If they are not those of a protocol, or their augmentation is
+                none of this package.
         """
         augment = settings.get("augment")
-        return cls(**{**settings, "augment": augment and RandomRotation(**augment)})
+        if augment is not None:
+            if not isinstance(augment, Mapping) or {*augment} != {"axis"}:
+                raise ValueError(
+                    "'augment' of these settings must be a RandomRotation of this package, got "
+                    f"{shown(augment)}: give the protocol itself"
+                )
+            augment = RandomRotation(**augment)
+        return cls(**{**settings, "augment": augment})
 
 
 def _check_augment(augment: Any) -> None:

@@ -147,7 +147,8 @@ def repeat_figure(
     Raises:
         TypeError, ValueError: As :func:`~torch_geometric_ddp.evaluate`; or if the set tells no
             figure and :obj:`network`, :obj:`protocol` or :obj:`seeds` is not given, tells a part of
-            one only, or its network is none of this package and not given.
+            one only, or its network or what its protocol changes clouds by is none of this package
+            and not given.
         FloatingPointError: If a network diverges.
     """
     if not isinstance(synthetic, SyntheticPointCloudDataset):

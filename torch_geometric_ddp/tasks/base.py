@@ -176,6 +176,17 @@ class Task(ABC):
             ValueError: If the sets do not have the same classes.
         """
 
+    def check_logits(self, logits: Any, sizes: tuple[int, ...]) -> None:  # noqa: B027
+        """Refuses what a network says of clouds where it cannot be scored; by default nothing.
+
+        Args:
+            logits (torch.Tensor): What it says, of which only the shape is looked at.
+            sizes (tuple of int): What it was made from.
+
+        Raises:
+            ValueError: If it has another shape than the task needs.
+        """
+
     @abstractmethod
     def score(self, model: nn.Module, train: PointCloudBank, test: PointCloudBank) -> Scores:
         """The scores :obj:`[1]` of a trained network in evaluation mode, without gradients."""

@@ -108,10 +108,22 @@ class Classification(Task):
             )
         return (max(train.num_classes, test.num_classes),)
 
+    def check_logits(self, logits: Any, sizes: tuple[int, ...]) -> None:
+        """Refuses others than a number for every class."""
+        (num,) = sizes
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.size(1) != num:
+            what = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"'network' must give logits of shape [B, {num}], got {what}")
+
     def score(self, model: nn.Module, train: PointCloudBank, test: PointCloudBank) -> Accuracy:
         """The :class:`Accuracy` of a trained network."""
-        (num,) = self.network_sizes(train, test)
-        guess = torch.cat([logits_of(model, batch).argmax(dim=1) for batch in test.batches()])
+        (num,) = sizes = self.network_sizes(train, test)
+        guesses = []
+        for batch in test.batches():
+            logits = logits_of(model, batch)
+            self.check_logits(logits, sizes)
+            guesses.append(logits.argmax(dim=1))
+        guess = torch.cat(guesses)
         pairs = torch.bincount(test.y * num + guess, minlength=num**2)
         names = joined_names(train.class_names, test.class_names)
         return Accuracy(names, pairs.view(1, num, num).cpu())
