@@ -142,6 +142,12 @@ def tables() -> None:
     columns = dict.fromkeys(backbone for line in matrix for backbone in line.cells)
     title = f"{data}, PPC 1: what backbones learn from a set"
     plot_transfer(matrix, list(columns), FOLDER / "matrix.png", title)
+    resolutions = matrix_of("modelnet10-resolution")
+    title = f"{data}, PPC 1: PointNet on sets and test clouds of fewer points"
+    tested = list(resolutions[0].cells)
+    plot_transfer(
+        resolutions, tested, FOLDER / "resolution.png", title, "points of the test clouds"
+    )
 
 
 def growth() -> None:
