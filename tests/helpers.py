@@ -24,10 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def environment():
-    """That of a child, which finds the package and prints the same in any terminal and locale."""
+def environment(*folders):
+    """That of a child, which finds the package and prints the same in any terminal and locale.
+
+    It finds what is in some folders, too.
+    """
     theirs = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "PYTHON_COLORS")}
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(
+        filter(None, [*map(str, (ROOT, *folders)), os.environ.get("PYTHONPATH")])
+    )
     return {**theirs, "PYTHONPATH": path, "NO_COLOR": "1", "PYTHONUTF8": "1"}
 
 

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import environment
 from optuna.trial import TrialState
 from test_tuning import search, two_workers
 
@@ -219,13 +220,11 @@ t.search(url, 12)
 
 
 def test_machines_that_share_no_lock_lose_and_double_no_trial(url, tmp_path):
-    folders = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]
-    path = os.pathsep.join(filter(None, folders))
     machines = []
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
         # The lock of a machine lies in its temporary folder.
-        env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path / name)}
+        env = {**environment(ROOT / "tests"), "TMPDIR": str(tmp_path / name)}
         words = [sys.executable, "-c", RACE, url, name, "", str(name == "third")]
         pipe = subprocess.PIPE
         machines.append(subprocess.Popen(words, env=env, stdin=pipe, stdout=pipe, stderr=pipe))

@@ -17,7 +17,7 @@ import optuna
 import psutil
 import pytest
 import torch
-from helpers import TinyNet, TinySegmenter, toy_parts, toy_set
+from helpers import TinyNet, TinySegmenter, environment, toy_parts, toy_set
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -765,11 +765,10 @@ def worker(path, dies):
 
 def two_workers(storage, timeout):
     """Two processes on a study, after the first was killed and the second has done its work."""
-    folders = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]
     children = [
         subprocess.Popen(
             [sys.executable, "-c", f"import test_tuning as t; t.worker({storage!r}, {dies})"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))},
+            env=environment(ROOT / "tests"),
             stderr=subprocess.PIPE,
             text=True,
         )

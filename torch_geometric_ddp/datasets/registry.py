@@ -180,7 +180,7 @@ def _published(
         split=split,
         num_points=num_points,
         pre_transform=transform,
-        force_reload=force_reload if train else False,
+        force_reload=force_reload and train,
         **options,
     )
 

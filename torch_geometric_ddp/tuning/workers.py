@@ -162,22 +162,22 @@ def recover(study: optuna.Study, lost_after: float | None = None) -> None:
         lost_after (float, optional): After how many seconds a trial of another machine, where
             nobody can look, is taken for dead. (default: never)
     """
-    lost = [
-        trial
+    ended = {
+        trial.number
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not _lives(trial, lost_after) and finish(study, trial, state=TrialState.FAIL)
-    ]
-    host, trials = socket.gethostname(), study.get_trials(deepcopy=False)
-    repeated = {trial.user_attrs.get("repeats") for trial in trials}
-    lost = [t for t in lost if not _given_back(t) and t.number not in repeated]
+    }
+    host = socket.gethostname()
     # A process may have died between the two; only its own machine can tell.
-    lost += [
+    lost = [
         trial
-        for trial in counted(trials)
-        if trial.state == TrialState.FAIL
-        and "reason" not in trial.user_attrs
-        and trial.user_attrs.get("worker", {}).get("host") == host
-        and trial.number not in {found.number for found in lost}
+        for trial in counted(study.get_trials(deepcopy=False))
+        if trial.number in ended
+        or (
+            trial.state == TrialState.FAIL
+            and "reason" not in trial.user_attrs
+            and trial.user_attrs.get("worker", {}).get("host") == host
+        )
     ]
     for trial in lost:
         attempt = trial.user_attrs.get("attempt", 1)
