@@ -35,6 +35,9 @@ SHORTER = {
     r"SamplePoints\(1024\)": "SamplePoints(64)",
 }
 
+#: What pages use that the extra `test` does not have.
+NEEDS = {"tracking": "tensorboard", "viewer": "plotly"}
+
 #: What a program of its own would have around the snippet.
 TOGETHER = [path for path in PAGES if snippets(path)]
 
@@ -99,6 +102,8 @@ def world(tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("path", TOGETHER, ids=lambda path: path.stem)
 def test_snippets_run(path, world):
+    if path.stem in NEEDS:
+        pytest.importorskip(NEEDS[path.stem])
     for snippet in snippets(path):
         text = snippet
         for long, short in SHORTER.items():
