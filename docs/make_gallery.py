@@ -104,6 +104,18 @@ def matrix_of(name: str) -> list[TransferRow]:
     return list(rows.values())
 
 
+def increments_of(name: str) -> list[dict[str, Any]]:
+    """The runs of a results file after every increment, as class-incremental learning has them."""
+    runs: list[dict[str, Any]] = []
+    for row in find(name).rows:
+        seen = [int(key.removeprefix("after_")) for key in row if key.startswith("after_")]
+        for i, num in enumerate(seen):
+            own = {**_run(row), "classes_seen": seen[: i + 1]}
+            each = zip(row["seeds"], row[f"after_{num}"], strict=True)
+            runs += [{**own, "seed": seed, "value": value / 100} for seed, value in each]
+    return runs
+
+
 def _set(row: dict[str, Any]) -> tuple[Any, ...]:
     """What tells the set of a row from all others."""
     return row["method"], row.get("distilled_with"), row["ppc"], row.get("steps")
@@ -111,14 +123,19 @@ def _set(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _row(row: dict[str, Any]) -> Row:
     """A row of a results file as a comparison has it."""
+    runs = [{**_run(row), "value": value / 100} for value in _each(row["accuracy"])]
+    return Row(row["method"], row["backbone"], row["ppc"], runs)
+
+
+def _run(row: dict[str, Any]) -> dict[str, Any]:
+    """What the runs of a row of a results file have in common."""
     ppc = row["ppc"]
-    run = {
+    return {
+        **{key: row[key] for key in ("method", "backbone", "ppc")},
         "metric": "accuracy",
         "budget_bits": None if ppc is None else 98304 * CLASSES * ppc,
         "class_names": [str(i) for i in range(CLASSES)],
     }
-    runs = [{**run, "value": value / 100} for value in _each(row["accuracy"])]
-    return Row(row["method"], row["backbone"], ppc, runs)
 
 
 def _each(accuracy: Any) -> list[float]:

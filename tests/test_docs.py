@@ -463,7 +463,7 @@ def test_sets_of_results_are_made_with_a_backbone_if_their_rows_use_one(name):
             assert (row["distilled_with"] is not None) == ROWS[row["method"]].uses_network
 
 
-def test_increments_are_one_run_a_seed(tmp_path):
+def test_increments_are_one_run_a_seed(tmp_path, monkeypatch):
     sets = (toy_set(num_classes=4, seed=seed) for seed in (0, 1))
     preset = Preset("tiny", SMOKE, replace(SMOKE, name="longer", epochs=3), 2, 2)
     lab = ClassIncremental(*sets, tmp_path, 2, preset, TinyNet, source="toy")
@@ -489,6 +489,14 @@ def test_increments_are_one_run_a_seed(tmp_path):
             assert row["average"][seed] == pytest.approx(mean)
             assert row["accuracy"][seed] == pytest.approx(100 * last["value"])
             assert row["forgetting"][seed] == pytest.approx(100 * lost)
+            after = [row[f"after_{num}"][seed] for num in last["classes_seen"]]
+            assert after == pytest.approx([100 * one["value"] for one in (first, last)])
+    monkeypatch.setattr(gallery, "find", lambda name: render.find(name, tmp_path))
+    told, expected = (
+        {(run["method"], run["seed"], *run["classes_seen"]): run["value"] for run in runs}
+        for runs in (gallery.increments_of("toy"), made)
+    )
+    assert told == pytest.approx(expected)
     head = "method | accuracy % | average % | forgetting | seeds"
     assert " | ".join(render.lines(results)[0]) == head
 

@@ -64,7 +64,7 @@ ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_points
 # What runs of a row have in common beside that.
 _SHARED = (
     *("settings", "network", "num_networks", "quotas"),
-    *("num_clouds", "num_points", "bits"),
+    *("num_clouds", "num_points", "bits", "classes_seen"),
 )
 
 # What stands behind the name of a row that was changed.
@@ -153,6 +153,10 @@ def _row(runs: Sequence[Run]) -> Row:
         "mean_class_accuracy": each("class_mean", 100),
         "average": each("average", 100),
         "forgetting": each("forgetting", 100),
+        **{
+            f"after_{num}": [round(100 * run["accuracies"][i], 6) for run in runs]
+            for i, num in enumerate(first.get("classes_seen", ()))
+        },
         "device": first.get("device") if alike("device") else None,
         "threads": first.get("threads") if alike("threads") else None,
         "clouds": first["num_clouds"],

@@ -83,17 +83,22 @@ def incremental_markdown(runs: Sequence[Figures]) -> str:
 def joined_increments(runs: Sequence[Figures]) -> dict[str, list[Figures]]:
     """One run for every row and seed: its last increment, with the metrics of all of them.
 
-    These are :obj:`average` (:func:`average_accuracy`) and :obj:`forgetting`
-    (:func:`mean_forgetting`). A run that lacks increments is left out.
+    These are :obj:`accuracies` (that after every increment), :obj:`average`
+    (:func:`average_accuracy`) and :obj:`forgetting` (:func:`mean_forgetting`). A run that lacks
+    increments is left out.
 
     Args:
         runs (sequence of dict): The figures of :meth:`ClassIncremental.run`.
     """
 
     def joined(increments: Sequence[Figures]) -> Figures:
-        average = average_accuracy([one["value"] for one in increments])
-        forgetting = mean_forgetting([one["increment_accuracies"] for one in increments])
-        return {**as_compared(increments[-1]), "average": average, "forgetting": forgetting}
+        accuracies = [one["value"] for one in increments]
+        return {
+            **as_compared(increments[-1]),
+            "accuracies": accuracies,
+            "average": average_accuracy(accuracies),
+            "forgetting": mean_forgetting([one["increment_accuracies"] for one in increments]),
+        }
 
     return {name: [*map(joined, seeds)] for name, seeds in _triangles(runs).items()}
 
