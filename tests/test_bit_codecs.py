@@ -127,6 +127,24 @@ def test_there_and_back_is_the_same_bytes_and_the_same_numbers(codec, tensor):
     assert codec.bits(tensor.shape) == tensor_bits(stored)
 
 
+@pytest.mark.parametrize("span", ["cloud", "axis"])
+def test_double_precision_on_a_grid_finer_than_single_is_stored_as_it_is_read(span):
+    """Several codes have one value in single precision, of which one is found again."""
+    codec = Uniform(16, span)
+    tensor = 1000 + torch.linspace(0, 0.5, 99, dtype=torch.float64).view(1, 33, 3)
+    stored = codec.encode(tensor)
+    same_tensors(codec.encode(codec.decode(stored, tensor.shape)), stored)
+
+
+@pytest.mark.parametrize("span", ["cloud", "axis"])
+def test_a_range_that_begins_just_below_zero_is_the_same_bytes_again(span):
+    """In half precision that is a zero, whose sign no number of the range would keep."""
+    codec, tensor = Uniform(8, span), torch.tensor([-1e-9, 0.5, 1.0]).view(1, 3, 1)
+    stored = codec.encode(tensor)
+    again = codec.encode(codec.decode(stored, tensor.shape))
+    assert again["ends"].numpy().tobytes() == stored["ends"].numpy().tobytes()
+
+
 @pytest.mark.parametrize("codec", CODECS, ids=str)
 @given(tensor=clouds)
 def test_seen_is_what_is_stored(codec, tensor):
