@@ -269,6 +269,13 @@ def test_what_makes_another_run(tmp_path):
     assert again.run(again.cells([ENTRIES["random"]], 1, (0,))) == base
 
 
+def test_a_network_that_is_trained_otherwise_is_observed_anew(tmp_path):
+    for times, whole in enumerate((SMOKE, replace(SMOKE, epochs=1)), start=1):
+        lab = lab_of(tmp_path, preset=replace(PRESET, whole=whole))
+        lab.run(lab.cells([ENTRIES["herding"]], 1, (0,)))
+        assert len([*(tmp_path / "observations").iterdir()]) == times * lab.num_increments
+
+
 def test_a_row_without_room_leaves_the_others(tmp_path):
     lab = lab_of(tmp_path)
     rows = [CONTROLS["random 32x32"], CONTROLS["random 32x4"]]
