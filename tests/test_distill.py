@@ -929,6 +929,21 @@ def test_a_retry_goes_on_from_the_last_good_state(matching, optimizer, tmp_path,
         assert all(torch.equal(p, q) for p, q in pairs)
 
 
+def test_steps_after_a_retry_draw_what_they_drew_before():
+    drawn = []
+
+    class Noting(Steep):
+        def forward(self, network, real, synthetic):
+            drawn.append(real["pos"])
+            return super().forward(network, real, synthetic)
+
+    loop = loop_of(matching=Noting(3), classes_per_chunk=3)
+    loop.run(4, progress=False, checkpoint_every=2, retries=1)
+    assert (loop.num_retries, len(drawn)) == (1, 6)
+    assert torch.equal(torch.stack(drawn[4:]), torch.stack(drawn[2:4]))
+    assert not torch.equal(drawn[2], drawn[3])
+
+
 class Near(Steep):
     """Looks for neighbours, as networks do, which points that are not finite do not have."""
 
