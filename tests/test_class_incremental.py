@@ -57,6 +57,8 @@ def test_metrics_by_hand():
     matrix = [[0.9], [0.5, 0.8], [0.6, 0.2, 0.7]]
     # Best before the last step: 0.9 and 0.8; after it 0.6 and 0.2.
     assert mean_forgetting(matrix) == pytest.approx((0.3 + 0.6) / 2)
+    # Also where the first classes were known best after the second increment.
+    assert mean_forgetting([[0.5], [0.9, 0.8], matrix[2]]) == mean_forgetting(matrix)
     assert average_accuracy([0.9, 0.65, 0.5]) == pytest.approx(2.05 / 3)
     assert mean_forgetting([[0.4]]) == 0
 
