@@ -342,6 +342,11 @@ def loss_loop(network, real, synthetic, uniformity_lambda, k=16):
     return torch.stack(losses)
 
 
+def test_usual_penalty_is_the_published_one():
+    matching = UniformityAwareSADM()
+    assert (matching.uniformity_lambda, matching.num_subsets, matching.k) == (1000.0, None, 16)
+
+
 @pytest.mark.parametrize("uniformity_lambda", [0.0, 3.0, 1000.0])
 def test_uniformity_aware_loss_is_the_loop(pointnet, real, synthetic, uniformity_lambda):
     matching = UniformityAwareSADM(uniformity_lambda)
