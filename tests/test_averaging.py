@@ -112,6 +112,13 @@ def test_a_parameter_of_no_gradient_keeps_its_value():
         assert still.tolist() == [1, 1]
 
 
+def test_usual_settings():
+    """The momentum of the published code, and a mean in which a step weighs about as its cube."""
+    optimizer = AveragedSGD([torch.nn.Parameter(torch.ones(1))])
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["momentum"], optimizer.eta) == (1e-3, 0.5, 3)
+
+
 @pytest.mark.parametrize(("eta", "error"), [(-1, ValueError), (1.5, TypeError)])
 def test_bad_eta(eta, error):
     with pytest.raises(error, match="'eta'"):

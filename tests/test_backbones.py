@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import MLP, BatchNorm, PointNetConv, global_max_pool
 
-from torch_geometric_ddp import Distillation, distill, evaluate
+from torch_geometric_ddp import Distillation, distill, edges, evaluate
 from torch_geometric_ddp.batching import Layout, from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.edges import edge_index, knn
@@ -429,6 +429,18 @@ def test_number_of_parameters_of_point_mamba():
     assert round(expected / 1e6, 1) == 12.3  # As published.
     features = net.point_features(batch(70, dtype=torch.float32))
     assert features.shape == (128, 384)
+
+
+def test_dgcnn_searches_neighbours_among_the_features_of_the_layer_before(monkeypatch):
+    channels, knn = [], edges.knn
+
+    def looked_at(pos, *args, **kwargs):
+        channels.append(pos.size(-1))
+        return knn(pos, *args, **kwargs)
+
+    monkeypatch.setattr(edges, "knn", looked_at)
+    DGCNN(3, k=4)(from_dense(torch.rand(2, 16, 3)))
+    assert channels == [3, 64, 64, 128]
 
 
 def test_dgcnn_mean_and_maximum_leave_out_what_fills_up():

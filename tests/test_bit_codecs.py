@@ -127,6 +127,33 @@ def test_there_and_back_is_the_same_bytes_and_the_same_numbers(codec, tensor):
     assert codec.bits(tensor.shape) == tensor_bits(stored)
 
 
+@pytest.mark.parametrize("span", ["cloud", "axis"])
+def test_double_precision_on_a_grid_finer_than_single_is_stored_as_it_is_read(span):
+    """Several codes have one value in single precision, of which one is found again."""
+    codec = Uniform(16, span)
+    tensor = 1000 + torch.linspace(0, 0.5, 99, dtype=torch.float64).view(1, 33, 3)
+    stored = codec.encode(tensor)
+    same_tensors(codec.encode(codec.decode(stored, tensor.shape)), stored)
+
+
+@pytest.mark.parametrize("span", ["cloud", "axis"])
+def test_a_range_that_begins_just_below_zero_is_the_same_bytes_again(span):
+    """In half precision that is a zero, whose sign no number of the range would keep."""
+    codec, tensor = Uniform(8, span), torch.tensor([-1e-9, 0.5, 1.0]).view(1, 3, 1)
+    stored = codec.encode(tensor)
+    again = codec.encode(codec.decode(stored, tensor.shape))
+    assert again["ends"].numpy().tobytes() == stored["ends"].numpy().tobytes()
+
+
+@pytest.mark.parametrize("span", ["cloud", "axis"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_that_ends_a_range_becomes_the_end_as_it_is_stored(span, sign):
+    """The nearest of the grid would be another one, and end another range."""
+    codec, tensor = Uniform(2, span), sign * torch.tensor([1000.0, 1000.76]).view(1, 2, 1)
+    decoded = codec.decode(codec.encode(tensor), tensor.shape)
+    assert decoded.flatten().tolist() == [sign * 1000, sign * 1001]
+
+
 @pytest.mark.parametrize("codec", CODECS, ids=str)
 @given(tensor=clouds)
 def test_seen_is_what_is_stored(codec, tensor):
@@ -292,9 +319,10 @@ def test_every_set_has_a_number_and_every_number_a_set(depth, size):
     assert len(set(map(str, as_sets(pos)))) == count
     assert as_sets(pos) == pos.tolist()  # Each sorted.
     same_tensors(codec.encode(pos), stored)
-    if count < 2**width:
+    for rank in {count, 2**width - 1} if count < 2**width else ():
+        bits = torch.tensor([int(d) for d in f"{rank:0{width}b}"])
         with pytest.raises(ValueError, match=rf"sets of {size} points, got one beyond the last"):
-            codec.decode({"sets": pack_bits(torch.ones(width), 1)}, (1, size, 3))
+            codec.decode({"sets": pack_bits(bits, 1)}, (1, size, 3))
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -57,6 +57,8 @@ def test_metrics_by_hand():
     matrix = [[0.9], [0.5, 0.8], [0.6, 0.2, 0.7]]
     # Best before the last step: 0.9 and 0.8; after it 0.6 and 0.2.
     assert mean_forgetting(matrix) == pytest.approx((0.3 + 0.6) / 2)
+    # Also where the first classes were known best after the second increment.
+    assert mean_forgetting([[0.5], [0.9, 0.8], matrix[2]]) == mean_forgetting(matrix)
     assert average_accuracy([0.9, 0.65, 0.5]) == pytest.approx(2.05 / 3)
     assert mean_forgetting([[0.4]]) == 0
 
@@ -267,6 +269,13 @@ def test_what_makes_another_run(tmp_path):
         assert len(lines(tmp_path)) == before + lab.num_increments
     again = lab_of(tmp_path)
     assert again.run(again.cells([ENTRIES["random"]], 1, (0,))) == base
+
+
+def test_a_network_that_is_trained_otherwise_is_observed_anew(tmp_path):
+    for times, whole in enumerate((SMOKE, replace(SMOKE, epochs=1)), start=1):
+        lab = lab_of(tmp_path, preset=replace(PRESET, whole=whole))
+        lab.run(lab.cells([ENTRIES["herding"]], 1, (0,)))
+        assert len([*(tmp_path / "observations").iterdir()]) == times * lab.num_increments
 
 
 def test_a_row_without_room_leaves_the_others(tmp_path):

@@ -423,6 +423,17 @@ def test_changed_number_is_called_damaged(file, where):
         SyntheticPointCloudDataset(file)
 
 
+@pytest.mark.parametrize(("old", "new"), [(b"[2,3]", b"[3,2]"), (b'"F32"', b'"I32"')])
+def test_the_same_bytes_of_another_shape_or_type_are_damaged(tmp_path, old, new):
+    path = tmp_path / "file.safetensors"
+    _files.write_tensors(path, {"x": torch.ones(2, 3)}, {}, "thing", 1)
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(ValueError, match="is damaged: its contents do not match their checksum"):
+        _files.read_tensors(path, "thing", 1)
+
+
 def rewrite(file, change):
     """Writes the file again with another header and a checksum that fits."""
     with _files.safe_open(file, framework="pt") as opened:

@@ -27,6 +27,7 @@ from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.edges import knn
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
 from torch_geometric_ddp.methods import SGD, NetworkSource, ddp, losses, memory_plan, morphing
+from torch_geometric_ddp.methods.retrying import LastGood
 from torch_geometric_ddp.nn import PointNetBN, PointNetSegmentation
 from torch_geometric_ddp.parameterization import FullResolution, ShapeMorphing
 from torch_geometric_ddp.visualize import plot_distilled
@@ -927,6 +928,33 @@ def test_a_retry_goes_on_from_the_last_good_state(matching, optimizer, tmp_path,
             loop.parameterization.parameters(), other.parameterization.parameters(), strict=True
         )
         assert all(torch.equal(p, q) for p, q in pairs)
+
+
+def test_steps_after_a_retry_draw_what_they_drew_before():
+    drawn = []
+
+    class Noting(Steep):
+        def forward(self, network, real, synthetic):
+            drawn.append(real["pos"])
+            return super().forward(network, real, synthetic)
+
+    loop = loop_of(matching=Noting(3), classes_per_chunk=3)
+    loop.run(4, progress=False, checkpoint_every=2, retries=1)
+    assert (loop.num_retries, len(drawn)) == (1, 6)
+    assert torch.equal(torch.stack(drawn[4:]), torch.stack(drawn[2:4]))
+    assert not torch.equal(drawn[2], drawn[3])
+
+
+def test_a_second_retry_begins_like_the_first():
+    loop, found = loop_of(), []
+    loop.step()
+    good = LastGood(2, loop.parameterization, loop.optimizer, loop.generator, loop._losses)
+    for _ in range(2):
+        good.go_back(FloatingPointError())
+        states = [loop.optimizer.state[p] for p in loop.parameterization.parameters()]
+        found.append(torch.cat([state["momentum_buffer"].flatten() for state in states]))
+        loop.step()
+    assert torch.equal(*found)
 
 
 class Near(Steep):

@@ -709,6 +709,24 @@ def test_largest_anchors_fit_with_their_labels(num_anchors, ppc):
         store(points + 1).check_budget(budget)
 
 
+def test_most_groups_fit_with_their_labels():
+    """Two groups of every class fill the budget, which leaves no room for any label."""
+    budget, labels = bank_of().budget(1), labels_of(6)
+    groups = rand(6, 2, 6, 3)
+    assert ShapeMorphing(groups, 3, 1).storage_bits() == budget.bits
+    most = ShapeMorphing.most_groups(budget, 2, 6, 1)
+    assert most == 1
+    ShapeMorphing(groups[:3], 3, 1, labels=labels).check_budget(budget)
+
+
+def test_most_morphs_leave_room_for_the_labels():
+    budget = bank_of().budget(1)
+    most = ShapeMorphing.most_morphs(budget, 2)
+    assert ShapeMorphing.largest_anchor_points(budget, 2, most) == 1
+    with pytest.raises(ValueError, match="do not fit"):
+        ShapeMorphing.largest_anchor_points(budget, 2, most + 1)
+
+
 def test_budget_refuses_more_labels_than_it_has_room_for():
     shape = full(ppc=2)
     assert shape.storage_bits() == StorageBudget(24, 3, 2, 192).bits

@@ -221,6 +221,18 @@ def test_gradient_is_that_of_plain_autograd(device, absolute, dtype):
 
 
 @pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("num", [32767, 32769])
+def test_gradient_of_very_large_clouds(device, absolute, num):
+    """Whose places fit into 16 bits, and no longer do."""
+    ours = rand(1, num, 1, dtype=torch.float32, device=device).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    weight = rand(1, num, seed=1, dtype=torch.float32, device=device)
+    (sorted_features(ours, absolute) * weight).sum().backward()
+    (plain_sort(theirs, absolute) * weight).sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
 def test_sorted_features_gradcheck(absolute):
     x = rand(2, 5, 3).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: sorted_features(x, absolute), (x,))
@@ -328,6 +340,11 @@ def loss_loop(network, real, synthetic, uniformity_lambda, k=16):
         pairs = zip(etas, distances, strict=True)
         losses.append(sum(eta / sum(etas) * distance for eta, distance in pairs))
     return torch.stack(losses)
+
+
+def test_usual_penalty_is_the_published_one():
+    matching = UniformityAwareSADM()
+    assert (matching.uniformity_lambda, matching.num_subsets, matching.k) == (1000.0, None, 16)
 
 
 @pytest.mark.parametrize("uniformity_lambda", [0.0, 3.0, 1000.0])

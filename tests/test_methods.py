@@ -252,6 +252,21 @@ def test_updates_with_one_network():
     assert loop.num_steps == 1
 
 
+def test_the_loop_trains_for_the_epochs_that_it_is_told():
+    epochs = []
+
+    class Source(NetworkSource):
+        def train(self, network, clouds, num):
+            epochs.append(num)
+            super().train(network, clouds, num)
+
+    method = Method(
+        "DC", full_resolution(0.1), GradientMatching, 1, loops=lambda ppc: (3, 4), networks=Source
+    )
+    method.begin(bank_of(), 1, network=TinyNet).step()
+    assert epochs == [4, 4]
+
+
 def test_training_between_updates_is_at_a_constant_rate():
     """As published, for any number of epochs: against a plain loop."""
     bank, generator = bank_of(), torch.Generator().manual_seed(0)
@@ -409,11 +424,11 @@ def test_forms_of_ones_own_are_told():
 def test_learning_rates_of_turns_halve():
     loop = sadm(rotation_lr=0.5).begin(bank_of(), network=TinyNet)
     rates = []
-    for _ in range(2):
+    for skipped in (98, 0, 0):  # The first, the hundredth and the next one.
         loop.step()
         rates.append([group["lr"] for group in loop.optimizer.param_groups])
-        loop.losses += [0.0] * 99
-    assert rates == [[0.01, 0.5, 0.05], [0.01, 0.25, 0.025]]
+        loop.losses += [0.0] * skipped
+    assert rates == [[0.01, 0.5, 0.05], [0.01, 0.5, 0.05], [0.01, 0.25, 0.025]]
     assert loop.config()["learning_rates"] == [0.01, 0.5, 0.05]
 
 

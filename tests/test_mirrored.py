@@ -75,6 +75,16 @@ def symmetric_cloud(axis, num=200, seed=0):
     return torch.cat([half, half * sign])
 
 
+def test_the_side_with_more_points_is_kept():
+    """Of either plane that is the one behind it, with all points but one."""
+    z = torch.linspace(-1, 1, 7)
+    behind = torch.stack([-torch.ones(7), -torch.ones(7), z], dim=1)
+    pos = torch.cat([behind, torch.ones(1, 3)])
+    halves = Mirrored.from_clouds(pos[None], 1, 14).halves.detach()[0]
+    assert bool((halves[:, 0] > 0).all())
+    torch.testing.assert_close(halves[:, 2].sort().values, z / 3**0.5)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_symmetric_clouds_keep_their_points(axis):
     pos = torch.stack([symmetric_cloud(axis, seed=seed) for seed in range(3)])

@@ -24,6 +24,7 @@ from torch_geometric_ddp.comparison.resolution import spread_resolutions
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.tasks import Classification
 
 ROWS = [ENTRIES["random"], CONTROLS["random 32x6"], ENTRIES["whole"]]
 
@@ -86,6 +87,19 @@ def test_a_cell_is_what_its_parts_give(made, method, points):
     for num, value in zip((8, 64), found, strict=True):
         args = train.farthest_points(points), test.farthest_points(num), TinyNet, protocol, [1]
         assert evaluate(*args, progress=False).mean == value
+
+
+def test_clouds_of_every_resolution_are_normalised(tmp_path, monkeypatch):
+    middles, score = [], Classification.score
+
+    def looked_at(self, model, train, test):
+        middles.append(test.dense().mean(dim=1))
+        return score(self, model, train, test)
+
+    monkeypatch.setattr(Classification, "score", looked_at)
+    run(lab_of(tmp_path, num_points=64), test_points=(8, 4), seeds=(0,), rows=ROWS[:1])
+    assert len(middles) > 1
+    torch.testing.assert_close(torch.cat(middles), torch.zeros(len(middles) * 18, 3))
 
 
 def test_a_network_is_trained_once_for_all_resolutions_of_test_clouds(tmp_path, monkeypatch):

@@ -92,6 +92,18 @@ def test_a_trial_as_good_is_not(monkeypatch):
     assert len(seen) == 12
 
 
+def test_a_trial_of_all_seeds_is_not_given_up(monkeypatch):
+    """There is nothing left to save."""
+
+    class Late(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            return trial.last_step == 2
+
+    scores(monkeypatch, lambda count, seed: 0.5)
+    result = search(None, 1, seeds=3, pruner=Late(), seed_by_seed=True)
+    assert states(result) == ["COMPLETE"]
+
+
 def test_seed_by_seed_is_part_of_a_study(tmp_path):
     search(tmp_path / "study.journal", 1)
     with pytest.raises(ValueError, match="it differs in seed_by_seed"):
