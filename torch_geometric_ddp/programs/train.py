@@ -49,15 +49,18 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.comparison import PRESETS
     from torch_geometric_ddp.comparison.report import aligned, shown
     from torch_geometric_ddp.evaluation import evaluate, fit
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.data import load_test_set, open_set
+    from torch_geometric_ddp.programs.networks import named_network
+    from torch_geometric_ddp.programs.presets import changed
+    from torch_geometric_ddp.programs.showing import announce_training
 
     path = check_place("out", check_folder("out", args.out) / "network.safetensors")
-    synthetic = work.open_set(args)
-    name, network = work.network(args)
-    test_set = work.load_test_set(args, synthetic)
+    synthetic = open_set(args)
+    name, network = named_network(args)
+    test_set = load_test_set(args, synthetic)
     usual = PRESETS[args.preset or "quick"].protocol
-    protocol = work.changed(args, usual, args.epochs, args.min_steps)
-    work.announce_training(name, 1, protocol, len(synthetic))
+    protocol = changed(args, usual, args.epochs, args.min_steps)
+    announce_training(name, 1, protocol, len(synthetic))
     trained = []
 
     def trainer(model: Any, *rest: Any) -> None:
