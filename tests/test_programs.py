@@ -58,9 +58,7 @@ from torch_geometric_ddp.programs import (
     train,
     tune,
 )
-from torch_geometric_ddp.programs.options import (
-    METHOD_OPTIONS,
-    dest_of,
+from torch_geometric_ddp.programs.option_types import (
     finite,
     natural,
     network_name,
@@ -70,6 +68,10 @@ from torch_geometric_ddp.programs.options import (
     row_or_all,
     share,
     width,
+)
+from torch_geometric_ddp.programs.options import (
+    METHOD_OPTIONS,
+    dest_of,
 )
 from torch_geometric_ddp.tasks import TASKS
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 
+from torch_geometric_ddp.programs.option_types import positive, row_or_all, share
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -22,9 +23,6 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_work_arguments,
     add_workers_argument,
-    positive,
-    row_or_all,
-    share,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 
+from torch_geometric_ddp.programs.option_types import network_or_all, positive
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -24,8 +25,6 @@ from torch_geometric_ddp.programs.options import (
     add_row_arguments,
     add_work_arguments,
     add_workers_argument,
-    network_or_all,
-    positive,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from torch_geometric_ddp.programs import names
+from torch_geometric_ddp.programs.option_types import natural, positive
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     NETWORKS_HELP,
@@ -20,8 +21,6 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_network_arguments,
     add_together_argument,
-    natural,
-    positive,
 )
 
 EPILOG, GO_ON = NETWORKS_HELP, BEGINS_ANEW

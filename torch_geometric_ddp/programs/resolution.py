@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 
+from torch_geometric_ddp.programs.option_types import positive
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -22,7 +23,6 @@ from torch_geometric_ddp.programs.options import (
     add_row_arguments,
     add_work_arguments,
     add_workers_argument,
-    positive,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON

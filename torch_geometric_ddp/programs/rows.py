@@ -9,12 +9,12 @@ from typing import Any
 
 from torch_geometric_ddp.comparison import CONTROLS, ENTRIES, Entry, Lab
 from torch_geometric_ddp.coreset import difficulty_quotas
+from torch_geometric_ddp.programs.option_types import row_and_settings
 from torch_geometric_ddp.programs.options import (
     METHOD_OPTIONS,
     MIRROR,
     dest_of,
     is_generated,
-    row_and_settings,
 )
 from torch_geometric_ddp.programs.showing import announce
 from torch_geometric_ddp.quotas import Quotas

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 
+from torch_geometric_ddp.programs.option_types import row_name, share
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -21,8 +22,6 @@ from torch_geometric_ddp.programs.options import (
     add_memory_arguments,
     add_work_arguments,
     add_workers_argument,
-    row_name,
-    share,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON

@@ -17,10 +17,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch_geometric_ddp.programs.option_types import natural
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     add_data_arguments,
-    natural,
 )
 
 EPILOG, GO_ON = "", BEGINS_ANEW

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch_geometric_ddp.programs.option_types import natural
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     NETWORKS_HELP,
@@ -21,7 +22,6 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_network_arguments,
     add_training_arguments,
-    natural,
 )
 
 EPILOG, GO_ON = NETWORKS_HELP, BEGINS_ANEW
