@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from torch_geometric_ddp._checks import check_float, check_int, check_tensor
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
+from torch_geometric_ddp.parameterization.division import check_counts, counts_of_header, mean_count
 from torch_geometric_ddp.parameterization.form import Form, taken
 from torch_geometric_ddp.parameterization.kept import Kept
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
@@ -25,14 +25,13 @@ from torch_geometric_ddp.parameterization.reading import (
     check_header,
     check_no_more,
     check_sizes,
-    counts_of,
     missing,
     read_all,
 )
 from torch_geometric_ddp.parameterization.registry import register
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
-__all__ = ["Parameterization", "groups_per_class"]
+__all__ = ["Parameterization"]
 
 
 class Parameterization(nn.Module, ABC):
@@ -217,12 +216,13 @@ class Parameterization(nn.Module, ABC):
         """
         start, stop, _ = classes.indices(self.num_classes)
         clouds = self.unfold(self.groups_of(classes))
-        each = self.ppc * self.clouds_per_group
         y = torch.arange(start, stop, device=clouds.device)
-        if self._counts is not None:
+        each = self.ppc * self.clouds_per_group
+        if self._counts is None:  # Nothing is copied to the device.
+            y = y.repeat_interleave(each)
+        else:
             sizes = y.new_tensor(self._counts[start:stop]) * self.clouds_per_group
-            return from_dense(clouds, y=y.repeat_interleave(sizes, output_size=len(clouds)))
-        y = y.repeat_interleave(each)
+            y = y.repeat_interleave(sizes, output_size=len(clouds))
         if self.labels is None:
             return from_dense(clouds, y=y)
         return from_dense(clouds, y=self.labels(start, stop, each).flatten(), category=y)
@@ -291,10 +291,7 @@ class Parameterization(nn.Module, ABC):
     def groups_of(self, classes: slice) -> slice:
         """The groups of some classes."""
         start, stop, _ = classes.indices(self.num_classes)
-        if self._counts is None:
-            return slice(start * self.ppc, stop * self.ppc)
-        ends = [0, *itertools.accumulate(self._counts)]
-        return slice(ends[start], ends[stop])
+        return slice(sum(self.counts[:start]), sum(self.counts[:stop]))
 
     def divide(self, counts: Sequence[int]) -> Self:
         """Divides the groups among classes, of which some may have more than others.
@@ -317,18 +314,14 @@ class Parameterization(nn.Module, ABC):
             ValueError: If there is none, one is below one, they do not add up to all groups, or
                 points are labelled with parts.
         """
-        counts = tuple(check_int("counts", count) for count in counts)
+        counts = check_counts(counts, self.num_groups)
         if counts == self.counts:
             return self
-        if not counts or sum(counts) != self.num_groups:
-            raise ValueError(
-                f"'counts' must add up to the {self.num_groups} groups, got {list(counts)}"
-            )
         if self.labels is not None:
             raise ValueError(
                 f"'counts' must not be given where points are labelled with parts, got {counts}"
             )
-        self.num_classes, self.ppc = len(counts), -(-sum(counts) // len(counts))
+        self.num_classes, self.ppc = len(counts), mean_count(counts)
         self._counts = None if len({*counts}) == 1 else counts
         return self
 
@@ -425,7 +418,7 @@ class Parameterization(nn.Module, ABC):
         groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
         if not isinstance(config, Mapping):
             raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
-        counts = counts_of(config, num_classes, ppc)
+        counts = counts_of_header(config, num_classes, ppc)
         groups = groups if counts is None else sum(counts)
         labels = PartLabels.from_storage(storage, config)
         forms = cls._forms()
@@ -486,18 +479,3 @@ class Parameterization(nn.Module, ABC):
         """The forms of all tensors, which are the arguments of :meth:`clouds`."""
         names = [*inspect.signature(cls.clouds).parameters][1:]
         return {name: cls.forms.get(name, Form()) for name in names}
-
-
-def groups_per_class(name: str, groups: Tensor, num_classes: int, what: str = "groups") -> int:
-    """The number of rows of a tensor for each class.
-
-    Raises:
-        TypeError, ValueError: If there is none, or not as many for every class.
-    """
-    num_classes = check_int("num_classes", num_classes)
-    if len(groups) == 0 or len(groups) % num_classes != 0:
-        raise ValueError(
-            f"'{name}' must hold as many {what} for each of {num_classes} classes, got "
-            f"{len(groups)} {what}"
-        )
-    return len(groups) // num_classes

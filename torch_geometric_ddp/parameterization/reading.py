@@ -22,7 +22,6 @@ __all__ = [
     "check_header",
     "check_no_more",
     "check_sizes",
-    "counts_of",
     "missing",
     "read_all",
 ]
@@ -53,25 +52,6 @@ def check_sizes(cls: type, sizes: Mapping[str, Any]) -> None:
                 f"are {list(_OWN_KEYS)}, got '{name}'"
             )
         check_json(f"{cls.__name__}.sizes.{name}", size)
-
-
-def counts_of(config: Mapping[str, Any], num_classes: int, ppc: int) -> list[int] | None:
-    """The groups of every class in a header, :obj:`None` where all classes have :obj:`ppc`.
-
-    Raises:
-        TypeError, ValueError: If they are no such numbers, or do not agree with the other two.
-    """
-    if "class_groups" not in config:
-        return None
-    if not isinstance(config["class_groups"], list | tuple):
-        raise TypeError(f"'class_groups' must be numbers, got {config['class_groups']!r:.80}")
-    counts = [check_int("class_groups", count) for count in config["class_groups"]]
-    if len(counts) != num_classes or -(-sum(counts) // num_classes) != ppc:
-        raise ValueError(
-            f"'class_groups' must be those of {num_classes} classes with {ppc} groups in the mean, "
-            f"got {counts!r:.80}"
-        )
-    return counts
 
 
 def read_all(
