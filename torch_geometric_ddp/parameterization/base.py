@@ -16,18 +16,11 @@ from torch_geometric_ddp._checks import check_float, check_int, check_tensor
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
-from torch_geometric_ddp.parameterization.division import check_counts, counts_of_header, mean_count
+from torch_geometric_ddp.parameterization.division import check_counts, mean_count
 from torch_geometric_ddp.parameterization.form import Form, taken
 from torch_geometric_ddp.parameterization.kept import Kept
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
-from torch_geometric_ddp.parameterization.reading import (
-    arguments,
-    check_header,
-    check_no_more,
-    check_sizes,
-    missing,
-    read_all,
-)
+from torch_geometric_ddp.parameterization.reading import check_sizes, restored
 from torch_geometric_ddp.parameterization.registry import register
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
@@ -250,6 +243,7 @@ class Parameterization(nn.Module, ABC):
         return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
 
     def _seen(self, name: str, groups: slice = slice(None)) -> Tensor:
+        """What :meth:`clouds` is given of a tensor."""
         return self._kept[name].seen(self, groups)
 
     @torch.no_grad()
@@ -415,28 +409,7 @@ class Parameterization(nn.Module, ABC):
             TypeError, ValueError: If a tensor or a size is missing, or a name, shape, type or value
                 does not fit.
         """
-        groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
-        if not isinstance(config, Mapping):
-            raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
-        counts = counts_of_header(config, num_classes, ppc)
-        groups = groups if counts is None else sum(counts)
-        labels = PartLabels.from_storage(storage, config)
-        forms = cls._forms()
-        found = read_all(storage, config, forms, groups)
-        together = num_classes if counts is None else 1
-        restored = cls(**arguments(cls, together, found, storage, config, forms))
-        if counts is not None:
-            restored.divide(counts)
-        restored.label_with(labels)
-        known = [] if labels is None else ["part_counts"]
-        for kept in restored._learned():
-            if kept.name not in found:
-                raise missing(kept.name, storage)
-            kept.store_by(restored, found[kept.name].codec)
-            known.append(kept.name)
-        check_no_more(storage, known, cls)
-        check_header(config, restored.config())
-        return restored
+        return restored(cls, storage, config, num_classes, ppc)
 
     def label_with(self, labels: PartLabels | None) -> None:
         """Labels the points of all clouds; see :attr:`labels`.

@@ -62,16 +62,15 @@ class Kept:
         return self.form(owner).pack(self.turned(owner, groups).detach())
 
     def order_of_file(self, owner: Parameterization, groups: slice) -> Tensor | None:
-        """The order in which a file gives the points, :obj:`None` where it keeps that of theirs.
-
-        Also :obj:`None` where points are not finite, which the next loss says.
-        """
+        """The order in which a file gives the points, :obj:`None` if the codec keeps theirs."""
         in_order = self.form(owner).in_order
         if self.codec.keeps_order or in_order is None:
             return None
         rounded = self.codec.rounded(self.packed(owner, groups))
         rounded = rounded.to(getattr(owner, self.name).device)
-        return order_of_file(rounded, in_order) if bool(torch.isfinite(rounded).all()) else None
+        if not bool(torch.isfinite(rounded).all()):
+            return None  # The next loss says so.
+        return order_of_file(rounded, in_order)
 
     def store_by(self, owner: Parameterization, codec: Codec) -> None:
         """Sets the codec.
