@@ -30,7 +30,7 @@ from torch_geometric_ddp.nn.levels import Neighbors
 from torch_geometric_ddp.nn.mamba import Mamba
 from torch_geometric_ddp.nn.point_mamba import PatchEncoder
 from torch_geometric_ddp.nn.pointconv import DensityConv
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 
 def edges(near: Neighbors) -> Tensor:

@@ -25,7 +25,7 @@ from torch_geometric_ddp import ParametricShapes
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 CLASSES, STEPS = 10, 3

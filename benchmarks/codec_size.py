@@ -20,7 +20,7 @@ from torch_geometric_ddp import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, Float16, PointSet, Uniform
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 try:
     import DracoPy

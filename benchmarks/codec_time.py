@@ -28,7 +28,7 @@ from torch_geometric_ddp.parameterization import (
     ShapeMorphing,
     Uniform,
 )
-from torch_geometric_ddp.programs.options import natural, positive
+from torch_geometric_ddp.programs.option_types import natural, positive
 
 CODECS = {
     "float32": (FLOAT32, FLOAT32),

@@ -25,7 +25,7 @@ from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan, class_bytes
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "memory.json"
 CLASSES, PPCS = (10, 40, 55, 156, 216), (1, 3, 10, 50)

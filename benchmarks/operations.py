@@ -16,7 +16,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.nn import BACKBONES
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 
 def of_step(make, bank: PointCloudBank) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from torch import nn
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.nn import PointNet, pool
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 
 def training(clouds: int, points: int) -> Callable[[], None]:

@@ -18,7 +18,7 @@ import torch
 from torch_geometric_ddp import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 
 def main() -> None:

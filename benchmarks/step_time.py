@@ -23,7 +23,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.parameterization import ShapeMorphing
-from torch_geometric_ddp.programs.options import natural, positive
+from torch_geometric_ddp.programs.option_types import natural, positive
 
 
 def plain_mmd(x: Tensor, y: Tensor) -> Tensor:

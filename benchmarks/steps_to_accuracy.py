@@ -35,7 +35,7 @@ from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import Method, NetworkSource, TrainedNetworks, cosine, ddp
 from torch_geometric_ddp.methods.optimizers import late_share
 from torch_geometric_ddp.nn import Backbone, PointNet
-from torch_geometric_ddp.programs.options import natural, positive
+from torch_geometric_ddp.programs.option_types import natural, positive
 
 HELD_OUT = 0.2
 #: The last parameters; the mean of those of the last half of the steps; and that of all, weighed by

@@ -21,7 +21,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import fit
 from torch_geometric_ddp.evaluation.together import fit_together
 from torch_geometric_ddp.nn import PointNet
-from torch_geometric_ddp.programs.options import finite, positive
+from torch_geometric_ddp.programs.option_types import finite, positive
 
 
 class Operations(TorchDispatchMode):

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.methods.networks import WARM_UP_POINTS
 from torch_geometric_ddp.nn import Backbone
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 from torch_geometric_ddp.tasks import Classification, Segmentation
 
 POINTS = 1024

@@ -28,7 +28,7 @@ from rendering.again import made_again
 from rendering.runs import read_together
 from rendering.tables import add_table_arguments, chosen, pairs
 
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 
 def _parser() -> argparse.ArgumentParser:

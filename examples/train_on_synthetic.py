@@ -18,7 +18,7 @@ from torch_geometric.nn import MLP, global_max_pool
 from torch_geometric_ddp import SyntheticPointCloudDataset
 from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.datasets import READERS, read_file
-from torch_geometric_ddp.programs.options import positive
+from torch_geometric_ddp.programs.option_types import positive
 
 
 class Net(torch.nn.Module):

@@ -29,7 +29,7 @@ from torch_geometric_ddp.comparison import (
     summarize,
 )
 from torch_geometric_ddp.methods import ddp
-from torch_geometric_ddp.programs.work import ROWS
+from torch_geometric_ddp.programs.rows import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

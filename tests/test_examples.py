@@ -22,9 +22,9 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.comparison import ENTRIES
 from torch_geometric_ddp.methods import METHODS, ddp
 from torch_geometric_ddp.parameterization import FullResolution
-from torch_geometric_ddp.programs import work
 from torch_geometric_ddp.programs.command import parser_of
 from torch_geometric_ddp.programs.distill import rows_of
+from torch_geometric_ddp.programs.rows import method_settings
 
 ROWS = ["random", "initial", "DDP", "whole"]
 SMALL = ["--num-morphs", "2", "--preset", "smoke", "--steps", "2"]
@@ -281,7 +281,7 @@ def test_other_settings_in_the_same_folder(own):
 )
 def test_settings_of_the_method(args, expected):
     """Only the generated shapes have others than the method itself."""
-    settings = work.method_settings(parser_of("distill").parse_args(args))
+    settings = method_settings(parser_of("distill").parse_args(args))
     assert settings == {"num_anchors": 4, "uniformity_lambda": 1000.0, **expected}
     ddp(**settings)
 
@@ -292,7 +292,7 @@ def test_settings_of_other_methods(method):
     parser = parser_of("distill")
     if method != "ddp":
         options = parser.parse_args(["--method", method, "--data", "mine.npz"])
-        assert work.method_settings(options) == {}
+        assert method_settings(options) == {}
     initial, distilled = rows_of(parser.parse_args(["--method", method]))
     known = ENTRIES[METHODS[method]().name]
     assert (distilled.name, distilled.build) == (known.name, known.build)

@@ -13,7 +13,7 @@ from pydoc import locate
 
 import pytest
 
-from torch_geometric_ddp.programs import command, work
+from torch_geometric_ddp.programs import command, data, networks
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -107,11 +107,11 @@ COMMANDS = sorted(
 def check_applying(path, args):
     """Raises if one of the options that hang on others does not apply."""
     if hasattr(args, "task"):
-        work.check_data(args)
+        data.check_data(args)
     if hasattr(args, "width"):
         chosen = [getattr(args, name, None) for name in ("backbone", "backbones", "distill_with")]
         names = [name for one in chosen if one for name in ([one] if isinstance(one, str) else one)]
-        work.check_sizes(args, work.networks(args, names))
+        networks.check_sizes(args, networks.named_networks(args, names))
 
 
 @pytest.mark.parametrize(("path", "words"), COMMANDS)

@@ -46,10 +46,19 @@ from torch_geometric_ddp.methods import METHODS, sadm
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
-from torch_geometric_ddp.programs import command, names, searching, sensitivity, train, tune, work
-from torch_geometric_ddp.programs.options import (
-    METHOD_OPTIONS,
-    dest_of,
+from torch_geometric_ddp.programs import (
+    command,
+    data,
+    labs,
+    names,
+    rows,
+    searching,
+    sensitivity,
+    showing,
+    train,
+    tune,
+)
+from torch_geometric_ddp.programs.option_types import (
     finite,
     natural,
     network_name,
@@ -59,6 +68,10 @@ from torch_geometric_ddp.programs.options import (
     row_or_all,
     share,
     width,
+)
+from torch_geometric_ddp.programs.options import (
+    METHOD_OPTIONS,
+    dest_of,
 )
 from torch_geometric_ddp.tasks import TASKS
 
@@ -163,7 +176,7 @@ def test_kept_names_are_those_of_the_registries():
 
 
 def test_every_row_by_name():
-    assert list(work.ROWS) == names.ROWS
+    assert list(rows.ROWS) == names.ROWS
 
 
 @pytest.mark.parametrize("program", command.PROGRAMS)
@@ -411,13 +424,13 @@ def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
 )
 def test_what_needs_no_data_is_refused_before_they_are_read(words, message, folder, monkeypatch):
     late = {"load": lambda *args: pytest.fail("data are read"), "options": ()}
-    monkeypatch.setattr(work, "READERS", {"shapes": argparse.Namespace(**late)})
+    monkeypatch.setattr(data, "READERS", {"shapes": argparse.Namespace(**late)})
     assert message in refused(*words)
 
 
 def test_a_method_that_no_ranks_share_is_refused_before_data_are_read(folder, monkeypatch):
     monkeypatch.setattr("torch_geometric_ddp.methods.ranks.Ranks.here", lambda: Ranks(1, 2))
-    monkeypatch.setattr(work, "open_lab", lambda *args: pytest.fail("data are read"))
+    monkeypatch.setattr(labs, "open_lab", lambda *args: pytest.fail("data are read"))
     assert "which 2 ranks cannot share: start one process" in refused("distill", "--method", "pkr")
 
 
@@ -637,9 +650,9 @@ def test_where_clouds_are_reaches_the_harness(program, folder):
     words = [*TINY, "--task", "classification"] if program == "segment" else TINY
     args = parsed(program, *words, "--cache", "kept")
     assert not args.stream
-    lab = work.open_lab(args, {})
+    lab = labs.open_lab(args, {})
     assert lab.bank.kept_in == Path("kept")
-    assert work.open_lab(parsed(program, *words), {}).bank.kept_in is None
+    assert labs.open_lab(parsed(program, *words), {}).bank.kept_in is None
 
 
 def test_where_clouds_are_reaches_a_search(folder, monkeypatch):
@@ -732,7 +745,7 @@ def test_what_is_there_is_not_said_to_be_done(made, capsys):
 
 
 def test_a_cloud_that_is_left_over_is_no_step_of_its_own(capsys):
-    work.announce_training("PointNet", 1, Protocol("short", epochs=4), 9)
+    showing.announce_training("PointNet", 1, Protocol("short", epochs=4), 9)
     assert "4 epochs of 9 clouds, 4 steps each." in capsys.readouterr().out
 
 
@@ -745,7 +758,7 @@ def test_what_runs_need_is_said_with_them(tmp_path, capsys):
     def said(*names, seeds=(0,), distill_with=("A",)):
         entries = [ENTRIES[name] for name in names]
         cells = list(lab.cells(entries, [1], seeds, ["B"], distill_with))
-        work.announce(lab, cells)
+        showing.announce(lab, cells)
         lines = capsys.readouterr().out.splitlines()[:-1]
         return cells, [line.split(": protocol")[0].removeprefix("- ") for line in lines]
 
@@ -775,7 +788,7 @@ def test_what_runs_need_is_said_with_them(tmp_path, capsys):
 
 def said_of(lab, cells, capsys):
     """What is announced of runs, without the protocols and what stands at the end."""
-    work.announce(lab, cells)
+    showing.announce(lab, cells)
     lines = capsys.readouterr().out.splitlines()
     return [line.split(", 2 epochs")[0].removeprefix("- ") for line in lines if "bar" not in line]
 
@@ -866,13 +879,13 @@ def test_a_table_of_more_runs_is_never_replaced_by_one_of_fewer(tmp_path, capsys
 
 def write_table(folder, made):
     lab = SimpleNamespace(failures={}, preset=PRESETS["smoke"])
-    work.print_table(argparse.Namespace(out=folder), [lab], "", "", [{"id": "1"}], "table")
+    showing.print_table(argparse.Namespace(out=folder), [lab], "", "", [{"id": "1"}], "table")
 
 
 def write_set(folder, made):
     path = made / "distilled.safetensors"
     lab = SimpleNamespace(failures={}, synthetic=lambda _: None, set_path=lambda _: path)
-    work.keep_set(argparse.Namespace(out=folder), lab, "run")
+    showing.keep_set(argparse.Namespace(out=folder), lab, "run")
 
 
 def write_network(folder, made):
@@ -1012,7 +1025,7 @@ def test_a_heading_says_what_was_made_otherwise_than_the_preset_says():
     whole = {"steps": 0, "budget_bits": None, "whole": {"name": "any"}, "protocol": None}
 
     def heading(*words, runs=(small, whole)):
-        return work.heading(parsed("compare", *words), runs)
+        return showing.heading(parsed("compare", *words), runs)
 
     assert heading() == "shapes, preset quick, whole set quick-whole"
     assert heading("--preset", "paper", "--num-networks", 1) == "shapes, preset paper"
@@ -1041,16 +1054,16 @@ def test_a_heading_says_what_was_made_otherwise_than_the_preset_says():
 )
 def test_epochs_on_the_whole_set_go_with_what_is_trained_on_it(program, words, folder, monkeypatch):
     reached = {"load": lambda *args, **kwargs: refuse("data are read")}
-    monkeypatch.setattr(work, "READERS", {"shapes": argparse.Namespace(**reached)})
+    monkeypatch.setattr(data, "READERS", {"shapes": argparse.Namespace(**reached)})
     assert refused(program, *words, "--whole-epochs", "3") == "data are read"
 
 
 def test_all_methods_beside_other_rows():
-    wanted = [entry.name for entry in work.rows(parsed("compare", "--methods", "all"), ())]
+    wanted = [entry.name for entry in rows.named_rows(parsed("compare", "--methods", "all"), ())]
     assert "DDP" in wanted
     words = ["--methods", "mirrored 32x5", "DDP(num_morphs=2)", "all", "DDP"]
     args = parsed("compare", *words)
-    found = [entry.name for entry in work.rows(args, ())]
+    found = [entry.name for entry in rows.named_rows(args, ())]
     assert found == ["mirrored 32x5", "DDP(num_morphs=2)", *wanted]
 
 
@@ -1091,10 +1104,10 @@ def test_every_method_takes_its_options_and_no_others(method):
         given = [option] if word is None else [option, word]
         args = parsed("distill", "--method", method, "--data", "mine.npz", *given)
         if option in own:
-            assert work.method_settings(args)[own[option]] == value
+            assert rows.method_settings(args)[own[option]] == value
         else:
             with pytest.raises(ValueError, match=f"{option} must go with '--method "):
-                work.method_settings(args)
+                rows.method_settings(args)
 
 
 def test_a_method_without_options_or_a_row_is_known_to_programs(monkeypatch, folder):
@@ -1120,7 +1133,7 @@ def test_networks_of_centres_are_refused_before_any_work_and_taken_ungrouped(wor
         assert settings["grouped"] is False
         line = tune.command(args, settings, [0])
         assert (
-            work.method_settings(command.whole_parser().parse_args(line.split()[1:]))["grouped"]
+            rows.method_settings(command.whole_parser().parse_args(line.split()[1:]))["grouped"]
             is False
         )
 
@@ -1205,7 +1218,7 @@ def test_evaluate_takes_the_network_of_the_file(folder, capsys):
 
 @pytest.mark.parametrize("program", ["evaluate", "train"])
 def test_sizes_of_other_networks_than_that_of_a_set_are_refused(program, made, folder, monkeypatch):
-    monkeypatch.setattr(work, "load", lambda *args: pytest.fail("data are read"))
+    monkeypatch.setattr(data, "load", lambda *args: pytest.fail("data are read"))
     file = made[0] / "distilled.safetensors"
     assert "--width must go with the network PointNetS" in refused(program, file, "--width", "0.5")
 
@@ -1216,7 +1229,7 @@ def test_a_size_goes_with_any_network_of_a_matrix(task, folder, monkeypatch):
     words = ["--backbones", "PointNet", "--distill-with", "PointMamba", "--mamba-centers", "8"]
     if task == "segmentation":
         words = ["--backbones", "PointNet2Segmentation", "--width", "0.5"]
-    monkeypatch.setattr(work, "load", lambda *args: refuse("they are read"))
+    monkeypatch.setattr(labs, "load", lambda *args: refuse("they are read"))
     assert refused("cross", "--task", task, *words) == "they are read"
 
 
@@ -1241,7 +1254,7 @@ def test_train_keeps_a_network_that_reaches_its_figure(made, folder, capsys):
     assert [name for name, _ in rows] == told["class_names"]
     model = PointNet(len(told["class_names"]))
     load_model(model, path)
-    _, test_set = work.load(parsed("train", "set", *TINY))
+    _, test_set = data.load(parsed("train", "set", *TINY))
     bank = TASKS["classification"].read(test_set).normalize()
     model.eval()
     with torch.no_grad():

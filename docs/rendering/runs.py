@@ -13,7 +13,7 @@ from torch_geometric_ddp.comparison.incremental_report import joined_increments
 from torch_geometric_ddp.comparison.report import pool_splits
 from torch_geometric_ddp.comparison.resolution import spread_resolutions
 from torch_geometric_ddp.comparison.runs import RunLog
-from torch_geometric_ddp.programs.work import ROWS
+from torch_geometric_ddp.programs.rows import ROWS
 
 # What rows that are compared have in common; points are told by matrices of resolutions only.
 _SAME = ["backbone", "train_points", "test_points"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -18,31 +16,15 @@ from torch_geometric_ddp._checks import check_float, check_int, check_tensor
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
-from torch_geometric_ddp.parameterization.form import Form, order_of_file, seen, taken
+from torch_geometric_ddp.parameterization.division import check_counts, mean_count
+from torch_geometric_ddp.parameterization.form import Form, taken
+from torch_geometric_ddp.parameterization.kept import Kept
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
-from torch_geometric_ddp.parameterization.reading import (
-    arguments,
-    check_header,
-    check_no_more,
-    check_sizes,
-    counts_of,
-    missing,
-    read_all,
-)
+from torch_geometric_ddp.parameterization.reading import check_sizes, restored
 from torch_geometric_ddp.parameterization.registry import register
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
-__all__ = ["Parameterization", "groups_per_class"]
-
-
-@dataclass
-class _Kept:
-    """A tensor of a parameterization: its learning rate and how it is stored."""
-
-    lr: float
-    codec: Codec
-    learned: bool
-    turned: bool
+__all__ = ["Parameterization"]
 
 
 class Parameterization(nn.Module, ABC):
@@ -134,7 +116,7 @@ class Parameterization(nn.Module, ABC):
         self.labels: PartLabels | None = None
         self._counts: tuple[int, ...] | None = None
         self._label_rows = label_rows
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, Kept] = {}
         self.label_with(labels)
 
     # What a parameterization of one's own writes #################################################
@@ -187,10 +169,11 @@ class Parameterization(nn.Module, ABC):
             TypeError, ValueError: If the name is none of :meth:`clouds`, the tensor does not have
                 a row for every group, a rate is no rate, or the codec loses an order that matters.
         """
-        if name not in self._tensor_names():
+        names = [*self._forms()]
+        if name not in names:
             raise ValueError(
                 f"'name' must be that of an argument of '{type(self).__name__}.clouds', one of "
-                f"{self._tensor_names()}, got {name!r}"
+                f"{names}, got {name!r}"
             )
         groups = self.num_groups
         tensor = check_tensor(name, tensor, f"{groups} *")
@@ -199,8 +182,9 @@ class Parameterization(nn.Module, ABC):
                 f"'{name}' must be floating point with a row for each of {groups} groups, got "
                 f"{tensor.dtype} of shape {list(tensor.shape)}"
             )
-        self._kept[name] = _Kept(check_float("lr", lr), FLOAT32, learned, rotation_lr is not None)
-        self._store_by(name, codec)
+        kept = Kept(name, check_float("lr", lr), learned, turns=rotation_lr is not None)
+        kept.store_by(self, codec)
+        self._kept[name] = kept
         parameter = nn.Parameter(tensor.detach().clone(), requires_grad=learned)
         self.register_parameter(name, parameter)
         if rotation_lr is not None:
@@ -225,12 +209,13 @@ class Parameterization(nn.Module, ABC):
         """
         start, stop, _ = classes.indices(self.num_classes)
         clouds = self.unfold(self.groups_of(classes))
-        each = self.ppc * self.clouds_per_group
         y = torch.arange(start, stop, device=clouds.device)
-        if self._counts is not None:
+        each = self.ppc * self.clouds_per_group
+        if self._counts is None:  # Nothing is copied to the device.
+            y = y.repeat_interleave(each)
+        else:
             sizes = y.new_tensor(self._counts[start:stop]) * self.clouds_per_group
-            return from_dense(clouds, y=y.repeat_interleave(sizes, output_size=len(clouds)))
-        y = y.repeat_interleave(each)
+            y = y.repeat_interleave(sizes, output_size=len(clouds))
         if self.labels is None:
             return from_dense(clouds, y=y)
         return from_dense(clouds, y=self.labels(start, stop, each).flatten(), category=y)
@@ -254,21 +239,12 @@ class Parameterization(nn.Module, ABC):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The groups of parameters for an optimiser, with their default learning rates."""
-        learned = self._learned().items()
-        groups = [{"params": [getattr(self, name)], "lr": kept.lr} for name, kept in learned]
+        groups = [{"params": [getattr(self, k.name)], "lr": k.lr} for k in self._learned()]
         return groups + (self.rotation.parameter_groups() if self.rotation is not None else [])
 
-    def _turned(self, name: str, groups: slice) -> Tensor:
-        tensor = getattr(self, name)[groups]
-        if self.rotation is None or not self._kept[name].turned:
-            return tensor
-        return self.rotation(tensor, groups)
-
-    def _seen(self, name: str, groups: slice) -> Tensor:
-        tensor, kept = self._turned(name, groups), self._kept[name]
-        if not (kept.learned and self.sees_stored):
-            return tensor
-        return seen(tensor, kept.codec, self._form(name))
+    def _seen(self, name: str, groups: slice = slice(None)) -> Tensor:
+        """What :meth:`clouds` is given of a tensor."""
+        return self._kept[name].seen(self, groups)
 
     @torch.no_grad()
     def reorder(
@@ -284,15 +260,11 @@ class Parameterization(nn.Module, ABC):
             classes (slice): The classes whose points are put in order. (default: all)
         """
         groups = self.groups_of(classes)
-        for name, kept in self._learned().items():
-            in_order = self._form(name).in_order
-            if kept.codec.keeps_order or in_order is None:
+        for kept in self._learned():
+            order = kept.order_of_file(self, groups)
+            if order is None:
                 continue
-            parameter = getattr(self, name)
-            rounded = kept.codec.rounded(self._packed(groups)[name]).to(parameter.device)
-            if not bool(torch.isfinite(rounded).all()):
-                continue  # The next loss says so.
-            order = order_of_file(rounded, in_order)
+            parameter = getattr(self, kept.name)
             states = {} if optimizer is None else optimizer.state.get(parameter, {})
             like = [v for v in states.values() if getattr(v, "shape", None) == parameter.shape]
             for tensor in (parameter, *like):
@@ -313,10 +285,7 @@ class Parameterization(nn.Module, ABC):
     def groups_of(self, classes: slice) -> slice:
         """The groups of some classes."""
         start, stop, _ = classes.indices(self.num_classes)
-        if self._counts is None:
-            return slice(start * self.ppc, stop * self.ppc)
-        ends = [0, *itertools.accumulate(self._counts)]
-        return slice(ends[start], ends[stop])
+        return slice(sum(self.counts[:start]), sum(self.counts[:stop]))
 
     def divide(self, counts: Sequence[int]) -> Self:
         """Divides the groups among classes, of which some may have more than others.
@@ -339,18 +308,14 @@ class Parameterization(nn.Module, ABC):
             ValueError: If there is none, one is below one, they do not add up to all groups, or
                 points are labelled with parts.
         """
-        counts = tuple(check_int("counts", count) for count in counts)
+        counts = check_counts(counts, self.num_groups)
         if counts == self.counts:
             return self
-        if not counts or sum(counts) != self.num_groups:
-            raise ValueError(
-                f"'counts' must add up to the {self.num_groups} groups, got {list(counts)}"
-            )
         if self.labels is not None:
             raise ValueError(
                 f"'counts' must not be given where points are labelled with parts, got {counts}"
             )
-        self.num_classes, self.ppc = len(counts), -(-sum(counts) // len(counts))
+        self.num_classes, self.ppc = len(counts), mean_count(counts)
         self._counts = None if len({*counts}) == 1 else counts
         return self
 
@@ -363,9 +328,9 @@ class Parameterization(nn.Module, ABC):
         several appends their names after a dot.
         """
         out = {} if self.labels is None else self.labels.storage()
-        for name, packed in self._packed().items():
-            for key, tensor in self._kept[name].codec.encode(packed).items():
-                out[f"{name}.{key}" if key else name] = tensor
+        for kept in self._learned():
+            for key, tensor in kept.codec.encode(kept.packed(self)).items():
+                out[f"{kept.name}.{key}" if key else kept.name] = tensor
         return out
 
     def config(self) -> dict[str, Any]:
@@ -384,9 +349,8 @@ class Parameterization(nn.Module, ABC):
             out["class_groups"] = list(self._counts)
         special = self._special()
         if special:
-            packed = self._packed()
-            out["codecs"] = {name: codec.config() for name, codec in special.items()}
-            out["shapes"] = {name: list(packed[name].shape[1:]) for name in special}
+            out["codecs"] = {kept.name: kept.codec.config() for kept in special}
+            out["shapes"] = {kept.name: list(kept.packed(self).shape[1:]) for kept in special}
         return out
 
     def storage_bits(self) -> int:
@@ -395,10 +359,10 @@ class Parameterization(nn.Module, ABC):
         As :meth:`Codec.bits` tells them; what depends on the values is written to be counted.
         """
         bits = 0 if self.labels is None else tensor_bits(self.labels.storage())
-        for name, packed in self._packed().items():
-            codec = self._kept[name].codec
-            sure = codec.bits(packed.shape)
-            bits += tensor_bits(codec.encode(packed)) if sure is None else sure
+        for kept in self._learned():
+            packed = kept.packed(self)
+            sure = kept.codec.bits(packed.shape)
+            bits += tensor_bits(kept.codec.encode(packed)) if sure is None else sure
         return bits
 
     def check_budget(self, budget: StorageBudget) -> int:
@@ -423,7 +387,8 @@ class Parameterization(nn.Module, ABC):
         sizes = {"num_points": self.num_points, **self.sizes()}
         named = {self.letters.get(name, name): value for name, value in sizes.items()}
         each = self.ppc if self._counts is None else self._counts
-        parts = [("C", self.num_classes), ("K", each), *named.items(), *self._special().items()]
+        parts = [("C", self.num_classes), ("K", each), *named.items()]
+        parts += [(kept.name, kept.codec) for kept in self._special()]
         parts += [] if self.sees_stored else [("sees_stored", False)]
         listed = ", ".join(f"{name}={value}" for name, value in parts if name is not None)
         return f"{type(self).__name__}({listed})"
@@ -444,27 +409,7 @@ class Parameterization(nn.Module, ABC):
             TypeError, ValueError: If a tensor or a size is missing, or a name, shape, type or value
                 does not fit.
         """
-        groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
-        if not isinstance(config, Mapping):
-            raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
-        counts = counts_of(config, num_classes, ppc)
-        groups = groups if counts is None else sum(counts)
-        labels = PartLabels.from_storage(storage, config)
-        forms = {name: cls._form(name) for name in cls._tensor_names()}
-        found = read_all(storage, config, forms, groups)
-        together = num_classes if counts is None else 1
-        restored = cls(**arguments(cls, together, found, storage, config, forms))
-        if counts is not None:
-            restored.divide(counts)
-        restored.label_with(labels)
-        learned = restored._learned()
-        for name in learned:
-            if name not in found:
-                raise missing(name, storage)
-            restored._store_by(name, found[name].codec)
-        check_no_more(storage, {*learned, *([] if labels is None else ["part_counts"])}, cls)
-        check_header(config, restored.config())
-        return restored
+        return restored(cls, storage, config, num_classes, ppc)
 
     def label_with(self, labels: PartLabels | None) -> None:
         """Labels the points of all clouds; see :attr:`labels`.
@@ -491,58 +436,19 @@ class Parameterization(nn.Module, ABC):
                     f"{labels.space.num_categories}"
                 )
         self.labels = labels
-        for name, kept in self._kept.items():
-            self._store_by(name, kept.codec)
+        for kept in self._kept.values():
+            kept.store_by(self, kept.codec)
 
-    def _learned(self) -> dict[str, _Kept]:
+    def _learned(self) -> list[Kept]:
         """All that is optimised and stored."""
-        return {name: kept for name, kept in self._kept.items() if kept.learned}
+        return [kept for kept in self._kept.values() if kept.learned]
 
-    def _special(self) -> dict[str, Codec]:
-        """The codecs of all that is not stored in single precision."""
-        learned = self._learned().items()
-        return {name: kept.codec for name, kept in learned if kept.codec != FLOAT32}
-
-    def _packed(self, groups: slice = slice(None)) -> dict[str, Tensor]:
-        """What the codecs are given of some groups."""
-        with torch.no_grad():
-            return {
-                name: self._form(name).pack(self._turned(name, groups).detach())
-                for name in self._learned()
-            }
-
-    def _store_by(self, name: str, codec: Codec) -> None:
-        """Sets a codec, if the order of the points may be lost where it loses it."""
-        labelled = self.labels is not None
-        if not codec.keeps_order and (labelled or self._form(name).in_order is None):
-            why = "points have part labels" if labelled else "clouds are made point by point"
-            raise ValueError(
-                f"the codec of '{name}' must keep the order of what it stores, as {why}, got "
-                f"{codec}"
-            )
-        codec.config()  # Raises if it could not be written; not after hours of optimisation.
-        self._kept[name].codec = codec
+    def _special(self) -> list[Kept]:
+        """All that is not stored in single precision."""
+        return [kept for kept in self._learned() if kept.codec != FLOAT32]
 
     @classmethod
-    def _form(cls, name: str) -> Form:
-        return cls.forms.get(name, Form())
-
-    @classmethod
-    def _tensor_names(cls) -> list[str]:
-        """The arguments of :meth:`clouds`."""
-        return [*inspect.signature(cls.clouds).parameters][1:]
-
-
-def groups_per_class(name: str, groups: Tensor, num_classes: int, what: str = "groups") -> int:
-    """The number of rows of a tensor for each class.
-
-    Raises:
-        TypeError, ValueError: If there is none, or not as many for every class.
-    """
-    num_classes = check_int("num_classes", num_classes)
-    if len(groups) == 0 or len(groups) % num_classes != 0:
-        raise ValueError(
-            f"'{name}' must hold as many {what} for each of {num_classes} classes, got "
-            f"{len(groups)} {what}"
-        )
-    return len(groups) // num_classes
+    def _forms(cls) -> dict[str, Form]:
+        """The forms of all tensors, which are the arguments of :meth:`clouds`."""
+        names = [*inspect.signature(cls.clouds).parameters][1:]
+        return {name: cls.forms.get(name, Form()) for name in names}

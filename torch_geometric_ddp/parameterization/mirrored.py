@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_float, check_int, check_points, check_tensor
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
-from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
+from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
+from torch_geometric_ddp.parameterization.division import groups_per_class
 from torch_geometric_ddp.parameterization.form import Form
 
 __all__ = ["Mirrored", "check_even"]

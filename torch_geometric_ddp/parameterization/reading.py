@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,25 +14,23 @@ from torch import Tensor
 from torch_geometric_ddp._checks import check_int, check_json
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.parameterization.codecs import Codec, float_codec
+from torch_geometric_ddp.parameterization.division import counts_of_header
 from torch_geometric_ddp.parameterization.form import Form, read
+from torch_geometric_ddp.parameterization.part_labels import PartLabels
 
-__all__ = [
-    "Found",
-    "arguments",
-    "check_header",
-    "check_no_more",
-    "check_sizes",
-    "counts_of",
-    "missing",
-    "read_all",
-]
+if TYPE_CHECKING:
+    from torch_geometric_ddp.parameterization.base import Parameterization
+
+__all__ = ["check_sizes", "restored"]
+
+_P = TypeVar("_P", bound="Parameterization")
 
 # What a header holds beside the sizes of a parameterization.
 _OWN_KEYS = ("codecs", "shapes", "parts", "class_groups")
 
 
 @dataclass(frozen=True)
-class Found:
+class _Found:
     """A tensor of a file as it is optimised, and the codec that it was stored by."""
 
     tensor: Tensor
@@ -55,28 +53,45 @@ def check_sizes(cls: type, sizes: Mapping[str, Any]) -> None:
         check_json(f"{cls.__name__}.sizes.{name}", size)
 
 
-def counts_of(config: Mapping[str, Any], num_classes: int, ppc: int) -> list[int] | None:
-    """The groups of every class in a header, :obj:`None` where all classes have :obj:`ppc`.
+def restored(
+    cls: type[_P],
+    storage: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    num_classes: int,
+    ppc: int,
+) -> _P:
+    """What :meth:`Parameterization.from_storage` gives, whose arguments it has.
 
     Raises:
-        TypeError, ValueError: If they are no such numbers, or do not agree with the other two.
+        TypeError, ValueError: If anything is missing, or does not fit.
     """
-    if "class_groups" not in config:
-        return None
-    if not isinstance(config["class_groups"], list | tuple):
-        raise TypeError(f"'class_groups' must be numbers, got {config['class_groups']!r:.80}")
-    counts = [check_int("class_groups", count) for count in config["class_groups"]]
-    if len(counts) != num_classes or -(-sum(counts) // num_classes) != ppc:
-        raise ValueError(
-            f"'class_groups' must be those of {num_classes} classes with {ppc} groups in the mean, "
-            f"got {counts!r:.80}"
-        )
-    return counts
+    groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
+    if not isinstance(config, Mapping):
+        raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
+    counts = counts_of_header(config, num_classes, ppc)
+    labels = PartLabels.from_storage(storage, config)
+    forms = cls._forms()
+    found = _read_all(storage, config, forms, groups if counts is None else sum(counts))
+    # What is divided among classes is made as one class.
+    together = num_classes if counts is None else 1
+    made = cls(**_arguments(cls, together, found, storage, config, forms))
+    if counts is not None:
+        made.divide(counts)
+    made.label_with(labels)
+    known = [] if labels is None else ["part_counts"]
+    for kept in made._learned():
+        if kept.name not in found:
+            raise _missing(kept.name, storage)
+        kept.store_by(made, found[kept.name].codec)
+        known.append(kept.name)
+    _check_no_more(storage, known, cls)
+    _check_header(config, made.config())
+    return made
 
 
-def read_all(
+def _read_all(
     storage: Mapping[str, Tensor], config: Mapping[str, Any], forms: Mapping[str, Form], groups: int
-) -> dict[str, Found]:
+) -> dict[str, _Found]:
     """The tensors that a file holds, by the names that they are kept by.
 
     Args:
@@ -97,14 +112,14 @@ def read_all(
         }
         if stored:
             codec, tensor = _decoded(name, stored, config, groups)
-            found[name] = Found(read(tensor, codec, form), codec)
+            found[name] = _Found(read(tensor, codec, form), codec)
     return found
 
 
-def arguments(
+def _arguments(
     cls: type,
     num_classes: int,
-    found: Mapping[str, Found],
+    found: Mapping[str, _Found],
     storage: Mapping[str, Tensor],
     config: Mapping[str, Any],
     names: Collection[str],
@@ -114,7 +129,7 @@ def arguments(
     Args:
         cls (type): The parameterization.
         num_classes (int): The number of classes.
-        found (dict of Found): What :meth:`read_all` gave.
+        found (dict of _Found): What :func:`_read_all` gave.
         storage (dict of torch.Tensor): The tensors of the file.
         config (dict): Its header.
         names (collection of str): The names of the tensors that it may hold.
@@ -130,18 +145,18 @@ def arguments(
         if name in known:
             out[name] = known[name]
         elif parameter.default is parameter.empty and name in names:
-            raise missing(name, storage)
+            raise _missing(name, storage)
         elif parameter.default is parameter.empty:
             raise ValueError(f"the size '{name}' is missing, there is {sorted(sizes)}")
     return out
 
 
-def missing(name: str, storage: Mapping[str, Tensor]) -> ValueError:
+def _missing(name: str, storage: Mapping[str, Tensor]) -> ValueError:
     """What is raised where a file lacks a tensor."""
     return ValueError(f"the tensor '{name}' is missing, there is {sorted(storage)}")
 
 
-def check_no_more(storage: Mapping[str, Tensor], known: Collection[str], cls: type) -> None:
+def _check_no_more(storage: Mapping[str, Tensor], known: Collection[str], cls: type) -> None:
     """Refuses tensors that a parameterization does not store."""
     unknown = sorted(key for key in storage if key.partition(".")[0] not in known)
     if unknown:
@@ -150,7 +165,7 @@ def check_no_more(storage: Mapping[str, Tensor], known: Collection[str], cls: ty
         )
 
 
-def check_header(config: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_header(config: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuses a header other than that of what was read by it."""
     wrong = [key for key in config if _text(config[key]) != _text(now.get(key))]
     if wrong:

@@ -17,8 +17,9 @@ from torch_geometric_ddp._checks import (
     check_tensor,
 )
 from torch_geometric_ddp.budget import BudgetError, StorageBudget, tensor_bits
-from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
+from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
+from torch_geometric_ddp.parameterization.division import groups_per_class
 from torch_geometric_ddp.parameterization.form import Form
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
 

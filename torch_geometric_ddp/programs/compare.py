@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 
+from torch_geometric_ddp.programs.option_types import finite
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -25,7 +26,6 @@ from torch_geometric_ddp.programs.options import (
     add_row_arguments,
     add_work_arguments,
     add_workers_argument,
-    finite,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
@@ -60,25 +60,29 @@ def run(args: argparse.Namespace) -> None:
         plot_comparison,
         summarize,
     )
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.labs import open_labs, run_splits
+    from torch_geometric_ddp.programs.networks import named_networks
+    from torch_geometric_ddp.programs.presets import preset_and_seeds
+    from torch_geometric_ddp.programs.rows import at_quotas, named_rows
+    from torch_geometric_ddp.programs.showing import heading, print_table
 
-    entries = work.rows(args, METHODS)
+    entries = named_rows(args, METHODS)
     if args.lrs:
         rated = [row for entry in entries for row in entry.at_rates(args.lrs)]
         if rated == entries:
             names = ", ".join(entry.name for entry in entries)
             raise ValueError(f"--lrs must go with a row that is distilled, got {names}")
         entries = rated
-    labs = work.open_labs(args, work.networks(args, args.backbones))
-    _, seeds = work.preset_and_seeds(args)
+    labs = open_labs(args, named_networks(args, args.backbones))
+    _, seeds = preset_and_seeds(args)
     list(labs[0].cells(entries, args.ppc, seeds))  # Raises before a network is trained for quotas.
     # Those by difficulty are for data of one label, which have one split.
-    entries = work.at_quotas(entries, args.quotas, labs[0], seeds[0], args.workers)
+    entries = at_quotas(entries, args.quotas, labs[0], seeds[0], args.workers)
     cells = [list(lab.cells(entries, args.ppc, seeds)) for lab in labs]
-    runs = work.run_splits(labs, cells, args.workers)
-    rows, title = summarize(runs), work.heading(args, runs)
+    runs = run_splits(labs, cells, args.workers)
+    rows, title = summarize(runs), heading(args, runs)
     tables = f"{markdown(rows)}\n{cost_markdown(rows)}"
-    stem = work.print_table(args, labs, title, tables, runs, "table")
+    stem = print_table(args, labs, title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
     if len({row.ppc for row in rows if row.ppc is not None}) > 1:
         plot_bits(rows, args.out / f"{stem.replace('table', 'bits')}.png", title)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 
+from torch_geometric_ddp.programs.option_types import positive, row_or_all, share
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -22,9 +23,6 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_work_arguments,
     add_workers_argument,
-    positive,
-    row_or_all,
-    share,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
@@ -58,15 +56,20 @@ def run(args: argparse.Namespace) -> None:
         incremental_markdown,
         plot_increments,
     )
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.data import load, source
+    from torch_geometric_ddp.programs.labs import provenance
+    from torch_geometric_ddp.programs.networks import named_network
+    from torch_geometric_ddp.programs.presets import preset_and_seeds
+    from torch_geometric_ddp.programs.rows import named_rows
+    from torch_geometric_ddp.programs.showing import announce, heading, print_table
     from torch_geometric_ddp.tasks import TASKS
 
     if not TASKS[args.task].one_label:
         raise ValueError(f"--task must have one label for a cloud, got {args.task}")
-    name, network = work.network(args)
-    preset, seeds = work.preset_and_seeds(args)
-    entries = work.rows(args, METHODS)
-    train_set, test_set = work.load(args)
+    name, network = named_network(args)
+    preset, seeds = preset_and_seeds(args)
+    entries = named_rows(args, METHODS)
+    train_set, test_set = load(args)
     lab = ClassIncremental(
         train_set,
         test_set,
@@ -76,15 +79,15 @@ def run(args: argparse.Namespace) -> None:
         network,
         name,
         args.device,
-        work.source(args),
+        source(args),
     )
-    lab.told = work.provenance(args)
+    lab.told = provenance(args)
     cells = list(lab.cells(entries, args.ppc, seeds))
-    work.announce(lab, cells)
+    announce(lab, cells)
     runs = lab.run(cells, args.workers)
     increments = f"{lab.num_increments} increments"
-    title = f"{work.heading(args, runs)}, {name}, PPC {args.ppc}, {increments}"
-    stem = work.print_table(args, [lab], title, incremental_markdown(runs), runs, "table")
+    title = f"{heading(args, runs)}, {name}, PPC {args.ppc}, {increments}"
+    stem = print_table(args, [lab], title, incremental_markdown(runs), runs, "table")
     picture = f"{stem.replace('table', 'increments')}.png"
     plot_increments(runs, args.out / picture, title)
     print(f"The runs, the exemplars, {stem}.md and {picture} are in {args.out}/.")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 
+from torch_geometric_ddp.programs.option_types import network_or_all, positive
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -24,8 +25,6 @@ from torch_geometric_ddp.programs.options import (
     add_row_arguments,
     add_work_arguments,
     add_workers_argument,
-    network_or_all,
-    positive,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
@@ -66,21 +65,25 @@ def run(args: argparse.Namespace) -> None:
         transfer_markdown,
         transfer_matrix,
     )
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.labs import open_labs, run_splits
+    from torch_geometric_ddp.programs.networks import named_networks
+    from torch_geometric_ddp.programs.presets import preset_and_seeds
+    from torch_geometric_ddp.programs.rows import named_rows
+    from torch_geometric_ddp.programs.showing import heading, print_table
     from torch_geometric_ddp.tasks import TASKS
 
     known = TASKS[args.task].backbones
     usual = [name for name in BACKBONES if name in known] or list(known)
-    columns = work.networks(args, args.backbones or usual)
-    makers = work.networks(args, args.distill_with)
-    entries = work.rows(args, METHODS)
+    columns = named_networks(args, args.backbones or usual)
+    makers = named_networks(args, args.distill_with)
+    entries = named_rows(args, METHODS)
     listed = ", ".join(entry.name for entry in entries)
     if args.distill_with and not any(entry.uses_network for entry in entries):
         raise ValueError(f"--distill-with must go with a row that needs a network, got {listed}")
     if args.whole_points is not None and not any(isinstance(entry, Whole) for entry in entries):
         raise ValueError(f"--whole-points must go with the row 'whole', got {listed}")
-    labs = work.open_labs(args, {**columns, **makers})
-    _, seeds = work.preset_and_seeds(args)
+    labs = open_labs(args, {**columns, **makers})
+    _, seeds = preset_and_seeds(args)
     if args.whole_points is not None:
         most = labs[0].bank.dense().size(1)
         if args.whole_points > most:
@@ -88,11 +91,11 @@ def run(args: argparse.Namespace) -> None:
         entries = [e.at(args.whole_points) if isinstance(e, Whole) else e for e in entries]
     what = entries, args.ppc, seeds, list(columns), list(makers)
     cells = [list(lab.cells(*what)) for lab in labs]
-    runs = work.run_splits(labs, cells, args.workers)
+    runs = run_splits(labs, cells, args.workers)
     rows = transfer_matrix(runs, entries)
     metric = labs[0].task.metric
-    title = f"{work.heading(args, runs)}, {metric} % of the backbone that is trained"
+    title = f"{heading(args, runs)}, {metric} % of the backbone that is trained"
     table = transfer_markdown(rows, list(columns))
-    stem = work.print_table(args, labs, title, table, runs, "matrix")
+    stem = print_table(args, labs, title, table, runs, "matrix")
     plot_transfer(rows, list(columns), args.out / f"{stem}.png", title)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

@@ -66,7 +66,7 @@ def rows_of(args: argparse.Namespace) -> tuple[Initial, Distilled]:
     """What the method starts from, and what it distils."""
     from torch_geometric_ddp.comparison import ENTRIES, Distilled, Initial
     from torch_geometric_ddp.methods import METHODS
-    from torch_geometric_ddp.programs.work import method_settings
+    from torch_geometric_ddp.programs.rows import method_settings
     from torch_geometric_ddp.tasks import TASKS
 
     settings, build = method_settings(args), METHODS[args.method]
@@ -123,7 +123,11 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.comparison.assisting import assist
     from torch_geometric_ddp.methods.ranks import Ranks
     from torch_geometric_ddp.methods.sharing import check_chunk, shares_of
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.labs import open_lab
+    from torch_geometric_ddp.programs.networks import named_network
+    from torch_geometric_ddp.programs.presets import preset_and_seeds
+    from torch_geometric_ddp.programs.rows import at_quotas
+    from torch_geometric_ddp.programs.showing import announce, heading, keep_set, print_table
 
     if args.skip_whole and args.whole_epochs is not None:
         raise ValueError("--whole-epochs must go with a row on the whole set, got --skip-whole")
@@ -137,10 +141,10 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--workers must be 1 for {ranks.size} ranks, got {args.workers}")
     if args.tensorboard is not None:
         _check_board(args, ranks)
-    lab = work.open_lab(args, dict([work.network(args)]))
+    lab = open_lab(args, dict([named_network(args)]))
     distilled = distilled if args.tensorboard is None else _board(args, distilled, lab)
-    _, seeds = work.preset_and_seeds(args)
-    mine = work.at_quotas([distilled], args.quotas, lab, seeds[0])
+    _, seeds = preset_and_seeds(args)
+    mine = at_quotas([distilled], args.quotas, lab, seeds[0])
     (network,) = lab.backbones.values()
     # What does not fit is refused before any network is trained.
     distilled.usual().begin(
@@ -158,20 +162,20 @@ def run(args: argparse.Namespace) -> None:
         return assist(lab)
     # A whole cloud has no room in less than one.
     real = ENTRIES["random"] if args.ppc >= 1 else strongest_control(lab.task)
-    starts = work.at_quotas([real, initial], args.quotas, lab, seeds[0])
+    starts = at_quotas([real, initial], args.quotas, lab, seeds[0])
     entries: list[Entry] = [*starts, *mine]
     if not args.skip_whole:
         entries.append(ENTRIES["whole"])
     cells = list(lab.cells(entries, [args.ppc], seeds))
-    work.announce(lab, cells)
+    announce(lab, cells)
     if args.tensorboard is not None and not lab.to_do(cells).steps:
         print(f"Nothing is distilled, so that nothing is written to {args.tensorboard}.")
     runs = lab.run(cells, args.workers)
-    rows, title = summarize(runs), work.heading(args, runs)
+    rows, title = summarize(runs), heading(args, runs)
     tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
-    stem = work.print_table(args, [lab], title, tables, runs, "table")
+    stem = print_table(args, [lab], title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
-    if not work.keep_set(args, lab, next(cell for cell in cells if cell.entry == mine[0])):
+    if not keep_set(args, lab, next(cell for cell in cells if cell.entry == mine[0])):
         raise ValueError("no set was distilled: the reasons stand above")
     files = f"its picture, {stem}.md, {stem}.png"
     print(f"The first distilled set, {files} and all runs are in {args.out}/.")

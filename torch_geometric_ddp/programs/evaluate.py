@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from torch_geometric_ddp.programs import names
+from torch_geometric_ddp.programs.option_types import natural, positive
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     NETWORKS_HELP,
@@ -20,8 +21,6 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_network_arguments,
     add_together_argument,
-    natural,
-    positive,
 )
 
 EPILOG, GO_ON = NETWORKS_HELP, BEGINS_ANEW
@@ -49,10 +48,12 @@ def run(args: argparse.Namespace) -> None:
     """Trains again, and prints both figures."""
     from torch_geometric_ddp import evaluation
     from torch_geometric_ddp.comparison import PRESETS
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.data import load_test_set, open_set
+    from torch_geometric_ddp.programs.networks import named_network
+    from torch_geometric_ddp.programs.showing import announce_training
     from torch_geometric_ddp.tasks import TASKS
 
-    synthetic = work.open_set(args)
+    synthetic = open_set(args)
     told = evaluation.told_figure(synthetic)
     if not told and not (args.backbone and args.preset and args.seeds):
         raise ValueError(f"{args.file} tells no figure: give --backbone, --preset and --seeds")
@@ -60,13 +61,13 @@ def run(args: argparse.Namespace) -> None:
         name, network = told["backbone"], evaluation.network_of_figure(told, TASKS[args.task])
     else:
         args.backbone = args.backbone or told["backbone"].partition(",")[0]
-        name, network = work.network(args)
-    test_set = work.load_test_set(args, synthetic)
+        name, network = named_network(args)
+    test_set = load_test_set(args, synthetic)
     preset = PRESETS.get(args.preset)
     protocol = preset.protocol if preset else evaluation.Protocol.from_dict(told["protocol"])
     seeds = args.seeds or told["seeds"]
     print(f"{args.file}: {synthetic}, {synthetic.storage_bits:,} bits.")
-    work.announce_training(name, len(seeds), protocol, len(synthetic))
+    announce_training(name, len(seeds), protocol, len(synthetic))
     again = evaluation.repeat_figure(
         synthetic,
         test_set,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 
+from torch_geometric_ddp.programs.option_types import positive
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -22,7 +23,6 @@ from torch_geometric_ddp.programs.options import (
     add_row_arguments,
     add_work_arguments,
     add_workers_argument,
-    positive,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
@@ -54,21 +54,25 @@ def run(args: argparse.Namespace) -> None:
         resolution_markdown,
         resolution_matrix,
     )
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.labs import open_lab
+    from torch_geometric_ddp.programs.networks import named_networks
+    from torch_geometric_ddp.programs.presets import preset_and_seeds
+    from torch_geometric_ddp.programs.rows import named_rows
+    from torch_geometric_ddp.programs.showing import announce, heading, print_table
 
-    entries = work.rows(args, METHODS)
-    lab = work.open_lab(args, work.networks(args, args.backbones))
-    _, seeds = work.preset_and_seeds(args)
+    entries = named_rows(args, METHODS)
+    lab = open_lab(args, named_networks(args, args.backbones))
+    _, seeds = preset_and_seeds(args)
     smallest = int(lab.task.read(lab.test_set).sizes.min())
     train_points = args.train_points or _usual(lab.bank.dense().size(1))
     test_points = args.test_points or _usual(smallest)
     matrix = CrossResolution(lab, train_points, test_points, own_points=args.train_points is None)
     cells = list(lab.cells(entries, args.ppc, seeds))
-    work.announce(matrix, cells)
+    announce(matrix, cells)
     runs = matrix.run(cells, args.workers)
     rows = resolution_matrix(runs)
-    title = f"{work.heading(args, runs)}, {lab.task.metric} % by points of test clouds"
-    stem = work.print_table(args, [lab], title, resolution_markdown(rows), runs, "matrix")
+    title = f"{heading(args, runs)}, {lab.task.metric} % by points of test clouds"
+    stem = print_table(args, [lab], title, resolution_markdown(rows), runs, "matrix")
     word = "points of the test clouds"
     plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title, word)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")

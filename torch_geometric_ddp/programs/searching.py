@@ -23,8 +23,13 @@ from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
 from torch_geometric_ddp.comparison.report import aligned
 from torch_geometric_ddp.methods import METHODS, Method
 from torch_geometric_ddp.parameterization import ANCHOR_LR
-from torch_geometric_ddp.programs import work
+from torch_geometric_ddp.programs.data import load, source
+from torch_geometric_ddp.programs.labs import provenance
+from torch_geometric_ddp.programs.networks import named_network
 from torch_geometric_ddp.programs.options import MIRROR, is_generated
+from torch_geometric_ddp.programs.presets import preset_and_seeds
+from torch_geometric_ddp.programs.rows import SMALL
+from torch_geometric_ddp.programs.showing import heading, keep_set
 from torch_geometric_ddp.programs.tune import RANGES, command
 from torch_geometric_ddp.tuning import (
     LETTERS,
@@ -66,19 +71,19 @@ def run(args: argparse.Namespace) -> None:
     check_folder("out", args.out)
     check_storage(args.storage)
     _check_results(args)
-    backbones = dict([work.network(args)])
-    preset, seeds = work.preset_and_seeds(args)
+    backbones = dict([named_network(args)])
+    preset, seeds = preset_and_seeds(args)
     space = _space(args)
-    train_set, test_set = work.load(args)
+    train_set, test_set = load(args)
     if args.worker is not None:
         first = args.worker == 0
         _search(args, train_set, progress=first, announced=first)
         return
     # Before the search, so that what does not fit the test set is not noticed after it.
-    name = work.source(args)
+    name = source(args)
     rest = args.device, name, args.task, False, args.cache
     lab = Lab(train_set, test_set, args.out, preset, backbones, *rest)
-    lab.told = work.provenance(args)
+    lab.told = provenance(args)
     several = max(args.gpus, 1) * args.workers > 1
     if several:
         _spawn(args)
@@ -97,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     rows = {row.method: row for row in summarize(lab.run(cells))}
     # The figures first, so that no picture that fails takes them along.
     _report(args, lab, result, {**chosen, "published": published}, rows)
-    kept = work.keep_set(args, lab, cells[0])
+    kept = keep_set(args, lab, cells[0])
     plot_tuning(result, args.out)
     if kept:
         keep_artifacts(result, kept, args.out / "artifacts")
@@ -129,7 +134,7 @@ def _check_results(args: argparse.Namespace) -> None:
 
 def _announce(args: argparse.Namespace) -> None:
     """Says what the search is going to do."""
-    preset, seeds = work.preset_and_seeds(args)
+    preset, seeds = preset_and_seeds(args)
     several = max(args.gpus, 1) * args.workers
     runs = f"{args.trial_runs} runs each" if args.trial_runs > 1 else "one run each"
     networks = f", {preset.num_networks} networks each" * (preset.num_networks > 1)
@@ -161,17 +166,17 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that are not searched and yet not the method's own."""
     shapes = is_generated(args)
     if args.method == "ddp":
-        rate = work.SMALL["ddp"]["anchor_lr"] if shapes else ANCHOR_LR
+        rate = SMALL["ddp"]["anchor_lr"] if shapes else ANCHOR_LR
         free = {"grouped": False} if args.ungrouped else {}
         return {"anchor_lr": rate, "weight_lr": rate / 10, **free}
-    return work.SMALL[args.method] if shapes else {}
+    return SMALL[args.method] if shapes else {}
 
 
 def _search(
     args: argparse.Namespace, train_set: Any, progress: bool, announced: bool
 ) -> TuningResult:
-    _, network = work.network(args)
-    preset, _ = work.preset_and_seeds(args)
+    _, network = named_network(args)
+    preset, _ = preset_and_seeds(args)
     method: Callable[..., Method] = partial(METHODS[args.method], **_fixed(args))
     search = partial(
         tune,
@@ -260,9 +265,9 @@ def _report(
     importances, spread = result.importances(), result.importance_spread()
     if importances:
         _print_importances(importances, spread, len(result.completed))
-    _, seeds = work.preset_and_seeds(args)
+    _, seeds = preset_and_seeds(args)
     runs = [run for row in rows.values() for run in row.runs]
-    print(f"\n{work.heading(args, runs)}, seeds {list(seeds)}")
+    print(f"\n{heading(args, runs)}, seeds {list(seeds)}")
     _print_table(chosen, rows, result.metric)
     for run, reason in lab.failures.items():
         print(f"Failed: {run}: {reason}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 
+from torch_geometric_ddp.programs.option_types import row_name, share
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
@@ -21,8 +22,6 @@ from torch_geometric_ddp.programs.options import (
     add_memory_arguments,
     add_work_arguments,
     add_workers_argument,
-    row_name,
-    share,
 )
 
 EPILOG, GO_ON = ROWS_EPILOG, GOES_ON
@@ -59,7 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Makes the runs and shows them."""
     from torch_geometric_ddp.comparison import Distilled, Sensitivity, summarize
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.labs import open_lab
+    from torch_geometric_ddp.programs.networks import named_network
+    from torch_geometric_ddp.programs.presets import preset_and_seeds
+    from torch_geometric_ddp.programs.rows import check_whole, named_row
+    from torch_geometric_ddp.programs.showing import announce, heading, print_table
 
     varied: dict[str, list[object]] = {}
     for name, *words in args.vary or VARIED:
@@ -67,19 +70,19 @@ def run(args: argparse.Namespace) -> None:
     empty = [name for name, values in varied.items() if not values]
     if empty:
         raise ValueError(f"--vary must have values after the name of a setting, got {empty[0]!r}")
-    method = work.row(args.base)
+    method = named_row(args.base)
     if not isinstance(method, Distilled):
         raise ValueError(f"--base must be one that is distilled, got {args.base!r}")
-    work.check_whole(args, [method])
+    check_whole(args, [method])
     sensitivity = Sensitivity(method, varied)
-    lab = work.open_lab(args, dict([work.network(args)]))
-    _, seeds = work.preset_and_seeds(args)
+    lab = open_lab(args, dict([named_network(args)]))
+    _, seeds = preset_and_seeds(args)
     cells = list(lab.cells(sensitivity.entries, args.ppc, seeds))
-    work.announce(lab, cells)
+    announce(lab, cells)
     runs = lab.run(cells, args.workers)
     rows = summarize(runs)
-    title = f"{method.name}, {work.heading(args, runs)}"
-    stem = work.print_table(args, [lab], title, sensitivity.markdown(rows), runs, "sensitivity")
+    title = f"{method.name}, {heading(args, runs)}"
+    stem = print_table(args, [lab], title, sensitivity.markdown(rows), runs, "sensitivity")
     sensitivity.plot(rows, args.out / f"{stem}.png", title)
     print(f"The runs, the sets, {stem}.md and {stem}.png are in {args.out}/.")
 

@@ -17,10 +17,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch_geometric_ddp.programs.option_types import natural
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     add_data_arguments,
-    natural,
 )
 
 EPILOG, GO_ON = "", BEGINS_ANEW
@@ -69,13 +69,13 @@ def run(args: argparse.Namespace) -> None:
 def _show_set(args: argparse.Namespace) -> None:
     from torch_geometric_ddp._files import check_place
     from torch_geometric_ddp.evaluation import told_figure
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.data import has_data, load, open_set
     from torch_geometric_ddp.viewer import write_viewer
     from torch_geometric_ddp.visualize import plot_distilled
 
     if args.html is not None:
         check_place("html", args.html)
-    synthetic = work.open_set(args)
+    synthetic = open_set(args)
     made = synthetic.provenance
     print(f"{args.file}: {synthetic}")
     print(f"classes: {', '.join(synthetic.class_names)}")
@@ -87,8 +87,8 @@ def _show_set(args: argparse.Namespace) -> None:
     if told:
         print(f"{told['metric']}: {100 * told['value']:.1f} % ", end="")
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
-    unknown = not work.has_data(args, synthetic)
-    real = [] if unknown else work.load(args)[0]
+    unknown = not has_data(args, synthetic)
+    real = [] if unknown else load(args)[0]
     # Not over the picture that was drawn when the set was made.
     path = args.picture or args.file.with_name(f"{args.file.stem}-shown.png")
     num_real, num_anchors, num_morphs = args.drawn

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch_geometric_ddp.programs.option_types import natural
 from torch_geometric_ddp.programs.options import (
     BEGINS_ANEW,
     NETWORKS_HELP,
@@ -21,7 +22,6 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_network_arguments,
     add_training_arguments,
-    natural,
 )
 
 EPILOG, GO_ON = NETWORKS_HELP, BEGINS_ANEW
@@ -49,15 +49,18 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.comparison import PRESETS
     from torch_geometric_ddp.comparison.report import aligned, shown
     from torch_geometric_ddp.evaluation import evaluate, fit
-    from torch_geometric_ddp.programs import work
+    from torch_geometric_ddp.programs.data import load_test_set, open_set
+    from torch_geometric_ddp.programs.networks import named_network
+    from torch_geometric_ddp.programs.presets import changed
+    from torch_geometric_ddp.programs.showing import announce_training
 
     path = check_place("out", check_folder("out", args.out) / "network.safetensors")
-    synthetic = work.open_set(args)
-    name, network = work.network(args)
-    test_set = work.load_test_set(args, synthetic)
+    synthetic = open_set(args)
+    name, network = named_network(args)
+    test_set = load_test_set(args, synthetic)
     usual = PRESETS[args.preset or "quick"].protocol
-    protocol = work.changed(args, usual, args.epochs, args.min_steps)
-    work.announce_training(name, 1, protocol, len(synthetic))
+    protocol = changed(args, usual, args.epochs, args.min_steps)
+    announce_training(name, 1, protocol, len(synthetic))
     trained = []
 
     def trainer(model: Any, *rest: Any) -> None:

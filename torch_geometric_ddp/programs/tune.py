@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch_geometric_ddp.programs import distill
+from torch_geometric_ddp.programs.option_types import finite, natural, positive, share
 from torch_geometric_ddp.programs.options import (
     METHOD_OPTIONS,
     MIRROR,
@@ -33,11 +34,7 @@ from torch_geometric_ddp.programs.options import (
     add_data_arguments,
     add_work_arguments,
     dest_of,
-    finite,
     is_generated,
-    natural,
-    positive,
-    share,
 )
 
 EPILOG = NETWORKS_HELP
