@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from torch_geometric_ddp._checks import check_float, check_int, check_points
+from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
@@ -51,7 +51,7 @@ class FullResolution(Parameterization):
         pos = check_points("pos", pos)
         ppc = groups_per_class("pos", pos, num_classes, "clouds")
         super().__init__(num_classes, ppc, pos.size(1), labels, (1, ppc))
-        self.keep("pos", pos, check_float("lr", lr), codec, rotation_lr)
+        self.keep("pos", pos, lr, codec, rotation_lr)
 
     def clouds(self, pos: Tensor) -> Tensor:
         """The clouds :obj:`[G, N, 3]` as they are."""

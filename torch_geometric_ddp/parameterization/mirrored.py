@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_float, check_int, check_points, check_tensor
+from torch_geometric_ddp._checks import check_int, check_points, check_tensor
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
@@ -72,7 +72,7 @@ class Mirrored(Parameterization):
                 f"[{len(halves)}, 1], got {planes.tolist()}"
             )
         super().__init__(num_classes, ppc, 2 * halves.size(1))
-        self.keep("halves", halves, check_float("lr", lr), codec)
+        self.keep("halves", halves, lr, codec)
         self.keep("planes", planes.to(halves), 0.0, _PLANE)
 
     @classmethod

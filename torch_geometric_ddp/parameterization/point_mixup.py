@@ -11,7 +11,7 @@ from scipy.stats.qmc import Halton
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_float, check_int, check_points
+from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.form import Form
@@ -76,7 +76,7 @@ class PointMixup(Parameterization):
         if self.num_anchors < 2 and self.num_mixtures:
             raise ValueError(f"'anchors' must be two or more of a group, got {self.num_anchors}")
         self.clouds_per_group = self.num_anchors + self.num_mixtures
-        self.keep("anchors", anchors, check_float("lr", lr), codec)
+        self.keep("anchors", anchors, lr, codec)
 
     def clouds(self, anchors: Tensor) -> Tensor:
         """Clouds and mixtures :obj:`[G * (M + L), N2, 3]` of the groups, clouds first."""
