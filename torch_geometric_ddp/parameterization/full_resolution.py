@@ -76,11 +76,7 @@ class FullResolution(Parameterization):
                 :obj:`codec` stores depends on the values.
         """
         num = budget.num_points if num_points is None else check_int("num_points", num_points)
-        return budget.largest(
-            lambda ppc: (
-                codec.sure_bits((budget.num_classes * ppc, num, 3)) + ppc * budget.label_bits
-            )
-        )
+        return budget.largest(lambda ppc: cls._bits(budget, ppc, num, codec))
 
     @classmethod
     def clouds_that_fit(
@@ -126,8 +122,9 @@ class FullResolution(Parameterization):
                 :obj:`codec` stores depends on the values.
         """
         ppc = budget.num_groups if ppc is None else check_int("ppc", ppc)
-        return budget.largest(
-            lambda num: (
-                codec.sure_bits((budget.num_classes * ppc, num, 3)) + ppc * budget.label_bits
-            )
-        )
+        return budget.largest(lambda num: cls._bits(budget, ppc, num, codec))
+
+    @staticmethod
+    def _bits(budget: StorageBudget, ppc: int, num_points: int, codec: Codec) -> int:
+        """Those of so many clouds per class, with their labels if there are any."""
+        return codec.sure_bits((budget.num_classes * ppc, num_points, 3)) + ppc * budget.label_bits
