@@ -14,8 +14,9 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import check_dataset, check_int
-from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of, read_clouds
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.clouds.reading import label_of, read_clouds
 
 __all__ = ["LabelledBank"]
 
