@@ -109,8 +109,7 @@ class Mirrored(Parameterization):
 
     def clouds(self, halves: Tensor, planes: Tensor) -> Tensor:
         """The halves and their images, :obj:`[G, N, 3]`."""
-        images = torch.cat([-halves[..., :1], halves[..., 1:]], dim=-1)
-        clouds = torch.cat([halves, images], dim=1)
+        clouds = torch.cat([halves, _image(halves)], dim=1)
         return torch.where(planes[..., None] > 0, clouds[..., [1, 0, 2]], clouds)
 
     @classmethod
@@ -152,6 +151,11 @@ def check_even(name: str, num: int) -> int:
     return num
 
 
+def _image(pos: Tensor) -> Tensor:
+    """The mirror image of points :obj:`[*, 3]`."""
+    return torch.cat([-pos[..., :1], pos[..., 1:]], dim=-1)
+
+
 def _folded(pos: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The halves :obj:`[B, size, 3]` and planes :obj:`[B, 1]` of clouds."""
     low, high = pos.aminmax(dim=1, keepdim=True)
@@ -176,7 +180,7 @@ def _asymmetry(pos: Tensor, axis: int) -> Tensor:
 
 def _farthest_with_images(pos: Tensor, size: int) -> Tensor:
     """Points :obj:`[B, size, 3]` with a positive first coordinate, far from each other's images."""
-    images = torch.cat([-pos[..., :1], pos[..., 1:]], dim=-1)
+    images = _image(pos)
     near = torch.where(pos[..., 0] >= 0, torch.inf, -1.0).to(pos)
     each = torch.arange(len(pos), device=pos.device)
     chosen = []
