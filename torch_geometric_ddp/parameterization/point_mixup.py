@@ -14,7 +14,7 @@ from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization, groups_per_class
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
-from torch_geometric_ddp.parameterization.form import Form
+from torch_geometric_ddp.parameterization.form import Form, taken
 
 __all__ = ["PointMixup"]
 
@@ -85,7 +85,7 @@ class PointMixup(Parameterization):
             return anchors.flatten(0, 1)
         first, second = (list(side) for side in zip(*pairs, strict=True))
         order = torch.stack([_assigned(group, pairs) for group in anchors])
-        others = anchors[:, second].gather(2, order[..., None].expand(-1, -1, -1, 3))
+        others = taken(anchors[:, second], order)
         index = torch.arange(self.num_mixtures)
         turn, cycle = index % len(pairs), index // len(pairs)
         sequence = Halton(1, scramble=False).fast_forward(1).random(int(cycle[-1]) + 1)
