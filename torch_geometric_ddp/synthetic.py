@@ -279,9 +279,8 @@ class SyntheticPointCloudDataset(InMemoryClouds):
     def _clouds(self) -> list[Data]:
         with torch.no_grad():
             batch = self.parameterization()
-        chosen = self.parameterization.is_morph()
-        chosen = torch.ones_like(chosen) if self.split == "all" else chosen
-        chosen = ~chosen if self.split == "anchors" else chosen
+        morph = self.parameterization.is_morph()
+        chosen = {"all": torch.ones_like(morph), "anchors": ~morph, "morphs": morph}[self.split]
         pos = batch.pos.detach().cpu().view(-1, batch.num_points, 3)
         labels = {"y": batch.y.cpu().view(len(pos), -1)}
         if self.space is not None:
