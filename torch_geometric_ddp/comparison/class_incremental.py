@@ -26,6 +26,7 @@ from torch_geometric_ddp._checks import (
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.views import of_classes
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import RunLog, ToDo, carry_out, machine, measured
@@ -193,7 +194,7 @@ class ClassIncremental:
         self.classes_seen: list[int] = np.cumsum(sizes).tolist()
         bounds = [*itertools.pairwise([0, *self.classes_seen])]
         for number, (start, stop) in enumerate(bounds, start=1):
-            if not len(_between(self.test, start, stop)):
+            if not len(of_classes(self.test, start, stop)):
                 raise ValueError(
                     f"'test_set' must hold clouds of every increment, got none of increment "
                     f"{number}: {', '.join(self.train.class_names[start:stop])}"
@@ -304,7 +305,7 @@ class ClassIncremental:
 
     def _classes(self, start: int, stop: int) -> PointCloudBank:
         """The real clouds of some classes, labelled from 0 on."""
-        bank = self.train.select(_between(self.train, start, stop))
+        bank = self.train.select(of_classes(self.train, start, stop))
         return PointCloudBank(bank.pos, bank.sizes, bank.y - start, bank.class_names[start:stop])
 
     def _results(self, cell: Cell) -> list[Figures]:
@@ -342,14 +343,14 @@ class ClassIncremental:
                 [one.exemplars(cell) for one in self._increments[: number + 1]]
             )
         else:
-            train = self.train.select(_between(self.train, 0, seen))
+            train = self.train.select(of_classes(self.train, 0, seen))
             if (num_points := cell.entry.settings.get("num_points")) is not None:
                 train = train.farthest_points(num_points)
             bits = train.whole_bits()
         began = time.perf_counter()
         result = evaluate(
             train,
-            self.test.select(_between(self.test, 0, seen)),
+            self.test.select(of_classes(self.test, 0, seen)),
             self.network,
             self._protocol(cell),
             self.preset.network_seeds(cell.seed),
@@ -381,7 +382,3 @@ class ClassIncremental:
             self.train.class_names,
         )
         return joined, sum(one.storage_bits for one in sets)
-
-
-def _between(bank: PointCloudBank, start: int, stop: int) -> torch.Tensor:
-    return ((bank.y >= start) & (bank.y < stop)).nonzero().flatten()

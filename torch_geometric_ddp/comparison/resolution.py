@@ -14,7 +14,7 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.budget import TooFewPointsError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
+from torch_geometric_ddp.comparison.cells import Cell, Figures, digest, ppc_of
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import summarize
 from torch_geometric_ddp.comparison.runs import (
@@ -250,9 +250,8 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
     """
     groups: dict[tuple[Any, ...], list[Figures]] = {}
     for run in runs:
-        ppc = None if run["budget_bits"] is None else run["ppc"]
-        key = (run["method"], ppc, run["train_points"], run["backbone"], *run["test_points"])
-        groups.setdefault(key, []).append(run)
+        key = (run["method"], ppc_of(run), run["train_points"], run["backbone"])
+        groups.setdefault((*key, *run["test_points"]), []).append(run)
     several = len({key[3] for key in groups}) > 1
     rows = []
     for (_, _, num, backbone, *tested), group in groups.items():
