@@ -84,17 +84,12 @@ class CrossResolution:
 
         Args:
             cells (iterable of Cell): The runs.
-            workers (int): How many seeds are run side by side, each by a process with one thread,
-                whose bars are in :obj:`workers/seed-N.txt` of the folder. The figures are those of
-                one thread, and times are those beside other runs. A script that asks for it needs
-                :obj:`if __name__ == "__main__":` around what it does. (default: :obj:`1`, one run
-                after the other in this process)
+            workers (int): How many seeds are run side by side, as
+                :meth:`~torch_geometric_ddp.comparison.Lab.run` does. (default: :obj:`1`)
 
         Raises:
-            TypeError: If :obj:`workers` is no integer.
-            ValueError: If :obj:`workers` is below one, or above one and a row or a network cannot
-                be sent to another process, or there are several ranks.
-            ChildProcessError: If such a process dies.
+            TypeError, ValueError, ChildProcessError: As
+                :meth:`~torch_geometric_ddp.comparison.Lab.run` does of :obj:`workers`.
         """
         lab = self.lab
         lab.try_again()
