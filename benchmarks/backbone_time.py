@@ -12,11 +12,10 @@ does not.
 import argparse
 import copy
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 
 import torch
+from common import seconds
 from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric import nn as pyg
@@ -158,14 +157,6 @@ def step(network: Backbone, data: Batch) -> None:
         logits = network(data)
         if network.training:
             logits.square().sum().backward()
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def main() -> None:

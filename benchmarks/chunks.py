@@ -10,16 +10,15 @@ once, and the seconds of the processor of the busiest process, in a step, the fi
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from common import save
 
 from torch_geometric_ddp import ParametricShapes
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -27,7 +26,6 @@ from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.programs.option_types import positive
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 CLASSES, STEPS = 10, 3
 
 
@@ -88,11 +86,8 @@ def main() -> None:
 
 def write(rows: list[dict[str, Any]], points: int) -> None:
     """The results file of the documentation."""
-    sys.path.insert(0, str(RESULTS.parent))
-    from rendering import Results
-
     far = {"as": "scientific", "digits": 0}
-    Results(
+    save(
         "chunks",
         title="DDP with the classes in chunks and shared among ranks",
         data=f"generated shapes, {points} points, {CLASSES} classes",
@@ -110,7 +105,7 @@ def write(rows: list[dict[str, Any]], points: int) -> None:
         ],
         rows=rows,
         notes=["Largest differences of a coordinate of an anchor; 0 is the same to the last bit."],
-    ).save(RESULTS)
+    )
 
 
 if __name__ == "__main__":

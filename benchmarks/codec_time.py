@@ -10,12 +10,11 @@ without order need every ten steps.
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
+from common import seconds
 
 from torch_geometric_ddp import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -38,16 +37,6 @@ CODECS = {
     "6 bits, sets": (PointSet(6), Uniform(8, "cloud")),
     "8 bits, sets": (PointSet(8), Uniform(8, "cloud")),
 }
-
-
-def seconds(run: Callable[[], object], device: str) -> float:
-    """The time of a run until a GPU is done with it."""
-    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    wait()
-    start = time.perf_counter()
-    run()
-    wait()
-    return time.perf_counter() - start
 
 
 def main() -> None:

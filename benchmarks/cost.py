@@ -12,14 +12,12 @@ preparing a cloud (preparation.py) and of a step of ten classes (step_time.py).
 """
 
 import argparse
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
+from common import save
 from growth import counted
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 POINTS, STEPS = 1024, 2000
 FLOPS, BYTES = 20e12, 1e12
 PREPARE_SECONDS, STEP_SECONDS = 21.1 / 3991, 1.73
@@ -82,11 +80,8 @@ def main() -> None:
 
 def write(rows: list[dict[str, Any]], step: dict[str, float]) -> None:
     """The results file of the documentation."""
-    sys.path.insert(0, str(RESULTS.parent))
-    from rendering import Results
-
     kinds = {None: {}, 0: {"as": "integer"}}
-    Results(
+    save(
         "cost",
         title="What larger sets cost at PPC 1, calculated",
         data="none: sets of so many objects, 1,024 points each",
@@ -106,7 +101,7 @@ def write(rows: list[dict[str, Any]], step: dict[str, float]) -> None:
             f"A step of ten classes has {step['gflop']:.0f} GFLOP and writes {step['gb']:.1f} GB, "
             "as counted. No GPU was at hand.",
         ],
-    ).save(RESULTS)
+    )
 
 
 if __name__ == "__main__":

@@ -11,17 +11,15 @@ byte, and unfolding gives all clouds. Times are the best of three.
 """
 
 import argparse
-import sys
 import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import save
 
 from torch_geometric_ddp import SyntheticPointCloudDataset
-
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 
 def best(run: Callable[[], object]) -> float:
@@ -59,13 +57,10 @@ def main() -> None:
 
 def write(rows: list[dict[str, Any]]) -> None:
     """The results file of the documentation."""
-    sys.path.insert(0, str(RESULTS.parent))
-    from rendering import Results
-
     heads = {"declared": "declared, bytes", "tensors": "tensors", "header": "rest of the file"}
     times = {"read": "read ms", "unfold": "unfold ms"}
     decimal = {"as": "decimal", "digits": 1}
-    Results(
+    save(
         "file-size",
         title="Bytes of the files of sets that store their starts",
         data="generated shapes, 20 a class, 1,024 points",
@@ -86,7 +81,7 @@ def write(rows: list[dict[str, Any]]) -> None:
             *({"key": key, "head": head, **decimal} for key, head in times.items()),
         ],
         rows=rows,
-    ).save(RESULTS)
+    )
 
 
 if __name__ == "__main__":

@@ -14,26 +14,22 @@ of which the documentation makes its own, and the picture of docs/make_gallery.p
 import argparse
 import json
 import platform
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
+from common import ANCHORS, BATCH, MORPHS, loop_of, save
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from torch_geometric_ddp import Distillation, ParametricShapes
-from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.memory import keep_freed_memory
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "growth.json"
 CLASSES, PPCS = (10, 40, 55, 156), (1, 3, 10)
-ANCHORS, POINTS, MORPHS, BATCH, SIZE = 4, 15, 16, 8, 64
+POINTS, SIZE = 15, 64
 # After so many another step is not taken.
 MOST_SECONDS = 2.0
 
@@ -74,17 +70,7 @@ def counted(num_classes: int, ppc: int, points: int = POINTS, size: int = SIZE) 
 
 def measured(num_classes: int, ppc: int) -> float:
     """The shortest step of so many classes, in seconds of the processor."""
-    shapes = ParametricShapes(num_per_class=BATCH, num_points=SIZE)
-    shapes = PointCloudBank.from_dataset(shapes).normalize()
-    pos = shapes.dense()[torch.arange(num_classes * BATCH) % len(shapes)]
-    y = torch.arange(num_classes).repeat_interleave(BATCH)
-    names = [str(i) for i in range(num_classes)]
-    bank = PointCloudBank(pos.flatten(0, 1), torch.full_like(y, SIZE), y, names)
-    anchors = pos.view(num_classes, BATCH, SIZE, 3)[:, :ANCHORS, :POINTS].repeat(1, ppc, 1, 1)
-    anchors = anchors.reshape(num_classes * ppc, ANCHORS, POINTS, 3)
-    shape = ShapeMorphing(anchors + 0.01 * torch.randn_like(anchors), num_classes, MORPHS)
-    loop = Distillation(bank, shape, UniformityAwareSADM(), batch_size=BATCH)
-    loop.prepare()
+    loop = loop_of(num_classes, ppc, POINTS, SIZE)
     seconds = []
     while len(seconds) < 3 and sum(seconds) < MOST_SECONDS:
         began = time.process_time()
@@ -121,8 +107,6 @@ def main() -> None:
 
 def write(rows: list[dict[str, Any]]) -> None:
     """The results file of the documentation."""
-    sys.path.insert(0, str(RESULTS.parent.parent))
-    from rendering import Results
 
     def column(key: str, head: str, digits: int | None = None) -> dict[str, Any]:
         kind = {"as": "integer"} if digits is None else {"as": "decimal", "digits": digits}
@@ -139,8 +123,8 @@ def write(rows: list[dict[str, Any]]) -> None:
         column("ratio", "seconds, times", 1),
     ]
     kept = [{k: v if v is None else round(v, 3) for k, v in row.items()} for row in rows]
-    Results(
-        RESULTS.stem,
+    save(
+        "growth",
         title="Growth of a step of DDP with classes and PPC",
         data=f"generated shapes, {SIZE} points",
         commands=["OMP_NUM_THREADS=1 python benchmarks/growth.py --measure --write"],
@@ -158,8 +142,8 @@ def write(rows: list[dict[str, Any]]) -> None:
             f"What takes more than {MOST_SECONDS:g} s was taken once, as a first step with fresh "
             "memory.",
         ],
-    ).save(RESULTS.parent)
-    from make_gallery import growth
+    )
+    from make_gallery import growth  # Of docs/, as what was saved.
 
     growth()
 

@@ -13,23 +13,18 @@ the table goes to docs/results/memory.json, of which the documentation makes its
 import argparse
 import json
 import platform
-import sys
-from pathlib import Path
 
 import torch
+from common import ANCHORS, BATCH, MORPHS, loop_of, save
 
-from torch_geometric_ddp import Distillation, ParametricShapes
-from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.matching import UniformityAwareSADM
 from torch_geometric_ddp.memory import PeakMemory
 from torch_geometric_ddp.methods.memory_plan import MemoryPlan, class_bytes
 from torch_geometric_ddp.nn import PointNet
 from torch_geometric_ddp.parameterization import ShapeMorphing
 from torch_geometric_ddp.programs.option_types import positive
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "memory.json"
 CLASSES, PPCS = (10, 40, 55, 156, 216), (1, 3, 10, 50)
-ANCHORS, POINTS, MORPHS, BATCH, SIZE = 4, 252, 16, 8, 1024
+POINTS, SIZE = 252, 1024
 # Real clouds of a class, as many as ModelNet10 has on average.
 REAL = 400
 
@@ -56,20 +51,8 @@ def calculated(num_classes: int, ppc: int) -> dict[str, float]:
 
 def measured(num_classes: int, ppc: int) -> int | None:
     """The peak of the first step of so many classes, in which there is no momentum yet."""
-    shapes = ParametricShapes(num_per_class=BATCH, num_points=SIZE)
-    shapes = PointCloudBank.from_dataset(shapes).normalize()
-    names = [str(i) for i in range(num_classes)]
-    pos = shapes.dense()[torch.arange(num_classes * BATCH) % len(shapes)]
-    y = torch.arange(num_classes).repeat_interleave(BATCH)
-    bank = PointCloudBank(pos.flatten(0, 1), torch.full_like(y, SIZE), y, names)
-    anchors = pos.view(num_classes, BATCH, SIZE, 3)[:, :ANCHORS, :POINTS].repeat(1, ppc, 1, 1)
-    anchors = anchors.reshape(num_classes * ppc, ANCHORS, POINTS, 3)
-    shape = ShapeMorphing(anchors + 0.01 * torch.randn_like(anchors), num_classes, MORPHS)
-    loop = Distillation(
-        bank, shape, UniformityAwareSADM(), batch_size=BATCH, classes_per_chunk=num_classes
-    )
-    loop.prepare()
-    with PeakMemory(bank.device) as memory:
+    loop = loop_of(num_classes, ppc, POINTS, SIZE, classes_per_chunk=num_classes)
+    with PeakMemory(loop.bank.device) as memory:
         loop.step()
     return memory.bytes
 
@@ -108,8 +91,6 @@ def main() -> None:
 
 def write(rows: list[dict[str, float | None]]) -> None:
     """The results file of the documentation."""
-    sys.path.insert(0, str(RESULTS.parent.parent))
-    from rendering import Results
 
     def column(key: str, head: str) -> dict[str, str]:
         return {"key": key, "head": head, "as": "integer"}
@@ -124,8 +105,8 @@ def write(rows: list[dict[str, float | None]]) -> None:
         column("real", "MB of real clouds"),
         column("synthetic", "of synthetic ones"),
     ]
-    Results(
-        RESULTS.stem,
+    save(
+        "memory",
         title="Memory of a step of DDP by classes and PPC",
         data="generated shapes, 1,024 points",
         commands=["python benchmarks/memory_table.py --measure 1 3 10 50 --write"],
@@ -139,7 +120,7 @@ def write(rows: list[dict[str, float | None]]) -> None:
             "The peak of one chunk of classes is measured; all chunks of a step are alike.",
             f"Real clouds are {REAL} a class and their subsets; several ranks share the latter.",
         ],
-    ).save(RESULTS.parent)
+    )
 
 
 if __name__ == "__main__":

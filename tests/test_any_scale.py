@@ -10,7 +10,7 @@ from torch_geometric_ddp import PointCloudArrays, Protocol, distill, edges, eval
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets._formats import as_clouds, read_text
-from torch_geometric_ddp.datasets._meshes import sample_surface
+from torch_geometric_ddp.datasets._meshes import sample_mesh
 from torch_geometric_ddp.nn.levels import Level
 from torch_geometric_ddp.nn.pointnet2_segmentation import Interpolation
 from torch_geometric_ddp.parameterization import Mirrored
@@ -219,9 +219,9 @@ def test_text_files_far_away_are_refused(tmp_path):
 def test_files_far_away_are_refused(tmp_path):
     path = tmp_path / "cloud.ply"
     near, face = cloud(64), torch.randint(64, (20, 3))
-    assert sample_surface(path, near, face, 50, 0).dtype == torch.float32
+    assert sample_mesh(path, near, face, 50, 0).dtype == torch.float32
     with pytest.raises(ValueError, match=r"cloud.ply' .* so far from the origin"):
-        sample_surface(path, near + 5.4e6, face, 50, 0)
+        sample_mesh(path, near + 5.4e6, face, 50, 0)
     assert torch.equal(as_clouds(path, near.numpy()), near.float())
     with pytest.raises(ValueError, match=r"cloud.ply' .* so far from the origin"):
         as_clouds(path, near.numpy() + 5.4e6)

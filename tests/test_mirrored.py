@@ -159,7 +159,7 @@ def test_file(tmp_path):
         (lambda: Mirrored(halves_of(), planes_of(), 4), ValueError, "'halves' must hold"),
         (lambda: Mirrored.from_clouds(halves_of(), 3, 5), ValueError, "'num_points' must be even"),
         (lambda: Mirrored.from_clouds(halves_of(), 3, 0), ValueError, "'num_points' must be at"),
-        (lambda: PointSet(6, half=1), TypeError, "'half' must be a truth value"),
+        (lambda: PointSet(6, half=1), TypeError, "'half' must be True or False, got int"),
     ],
 )
 def test_wrong_arguments(make, error, message):

@@ -13,7 +13,7 @@ from test_readers import KINDS, Case, clouds, off, ply
 
 from torch_geometric_ddp.datasets import PointCloudArrays
 from torch_geometric_ddp.datasets._formats import as_clouds
-from torch_geometric_ddp.datasets._meshes import read_off, read_ply, sample_surface
+from torch_geometric_ddp.datasets._meshes import read_off, read_ply, sample_mesh
 
 TRIES = int(os.environ.get("TGDDP_FUZZ", 0))
 
@@ -44,7 +44,7 @@ def npz(save):
 
 
 def mesh(path):
-    return as_clouds(path, sample_surface(path, *read_off(path), 5, 0).numpy())
+    return as_clouds(path, sample_mesh(path, *read_off(path), 5, 0).numpy())
 
 
 def arrays(path):

@@ -157,8 +157,8 @@ def test_fewer_points_than_pieces(num_points: int) -> None:
         ("num_points", "9", TypeError, "'num_points' must be an integer, got str"),
         ("num_points", True, TypeError, "'num_points' must be an integer, got bool"),
         ("seed", None, TypeError, "'seed' must be an integer, got NoneType"),
-        ("train", "test", TypeError, "'train' must be a bool, got str"),
-        ("segmentation", 1, TypeError, "'segmentation' must be a bool, got int"),
+        ("train", "test", TypeError, "'train' must be True or False, got str"),
+        ("segmentation", 1, TypeError, "'segmentation' must be True or False, got int"),
         ("pre_filter", lambda data: False, ValueError, "'pre_filter' must keep at least one"),
     ],
 )

@@ -39,9 +39,9 @@ from torch_geometric_ddp.datasets import (
     omni_object3d,
 )
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._columns import read_clouds, write_clouds
+from torch_geometric_ddp.datasets._columns import read_columns, write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
-from torch_geometric_ddp.datasets._meshes import read_off, read_ply, sample_surface
+from torch_geometric_ddp.datasets._meshes import read_off, read_ply, sample_mesh
 from torch_geometric_ddp.datasets.omni_object3d import split_category
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.transforms import NormalizeSphere
@@ -1465,7 +1465,7 @@ def test_polygons_become_triangles(tmp_path):
     write(tmp_path / "a.off", f"OFF\n10 2 0\n{rows}6 0 1 2 3 4 5\n4 6 7 8 9\n")
     pos, face = read_off(tmp_path / "a.off")
     assert len(face) == 4 + 2
-    drawn = sample_surface(tmp_path / "a.off", pos, face, 40_000, seed=0)
+    drawn = sample_mesh(tmp_path / "a.off", pos, face, 40_000, seed=0)
     share = float((drawn[:, 0] < 1.5).float().mean())
     assert share == pytest.approx(2.598 / 3.598, abs=0.01)
     assert drawn[drawn[:, 0] < 1.5].norm(dim=1).max() <= 1 + 1e-6
@@ -1478,7 +1478,7 @@ def test_even_points_at_any_scale(scale, offset, tmp_path):
     face = torch.tensor([[0, 1, 2], [1, 2, 3]])
     if scale * (offset + 3) > 3e38:
         return  # Beyond float32.
-    drawn = sample_surface(tmp_path, pos, face, 4000, seed=0).double() / scale - offset
+    drawn = sample_mesh(tmp_path, pos, face, 4000, seed=0).double() / scale - offset
     assert float(drawn.min()) > -1e-4
     assert torch.allclose(drawn.mean(dim=0), torch.tensor([1.5, 0.5, 0]).double(), atol=0.05)
 
@@ -1487,7 +1487,7 @@ def test_points_are_those_that_pyg_draws(tmp_path):
     pos, face = torch.rand(30, 3), torch.randint(30, (3, 50))
     torch.manual_seed(3)
     theirs = SamplePoints(200)(Data(pos=pos, face=face)).pos
-    ours = sample_surface(tmp_path, pos.double(), face.T, 200, seed=3)
+    ours = sample_mesh(tmp_path, pos.double(), face.T, 200, seed=3)
     torch.testing.assert_close(ours, theirs)
 
 
@@ -1621,7 +1621,7 @@ def test_attributes_of_any_shape(tmp_path):
 
 def cached_dataset(path):
     dataset = InMemoryDataset()
-    dataset.data, dataset.slices, _ = read_clouds(path)
+    dataset.data, dataset.slices, _ = read_columns(path)
     return dataset
 
 

@@ -51,19 +51,19 @@ def check_float(name: str, value: Any, minimum: float = 0.0, exclusive: bool = F
     return number
 
 
-def check_number(name: str, value: Any, minimum: float = 0.0, exclusive: bool = False) -> float:
-    """The same; an :obj:`int` stays one, as the runs that were made before tell it."""
-    number = check_float(name, value, minimum, exclusive)
+def check_number(name: str, value: Any, exclusive: bool = False) -> float:
+    """The same from zero; an :obj:`int` stays one, as the runs that were made before tell it."""
+    number = check_float(name, value, exclusive=exclusive)
     return value if isinstance(value, int) else number
 
 
-def check_ppc(value: Any, name: str = "ppc") -> float:
+def check_ppc(value: Any) -> float:
     """Returns a storage in clouds per class, a number above 0; an :obj:`int` where it is whole."""
     if hasattr(value, "__index__") and not isinstance(value, bool):
-        return check_int(name, value, maximum=_MOST_CLOUDS)
-    number = check_float(name, value, exclusive=True)
+        return check_int("ppc", value, maximum=_MOST_CLOUDS)
+    number = check_float("ppc", value, exclusive=True)
     if number > _MOST_CLOUDS:
-        raise ValueError(f"'{name}' must be at most {_MOST_CLOUDS}, got {value}")
+        raise ValueError(f"'ppc' must be at most {_MOST_CLOUDS}, got {value}")
     return int(number) if number.is_integer() else number
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from torch_geometric_ddp._checks import check_text, shown
 
-__all__ = ["check_picture", "check_repo", "download", "upload", "write_card"]
+__all__ = ["check_card_picture", "check_repo", "download", "upload", "write_card"]
 
 _CARD = "README.md"
 _TAGS = ["point-cloud", "3d", "dataset-distillation", "torch_geometric_ddp"]
@@ -136,7 +136,7 @@ def _picture_of(filename: str) -> str:
     return Path(filename).with_suffix(".png").name
 
 
-def check_picture(picture: Any) -> None:
+def check_card_picture(picture: Any) -> None:
     """Raises unless it is none, a figure, or the file of a PNG."""
     if picture is None or hasattr(picture, "savefig"):
         return

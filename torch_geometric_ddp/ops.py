@@ -93,7 +93,7 @@ def farthest_point_sample(pos: Tensor, num: int) -> Tensor:
     pos = check_points("pos", pos)
     check_finite("pos", pos)
     num = _check_num("num", num, pos.size(1), 1)
-    return torch.cat([_sample_block(block, num) for block in _blocks(pos)])
+    return torch.cat([_sample_block(block, num) for block, _ in _blocks(pos)])
 
 
 def farthest_point_order(pos: Tensor, num: int, sizes: Tensor | None = None) -> Tensor:
@@ -124,10 +124,7 @@ def farthest_point_order(pos: Tensor, num: int, sizes: Tensor | None = None) -> 
     check_finite_on_cpu("pos", pos)
     num = min(check_int("num", num), pos.size(1))
     check_sizes(pos, sizes)
-    blocks = _blocks(pos)
-    each = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
-    pairs = zip(blocks, each, strict=True)
-    return torch.cat([_order_block(block, num, own) for block, own in pairs])
+    return torch.cat([_order_block(block, num, own) for block, own in _blocks(pos, sizes)])
 
 
 def farthest_point_partition(
@@ -166,9 +163,7 @@ def farthest_point_partition(
     available = num_subsets * num_points if sizes is not None else pos.size(1)
     num_points = _check_num("num_points", num_points, available, num_subsets)
     check_sizes(pos, sizes)
-    blocks = _blocks(pos)
-    each = [None] * len(blocks) if sizes is None else sizes.split(len(blocks[0]))
-    pairs = zip(blocks, each, strict=True)
+    pairs = _blocks(pos, sizes)
     return torch.cat([_partition_block(b, num_subsets, num_points, own) for b, own in pairs])
 
 
@@ -377,11 +372,17 @@ def _check_num(name: str, value: int, available: int, subsets: int) -> int:
     return value
 
 
-def _blocks(pos: Tensor) -> tuple[Tensor, ...]:
-    """Splits the batch into blocks to work on at a time; one on other devices than the CPU."""
+def _blocks(pos: Tensor, sizes: Tensor | None = None) -> list[tuple[Tensor, Tensor | None]]:
+    """Splits the batch into blocks to work on at a time; one on other devices than the CPU.
+
+    Each comes with the sizes of its clouds, if they are given.
+    """
     if pos.device.type != "cpu":
-        return (pos,)
-    return pos.detach().split(max(1, _BLOCK_POINTS // pos.size(1)))
+        return [(pos, sizes)]
+    step = max(1, _BLOCK_POINTS // pos.size(1))
+    blocks = pos.detach().split(step)
+    each = [None] * len(blocks) if sizes is None else sizes.split(step)
+    return [*zip(blocks, each, strict=True)]
 
 
 def _farthest(dist: Tensor) -> Tensor:
@@ -448,7 +449,7 @@ def _order_block(pos: Tensor, num: int, sizes: Tensor | None) -> Tensor:
 
 
 def _partition_block(
-    pos: Tensor, num_subsets: int, num_points: int, sizes: Tensor | None = None
+    pos: Tensor, num_subsets: int, num_points: int, sizes: Tensor | None
 ) -> Tensor:
     shape = (pos.size(0), num_subsets, num_points)
     out = torch.empty(shape, dtype=torch.long, device=pos.device)

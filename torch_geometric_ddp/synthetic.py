@@ -27,7 +27,7 @@ from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.datasets._columns import prepared
 from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.parameterization import Parameterization
-from torch_geometric_ddp.parameterization.registry import UnknownClassError, named
+from torch_geometric_ddp.parameterization.registry import UnknownClassError, class_named
 
 __all__ = ["SyntheticPointCloudDataset"]
 
@@ -253,7 +253,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
         check_flag("overwrite_card", overwrite_card)
         check_text("revision", revision, optional=True)
         check_text("message", message, optional=True)
-        _hub.check_picture(picture)
+        _hub.check_card_picture(picture)
         card = _hub.write_card(
             self.provenance,
             self.describe(),
@@ -279,9 +279,8 @@ class SyntheticPointCloudDataset(InMemoryClouds):
     def _clouds(self) -> list[Data]:
         with torch.no_grad():
             batch = self.parameterization()
-        chosen = self.parameterization.is_morph()
-        chosen = torch.ones_like(chosen) if self.split == "all" else chosen
-        chosen = ~chosen if self.split == "anchors" else chosen
+        morph = self.parameterization.is_morph()
+        chosen = {"all": torch.ones_like(morph), "anchors": ~morph, "morphs": morph}[self.split]
         pos = batch.pos.detach().cpu().view(-1, batch.num_points, 3)
         labels = {"y": batch.y.cpu().view(len(pos), -1)}
         if self.space is not None:
@@ -386,7 +385,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
 def _read(path: Path) -> tuple[Parameterization, list[str], dict[str, Any]]:
     tensors, header = read_tensors(path, _KIND, _VERSION)
     try:
-        cls = named(Parameterization.registry, "parameterization", header["parameterization"])
+        cls = class_named(Parameterization.registry, "parameterization", header["parameterization"])
         parameterization = cls.from_storage(
             tensors, header["config"], header["num_classes"], header["ppc"]
         )

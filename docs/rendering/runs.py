@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rendering.results import RESULTS, Results, Row, matches, quotas_of
+from torch_geometric_ddp.comparison.cells import ppc_of
 from torch_geometric_ddp.comparison.incremental_report import joined_increments
 from torch_geometric_ddp.comparison.report import pool_splits
 from torch_geometric_ddp.comparison.resolution import spread_resolutions
@@ -101,7 +102,7 @@ def rows_of_runs(runs: Iterable[Run]) -> list[Row]:
     for run in runs:
         # A set that was made with the backbone that is trained does not say so.
         maker = run.get("distilled_with", run["backbone"] if _uses_network(run) else None)
-        key = (run["method"], maker, run["backbone"], _ppc(run), run["steps"] or None)
+        key = (run["method"], maker, run["backbone"], ppc_of(run), run["steps"] or None)
         key += (run.get("train_points"), run.get("test_points"))
         groups.setdefault(key, []).append(run)
     return [
@@ -116,7 +117,7 @@ def _uses_network(run: Run) -> bool:
     if entry is not None:
         return entry.uses_network
     # Of a row that is not known: what is optimised, or chosen by what a network learned.
-    return bool(run["steps"] or (run["whole"] and _ppc(run) is not None))
+    return bool(run["steps"] or (run["whole"] and ppc_of(run) is not None))
 
 
 def _place(run: Run) -> tuple[int, int]:
@@ -180,14 +181,9 @@ def is_wanted(run: Run, where: Mapping[str, str]) -> bool:
     The whole set has no PPC and no protocol of small sets, and takes part in all of them.
     """
     named = {key: run[key] and run[key]["name"] for key in ("protocol", "whole")}
-    row = {**run, **named, "ppc": _ppc(run)}
+    row = {**run, **named, "ppc": ppc_of(run)}
     free = {key for key in ("ppc", "protocol", "whole") if row[key] is None}
     return matches(row, {key: value for key, value in where.items() if key not in free})
-
-
-def _ppc(run: Run) -> float | None:
-    """The whole set has no budget, and takes part in every one."""
-    return None if run["budget_bits"] is None else run["ppc"]
 
 
 def import_runs(

@@ -24,17 +24,17 @@ from torch_geometric_ddp._checks import (
     check_names,
     check_points,
     check_tensor,
-    is_blurred,
 )
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.class_index import ClassIndex
-from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED, found_names, names_of
+from torch_geometric_ddp.clouds.class_names import found_names, names_of, numbered_names
 from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.clouds.reading import label_of, read_clouds
 from torch_geometric_ddp.clouds.view_cache import ViewCache
 from torch_geometric_ddp.quotas import Quotas, weights_of
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["PointCloudBank", "label_of", "read_clouds"]
+__all__ = ["PointCloudBank"]
 
 # Clouds that are worked on at a time, so that a large set shows its progress.
 BLOCK = 256
@@ -156,7 +156,7 @@ class PointCloudBank:
         if class_names is not None and len(class_names) < count:
             raise ValueError(_too_few(count, class_names))
         if names is None:
-            names = found_names(dataset, count) or _numbers(labels, count)
+            names = found_names(dataset, count) or numbered_names(labels, count)
         bank = cls(pos, sizes, torch.tensor(labels, device=pos.device), names)
         bank.exact = exact
         return bank
@@ -446,68 +446,5 @@ class PointCloudBank:
             yield self.batch(index)
 
 
-def _numbers(labels: list[int], count: int) -> list[str]:
-    """The names of classes that nothing names."""
-    if count > MOST_UNNAMED:
-        raise ValueError(
-            f"labels must lie in 0..{MOST_UNNAMED - 1} where nothing names the classes, got "
-            f"{min(labels)}..{max(labels)}: number the classes from 0"
-        )
-    return [str(i) for i in range(count)]
-
-
 def _too_few(count: int, names: list[str]) -> str:
     return f"'class_names' must name {count} classes, got {len(names)}: {names!s:.80}"
-
-
-def read_clouds(
-    dataset: Iterable[Data],
-    label_of: Callable[[Data, int], T],
-    device: torch.device | str | None,
-    dtype: torch.dtype,
-    progress: bool,
-) -> tuple[Tensor, Tensor | None, Tensor, list[T]]:
-    """Reads every cloud of a data set once.
-
-    Args:
-        dataset (Dataset or sequence): The items.
-        label_of (callable): Gives the labels of an item and its number, checked.
-        device (torch.device, optional): Where the clouds shall lie; :obj:`None` where they are.
-        dtype (torch.dtype): The type of the points.
-        progress (bool): Whether to show the progress.
-
-    Returns:
-        The points :obj:`[ΣN, 3]`, the same as they came if the type blurs a cloud, the sizes
-        :obj:`[n]` and the labels of all clouds.
-    """
-    clouds, labels = [], []
-    for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
-        clouds.append(_points_of(data, i))
-        labels.append(label_of(data, i))
-    if not clouds:
-        raise ValueError("the data set must hold at least one cloud, got none")
-    joined = torch.cat(clouds)
-    pos = joined.to(device=device, dtype=dtype)
-    blurred = any(is_blurred(cloud, dtype) for cloud in clouds)
-    sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
-    return pos, joined.to(device) if blurred else None, sizes, labels
-
-
-def _points_of(data: Data, i: int) -> Tensor:
-    pos = getattr(data, "pos", None)
-    if not isinstance(pos, Tensor) or pos.dim() != 2 or pos.size(-1) != 3:
-        shape = list(pos.shape) if isinstance(pos, Tensor) else type(pos).__name__
-        raise ValueError(f"'pos' of cloud {i} must be a tensor of shape [N, 3], got {shape}")
-    if not pos.is_floating_point():
-        raise TypeError(f"'pos' of cloud {i} must have a floating point type, got {pos.dtype}")
-    return pos.detach()
-
-
-def label_of(data: Data, i: int, name: str = "y") -> int:
-    """The one label that item :obj:`i` of a data set has under a name, checked."""
-    y = getattr(data, name, None)
-    value = y.item() if isinstance(y, Tensor) and y.numel() == 1 else y
-    if isinstance(value, bool) or not isinstance(value, int):
-        what = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
-        raise ValueError(f"'{name}' of cloud {i} must be one integer label, got {what}")
-    return value

@@ -15,6 +15,7 @@ __all__ = [
     "joined_names",
     "known_names",
     "names_of",
+    "numbered_names",
 ]
 
 #: The most classes that nothing names: a label beyond is an identifier, and no number of a class.
@@ -86,6 +87,16 @@ def _folders(dataset: Any) -> list[str] | None:
         return None
     plain = all(name and not set(name) & {".", "/", os.sep} for name in listed)
     return sorted(listed) if plain and listed else None
+
+
+def numbered_names(labels: list[int], count: int) -> list[str]:
+    """The names of classes that nothing names."""
+    if count > MOST_UNNAMED:
+        raise ValueError(
+            f"labels must lie in 0..{MOST_UNNAMED - 1} where nothing names the classes, got "
+            f"{min(labels)}..{max(labels)}: number the classes from 0"
+        )
+    return [str(i) for i in range(count)]
 
 
 def joined_names(names: Sequence[str], others: Sequence[str]) -> list[str]:

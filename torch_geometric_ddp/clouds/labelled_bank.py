@@ -14,8 +14,9 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import check_dataset, check_int
-from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of, read_clouds
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
+from torch_geometric_ddp.clouds.reading import label_of, read_clouds
 
 __all__ = ["LabelledBank"]
 
@@ -67,7 +68,7 @@ class LabelledBank(PointCloudBank):
                 f"shape {list(part.shape)}"
             )
         self.part, self.space = part, space
-        owner = torch.arange(len(self), device=self.device).repeat_interleave(sizes)
+        owner = self._owner
         known = (part >= 0) & (part < space.num_parts)
         allowed = space.mask(self.device)
         bad = ~(known & allowed[y[owner], part.clamp(0, space.num_parts - 1)])
@@ -140,6 +141,11 @@ class LabelledBank(PointCloudBank):
         return self.space.num_parts, self.num_classes
 
     @property
+    def _owner(self) -> Tensor:
+        """The cloud of every point, :obj:`[ΣN]`."""
+        return torch.arange(len(self), device=self.device).repeat_interleave(self.sizes)
+
+    @property
     def _label_bits(self) -> int:
         return self.space.label_bits
 
@@ -187,8 +193,7 @@ class LabelledBank(PointCloudBank):
         counts, sizes = self.arrangement(num_points), self.part_sizes()
         out = self.offsets.new_empty(len(self), num_subsets, num_points)
         # The points of all clouds, each cloud's part by part.
-        owner = torch.arange(len(self), device=self.device).repeat_interleave(self.sizes)
-        order = (owner * self.space.num_parts + self.part).argsort(stable=True)
+        order = (self._owner * self.space.num_parts + self.part).argsort(stable=True)
         first = self.offsets[:, None] + sizes.cumsum(1) - sizes
         places = counts.cumsum(1) - counts
         blocks = tqdm(counts.nonzero().tolist(), "Partition", unit="part", disable=not progress)
@@ -214,8 +219,7 @@ class LabelledBank(PointCloudBank):
     def part_sizes(self) -> Tensor:
         """How many points of each part every cloud has, :obj:`[n, P]`."""
         num = self.space.num_parts
-        owner = torch.arange(len(self), device=self.device).repeat_interleave(self.sizes)
-        flat = torch.bincount(owner * num + self.part, minlength=len(self) * num)
+        flat = torch.bincount(self._owner * num + self.part, minlength=len(self) * num)
         return flat.view(len(self), num)
 
     def _labels(self, index: Tensor, rows: Tensor) -> dict[str, Tensor]:

@@ -10,8 +10,9 @@ from torch.utils.data import IterableDataset, Subset
 from torch_geometric.data import Dataset
 
 from torch_geometric_ddp._checks import check_dataset, check_float, check_int, shown
-from torch_geometric_ddp.clouds.bank import PointCloudBank, label_of
+from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED, names_of
+from torch_geometric_ddp.clouds.reading import label_of
 
 __all__ = ["check_share", "hold_out", "redrawn", "stratified"]
 

@@ -30,14 +30,11 @@ class ViewCache:
 
     Nothing can get the result of another function or of other arguments, as nobody has to think of
     a key.
-
-    Args:
-        num (int): How many results of one function are kept, those that were asked for last.
-            (default: :obj:`4`)
     """
 
-    def __init__(self, num: int = 4) -> None:
-        self.num = num
+    def __init__(self) -> None:
+        #: How many results of one function are kept, those that were asked for last.
+        self.num = 4
         #: Where tensors are kept beyond this process, with what tells the clouds from others.
         self.folder: Path | None = None
         self.content = ""

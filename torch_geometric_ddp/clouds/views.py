@@ -17,10 +17,16 @@ from torch_geometric_ddp.clouds.bank import BLOCK, PointCloudBank
 __all__ = [
     "clouds_of_classes",
     "in_order_for",
+    "of_classes",
     "subset_uniformity",
     "subsets_of",
     "uniformity_of",
 ]
+
+
+def of_classes(bank: PointCloudBank, start: int, stop: int) -> Tensor:
+    """Which clouds are of the classes from :obj:`start` to below :obj:`stop`."""
+    return ((bank.y >= start) & (bank.y < stop)).nonzero().flatten()
 
 
 def clouds_of_classes(bank: PointCloudBank, start: int, stop: int) -> tuple[PointCloudBank, Tensor]:
@@ -35,7 +41,7 @@ def clouds_of_classes(bank: PointCloudBank, start: int, stop: int) -> tuple[Poin
         A bank of them with all classes, the others empty, and the place :obj:`[n]` of every cloud
         in it; that of the others is behind the last one.
     """
-    index = ((bank.y >= start) & (bank.y < stop)).nonzero().flatten()
+    index = of_classes(bank, start, stop)
     place = torch.full_like(bank.y, len(index))
     place[index] = torch.arange(len(index), device=place.device)
     own = bank.select(index)

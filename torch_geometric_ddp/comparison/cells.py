@@ -21,7 +21,17 @@ from torch_geometric_ddp.quotas import Quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["Bench", "Cell", "Entry", "Figures", "check_rows", "digest", "foreign", "named"]
+__all__ = [
+    "Bench",
+    "Cell",
+    "Entry",
+    "Figures",
+    "check_rows",
+    "digest",
+    "foreign",
+    "named",
+    "ppc_of",
+]
 
 #: The figures of a run, as JSON.
 Figures = dict[str, Any]
@@ -30,6 +40,11 @@ Figures = dict[str, Any]
 def named(settings: Mapping[str, Any]) -> Figures:
     """Settings as JSON."""
     return {key: describe(value) for key, value in settings.items()}
+
+
+def ppc_of(run: Mapping[str, Any]) -> float | None:
+    """The PPC of a run; none where it has no budget."""
+    return None if run["budget_bits"] is None else run["ppc"]
 
 
 def digest(key: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from torch_geometric_ddp._checks import (
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.views import of_classes
 from torch_geometric_ddp.comparison.cells import Cell, Entry, Figures, check_rows, digest
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.runs import RunLog, ToDo, carry_out, machine, measured
@@ -193,7 +194,7 @@ class ClassIncremental:
         self.classes_seen: list[int] = np.cumsum(sizes).tolist()
         bounds = [*itertools.pairwise([0, *self.classes_seen])]
         for number, (start, stop) in enumerate(bounds, start=1):
-            if not len(_between(self.test, start, stop)):
+            if not len(of_classes(self.test, start, stop)):
                 raise ValueError(
                     f"'test_set' must hold clouds of every increment, got none of increment "
                     f"{number}: {', '.join(self.train.class_names[start:stop])}"
@@ -233,17 +234,12 @@ class ClassIncremental:
 
         Args:
             cells (iterable of Cell): The runs.
-            workers (int): How many seeds are run side by side, each by a process with one thread,
-                whose bars are in :obj:`workers/seed-N.txt` of the folder. The figures are those of
-                one thread, and times are those beside other runs. A script that asks for it needs
-                :obj:`if __name__ == "__main__":` around what it does. (default: :obj:`1`, one run
-                after the other in this process)
+            workers (int): How many seeds are run side by side, as
+                :meth:`~torch_geometric_ddp.comparison.Lab.run` does. (default: :obj:`1`)
 
         Raises:
-            TypeError: If :obj:`workers` is no integer.
-            ValueError: If :obj:`workers` is below one, or above one and a row or a network cannot
-                be sent to another process, or there are several ranks.
-            ChildProcessError: If such a process dies.
+            TypeError, ValueError, ChildProcessError: As
+                :meth:`~torch_geometric_ddp.comparison.Lab.run` does of :obj:`workers`.
         """
         cells = list(cells)
         some = workers if self.to_do(cells).num_runs else 1  # No process only reads what is there.
@@ -304,7 +300,7 @@ class ClassIncremental:
 
     def _classes(self, start: int, stop: int) -> PointCloudBank:
         """The real clouds of some classes, labelled from 0 on."""
-        bank = self.train.select(_between(self.train, start, stop))
+        bank = self.train.select(of_classes(self.train, start, stop))
         return PointCloudBank(bank.pos, bank.sizes, bank.y - start, bank.class_names[start:stop])
 
     def _results(self, cell: Cell) -> list[Figures]:
@@ -342,14 +338,14 @@ class ClassIncremental:
                 [one.exemplars(cell) for one in self._increments[: number + 1]]
             )
         else:
-            train = self.train.select(_between(self.train, 0, seen))
+            train = self.train.select(of_classes(self.train, 0, seen))
             if (num_points := cell.entry.settings.get("num_points")) is not None:
                 train = train.farthest_points(num_points)
             bits = train.whole_bits()
         began = time.perf_counter()
         result = evaluate(
             train,
-            self.test.select(_between(self.test, 0, seen)),
+            self.test.select(of_classes(self.test, 0, seen)),
             self.network,
             self._protocol(cell),
             self.preset.network_seeds(cell.seed),
@@ -381,7 +377,3 @@ class ClassIncremental:
             self.train.class_names,
         )
         return joined, sum(one.storage_bits for one in sets)
-
-
-def _between(bank: PointCloudBank, start: int, stop: int) -> torch.Tensor:
-    return ((bank.y >= start) & (bank.y < stop)).nonzero().flatten()

@@ -191,7 +191,7 @@ class Distilled(Entry):
 
     def method(self, lab: Bench, cell: Cell) -> Method:
         """The method of a run."""
-        return self.build(**self.settings)
+        return self.usual()
 
     def usual(self) -> Method:
         """The method as far as it is known before a run."""

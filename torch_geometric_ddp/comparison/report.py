@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from torch_geometric_ddp.comparison.cells import Figures
+from torch_geometric_ddp.comparison.cells import Figures, ppc_of
 from torch_geometric_ddp.comparison.controls import strongest_control
 from torch_geometric_ddp.comparison.metrics import Standing
 from torch_geometric_ddp.comparison.wholes import several_ways, wholes_of
@@ -119,10 +119,10 @@ def summarize(runs: Iterable[Figures]) -> list[Row]:
     groups: dict[tuple[str, ...], list[Figures]] = {}
     for run in runs:
         made = json.dumps([run.get(key) for key in ALIKE], sort_keys=True)
-        key = (run["method"], run["backbone"], str(_ppc(run)), made)
+        key = (run["method"], run["backbone"], str(ppc_of(run)), made)
         groups.setdefault(key, []).append(run)
     firsts = ((group[0], group) for group in groups.values())
-    return [Row(run["method"], run["backbone"], _ppc(run), group) for run, group in firsts]
+    return [Row(run["method"], run["backbone"], ppc_of(run), group) for run, group in firsts]
 
 
 def pool_splits(runs: Iterable[Figures]) -> list[Figures]:
@@ -151,10 +151,6 @@ def pool_splits(runs: Iterable[Figures]) -> list[Figures]:
     return [{**run, "data": data, "split": data.index(run["data"])} for run in runs]
 
 
-def _ppc(run: Figures) -> float | None:
-    return None if run["budget_bits"] is None else run["ppc"]
-
-
 def markdown(rows: Sequence[Row]) -> str:
     """A table of means, and where they stand between random clouds and the whole set.
 
@@ -180,10 +176,10 @@ def markdown(rows: Sequence[Row]) -> str:
     columns[f"{rows[0].runs[0]['class_metric']} %"] = [
         percents([run["class_mean"] for run in row.runs]) for row in rows
     ]
-    columns["of whole"] = [shown(one.share, "{:.0f} %", 100) for one in standings]
-    columns["HLR"] = [shown(one.recovery, "{:.1f}", 100) for one in standings]
-    columns["IOR"] = [shown(one.improvement, "{:+.1f}", 100) for one in standings]
-    columns["score"] = [shown(one.score, "{:.2f}") for one in standings]
+    columns["of whole"] = [formatted(one.share, "{:.0f} %", 100) for one in standings]
+    columns["HLR"] = [formatted(one.recovery, "{:.1f}", 100) for one in standings]
+    columns["IOR"] = [formatted(one.improvement, "{:+.1f}", 100) for one in standings]
+    columns["score"] = [formatted(one.score, "{:.2f}") for one in standings]
     notes += [*_told_references(rows), *lacking_controls(rows)]
     return "\n".join([aligned(columns), *notes]) + "\n"
 
@@ -201,8 +197,8 @@ def cost_markdown(rows: Sequence[Row]) -> str:
     columns["clouds"] = [f"{run['num_clouds']:,}" for run in first]
     columns["bits"] = [f"{run['bits']:,}" for run in first]
     columns["steps"] = [str(run["steps"] or "-") for run in first]
-    columns["s/step"] = [shown(row.median("step_seconds"), "{:.2f}") for row in rows]
-    columns["MB/step"] = [shown(row.median("step_bytes"), "{:,.0f}", 1e-6) for row in rows]
+    columns["s/step"] = [formatted(row.median("step_seconds"), "{:.2f}") for row in rows]
+    columns["MB/step"] = [formatted(row.median("step_bytes"), "{:,.0f}", 1e-6) for row in rows]
     return aligned(columns)
 
 
@@ -403,7 +399,7 @@ def percents(values: Sequence[float]) -> str:
     return percent(torch.tensor(values, dtype=torch.float64)).removesuffix(" %")
 
 
-def shown(value: float | None, form: str, factor: float = 1.0) -> str:
+def formatted(value: float | None, form: str, factor: float = 1.0) -> str:
     """A number in a table; what is not there or not known is a dash."""
     return "-" if value is None or value != value else form.format(factor * value)
 

@@ -14,7 +14,7 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.budget import TooFewPointsError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
+from torch_geometric_ddp.comparison.cells import Cell, Figures, digest, ppc_of
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import summarize
 from torch_geometric_ddp.comparison.runs import (
@@ -84,17 +84,12 @@ class CrossResolution:
 
         Args:
             cells (iterable of Cell): The runs.
-            workers (int): How many seeds are run side by side, each by a process with one thread,
-                whose bars are in :obj:`workers/seed-N.txt` of the folder. The figures are those of
-                one thread, and times are those beside other runs. A script that asks for it needs
-                :obj:`if __name__ == "__main__":` around what it does. (default: :obj:`1`, one run
-                after the other in this process)
+            workers (int): How many seeds are run side by side, as
+                :meth:`~torch_geometric_ddp.comparison.Lab.run` does. (default: :obj:`1`)
 
         Raises:
-            TypeError: If :obj:`workers` is no integer.
-            ValueError: If :obj:`workers` is below one, or above one and a row or a network cannot
-                be sent to another process, or there are several ranks.
-            ChildProcessError: If such a process dies.
+            TypeError, ValueError, ChildProcessError: As
+                :meth:`~torch_geometric_ddp.comparison.Lab.run` does of :obj:`workers`.
         """
         lab = self.lab
         lab.try_again()
@@ -250,9 +245,8 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
     """
     groups: dict[tuple[Any, ...], list[Figures]] = {}
     for run in runs:
-        ppc = None if run["budget_bits"] is None else run["ppc"]
-        key = (run["method"], ppc, run["train_points"], run["backbone"], *run["test_points"])
-        groups.setdefault(key, []).append(run)
+        key = (run["method"], ppc_of(run), run["train_points"], run["backbone"])
+        groups.setdefault((*key, *run["test_points"]), []).append(run)
     several = len({key[3] for key in groups}) > 1
     rows = []
     for (_, _, num, backbone, *tested), group in groups.items():

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.entries import Distilled
-from torch_geometric_ddp.comparison.report import Row, counted, shown, with_lacking
+from torch_geometric_ddp.comparison.report import Row, counted, formatted, with_lacking
 from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = ["Sensitivity"]
@@ -90,7 +90,7 @@ class Sensitivity:
         def above(row: Row) -> str:
             own = base.get((row.ppc, row.backbone))
             itself = row.method == self.base.name
-            return shown(None if own is None or itself else row.mean - own, "{:+.1f}", 100)
+            return formatted(None if own is None or itself else row.mean - own, "{:+.1f}", 100)
 
         texts, notes = counted(found)
         columns = {

@@ -163,10 +163,10 @@ def real_coreset(
     provenance: Mapping[str, Any],
     task: Task,
     ppc: float,
-    num_points: int | None = None,
-    codec: Codec = FLOAT32,
-    counts: Sequence[int] | None = None,
-    quotas: Quotas = "uniform",
+    num_points: int | None,
+    codec: Codec,
+    counts: Sequence[int],
+    quotas: Quotas,
 ) -> SyntheticPointCloudDataset:
     """The real clouds :obj:`index [C, K]` as a set.
 
@@ -178,14 +178,12 @@ def real_coreset(
         provenance (dict): How; it gains the task, the PPC, the bits and the indices.
         task (Task): What networks learn.
         ppc (float): The PPC of the budget.
-        num_points (int, optional): To how many points they are reduced by farthest point sampling.
-            (default: to none)
-        codec (Codec): How they are stored. (default: :class:`Float32`)
-        counts (sequence of int, optional): How many of every class are taken, the first ones.
-            (default: all)
-        quotas (str or sequence of float): What these follow from. (default: :obj:`"uniform"`)
+        num_points (int, optional): To how many points they are reduced by farthest point sampling;
+            none keeps them all.
+        codec (Codec): How they are stored.
+        counts (sequence of int): How many of every class are taken, the first ones.
+        quotas (str or sequence of float): What these follow from.
     """
-    counts = (index.size(1),) * len(index) if counts is None else counts
     chosen = first_of_each(index, counts)
     bank.dense()  # Raises if the clouds have different sizes.
     bank = bank.select(chosen)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_indices, check_names, is_blurred
 from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED
-from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
+from torch_geometric_ddp.datasets._columns import prepared, read_columns, write_clouds
 from torch_geometric_ddp.datasets._formats import (
     FAR_AWAY,
     LOST,
@@ -127,7 +127,7 @@ def fill(dataset: InMemoryDataset, pos: Tensor, **attributes: Tensor) -> None:
             if not write_clouds(path, prepared(items, keep, transform), {}):
                 raise ValueError("'pre_filter' left no cloud")
             dataset._data_list = None
-            data, slices, _ = read_clouds(path)
+            data, slices, _ = read_columns(path)
             # Copies, as the file would live on in a tensor that it is mapped to.
             dataset.data = data.clone()
             dataset.slices = {key: steps.clone() for key, steps in slices.items()}

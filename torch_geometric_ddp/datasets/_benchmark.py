@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_names
 from torch_geometric_ddp._identity import describe
-from torch_geometric_ddp.datasets._columns import prepared, read_clouds, write_clouds
+from torch_geometric_ddp.datasets._columns import prepared, read_columns, write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
 from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.datasets._options import complete_arguments, complete_signature
@@ -103,7 +103,7 @@ class Benchmark(InMemoryClouds):
     def _read_cache(self) -> None:
         path = Path(self.processed_paths[self.splits.index(self.split)])
         try:
-            self.data, self.slices, header = read_clouds(path)
+            self.data, self.slices, header = read_columns(path)
             self.class_names = check_names("class_names", header["class_names"])
             self._check_values()
         except Exception as error:  # Any file may lie there.

@@ -40,7 +40,7 @@ def prepared(
 
 
 def write_clouds(path: Path, clouds: Iterable[Data], header: Mapping[str, Any]) -> int:
-    """Writes clouds and a header to a file for :meth:`read_clouds`; returns their number.
+    """Writes clouds and a header to a file for :meth:`read_columns`; returns their number.
 
     PyG's :obj:`InMemoryDataset.save` wants all clouds at once and then holds them three times: as
     a list, joined, and as the bytes of the file; what it writes is unpickled. Here every attribute
@@ -76,7 +76,7 @@ def write_clouds(path: Path, clouds: Iterable[Data], header: Mapping[str, Any]) 
     return count
 
 
-def read_clouds(path: Path) -> tuple[Data, dict[str, Tensor], dict[str, Any]]:
+def read_columns(path: Path) -> tuple[Data, dict[str, Tensor], dict[str, Any]]:
     """The joined clouds of a file, where each begins and ends, and the header.
 
     Raises:

@@ -63,7 +63,7 @@ def _check_array(path: Path, file: Any, key: str) -> None:
         check_unpacked(f"its '{key}'", array.nbytes, array.id.get_storage_size())
 
 
-def read_clouds(path: Path, num_classes: int) -> Iterator[tuple[Path, Data]]:
+def read_h5(path: Path, num_classes: int) -> Iterator[tuple[Path, Data]]:
     """Reads the clouds of a file, a piece at a time."""
     h5py = require_h5py()
     with reading(path), h5py.File(path, "r") as file:

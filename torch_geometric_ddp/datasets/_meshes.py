@@ -74,7 +74,7 @@ def _triangles(path: Path, faces: list[str]) -> list[str]:
     return triangles
 
 
-def sample_surface(path: Path, pos: Tensor, face: Tensor, num: int, seed: int) -> Tensor:
+def sample_mesh(path: Path, pos: Tensor, face: Tensor, num: int, seed: int) -> Tensor:
     """Draws :obj:`num` points evenly over triangles, as :obj:`float32`, by a seed of their own.
 
     The draws are those of :class:`torch_geometric.transforms.SamplePoints`. The areas are of a

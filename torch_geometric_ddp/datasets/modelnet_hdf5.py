@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import plain_path, read_lines, read_names
-from torch_geometric_ddp.datasets._h5 import count_clouds, read_clouds
+from torch_geometric_ddp.datasets._h5 import count_clouds, read_h5
 from torch_geometric_ddp.datasets._scan import Scan
 
 __all__ = ["ModelNetHDF5"]
@@ -71,5 +71,5 @@ class ModelNetHDF5(Benchmark):
         files = [plain_path(where, where.parent, name) for name in names]
         size = 2048 if self.strict else None
         count = sum(count_clouds(path, num_classes, size) for path in files)
-        clouds = chain.from_iterable(read_clouds(path, num_classes) for path in files)
+        clouds = chain.from_iterable(read_h5(path, num_classes) for path in files)
         return Scan(where, count, clouds)

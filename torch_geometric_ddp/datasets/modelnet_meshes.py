@@ -14,7 +14,7 @@ from torch_geometric.datasets import ModelNet
 from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import as_clouds, visible, with_suffix
-from torch_geometric_ddp.datasets._meshes import read_off, sample_surface
+from torch_geometric_ddp.datasets._meshes import read_off, sample_mesh
 from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._scan import Scan, labelled, scan_files
 from torch_geometric_ddp.datasets.modelnet_resampled import MODELNET_SIZES, check_modelnet
@@ -104,5 +104,5 @@ class ModelNetMeshes(Benchmark):
 
 def _read(path: Path, label: int, num_points: int) -> Data:
     pos, face = read_off(path)
-    drawn = sample_surface(path, pos, face, num_points, zlib.crc32(path.stem.encode()))
+    drawn = sample_mesh(path, pos, face, num_points, zlib.crc32(path.stem.encode()))
     return labelled(as_clouds(path, drawn.numpy()), label)

@@ -7,7 +7,7 @@ import torch
 from numpy.random import SeedSequence, default_rng
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_int, shown
+from torch_geometric_ddp._checks import check_flag, check_int
 from torch_geometric_ddp.datasets._columns import prepared
 from torch_geometric_ddp.datasets._in_memory import InMemoryClouds
 from torch_geometric_ddp.datasets._objects import CLASSES, generate
@@ -79,9 +79,8 @@ class ParametricShapes(InMemoryClouds):
         pre_filter: Callable[[Data], bool] | None = None,
         segmentation: bool = False,
     ) -> None:
-        for flag, given in (("train", train), ("segmentation", segmentation)):
-            if not isinstance(given, bool):
-                raise TypeError(f"'{flag}' must be a bool, got {shown(given)}")
+        check_flag("train", train)
+        check_flag("segmentation", segmentation)
         check_int("num_per_class", num_per_class, 1)
         check_int("num_points", num_points, 1)
         check_int("seed", seed, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from torch_geometric_ddp.datasets._benchmark import Benchmark
-from torch_geometric_ddp.datasets._h5 import count_clouds, read_clouds
+from torch_geometric_ddp.datasets._h5 import count_clouds, read_h5
 from torch_geometric_ddp.datasets._options import ReaderOptions
 from torch_geometric_ddp.datasets._sampling import Sampling
 from torch_geometric_ddp.datasets._scan import Scan
@@ -99,4 +99,4 @@ class ScanObjectNN(Benchmark):
         """Checks that the file of a split is there."""
         path = Path(self.raw_paths[self.splits.index(split)])
         count = count_clouds(path, len(_CLASSES), 2048 if self.strict else None)
-        return Scan(path, count, read_clouds(path, len(_CLASSES)))
+        return Scan(path, count, read_h5(path, len(_CLASSES)))

@@ -12,7 +12,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.datasets import ShapeNet
 
-from torch_geometric_ddp.clouds.part_space import numbered_parts
+from torch_geometric_ddp.clouds.part_space import PartSpace, numbered_parts
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import (
     as_clouds,
@@ -107,9 +107,8 @@ class ShapeNetPart(Benchmark):
             )
         self.category_parts = {name: self.seg_classes[name] for name in self.categories}
         self.part_names = numbered_parts(self.seg_classes)
-        self.y_mask = torch.zeros(len(self.seg_classes), len(self.part_names), dtype=torch.bool)
-        for row, parts in zip(self.y_mask, self.seg_classes.values(), strict=True):
-            row[parts] = True
+        every = PartSpace(tuple(self.part_names), tuple(map(tuple, self.seg_classes.values())))
+        self.y_mask = every.mask()
         self._whole = self.categories == list(self.category_ids)
         super().__init__(root, split, num_points, sampling, **options)
 

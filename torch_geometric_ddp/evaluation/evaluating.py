@@ -237,8 +237,7 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
     else:
         return list(range(check_int("seeds", seeds, maximum=_MOST_SEEDS)))
     if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
-        what = f"{shown(seeds)}"
-        raise TypeError(f"'seeds' must be a number or a sequence of integers, got {what}")
+        raise TypeError(f"'seeds' must be a number or a sequence of integers, got {shown(seeds)}")
     seeds = [check_seed("seeds", seed) for seed in seeds]
     if not seeds:
         raise ValueError("'seeds' must hold at least one seed, got none")

@@ -128,10 +128,10 @@ def _check_augment(augment: Any) -> None:
     check_json("augment", asdict(augment))
 
 
-def check_protocol(protocol: Any, name: str = "protocol") -> None:
+def check_protocol(protocol: Any) -> None:
     """Raises unless it is a protocol; names of protocols are none."""
     if not isinstance(protocol, Protocol):
-        raise TypeError(f"'{name}' must be a Protocol, such as QUICK, got {shown(protocol)}")
+        raise TypeError(f"'protocol' must be a Protocol, such as QUICK, got {shown(protocol)}")
 
 
 #: The protocol of the papers (DDP, ICLR 2026, experiments), with 500 epochs and 10 seeds.

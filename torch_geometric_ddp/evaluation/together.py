@@ -15,6 +15,7 @@ from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import Protocol
 from torch_geometric_ddp.evaluation.training import batches_of, check_loss, optimizer_of, which_seed
+from torch_geometric_ddp.nn.vmap import is_vmap_error
 
 __all__ = ["check_together", "fit_together"]
 
@@ -124,8 +125,7 @@ def _batches(
 
 def _refusal(model: nn.Module, error: RuntimeError) -> Exception:
     """What is raised where a step fails: another error where the network is not made for it."""
-    text = str(error)
-    if not any(word in text for word in ("vmap", "functorch", "setup_context")):
+    if not is_vmap_error(error):
         return error
     return TypeError(
         "'together' must be 1 for a network with operations that torch.func.vmap does not "

@@ -13,6 +13,7 @@ from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.nn.vmap import is_vmap_error
 
 # Added to the product of two norms, as in the published code.
 _EPSILON = 1e-6
@@ -92,7 +93,7 @@ class GradientMatching(Matching):
         try:
             return vmap(grad(loss), in_dims=(None, 0, 0))(weights, pos, y)
         except RuntimeError as error:
-            if "vmap" not in str(error):
+            if not is_vmap_error(error):
                 raise
             raise TypeError(
                 f"'network' must be made of operations that torch.func.vmap supports, as gradients "

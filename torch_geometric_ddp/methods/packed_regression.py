@@ -105,21 +105,20 @@ def pkr(
         num_trained=num_trained,
         real_per_class=real_per_class,
     )
-    method = Method(
-        name,
-        packed(),  # Another one comes below.
-        partial(KernelRegression, ridge, weigh=weigh),
-        steps,
-        optimizer=torch.optim.Adam,
-        networks=networks,
-        schedule=cosine,
-    )
 
     def of(num_points: int, depth: int) -> Method:
         codec = PointSet(depth, half=mirror)
         storing = (mirrored if mirror else packed)(num_points, codec, lr)
-        choose = chosen_by_regression(storing.form, visits, ridge=ridge, weigh=weigh)
-        return replace(method, storing=storing, choose=choose)
+        return Method(
+            name,
+            storing,
+            partial(KernelRegression, ridge, weigh=weigh),
+            steps,
+            optimizer=torch.optim.Adam,
+            networks=networks,
+            choose=chosen_by_regression(storing.form, visits, ridge=ridge, weigh=weigh),
+            schedule=cosine,
+        )
 
     if num_points is not None:
         return of(num_points, _depth(num_points) if depth is None else depth)

@@ -7,6 +7,9 @@ from torch import Tensor
 
 __all__ = ["hilbert_index", "hilbert_order"]
 
+# The bits of a coordinate of the cells in which points are put in order.
+_BITS = 10
+
 
 def hilbert_index(grid: Tensor, bits: int) -> Tensor:
     r"""How far along the Hilbert curve each cell of a cubic grid lies.
@@ -41,15 +44,15 @@ def hilbert_index(grid: Tensor, bits: int) -> Tensor:
     return index
 
 
-def hilbert_order(pos: Tensor, sizes: Tensor | None = None, bits: int = 10) -> Tensor:
+def hilbert_order(pos: Tensor, sizes: Tensor | None = None) -> Tensor:
     r"""The order of points along the Hilbert curve through the bounding cube of their cloud.
+
+    The curve has :math:`2^{10}` cells along each axis; points in one cell keep their order.
 
     Args:
         pos (torch.Tensor): The clouds :obj:`[B, N, 3]`.
         sizes (torch.Tensor, optional): How many points each cloud has, :obj:`[B]`, where it is
             filled up with copies behind them, which stay there.
-        bits (int): The curve has :math:`2^{bits}` cells along each axis; points in one cell keep
-            their order. (default: :obj:`10`)
 
     Returns:
         The permutations :obj:`[B, N]` (:obj:`int64`).
@@ -58,9 +61,9 @@ def hilbert_order(pos: Tensor, sizes: Tensor | None = None, bits: int = 10) -> T
     low = pos.amin(dim=1, keepdim=True)
     extent = (pos.amax(dim=1, keepdim=True) - low).amax(dim=2, keepdim=True)
     tiny = torch.finfo(pos.dtype).tiny
-    scaled = (pos - low) / extent.clamp_min(tiny) * (1 << bits)
-    index = hilbert_index(scaled.long().clamp_(0, (1 << bits) - 1), bits)
+    scaled = (pos - low) / extent.clamp_min(tiny) * (1 << _BITS)
+    index = hilbert_index(scaled.long().clamp_(0, (1 << _BITS) - 1), _BITS)
     if sizes is not None:
         filling = torch.arange(pos.size(1), device=pos.device) >= sizes[:, None]
-        index = index.masked_fill(filling, 1 << 3 * bits)
+        index = index.masked_fill(filling, 1 << 3 * _BITS)
     return index.argsort(dim=1, stable=True)

@@ -32,9 +32,9 @@ class Interpolation:
     weight: Tensor
 
     @classmethod
-    def between(cls, centers: Level, points: Level, k: int = 3) -> Interpolation:
-        """From the :obj:`k` nearest centres, by the inverse of the squared distance."""
-        near = centers.knn(k, points)
+    def between(cls, centers: Level, points: Level) -> Interpolation:
+        """From the three nearest centres, by the inverse of the squared distance."""
+        near = centers.knn(3, points)
         with torch.no_grad():
             offset = take(centers.pos, near.index) - points.pos[:, None]
             # At any scale, since only the ratios of the weights matter.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from torch_geometric_ddp._checks import check_float, check_int, check_points
+from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
@@ -52,7 +52,7 @@ class FullResolution(Parameterization):
         pos = check_points("pos", pos)
         ppc = groups_per_class("pos", pos, num_classes, "clouds")
         super().__init__(num_classes, ppc, pos.size(1), labels, (1, ppc))
-        self.keep("pos", pos, check_float("lr", lr), codec, rotation_lr)
+        self.keep("pos", pos, lr, codec, rotation_lr)
 
     def clouds(self, pos: Tensor) -> Tensor:
         """The clouds :obj:`[G, N, 3]` as they are."""
@@ -77,11 +77,7 @@ class FullResolution(Parameterization):
                 :obj:`codec` stores depends on the values.
         """
         num = budget.num_points if num_points is None else check_int("num_points", num_points)
-        return budget.largest(
-            lambda ppc: (
-                codec.sure_bits((budget.num_classes * ppc, num, 3)) + ppc * budget.label_bits
-            )
-        )
+        return budget.largest(lambda ppc: cls._bits(budget, ppc, num, codec))
 
     @classmethod
     def clouds_that_fit(
@@ -127,8 +123,9 @@ class FullResolution(Parameterization):
                 :obj:`codec` stores depends on the values.
         """
         ppc = budget.num_groups if ppc is None else check_int("ppc", ppc)
-        return budget.largest(
-            lambda num: (
-                codec.sure_bits((budget.num_classes * ppc, num, 3)) + ppc * budget.label_bits
-            )
-        )
+        return budget.largest(lambda num: cls._bits(budget, ppc, num, codec))
+
+    @staticmethod
+    def _bits(budget: StorageBudget, ppc: int, num_points: int, codec: Codec) -> int:
+        """Those of so many clouds per class, with their labels if there are any."""
+        return codec.sure_bits((budget.num_classes * ppc, num_points, 3)) + ppc * budget.label_bits

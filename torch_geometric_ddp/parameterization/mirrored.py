@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_float, check_int, check_points, check_tensor
+from torch_geometric_ddp._checks import check_int, check_points, check_tensor
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
@@ -73,7 +73,7 @@ class Mirrored(Parameterization):
                 f"[{len(halves)}, 1], got {planes.tolist()}"
             )
         super().__init__(num_classes, ppc, 2 * halves.size(1))
-        self.keep("halves", halves, check_float("lr", lr), codec)
+        self.keep("halves", halves, lr, codec)
         self.keep("planes", planes.to(halves), 0.0, _PLANE)
 
     @classmethod
@@ -110,8 +110,7 @@ class Mirrored(Parameterization):
 
     def clouds(self, halves: Tensor, planes: Tensor) -> Tensor:
         """The halves and their images, :obj:`[G, N, 3]`."""
-        images = torch.cat([-halves[..., :1], halves[..., 1:]], dim=-1)
-        clouds = torch.cat([halves, images], dim=1)
+        clouds = torch.cat([halves, _image(halves)], dim=1)
         return torch.where(planes[..., None] > 0, clouds[..., [1, 0, 2]], clouds)
 
     @classmethod
@@ -153,6 +152,11 @@ def check_even(name: str, num: int) -> int:
     return num
 
 
+def _image(pos: Tensor) -> Tensor:
+    """The mirror image of points :obj:`[*, 3]`."""
+    return torch.cat([-pos[..., :1], pos[..., 1:]], dim=-1)
+
+
 def _folded(pos: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The halves :obj:`[B, size, 3]` and planes :obj:`[B, 1]` of clouds."""
     low, high = pos.aminmax(dim=1, keepdim=True)
@@ -177,7 +181,7 @@ def _asymmetry(pos: Tensor, axis: int) -> Tensor:
 
 def _farthest_with_images(pos: Tensor, size: int) -> Tensor:
     """Points :obj:`[B, size, 3]` with a positive first coordinate, far from each other's images."""
-    images = torch.cat([-pos[..., :1], pos[..., 1:]], dim=-1)
+    images = _image(pos)
     near = torch.where(pos[..., 0] >= 0, torch.inf, -1.0).to(pos)
     each = torch.arange(len(pos), device=pos.device)
     chosen = []

@@ -11,11 +11,11 @@ from scipy.stats.qmc import Halton
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_float, check_int, check_points
+from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.division import groups_per_class
-from torch_geometric_ddp.parameterization.form import Form
+from torch_geometric_ddp.parameterization.form import Form, taken
 
 __all__ = ["PointMixup"]
 
@@ -77,7 +77,7 @@ class PointMixup(Parameterization):
         if self.num_anchors < 2 and self.num_mixtures:
             raise ValueError(f"'anchors' must be two or more of a group, got {self.num_anchors}")
         self.clouds_per_group = self.num_anchors + self.num_mixtures
-        self.keep("anchors", anchors, check_float("lr", lr), codec)
+        self.keep("anchors", anchors, lr, codec)
 
     def clouds(self, anchors: Tensor) -> Tensor:
         """Clouds and mixtures :obj:`[G * (M + L), N2, 3]` of the groups, clouds first."""
@@ -86,7 +86,7 @@ class PointMixup(Parameterization):
             return anchors.flatten(0, 1)
         first, second = (list(side) for side in zip(*pairs, strict=True))
         order = torch.stack([_assigned(group, pairs) for group in anchors])
-        others = anchors[:, second].gather(2, order[..., None].expand(-1, -1, -1, 3))
+        others = taken(anchors[:, second], order)
         index = torch.arange(self.num_mixtures)
         turn, cycle = index % len(pairs), index // len(pairs)
         sequence = Halton(1, scramble=False).fast_forward(1).random(int(cycle[-1]) + 1)

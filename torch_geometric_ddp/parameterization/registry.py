@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["UnknownClassError", "named", "register"]
+__all__ = ["UnknownClassError", "class_named", "register"]
 
 
 class UnknownClassError(ValueError):
     """A file tells a class that nothing has defined here."""
 
 
-def named(registry: dict[str, Any], what: str, name: Any) -> Any:
+def class_named(registry: dict[str, Any], what: str, name: Any) -> Any:
     """The class of a name.
 
     Args:

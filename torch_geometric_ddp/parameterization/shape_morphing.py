@@ -278,11 +278,13 @@ class ShapeMorphing(Parameterization):
         """
         num_anchors = check_int("num_anchors", num_anchors)
         num_morphs = check_int("num_morphs", num_morphs, minimum=0)
-        groups = budget.num_classes * budget.num_groups
-        weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
-        taken = weights + budget.num_groups * budget.label_bits
-        largest = budget.largest(lambda num: taken + codec.sure_bits((groups, num_anchors, num, 3)))
+        codecs = (codec, weight_codec)
+        largest = budget.largest(
+            lambda num: cls._bits(budget, budget.num_groups, num_anchors, num, num_morphs, *codecs)
+        )
         if largest < 1:
+            groups = budget.num_classes * budget.num_groups
+            weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
             raise BudgetError(
                 f"'num_anchors'={num_anchors} and 'num_morphs'={num_morphs} do not fit: their "
                 f"weights take {-(-weights // groups)} of the {budget.bits // groups} bits of a "
@@ -321,11 +323,9 @@ class ShapeMorphing(Parameterization):
         anchor_points = check_int("anchor_points", anchor_points)
         num_morphs = check_int("num_morphs", num_morphs, minimum=0)
 
-        def cost(num: int) -> int:
-            groups = budget.num_classes * num
-            anchors = codec.sure_bits((groups, num_anchors, anchor_points, 3))
-            weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
-            return anchors + weights + num * budget.label_bits
+        def cost(ppc: int) -> int:
+            sizes = (num_anchors, anchor_points, num_morphs)
+            return cls._bits(budget, ppc, *sizes, codec, weight_codec)
 
         most = budget.largest(cost)
         if most < 1:
@@ -363,9 +363,23 @@ class ShapeMorphing(Parameterization):
         cls.largest_anchor_points(budget, num_anchors, 0, codec, weight_codec)
         if num_anchors == 1:
             return None
-        groups = budget.num_classes * budget.num_groups
-        anchors = codec.sure_bits((groups, num_anchors, 1, 3))
-        taken = anchors + budget.num_groups * budget.label_bits
+        codecs = (codec, weight_codec)
         return budget.largest(
-            lambda num: taken + weight_codec.sure_bits((groups, num, num_anchors - 1))
+            lambda num: cls._bits(budget, budget.num_groups, num_anchors, 1, num, *codecs)
         )
+
+    @staticmethod
+    def _bits(
+        budget: StorageBudget,
+        ppc: int,
+        num_anchors: int,
+        anchor_points: int,
+        num_morphs: int,
+        codec: Codec,
+        weight_codec: Codec,
+    ) -> int:
+        """Those of so many groups per class, with their labels if there are any."""
+        groups = budget.num_classes * ppc
+        anchors = codec.sure_bits((groups, num_anchors, anchor_points, 3))
+        weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
+        return anchors + weights + ppc * budget.label_bits

@@ -289,12 +289,10 @@ def add_workers_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_training_arguments(parser: argparse.ArgumentParser, usual: str = "quick") -> None:
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """How networks are trained, and by which preset without these options."""
     training = parser.add_argument_group("training")
-    training.add_argument(
-        "--preset", choices=names.PRESETS, help=f"how much work to take ({usual})"
-    )
+    training.add_argument("--preset", choices=names.PRESETS, help="how much work to take (quick)")
     training.add_argument("--epochs", type=positive, help="epochs (as the preset says)")
     training.add_argument("--min-steps", type=natural, help="the least steps (likewise)")
     training.add_argument("--train-lr", type=finite, help="learning rate (likewise)")

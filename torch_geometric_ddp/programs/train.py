@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp._files import check_folder, check_place, replacing
     from torch_geometric_ddp._identity import describe
     from torch_geometric_ddp.comparison import PRESETS
-    from torch_geometric_ddp.comparison.report import aligned, shown
+    from torch_geometric_ddp.comparison.report import aligned, formatted
     from torch_geometric_ddp.evaluation import evaluate, fit
     from torch_geometric_ddp.programs.data import load_test_set, open_set
     from torch_geometric_ddp.programs.networks import named_network
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     }
     with replacing(path) as temporary:
         save_model(trained[0].cpu(), str(temporary), metadata={"made": json.dumps(made)})
-    values = [shown(value, "{:.1f}", 100) for value in result.scores.per_class[0].tolist()]
+    values = [formatted(value, "{:.1f}", 100) for value in result.scores.per_class[0].tolist()]
     print(f"\n{name}, protocol {protocol.name}, seed {args.seed}\n")
     print(aligned({"class": result.scores.class_names, f"{result.metric} %": values}))
     print(f"{result.metric}: {100 * result.mean:.1f} %. The network is in {path}.")

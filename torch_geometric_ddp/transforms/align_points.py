@@ -45,5 +45,4 @@ class AlignPoints(BaseTransform):
                     f"{list(reference.shape[1:])} for clouds of {list(clouds.shape[1:])}"
                 )
             index = ops.alignment(torch.cat([reference, clouds]))[1:]
-        offset = torch.arange(layout.num_clouds, device=clouds.device) * layout.num_points
-        return take_points(data, (index + offset[:, None]).flatten())
+        return take_points(data, layout.rows(index).flatten())

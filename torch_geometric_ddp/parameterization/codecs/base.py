@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp._checks import shown
-from torch_geometric_ddp.parameterization.registry import named, register
+from torch_geometric_ddp.parameterization.registry import class_named, register
 
 __all__ = ["Codec", "straight_through"]
 
@@ -176,7 +176,7 @@ class Codec(ABC):
         """
         settings = dict(config)
         name = settings.pop("name", None)
-        codec: Codec = named(Codec.registry, "codec", name)(**settings)
+        codec: Codec = class_named(Codec.registry, "codec", name)(**settings)
         return codec
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["pack_bits", "packed_bytes", "unpack_bits"]
+__all__ = ["pack_bits", "packed_bytes", "unpack_bits", "unpack_digits"]
 
 # The bits of the words that numbers are taken apart in, which is the most that one may have.
 _WORD = 32

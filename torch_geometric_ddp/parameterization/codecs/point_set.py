@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_finite, check_int
+from torch_geometric_ddp._checks import check_finite, check_flag, check_int
 from torch_geometric_ddp.ops import at_least_single
 from torch_geometric_ddp.parameterization.codecs.base import Codec
 from torch_geometric_ddp.parameterization.codecs.packing import packed_bytes, unpack_digits
@@ -63,8 +63,7 @@ class PointSet(Codec):
         object.__setattr__(self, "depth", check_int("depth", self.depth))
         if self.depth > 10:
             raise ValueError(f"'depth' must be from 1 to 10 bits, got {self.depth}")
-        if not isinstance(self.half, bool):
-            raise TypeError(f"'half' must be a truth value, got {self.half!r}")
+        check_flag("half", self.half)
 
     def cloud_bits(self, num_points: int) -> int:
         """The bits of one cloud of so many points."""
