@@ -694,15 +694,16 @@ def test_labels_count(make):
     assert shape.storage_bits() == 32 * (without + 6 * rows)
 
 
+@pytest.mark.parametrize("num_morphs", [1, 3])
 @pytest.mark.parametrize("num_anchors", [1, 2, 3])
-@pytest.mark.parametrize("ppc", [1, 2])
-def test_largest_anchors_fit_with_their_labels(num_anchors, ppc):
+@pytest.mark.parametrize("ppc", [1, 2, 3])
+def test_largest_anchors_fit_with_their_labels(ppc, num_anchors, num_morphs):
     budget = bank_of().budget(ppc)
-    points = ShapeMorphing.largest_anchor_points(budget, num_anchors, 3)
+    points = ShapeMorphing.largest_anchor_points(budget, num_anchors, num_morphs)
 
     def store(points):
-        labels = labels_of(points)
-        return ShapeMorphing(rand(3 * ppc, num_anchors, points, 3), 3, 3, labels=labels)
+        anchors = rand(3 * ppc, num_anchors, points, 3)
+        return ShapeMorphing(anchors, 3, num_morphs, labels=labels_of(points))
 
     assert store(points).check_budget(budget) <= budget.bits
     with pytest.raises(ValueError, match="more than the budget"):
@@ -717,6 +718,13 @@ def test_most_groups_fit_with_their_labels():
     most = ShapeMorphing.most_groups(budget, 2, 6, 1)
     assert most == 1
     ShapeMorphing(groups[:3], 3, 1, labels=labels).check_budget(budget)
+    # All groups of a class share its labels.
+    budget, labels = bank_of().budget(2), labels_of(6)
+    most = ShapeMorphing.most_groups(budget, 1, 6, 0)
+    ShapeMorphing(rand(3 * most, 1, 6, 3), 3, 0, labels=labels).check_budget(budget)
+    more = ShapeMorphing(rand(3 * most + 3, 1, 6, 3), 3, 0, labels=labels)
+    with pytest.raises(ValueError, match="more than the budget"):
+        more.check_budget(budget)
 
 
 def test_most_morphs_leave_room_for_the_labels():

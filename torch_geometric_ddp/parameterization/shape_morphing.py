@@ -378,8 +378,8 @@ class ShapeMorphing(Parameterization):
         codec: Codec,
         weight_codec: Codec,
     ) -> int:
-        """Those of so many groups per class, with their labels if there are any."""
+        """Those of so many groups per class, whose points share any labels of their class."""
         groups = budget.num_classes * ppc
         anchors = codec.sure_bits((groups, num_anchors, anchor_points, 3))
         weights = weight_codec.sure_bits((groups, num_morphs, num_anchors - 1))
-        return anchors + weights + ppc * budget.label_bits
+        return anchors + weights + budget.label_bits
