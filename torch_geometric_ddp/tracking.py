@@ -195,7 +195,7 @@ class Clouds:
         names = loop.bank.class_names
         stored = loop.stored()
         with torch.no_grad():
-            each = stored.unfold()
+            each = stored.unfold().detach()  # It may be the very parameter, which needs a gradient.
         counts = [n * stored.clouds_per_group for n in stored.counts]
         clouds = [some[min(self.number, len(some) - 1)].numpy() for some in each.split(counts)]
         make = self.make or (lambda points: points)
