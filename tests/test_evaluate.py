@@ -511,6 +511,25 @@ def test_logits_of_other_classes_are_refused_in_the_first_step(network, got, tog
         run(network=network, together=together)
 
 
+class ManyParts(TinySegmenter):
+    """Gives logits of more parts than there are."""
+
+    def __init__(self, num_parts, num_categories):
+        super().__init__(num_parts + 1, num_categories)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_logits_of_other_parts_are_refused_in_the_first_step(trained, monkeypatch):
+    if not trained:
+        monkeypatch.setattr(torch.optim.SGD, "step", lambda *_: pytest.fail("it was trained"))
+    given = {"trainer": lambda *args: None} if trained else {}
+    parts = toy_parts()
+    with pytest.raises(
+        ValueError, match=r"'network' must give logits .* \[ΣN, 7\], got \[\d+, 8\]"
+    ):
+        evaluate(parts, parts, ManyParts, SMOKE, 1, progress=False, task="segmentation", **given)
+
+
 def test_logits_of_other_classes_by_a_trainer_of_ones_own_are_refused():
     with pytest.raises(ValueError, match=r"'network' must give logits of shape \[B, 3\], got"):
         run(network=Wide, trainer=lambda *args: None)
