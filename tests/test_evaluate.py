@@ -35,7 +35,7 @@ from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.coreset import observe
 from torch_geometric_ddp.datasets import PointCloudArrays
-from torch_geometric_ddp.evaluation import RandomRotation, fit, learning
+from torch_geometric_ddp.evaluation import RandomRotation, fit, learning, seed_list
 from torch_geometric_ddp.evaluation.learning import Learning
 from torch_geometric_ddp.evaluation.together import fit_together
 from torch_geometric_ddp.evaluation.training import batches_of
@@ -701,6 +701,15 @@ def test_empty_set(role):
 def test_bad_seeds(seeds, error):
     with pytest.raises(error, match="'seeds' must"):
         run(seeds=seeds)
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_seeds_in_an_array_are_those_seeds(make):
+    assert seed_list(make([3])) == [3]
+    assert seed_list(make([3, 4])) == [3, 4]
+    assert seed_list(make(3)) == [0, 1, 2]
+    with pytest.raises(TypeError, match="'seeds' must be an integer, got"):
+        seed_list(make([[3]]))
 
 
 # Models of PyG ####################################################################################

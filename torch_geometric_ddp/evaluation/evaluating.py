@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -230,6 +231,8 @@ def name_of(network: Callable[..., nn.Module]) -> str:
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
     """The seeds, or as many as are asked for, from 0."""
+    if isinstance(seeds, Tensor | np.ndarray) and seeds.ndim:  # Else a list of one seed counts.
+        seeds = seeds.tolist()
     try:
         operator.index(seeds)  # type: ignore[arg-type]
     except TypeError:
