@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp import (
     Method,
     Protocol,
+    StorageBudget,
     SyntheticPointCloudDataset,
     distill,
     evaluate,
@@ -23,18 +24,31 @@ from torch_geometric_ddp import (
 from torch_geometric_ddp._checks import check_float
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds import PointCloudBank, hold_out
-from torch_geometric_ddp.comparison import ClassIncremental, Lab
+from torch_geometric_ddp.comparison import ClassIncremental, Distilled, Lab
 from torch_geometric_ddp.coreset import (
     Observation,
     forgetting_coreset,
     herding_coreset,
     k_center_coreset,
     observe,
+    point_mixup_coreset,
     random_coreset,
+    watch,
 )
-from torch_geometric_ddp.matching import KernelRegression
-from torch_geometric_ddp.methods import Distillation, ddp, dm, full_resolution, pkr
-from torch_geometric_ddp.parameterization import FullResolution, Parameterization
+from torch_geometric_ddp.evaluation import RandomRotation, fit
+from torch_geometric_ddp.matching import SADM, KernelRegression
+from torch_geometric_ddp.methods import (
+    Distillation,
+    ddp,
+    dm,
+    full_resolution,
+    mirrored,
+    morphing,
+    packed,
+    pcc,
+    pkr,
+)
+from torch_geometric_ddp.parameterization import Float16, FullResolution, Parameterization
 from torch_geometric_ddp.tuning import PackedSpace, SearchSpace, tune
 
 SHORT = Protocol("short", epochs=1)
@@ -342,6 +356,41 @@ def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
     given = {"space": space, "steps": one, "seeds": [one], "seed": one, "protocol": protocol}
     storage = tmp_path / "study.journal"
     tune(data, one, n_trials=one, storage=storage, network=TinyNet, progress=False, **given)
+    budget = StorageBudget(np.int64(32), np.int64(3), label_bits=np.int64(0))
+    assert {type(value) for value in (budget.bits, budget.num_points, budget.label_bits)} == {int}
+    assert json.dumps(RandomRotation(np.int64(2)).axis) == "2"
+    model, bank = TinyNet(3), PointCloudBank.from_dataset(data)
+    fit(model, bank, SHORT, one)
+    assert json.dumps(watch(model, bank, SHORT, one).config["seed"]) == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        (FEW, {"classes_per_chunk": np.int64(2), "retries": np.int64(1)}),
+        (ddp(np.int64(2), np.int64(8), np.int64(1), fill=True, batch_size=np.int64(2)), {}),
+        (pkr(np.int64(8), np.int64(4), visits=np.int64(1), num_trained=1, ages=[np.int64(0)]), {}),
+    ],
+)
+def test_whole_numbers_of_numpy_end_in_a_set_and_its_checkpoint(method, given, tmp_path):
+    place = tmp_path / "run.safetensors"
+    given = {**given, "seed": np.int64(1), "steps": np.int64(1), "checkpoint": place}
+    synthetic = distill(toy_set(), 1, method, network=TinyNet, progress=False, **given)
+    synthetic.save(tmp_path / "set.safetensors")
+    assert place.exists()
+
+
+def test_a_row_in_chunks_of_a_number_of_numpy_is_that_of_python():
+    one, other = (Distilled("DDP", classes_per_chunk=kind(2)) for kind in (np.int64, int))
+    assert json.dumps(one.identity()) == json.dumps(other.identity())
+    assert one.changed({"num_morphs": np.int64(4)}) == other.changed({"num_morphs": 4})
+    with pytest.raises(TypeError, match="'classes_per_chunk' must be an integer, got float"):
+        Distilled("DDP", classes_per_chunk=1.5)
+
+
+def test_a_coreset_of_a_number_of_numpy(tmp_path):
+    random_coreset(toy_set(), num_points=np.int64(16)).save(tmp_path / "set.safetensors")
+    point_mixup_coreset(toy_set(), num_anchors=np.int64(2)).save(tmp_path / "set.safetensors")
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int64, np.uint8, Fraction])

@@ -54,7 +54,7 @@ def point_mixup_coreset(
             are labelled with parts, or nothing fits.
     """
     ppc, seed = check_ppc(ppc), check_seed("seed", seed)
-    check_int("num_anchors", num_anchors, minimum=2)
+    num_anchors = check_int("num_anchors", num_anchors, minimum=2)
     check_stored(None, codec)
     check_quotas(quotas)
     task = find_task(task)

@@ -54,7 +54,7 @@ def random_coreset(
     ppc = check_ppc(ppc)
     seed = check_seed("seed", seed)
     task = find_task(task)
-    check_stored(num_points, codec)
+    num_points = check_stored(num_points, codec)
     check_quotas(quotas)
     bank = task.read(dataset)
     counts = counts_that_fit(bank, ppc, num_points, codec, quotas)

@@ -63,7 +63,7 @@ def observed_coreset(
             nothing fits.
     """
     task = find_task(task)
-    check_stored(num_points, codec)
+    num_points = check_stored(num_points, codec)
     check_quotas(quotas)
     bank, features = _observed(dataset, ppc, observation, task)
     counts = counts_that_fit(bank, ppc, num_points, codec, quotas)
@@ -117,11 +117,10 @@ def _observed(
     return bank, observation.features.to(bank.device, torch.float64)
 
 
-def check_stored(num_points: int | None, codec: Codec) -> None:
-    """Raises unless clouds can be reduced to so many points and stored so."""
-    if num_points is not None:
-        check_int("num_points", num_points)
+def check_stored(num_points: int | None, codec: Codec) -> int | None:
+    """Returns to how many points clouds are reduced, if they can be and be stored so."""
     check_codec("codec", codec)
+    return None if num_points is None else check_int("num_points", num_points)
 
 
 def class_means(bank: PointCloudBank, features: Tensor) -> Tensor:

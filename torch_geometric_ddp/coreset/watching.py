@@ -81,12 +81,15 @@ def watch(
         The :class:`Observation`, on the CPU.
 
     Raises:
-        TypeError: If the network is no :class:`~torch_geometric_ddp.nn.Backbone`.
+        TypeError: If the network is no :class:`~torch_geometric_ddp.nn.Backbone`, or :obj:`seed` no
+            integer.
+        FloatingPointError: If the network diverges.
     """
     if not isinstance(model, Backbone):
         raise TypeError(
             f"the network must be a Backbone, which has global_features, got {type(model).__name__}"
         )
+    seed = check_seed("seed", seed)
     events = ForgettingEvents(train.y) if find_task(task).one_label else None
     fit(model, train, protocol, seed, bar, events)
     config = {

@@ -47,8 +47,11 @@ class RandomRotation:
     axis: int | None = None
 
     def __post_init__(self) -> None:
-        if self.axis is not None and check_int("axis", self.axis, 0) > 2:
+        if self.axis is None:
+            return
+        if (axis := check_int("axis", self.axis, 0)) > 2:
             raise ValueError(f"'axis' must be 0, 1, 2 or None, got {self.axis}")
+        object.__setattr__(self, "axis", axis)  # As Python has it, for JSON.
 
     def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         """Turns the clouds of a batch, of any sizes.

@@ -102,8 +102,9 @@ class Method:
 
     def __post_init__(self) -> None:
         check_text("name", self.name)
-        check_int("steps", self.steps, minimum=0)
-        check_int("batch_size", self.batch_size)
+        # As Python has them, for JSON.
+        for name, least in (("steps", 0), ("batch_size", 1)):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
         for name in ("storing", "matching", "start", "loops", "networks"):
             check_callable(name, getattr(self, name), optional=False)
         check_callable("choose", self.choose)
@@ -186,7 +187,7 @@ class Method:
                 :obj:`quotas` are no known name and not a number above 0 for every class, or this
                 method has nothing to divide so.
         """
-        task = find_task(task)
+        task, seed = find_task(task), check_seed("seed", seed)
         bank.check_every_class()
         budget = bank.check_budget(bank.budget(ppc, quotas))
         if self.within is not None:
@@ -196,13 +197,13 @@ class Method:
                 raise TypeError(f"'within' must give another Method for a budget, got {what}")
             rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
             return fitted.begin(bank, ppc, seed, network, task, *rest, chooses)
-        generator = torch.Generator().manual_seed(check_seed("seed", seed))
+        generator = torch.Generator().manual_seed(seed)
         check_callable("network", network)
         make = task.network if network is None else network
         check_network(make, bank)
         matching = self.matching()
         check_matched(matching, make, bank)
-        check_chunk(classes_per_chunk, matching)
+        classes_per_chunk = check_chunk(classes_per_chunk, matching)
         if budget.weights is not None:
             check_counts(matching, "quotas")
         ranks = Ranks.here()
@@ -331,7 +332,7 @@ class Method:
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
         ppc = check_ppc(ppc)
-        check_seed("seed", seed)
+        seed = check_seed("seed", seed)
         check_dataset("dataset", dataset)
         check_flag("normalize", normalize)
         check_flag("progress", progress)
@@ -339,13 +340,13 @@ class Method:
         check_text("source", source, optional=True)
         check_callable("network", network)
         check_callable("callback", callback)
-        check_int("retries", retries, minimum=0)
+        retries = check_int("retries", retries, minimum=0)
         check_flag("stream", stream)
         check_quotas(quotas)
         if cache is not None:
             check_folder("cache", cache)
         if classes_per_chunk is not None:
-            check_int("classes_per_chunk", classes_per_chunk)
+            classes_per_chunk = check_int("classes_per_chunk", classes_per_chunk)
         task = find_task(task)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)

@@ -226,7 +226,7 @@ def packed(
             is more points than a real cloud has, not even one cloud per class fits, or the size of
             what :obj:`codec` stores depends on the values.
     """
-    check_int("num_points", num_points)
+    num_points = check_int("num_points", num_points)
     _check_rates(lr=lr, rotation_lr=rotation_lr)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
@@ -260,7 +260,7 @@ def mirrored(
             called, if it is more points than a real cloud has, not even one cloud per class fits,
             or points are labelled with parts.
     """
-    check_even("num_points", num_points)
+    num_points = check_even("num_points", num_points)
     _check_rates(lr=lr)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
@@ -365,8 +365,8 @@ def morphing(
             :obj:`anchor_points`; when it is called, if the anchors and weights do not fit, or a
             real cloud has fewer points than an anchor.
     """
-    check_int("num_anchors", num_anchors)
-    check_int("num_morphs", num_morphs, minimum=0)
+    num_anchors = check_int("num_anchors", num_anchors)
+    num_morphs = check_int("num_morphs", num_morphs, minimum=0)
     if anchor_points is not None:
         check_int("anchor_points", anchor_points)
     _check_rates(**{key: kwargs.get(key) for key in ("anchor_lr", "weight_lr", "rotation_lr")})

@@ -147,7 +147,8 @@ class Mirrored(Parameterization):
 
 def check_even(name: str, num: int) -> int:
     """Returns the number of points of an unfolded cloud, even and at least two."""
-    if check_int(name, num, minimum=2) % 2:
+    num = check_int(name, num, minimum=2)
+    if num % 2:
         raise ValueError(f"'{name}' must be even, got {num}")
     return num
 
