@@ -1045,7 +1045,10 @@ def test_hold_out_of_a_bank(read, dataset):
         ([Data(pos=torch.zeros(1, 3))], "'y' of cloud 0 must be one integer label, got None"),
         ([Data(y=torch.tensor([0, 1]))], "'y' of cloud 0 must be one integer label, got"),
         ([Data(y=0.5)], "'y' of cloud 0 must be one integer label, got 0.5"),
-        ([Data(y=0, category="a")], "'category' of cloud 0 must be one integer label, got 'a'"),
+        (
+            [Data(y=torch.tensor([0, 1]), category="a")],
+            "'category' of cloud 0 must be one integer label, got 'a'",
+        ),
         ([Data(y=0), Data(y=-1)], r"must have labels in 0\.\.65535, got -1\.\.0"),
         ([Data(y=0), Data(y=70000)], r"must have labels in 0\.\.65535, got 0\.\.70000"),
     ],
@@ -1053,6 +1056,14 @@ def test_hold_out_of_a_bank(read, dataset):
 def test_hold_out_names_what_it_cannot_split(dataset, message):
     with pytest.raises((TypeError, ValueError), match=message):
         hold_out(dataset, 0.5)
+
+
+@pytest.mark.parametrize("category", ["office", 7, torch.tensor([3])])
+def test_hold_out_follows_the_labels_whatever_else_is_called_a_category(category):
+    plain = [Data(pos=torch.rand(4, 3), y=torch.tensor([i % 2])) for i in range(8)]
+    other = [Data(pos=data.pos, y=data.y, category=category) for data in plain]
+    for ours, theirs in zip(hold_out(other, 0.5), hold_out(plain, 0.5), strict=True):
+        assert [int(data.y) for data in ours] == [int(data.y) for data in theirs]
 
 
 class Stream(torch.utils.data.IterableDataset):

@@ -482,6 +482,15 @@ def test_real_clouds_stand_beside_their_own_class(plot, given, synthetic, tmp_pa
         plot(given(same), synthetic, path, num_real=1, num_anchors=1, num_morphs=0)
 
 
+def test_names_in_an_array_and_what_else_is_called_a_category(synthetic):
+    class Offices(list):
+        class_names = np.array(synthetic.class_names)
+
+    real = Offices(Data(pos=d.pos, y=d.y, category="office") for d in toy_set())
+    expected = plot_distilled(named_set(synthetic.class_names), synthetic)
+    assert shown(plot_distilled(real, synthetic)) == shown(expected)
+
+
 class InFolders(list):
     """As much as is read of a set of PyG, whose classes are called by their folders."""
 

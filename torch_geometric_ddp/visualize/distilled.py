@@ -12,9 +12,16 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_classes, check_int
+from torch_geometric_ddp._checks import (
+    check_classes,
+    check_dataset,
+    check_int,
+    check_names,
+    shown,
+)
 from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp.clouds.class_names import check_among, found_names, names_of
+from torch_geometric_ddp.clouds.splits import class_key
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize.clouds import plot_clouds, word_for_stored
 from torch_geometric_ddp.visualize.saving import check_picture, save_figure
@@ -143,6 +150,7 @@ def _kinds(
     check_int("num_anchors", num_anchors)
     check_int("num_morphs", num_morphs, minimum=0)
     names = names_of(real_set)
+    names = None if names is None else check_names("class_names", names)
     if names is None and synthetic.space is None:  # Folders are no categories with parts.
         names = found_names(real_set, len(synthetic.class_names))
     check_among("real_set", names or [], synthetic.class_names)
@@ -205,7 +213,9 @@ class _Cells:
     ) -> Figure:
         """The picture of some of the classes."""
         rows = [self.rows[label] for label in labels]
-        labelled = all("category" in data or data is _BLANK for row in rows for data in row)
+        labelled = all(
+            class_key(data) == "category" or data is _BLANK for row in rows for data in row
+        )
         return plot_clouds(
             [[data.pos for data in row] for row in rows],
             [self.names[label] for label in labels],
@@ -221,7 +231,7 @@ def _first(kind: str, dataset: Iterable[Data], num: int, names: Sequence[str]) -
     """The first clouds of every class, or category."""
     found: list[list[Data]] = [[] for _ in names]
     for i, data in enumerate(dataset):
-        label = torch.as_tensor(data.get("category", data.get("y", [])))
+        label = torch.as_tensor(data.get(class_key(data), []))
         if label.numel() != 1 or not 0 <= int(label) < len(names):
             got = int(label) if label.numel() == 1 else f"{label.numel()} labels"
             raise ValueError(
