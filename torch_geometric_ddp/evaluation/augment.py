@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.batching import Layout
 
 __all__ = ["RandomRotation"]
@@ -64,8 +64,13 @@ class RandomRotation:
         Returns:
             A batch with other :obj:`pos`, of the same type and device. Whatever else it holds is
             that of the batch given, which stays as it is.
+
+        Raises:
+            TypeError: If :obj:`pos` is no floating point tensor.
+            ValueError: If :obj:`pos` is of another shape, or the batch is not laid out by clouds.
         """
         layout = Layout.of(batch)
+        check_points("pos", batch.pos, "ΣN 3")
         turn = self.rotations(layout.num_clouds, generator, batch.pos)
         batch = copy.copy(batch)
         batch.pos = layout.flat(layout.dense(batch.pos) @ turn.mT)
