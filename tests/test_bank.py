@@ -16,6 +16,7 @@ from torch_geometric.datasets import ModelNet
 
 from torch_geometric_ddp import PointCloudArrays
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.transforms import FarthestPointSample
 
 
@@ -306,6 +307,16 @@ def test_from_dataset_of_any_precision(dtype):
 def test_from_dataset_to_a_device(device):
     bank = PointCloudBank.from_dataset(toy_set(), device)
     assert bank.device.type == bank.y.device.type == bank.sizes.device.type == device.type
+
+
+@pytest.mark.parametrize("read", [PointCloudBank, LabelledBank])
+@pytest.mark.parametrize("device", ["no such", "cuda:99", 1.5])
+def test_a_device_that_is_none_is_refused_first(read, device):
+    def late(data):
+        pytest.fail("a cloud was read")
+
+    with pytest.raises((TypeError, ValueError), match="'device' must be a device"):
+        read.from_dataset(toy_set(transform=late), device)
 
 
 @pytest.mark.parametrize(

@@ -703,6 +703,12 @@ def test_bad_seeds(seeds, error):
         run(seeds=seeds)
 
 
+@pytest.mark.parametrize("settings", ["paper", None, [("name", "paper")]])
+def test_settings_of_a_protocol_are_a_mapping(settings):
+    with pytest.raises(TypeError, match="'settings' must be a mapping, got"):
+        Protocol.from_dict(settings)
+
+
 @pytest.mark.parametrize("make", [torch.tensor, np.array])
 def test_seeds_in_an_array_are_those_seeds(make):
     assert seed_list(make([3])) == [3]

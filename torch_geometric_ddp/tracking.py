@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import evaluation
-from torch_geometric_ddp._checks import check_callable, check_dataset, check_int
+from torch_geometric_ddp._checks import check_callable, check_dataset, check_int, check_maker
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import QUICK, evaluate, seed_list
@@ -146,7 +146,7 @@ class Looks:
     ) -> None:
         check_dataset("test_set", test_set)
         check_protocol(protocol)
-        check_callable("network", network)
+        check_maker("network", network)
         self.every, self.seeds = check_int("every", every), seed_list(seeds)
         self.protocol, self.network = protocol, network
         self._test_set = test_set

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from torch_geometric_ddp._checks import check_finite, check_int, check_ppc
+from torch_geometric_ddp._checks import check_finite, check_int, check_ppc, check_tensor
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
@@ -145,7 +145,7 @@ def nearest_to_mean(bank: PointCloudBank, features: Tensor, num: int = 1) -> Ten
     Raises:
         TypeError, ValueError: If an argument does not fit or a class has no clouds.
     """
-    if features.dim() != 2 or len(features) != len(bank):
+    if check_tensor("features", features, "n F").dim() != 2 or len(features) != len(bank):
         raise ValueError(
             f"'features' must have shape [{len(bank)}, F], a row for every cloud, got "
             f"{list(features.shape)}"

@@ -12,10 +12,10 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import (
-    check_callable,
     check_dataset,
     check_device,
     check_flag,
+    check_maker,
     check_seed,
 )
 from torch_geometric_ddp._seeding import seeded
@@ -105,6 +105,13 @@ def watch(
     return Observation(features.cpu(), forgetting, train.y.cpu(), config)
 
 
+def _made(make: Callable[..., Backbone], bank: PointCloudBank) -> Backbone:
+    model = make(*bank.network_sizes)
+    if not isinstance(model, Backbone):
+        raise TypeError(f"'network' must make a Backbone, got {type(model).__name__}")
+    return model
+
+
 def observe(
     dataset: Iterable[Data],
     network: Callable[..., Backbone] | None = None,
@@ -144,7 +151,7 @@ def observe(
     task = find_task(task)
     check_dataset("dataset", dataset)
     check_protocol(protocol)
-    check_callable("network", network)
+    check_maker("network", network)
     check_device("device", device)
     check_flag("progress", progress)
     read = task.read(dataset, device)
@@ -154,7 +161,7 @@ def observe(
         total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
     )
     with bar, seeded(seed, bank.device):
-        model = (network or task.network)(*bank.network_sizes).to(bank.pos)
+        model = _made(network or task.network, bank).to(bank.pos)
         seen = watch(model, bank, protocol, seed, bar, task)
     # As they were read: a device or processor may normalise them to other last bits.
     return replace(seen, config={**seen.config, "real_sha256": read.sha256()})

@@ -20,6 +20,7 @@ from torch_geometric_ddp._checks import (
     check_device,
     check_flag,
     check_int,
+    check_maker,
     check_seed,
     check_text,
     shown,
@@ -179,7 +180,7 @@ def evaluate(
     check_dataset("train_set", train_set)
     check_dataset("test_set", test_set)
     check_protocol(protocol)
-    check_callable("network", network)
+    check_maker("network", network)
     check_device("device", device)
     check_flag("progress", progress)
     check_text("name", name, optional=True)

@@ -106,6 +106,8 @@ class Protocol:
             TypeError, ValueError: If they are not those of a protocol, or their augmentation is
                 none of this package.
         """
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"'settings' must be a mapping, got {shown(settings)}")
         augment = settings.get("augment")
         if augment is not None:
             if not isinstance(augment, Mapping) or {*augment} != {"axis"}:

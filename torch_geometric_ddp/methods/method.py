@@ -20,6 +20,7 @@ from torch_geometric_ddp._checks import (
     check_device,
     check_flag,
     check_int,
+    check_maker,
     check_ppc,
     check_seed,
     check_text,
@@ -107,6 +108,9 @@ class Method:
             object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
         for name in ("storing", "matching", "start", "loops", "networks"):
             check_callable(name, getattr(self, name), optional=False)
+        if isinstance(self.matching, Matching):
+            got = type(self.matching).__name__
+            raise TypeError(f"'matching' must make a Matching, such as SADM, got one, a {got}")
         check_callable("choose", self.choose)
         check_callable("schedule", self.schedule)
         check_callable("within", self.within)
@@ -198,7 +202,7 @@ class Method:
             rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
             return fitted.begin(bank, ppc, seed, network, task, *rest, chooses)
         generator = torch.Generator().manual_seed(seed)
-        check_callable("network", network)
+        check_maker("network", network)
         make = task.network if network is None else network
         check_network(make, bank)
         matching = self.matching()
@@ -338,7 +342,7 @@ class Method:
         check_flag("progress", progress)
         check_device("device", device)
         check_text("source", source, optional=True)
-        check_callable("network", network)
+        check_maker("network", network)
         check_callable("callback", callback)
         retries = check_int("retries", retries, minimum=0)
         check_flag("stream", stream)

@@ -126,10 +126,10 @@ class Mirrored(Parameterization):
             TypeError: If :obj:`num_points` is no integer.
             BudgetError: If not even one cloud fits.
             TooFewPointsError: If an original has fewer points.
-            ValueError: If :obj:`num_points` is below two, or the size of what :obj:`codec` stores
-                depends on the values.
+            ValueError: If :obj:`num_points` is odd or below two, or the size of what :obj:`codec`
+                stores depends on the values.
         """
-        size = budget.check_points("num_points", num_points, minimum=2) // 2
+        size = budget.check_points("num_points", check_even("num_points", num_points)) // 2
 
         def bits(num: int) -> int:
             clouds = budget.num_classes * num

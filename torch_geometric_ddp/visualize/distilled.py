@@ -64,12 +64,14 @@ def plot_distilled(
         The figure.
 
     Raises:
-        TypeError: If a number is no integer, :obj:`path` no path, or :obj:`classes` no sequence.
+        TypeError: If a number is no integer, :obj:`path` no path, :obj:`classes` no sequence, or a
+            set none.
         ValueError: If a cloud has no label, or one that is out of range, a number is negative or
             there are no anchors, a class is unknown, the classes of :obj:`real_set` are others,
             :obj:`up` is no axis, or nothing can be written to :obj:`path` or in the format of its
             suffix.
     """
+    _check_synthetic(synthetic)
     chosen = check_classes(synthetic.class_names, classes)
     path = None if path is None else check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
@@ -113,6 +115,7 @@ def plot_sheets(
             integer or below one.
     """
     check_int("classes_per_sheet", classes_per_sheet)
+    _check_synthetic(synthetic)
     chosen, path = check_classes(synthetic.class_names, classes), check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
     cells = _Cells.of(kinds, synthetic.class_names, chosen)
@@ -138,6 +141,11 @@ def plot_sheets(
     return paths
 
 
+def _check_synthetic(synthetic: object) -> None:
+    if not isinstance(synthetic, SyntheticPointCloudDataset):
+        raise TypeError(f"'synthetic' must be a SyntheticPointCloudDataset, got {shown(synthetic)}")
+
+
 def _kinds(
     real_set: Iterable[Data],
     synthetic: SyntheticPointCloudDataset,
@@ -149,6 +157,7 @@ def _kinds(
     check_int("num_real", num_real, minimum=0)
     check_int("num_anchors", num_anchors)
     check_int("num_morphs", num_morphs, minimum=0)
+    check_dataset("real_set", real_set)
     names = names_of(real_set)
     names = None if names is None else check_names("class_names", names)
     if names is None and synthetic.space is None:  # Folders are no categories with parts.
