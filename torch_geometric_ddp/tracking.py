@@ -176,8 +176,8 @@ class Clouds:
         every (int): Steps between two times. (default: :obj:`50`)
         make (callable, optional): Makes of the points, an array :obj:`[N, 3]`, what the tracker
             takes for a cloud, such as :obj:`wandb.Object3D`. (default: the array)
-        number (int): Which cloud of a class, its last one where it has fewer; after the anchors
-            come the morphs. (default: :obj:`0`)
+        number (int): Which cloud of a class, its last one where it has fewer; after the anchors of
+            the first group come its morphs. (default: :obj:`0`)
 
     Raises:
         TypeError, ValueError: If a number is none or too small, or :obj:`make` not callable.

@@ -117,6 +117,9 @@ class PointCloudBank:
     ) -> Self:
         """Reads every cloud of a data set once, with its transform.
 
+        Of a cloud only :obj:`pos` and its label are read: features, normals and colours are left
+        out.
+
         A bank goes wherever a data set is read, so that a list of clouds, which names no classes,
         can be given names for everything that takes a data set:
 

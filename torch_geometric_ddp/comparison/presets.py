@@ -19,7 +19,8 @@ class Preset:
         name (str): What its figures are called.
         protocol (Protocol): How networks are trained on sets within the budget.
         whole (Protocol): How they are trained on the whole set.
-        steps (int, optional): Steps of every optimised method. (default: as published for each)
+        steps (int, optional): Steps of every optimised method; :obj:`None` for as many as are
+            published for each.
         num_seeds (int): Runs of every method.
         num_networks (int): How many networks are trained on the set of a run, whose mean is its
             figure. (default: :obj:`1`)

@@ -63,7 +63,12 @@ class Observation:
             raise ValueError(f"'forgetting' must be at least 0, got {int(self.forgetting.min())}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the observation to a file, atomically."""
+        """Writes the observation to a file, atomically.
+
+        Raises:
+            TypeError: If :attr:`config` holds what JSON cannot; no file is written.
+            OSError: If the file cannot be written.
+        """
         tensors = {"features": self.features, "y": self.y}
         if self.forgetting is not None:
             tensors["forgetting"] = self.forgetting

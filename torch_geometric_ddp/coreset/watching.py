@@ -146,6 +146,7 @@ def observe(
         TypeError: If :obj:`seed` is no integer, or :obj:`network` makes no backbone.
         ValueError: If :obj:`seed` is negative, a class has no clouds, or the items of
             :obj:`dataset` are not labelled as :obj:`task` needs them; all before any long work.
+        FloatingPointError: If the network diverges.
     """
     seed = check_seed("seed", seed)
     task = find_task(task)

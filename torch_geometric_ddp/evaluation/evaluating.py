@@ -124,12 +124,14 @@ def evaluate(
 
     The protocol of the papers (DDP, ICLR 2026, experiments): no augmentation, the figures after
     the last epoch, several seeds. Every data set is read once, so that a random :obj:`transform`
-    draws every cloud once.
+    draws every cloud once. Of a cloud only :obj:`pos` and the labels are read: networks see no
+    features, normals or colours.
 
     Args:
         train_set (Dataset): Labelled clouds, such as a :obj:`SyntheticPointCloudDataset`. For
             segmentation their items have parts :obj:`y [N]` and a :obj:`category`.
-        test_set (Dataset): Labelled clouds of the same classes, never seen in training.
+        test_set (Dataset): Labelled clouds of the same classes, never seen in training. Of clouds
+            with one label each, either set may lack the last classes; a network has all of both.
         network (callable, optional): Makes a network from the number of classes, or from the
             numbers of parts and categories; the network takes a PyG batch and gives logits
             :obj:`[B, C]`, or :obj:`[ΣN, P]`. (default: that of the task, :obj:`PointNet` or

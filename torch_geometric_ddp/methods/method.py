@@ -106,7 +106,7 @@ class Method:
         # As Python has them, for JSON.
         for name, least in (("steps", 0), ("batch_size", 1)):
             object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
-        for name in ("storing", "matching", "start", "loops", "networks"):
+        for name in ("storing", "matching", "start", "optimizer", "loops", "networks"):
             check_callable(name, getattr(self, name), optional=False)
         if isinstance(self.matching, Matching):
             got = type(self.matching).__name__
@@ -312,7 +312,7 @@ class Method:
             device (torch.device, optional): Where to compute. (default: where the clouds lie)
             source (str, optional): What to call the real set. (default: its name or class)
             checkpoint (str or path, optional): A file for the state of the run. If it exists, the
-                run goes on from there.
+                run goes on from there, with a :obj:`schedule` only to the same :obj:`steps`.
             classes_per_chunk (int, optional): How many classes are computed at a time. (default:
                 as many as 4 GiB hold)
             progress (bool): Whether to say what is going to be done, and to show bars.
