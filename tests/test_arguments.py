@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import TinyNet, toy_set
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from torch_geometric_ddp import (
     Method,
     Protocol,
+    StorageBudget,
     SyntheticPointCloudDataset,
     distill,
     evaluate,
@@ -23,18 +24,31 @@ from torch_geometric_ddp import (
 from torch_geometric_ddp._checks import check_float
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.clouds import PointCloudBank, hold_out
-from torch_geometric_ddp.comparison import ClassIncremental, Lab
+from torch_geometric_ddp.comparison import ClassIncremental, Distilled, Lab
 from torch_geometric_ddp.coreset import (
     Observation,
     forgetting_coreset,
     herding_coreset,
     k_center_coreset,
     observe,
+    point_mixup_coreset,
     random_coreset,
+    watch,
 )
-from torch_geometric_ddp.matching import KernelRegression
-from torch_geometric_ddp.methods import Distillation, ddp, dm, full_resolution, pkr
-from torch_geometric_ddp.parameterization import FullResolution, Parameterization
+from torch_geometric_ddp.evaluation import RandomRotation, fit
+from torch_geometric_ddp.matching import SADM, KernelRegression
+from torch_geometric_ddp.methods import (
+    Distillation,
+    ddp,
+    dm,
+    full_resolution,
+    mirrored,
+    morphing,
+    packed,
+    pcc,
+    pkr,
+)
+from torch_geometric_ddp.parameterization import Float16, FullResolution, Parameterization
 from torch_geometric_ddp.tuning import PackedSpace, SearchSpace, tune
 
 SHORT = Protocol("short", epochs=1)
@@ -50,10 +64,13 @@ CALLS = ["PointNet", 1, [], {}, b"x", 1.5]
 TEXTS = [1, b"x", Path("x"), np.int64(3), ["x"], object(), True, torch.zeros(1), 1.5]
 DEVICES = ["cuda:99", "no such", "", -1, 99, 2**64, 1.5, True, b"cpu", [], object(), "meta"]
 PLACES = [1, b"run", [], {}, True, 1.5, torch.zeros(1), ".", "/dev/null/run", "a\0b"]
+CLOUD = toy_set()[0]
 SETS = [1, None, "clouds", b"clouds", {}, torch.zeros(2, 3), np.zeros((2, 3)), 1.5, list, object()]
+SETS += [CLOUD, Batch.from_data_list([CLOUD, CLOUD])]  # Which are gone through by their attributes.
 PROTOCOLS = ["quick", None, 5, {}, Protocol]
 TASKS = ["segment", None, 1, [], {}, b"classification", Protocol]
-NETWORKS = [*CALLS, int, torch.nn.Linear, lambda: 1, lambda a, b, c, d, e: 1, Data]
+MADE = [*CALLS, TinyNet(3)]  # A network in the place of what makes one can be called, too.
+NETWORKS = [*MADE, int, torch.nn.Linear, lambda: 1, lambda a, b, c, d, e: 1, Data]
 SHARES = [*NUMBERS, float("nan"), float("inf"), 0, -1.0, 2**64, 1e30]
 QUOTAS = ["sizes", None, 1, True, b"size", {}, [], [1.0], [1, "2", 3], [0, 1, 1], int, object()]
 
@@ -143,11 +160,11 @@ WALK = {
         {
             "name": [*TEXTS, None],
             "storing": [*CALLS, None],
-            "matching": [*CALLS, None],
+            "matching": [*CALLS, None, KernelRegression()],
             "steps": WHOLE,
             "start": [*CALLS, None],
             "batch_size": [*WHOLE, 0],
-            "optimizer": [],  # With the parameters that it is made for: see tests/test_distill.py.
+            "optimizer": [*CALLS, None],
             "loops": [*CALLS, None],
             "networks": [*CALLS, None],
             "choose": CALLS,
@@ -161,7 +178,7 @@ WALK = {
         {"dataset": toy_set(), "network": TinyNet, "protocol": SHORT, "progress": False},
         {
             "dataset": SETS,
-            "network": CALLS,
+            "network": [*MADE, lambda num_classes: 3],
             "protocol": PROTOCOLS,
             "seed": SEEDS,
             "device": DEVICES,
@@ -205,8 +222,8 @@ WALK = {
             "protocol": PROTOCOLS,
             "share": [*NUMBERS, 0, 1, -1, 1.5, float("nan")],
             "looks": ["0.5", None, 1, (0,), (1.0,), ("0.5",), (None,), (float("nan"),)],
-            "method": [*CALLS, None],
-            "network": CALLS,
+            "method": [*CALLS, None, dm, lambda **settings: 3],
+            "network": MADE,
             "task": TASKS,
             "sampler": [*CALLS, None],
             "pruner": ["median", 1, [], object()],
@@ -228,7 +245,7 @@ WALK = {
             "test_set": SETS,
             "out": ["/dev/null/out", 1, b"out", None, [], 1.5],
             "preset": ["cpu", None, 1],
-            "backbones": ["PointNet", 1, [1], {"x": 1}, {1: TinyNet}],
+            "backbones": ["PointNet", 1, [1], {"x": 1}, {1: TinyNet}, {"x": TinyNet(3)}],
             "device": DEVICES,
             "source": [*TEXTS, None],
             "task": TASKS,
@@ -245,7 +262,7 @@ WALK = {
             "out": ["/dev/null/out", 1, b"out", None, [], 1.5],
             "num_increments": [*WHOLE, 0, 4],
             "preset": ["cpu", None, 1],
-            "network": [*CALLS, None],
+            "network": [*MADE, None],
             "backbone": TEXTS,
             "device": DEVICES,
             "source": [*TEXTS, None],
@@ -342,6 +359,87 @@ def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
     given = {"space": space, "steps": one, "seeds": [one], "seed": one, "protocol": protocol}
     storage = tmp_path / "study.journal"
     tune(data, one, n_trials=one, storage=storage, network=TinyNet, progress=False, **given)
+    budget = StorageBudget(np.int64(32), np.int64(3), label_bits=np.int64(0))
+    assert {type(value) for value in (budget.bits, budget.num_points, budget.label_bits)} == {int}
+    assert json.dumps(RandomRotation(np.int64(2)).axis) == "2"
+    model, bank = TinyNet(3), PointCloudBank.from_dataset(data)
+    fit(model, bank, SHORT, one)
+    assert json.dumps(watch(model, bank, SHORT, one).config["seed"]) == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        (FEW, {"classes_per_chunk": np.int64(2), "retries": np.int64(1)}),
+        (ddp(np.int64(2), np.int64(8), np.int64(1), fill=True, batch_size=np.int64(2)), {}),
+        (pkr(np.int64(8), np.int64(4), visits=np.int64(1), num_trained=1, ages=[np.int64(0)]), {}),
+    ],
+)
+def test_whole_numbers_of_numpy_end_in_a_set_and_its_checkpoint(method, given, tmp_path):
+    place = tmp_path / "run.safetensors"
+    given = {**given, "seed": np.int64(1), "steps": np.int64(1), "checkpoint": place}
+    synthetic = distill(toy_set(), 1, method, network=TinyNet, progress=False, **given)
+    synthetic.save(tmp_path / "set.safetensors")
+    assert place.exists()
+
+
+def test_a_row_in_chunks_of_a_number_of_numpy_is_that_of_python():
+    one, other = (Distilled("DDP", classes_per_chunk=kind(2)) for kind in (np.int64, int))
+    assert json.dumps(one.identity()) == json.dumps(other.identity())
+    assert one.changed({"num_morphs": np.int64(4)}) == other.changed({"num_morphs": 4})
+    with pytest.raises(TypeError, match="'classes_per_chunk' must be an integer, got float"):
+        Distilled("DDP", classes_per_chunk=1.5)
+
+
+def test_a_coreset_of_a_number_of_numpy(tmp_path):
+    random_coreset(toy_set(), num_points=np.int64(16)).save(tmp_path / "set.safetensors")
+    point_mixup_coreset(toy_set(), num_anchors=np.int64(2)).save(tmp_path / "set.safetensors")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda codec: full_resolution(codec=codec),
+        lambda codec: packed(8, codec),
+        lambda codec: mirrored(8, codec),
+        lambda codec: morphing(codec=codec),
+        lambda codec: ddp(weight_codec=codec),
+    ],
+)
+@pytest.mark.parametrize("codec", [Float16, "float16", None])
+def test_a_codec_that_is_none_is_refused_where_it_is_given(make, codec):
+    with pytest.raises(TypeError, match="codec' must be a Codec, such as Float16"):
+        make(codec)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda x: ddp(grouped=x), "grouped"),
+        (lambda x: ddp(adaptive=x), "adaptive"),
+        (lambda x: morphing(adaptive=x), "adaptive"),
+        (lambda x: morphing(anchor_points=8, fill=x), "fill"),
+        (lambda x: pkr(mirror=x), "mirror"),
+        (lambda x: SADM(absolute=x), "absolute"),
+        (lambda x: SearchSpace(no_penalty=x), "no_penalty"),
+    ],
+)
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_a_flag_that_is_none_is_refused_where_it_is_given(make, name, value):
+    with pytest.raises(TypeError, match=f"'{name}' must be True or False"):
+        make(value)
+
+
+def test_what_chooses_must_be_callable():
+    with pytest.raises(TypeError, match="'choose' must be callable, got str"):
+        pcc("nearest")
+
+
+def test_a_setting_that_shape_morphing_has_not_is_refused_where_it_is_given():
+    with pytest.raises(TypeError, match="shape morphing has no setting 'depth'"):
+        ddp(depth=4)
+    with pytest.raises(TypeError, match="'method' must take what 'space' draws, num_points, "):
+        tune(toy_set(), 1, space=PackedSpace(num_points=(8, 16)), storage=None)
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int64, np.uint8, Fraction])

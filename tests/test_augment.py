@@ -172,3 +172,9 @@ def test_bad_axis(axis, error, message):
 def test_no_points():
     with pytest.raises(ValueError, match=r"'data.pos' must have shape \[N, 3\]"):
         RandomRotation()(Batch(pos=torch.zeros(0, 3), ptr=torch.tensor([0])), seeded())
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_points_of_integers_are_refused(dtype):
+    with pytest.raises(TypeError, match="'pos' must have a floating point dtype, got"):
+        RandomRotation()(Data(pos=torch.ones(5, 3, dtype=dtype)))

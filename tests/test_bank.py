@@ -16,6 +16,7 @@ from torch_geometric.datasets import ModelNet
 
 from torch_geometric_ddp import PointCloudArrays
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.transforms import FarthestPointSample
 
 
@@ -308,7 +309,23 @@ def test_from_dataset_to_a_device(device):
     assert bank.device.type == bank.y.device.type == bank.sizes.device.type == device.type
 
 
-@pytest.mark.parametrize("y", [2, torch.tensor(2), torch.tensor([2]), torch.tensor([[2]])])
+@pytest.mark.parametrize("read", [PointCloudBank, LabelledBank])
+@pytest.mark.parametrize("device", ["no such", "cuda:99", 1.5])
+def test_a_device_that_is_none_is_refused_first(read, device):
+    def late(data):
+        pytest.fail("a cloud was read")
+
+    with pytest.raises((TypeError, ValueError), match="'device' must be a device"):
+        read.from_dataset(toy_set(transform=late), device)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        *(2, torch.tensor(2), torch.tensor([2]), torch.tensor([[2]])),
+        *(np.int64(2), np.uint8(2), np.array(2), np.array([2]), np.array([[2]])),
+    ],
+)
 def test_labels_of_any_form(y):
     bank = PointCloudBank.from_dataset([Data(pos=torch.rand(4, 3), y=y)])
     assert bank.y.tolist() == [2]
@@ -348,6 +365,12 @@ GOOD = torch.zeros(4, 3)
         (Data(pos=GOOD, y=1.0), ValueError, "'y' of cloud 1 must be one integer label, got 1.0"),
         (Data(pos=GOOD, y=True), ValueError, "'y' of cloud 1 must be one integer label, got True"),
         (Data(pos=GOOD, y="a"), ValueError, "'y' of cloud 1 must be one integer label, got 'a'"),
+        (
+            Data(pos=GOOD, y=np.array([1.0])),
+            ValueError,
+            r"'y' of cloud 1 must be one integer label, got float64 of shape \[1\]",
+        ),
+        (Data(pos=GOOD, y=np.bool_(True)), ValueError, "'y' of cloud 1 must be one integer label"),
         (
             Data(pos=GOOD, y=torch.tensor([1.0])),
             ValueError,

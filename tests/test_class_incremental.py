@@ -63,6 +63,14 @@ def test_metrics_by_hand():
     assert mean_forgetting([[0.4]]) == 0
 
 
+def test_metrics_of_no_increments():
+    with pytest.raises(ValueError, match="'accuracies' must hold that of at least one increment"):
+        average_accuracy([])
+    for matrix in ([], [[]], [[0.9], [0.5]]):
+        with pytest.raises(ValueError, match="'matrix' must have a row for each of at least one"):
+            mean_forgetting(matrix)
+
+
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=5))
 def test_nothing_is_forgotten_where_nothing_changes(accuracies):
     matrix = [accuracies[: i + 1] for i in range(len(accuracies))]
@@ -307,9 +315,9 @@ def test_other_classes_are_refused(tmp_path):
         ClassIncremental(toy_set(), ParametricShapes(num_per_class=1, num_points=32), tmp_path, 2)
     lab = lab_of(tmp_path)
     with pytest.raises(ValueError, match="'seed' must"):
-        list(lab.cells([DDP], 1, (-1,)))
+        lab.cells([DDP], 1, (-1,))  # Before the first one is asked for.
     with pytest.raises(ValueError, match="'ppc' must"):
-        list(lab.cells([DDP], 0, (0,)))
+        lab.cells([DDP], 0, (0,))
 
 
 def test_what_is_named_twice_counts_once(made):
@@ -338,6 +346,11 @@ def test_an_increment_without_test_clouds_is_refused_before_any_work(tmp_path, l
     test = NamedClouds(data for data in train if int(data.y) not in lacking)
     with pytest.raises(ValueError, match=f"'test_set' must hold clouds .*{message}"):
         ClassIncremental(train, test, tmp_path, 3, PRESET, TinyNet)
+
+
+def test_test_clouds_of_a_class_that_no_increment_has_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"'test_set' must hold clouds of the 3 .* class 4"):
+        ClassIncremental([*toy_set(3)], [*toy_set(5)], tmp_path, 3, PRESET, TinyNet)
 
 
 def test_a_class_without_test_clouds_beside_one_that_has_them(tmp_path):

@@ -1711,3 +1711,33 @@ def test_whole_sets_are_trained_as_long_as_distilled_ones():
     for num in (100, 900, 3991):
         steps = -(-num // preset.whole.batch_size) * preset.whole.epochs_for(num)
         assert 0.9 * distilled <= steps <= 1.1 * distilled
+
+
+def test_a_picture_of_no_rows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'rows' must hold at least one row, got none"):
+        plot_comparison([], tmp_path / "table.png")
+
+
+def test_a_matrix_without_the_row_of_a_run_is_refused():
+    with pytest.raises(ValueError, match="'entries' must have the row of every run, DM have not"):
+        transfer_matrix(RUNS, [ENTRIES["DM"]])
+
+
+def test_cells_are_checked_before_the_first_one_is_asked_for(tmp_path):
+    lab = Lab(toy_set(), toy_set(seed=1), tmp_path, PRESET, {"Tiny": TinyNet})
+    with pytest.raises(ValueError, match="'seed' must be at least 0, got -1"):
+        lab.cells([ENTRIES["random"]], [1], [-1])
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ((3, SMOKE, SMOKE, None, 1), "name"),
+        (("a", "cpu", SMOKE, None, 1), "protocol"),
+        (("a", SMOKE, "cpu", None, 1), "whole"),
+        (("a", SMOKE, SMOKE, 1.5, 1), "steps"),
+    ],
+)
+def test_a_preset_of_other_types_is_refused(given, name):
+    with pytest.raises(TypeError, match=f"'{name}' must be"):
+        Preset(*given)

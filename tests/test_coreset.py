@@ -26,6 +26,7 @@ from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
 from torch_geometric_ddp.coreset import (
     ForgettingEvents,
     Observation,
+    difficulty_quotas,
     forgetting_coreset,
     global_features,
     herding_coreset,
@@ -635,3 +636,18 @@ def test_from_training_to_file(coreset, tmp_path, device):
     assert chosen.storage_bits == chosen.provenance["bits"] == StorageBudget(32, 3, 2).bits
     chosen.save(tmp_path / "set")
     assert SyntheticPointCloudDataset(tmp_path / "set").provenance == chosen.provenance
+
+
+def test_what_is_no_tensor_is_refused():
+    bank, y = PointCloudBank.from_dataset(toy_set()), toy_set().y
+    with pytest.raises(TypeError, match=r"'features' must be a tensor of shape \[n F\], got list"):
+        nearest_to_mean(bank, [[0.0]] * len(bank))
+    for features, forgetting, labels, name in (
+        ([[0.0]] * 18, None, y, "features"),
+        (torch.rand(18, 4), [0] * 18, y, "forgetting"),
+        (torch.rand(18, 4), None, None, "y"),
+    ):
+        with pytest.raises(TypeError, match=f"'{name}' must be a tensor"):
+            Observation(features, forgetting, labels)
+    with pytest.raises(TypeError, match="'observation' must be an Observation, got int"):
+        difficulty_quotas(3)

@@ -35,7 +35,7 @@ from torch_geometric_ddp.clouds.class_names import agree
 from torch_geometric_ddp.clouds.views import in_order_for
 from torch_geometric_ddp.coreset import observe
 from torch_geometric_ddp.datasets import PointCloudArrays
-from torch_geometric_ddp.evaluation import RandomRotation, fit, learning
+from torch_geometric_ddp.evaluation import RandomRotation, fit, learning, seed_list
 from torch_geometric_ddp.evaluation.learning import Learning
 from torch_geometric_ddp.evaluation.together import fit_together
 from torch_geometric_ddp.evaluation.training import batches_of
@@ -511,6 +511,25 @@ def test_logits_of_other_classes_are_refused_in_the_first_step(network, got, tog
         run(network=network, together=together)
 
 
+class ManyParts(TinySegmenter):
+    """Gives logits of more parts than there are."""
+
+    def __init__(self, num_parts, num_categories):
+        super().__init__(num_parts + 1, num_categories)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_logits_of_other_parts_are_refused_in_the_first_step(trained, monkeypatch):
+    if not trained:
+        monkeypatch.setattr(torch.optim.SGD, "step", lambda *_: pytest.fail("it was trained"))
+    given = {"trainer": lambda *args: None} if trained else {}
+    parts = toy_parts()
+    with pytest.raises(
+        ValueError, match=r"'network' must give logits .* \[ΣN, 7\], got \[\d+, 8\]"
+    ):
+        evaluate(parts, parts, ManyParts, SMOKE, 1, progress=False, task="segmentation", **given)
+
+
 def test_logits_of_other_classes_by_a_trainer_of_ones_own_are_refused():
     with pytest.raises(ValueError, match=r"'network' must give logits of shape \[B, 3\], got"):
         run(network=Wide, trainer=lambda *args: None)
@@ -682,6 +701,21 @@ def test_empty_set(role):
 def test_bad_seeds(seeds, error):
     with pytest.raises(error, match="'seeds' must"):
         run(seeds=seeds)
+
+
+@pytest.mark.parametrize("settings", ["paper", None, [("name", "paper")]])
+def test_settings_of_a_protocol_are_a_mapping(settings):
+    with pytest.raises(TypeError, match="'settings' must be a mapping, got"):
+        Protocol.from_dict(settings)
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_seeds_in_an_array_are_those_seeds(make):
+    assert seed_list(make([3])) == [3]
+    assert seed_list(make([3, 4])) == [3, 4]
+    assert seed_list(make(3)) == [0, 1, 2]
+    with pytest.raises(TypeError, match="'seeds' must be an integer, got"):
+        seed_list(make([[3]]))
 
 
 # Models of PyG ####################################################################################

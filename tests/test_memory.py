@@ -84,3 +84,10 @@ def test_saved_bytes_are_those_of_the_tensors_that_the_gradient_needs(device):
 def test_saved_bytes_count_a_storage_once(device):
     x = torch.ones(10, 4, device=device, requires_grad=True)
     assert saved_bytes(lambda: x * x[:, :1] * x[:5, :1].sum()) == 4 * (10 * 4 + 10 * 4 + 1)
+
+
+def test_a_device_may_be_its_name():
+    assert free_bytes("cpu") > 0
+    with PeakMemory("cpu") as memory:
+        pass
+    assert memory.device == torch.device("cpu")

@@ -256,3 +256,8 @@ def test_pkr_by_name():
     few = partial(pkr, **TINY)
     with pytest.raises(ValueError, match="'depth' must be from 1 to 10"):
         few(depth=11)
+
+
+def test_no_odd_number_of_points_fits():
+    with pytest.raises(ValueError, match="'num_points' must be even, got 63"):
+        Mirrored.clouds_that_fit(StorageBudget(64, 3), 63, FLOAT32)

@@ -268,3 +268,13 @@ def test_bad_means():
         PartIoU(torch.zeros(3), zeros, 3)
     with pytest.raises(ValueError, match=r"'category' must lie in 0..0, got 1..1"):
         PartIoU(torch.zeros(2), zeros + 1, 1)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_a_list_in_the_place_of_a_tensor_is_refused(index):
+    space = PartSpace(("a", "b"), ((0, 1),))
+    given = [torch.tensor(values) for values in ([0, 1], [0, 1], [0, 0], [0])]
+    given[index] = given[index].tolist()
+    names = ("pred", "y", "batch", "category")
+    with pytest.raises(TypeError, match=f"'{names[index]}' must be a tensor of shape"):
+        part_iou(*given, space)

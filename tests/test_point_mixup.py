@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset
+from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.coreset import point_mixup_coreset
 from torch_geometric_ddp.methods import ddp
@@ -164,3 +165,9 @@ def test_ddp_without_alignment():
     sets = [one.distill(toy_set(), 1, steps=0, progress=False) for one in (method, other)]
     assert not torch.equal(sets[0][-1].pos, sets[1][-1].pos)
     assert sets[0].storage_bits == sets[1].storage_bits
+
+
+def test_too_little_storage_is_told_in_words_of_the_coreset():
+    with pytest.raises(BudgetError, match="'num_anchors'=4 does not fit") as error:
+        point_mixup_coreset(toy_set(num_points=64), 1 / 64)
+    assert "num_morphs" not in str(error.value)

@@ -150,6 +150,12 @@ def test_fewer_units_than_classes():
         largest_remainders(2, (1.0, 2.0, 3.0))
 
 
+@pytest.mark.parametrize("weights", [[0, 0], [1, -1], [], [float("nan"), 1]])
+def test_units_of_weights_that_are_none(weights):
+    with pytest.raises(ValueError, match="'weights' must"):
+        largest_remainders(5, weights)
+
+
 def test_weights_of_names():
     assert weights_of("uniform", SIZES) is None
     assert weights_of("size", SIZES) == SIZES

@@ -4,6 +4,8 @@ import functools
 from dataclasses import replace
 
 import pytest
+import torch
+import torch_geometric.transforms as T
 from helpers import TinyNet, toy_set
 
 from torch_geometric_ddp import SMOKE, SyntheticPointCloudDataset
@@ -57,6 +59,21 @@ def test_what_is_otherwise_is_named(kept, given, difference):
     again = repeat_figure(synthetic, **{"test_set": toy_set(seed=1), **given}, progress=False)
     assert again.differences == [difference]
     assert str(again).endswith(f"\nThey were made with another {difference}.")
+
+
+def test_another_training_set_is_named(kept):
+    path, test = kept[0], toy_set(seed=1)
+    whole = SyntheticPointCloudDataset(path)
+    for other in (
+        whole[:2],
+        SyntheticPointCloudDataset(path, pre_filter=lambda data: int(data.y) < 2),
+        SyntheticPointCloudDataset(path, transform=T.RandomScale((0.5, 0.6))),
+        SyntheticPointCloudDataset(path, pre_transform=T.RandomFlip(0, p=1)),
+    ):
+        again = repeat_figure(other, test, progress=False)
+        assert again.differences == ["set of training clouds"]
+    shuffled = repeat_figure(whole[torch.arange(len(whole))], test, progress=False)
+    assert (shuffled.differences, shuffled.evaluation.mean) == ([], kept[1]["value"])
 
 
 @pytest.mark.parametrize("key", ["device", "threads", "versions"])

@@ -13,7 +13,7 @@ from torch_geometric_ddp import Protocol, SyntheticPointCloudDataset, distill, e
 from torch_geometric_ddp.clouds import PointCloudBank
 from torch_geometric_ddp.comparison import summarize
 from torch_geometric_ddp.comparison.runs import RunLog
-from torch_geometric_ddp.methods import AveragedSGD, ddp
+from torch_geometric_ddp.methods import METHODS, AveragedSGD, ddp, pcc, pkr
 from torch_geometric_ddp.parameterization import Uniform
 from torch_geometric_ddp.programs import command
 from torch_geometric_ddp.tracking import Clouds, Looks, TensorBoardLogger, Tracker
@@ -117,6 +117,19 @@ def test_clouds_are_as_they_are_stored(method):
     ((_, told),) = rows
     for label, points in enumerate(told.values()):
         torch.testing.assert_close(torch.from_numpy(points), synthetic[3 * label].pos)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "pcc"])
+def test_clouds_of_every_method_are_told(method):
+    few = pkr(8, depth=4, visits=0, ages=(0,), num_trained=1, real_per_class=2)
+    first = pcc(lambda bank, num: bank.smallest(torch.arange(float(len(bank))), num))
+    chosen = {"ddp": METHOD, "pkr": few, "pcc": first}.get(method, method)
+    rows = Rows()
+    tracker = Tracker(rows.log, Clouds(every=1))
+    distill(toy_set(), 1, chosen, steps=1, callback=tracker, network=TinyNet, progress=False)
+    ((_, told),) = rows
+    clouds = [told[f"clouds/class{label}"] for label in range(3)]
+    assert all(isinstance(cloud, np.ndarray) and cloud.shape[1:] == (3,) for cloud in clouds)
 
 
 def test_a_run_does_not_notice():

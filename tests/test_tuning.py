@@ -13,6 +13,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import psutil
 import pytest
@@ -27,7 +28,7 @@ from torch_geometric.data import Data
 from torch_geometric_ddp import QUICK, SMOKE, StorageBudget, evaluate
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
-from torch_geometric_ddp.clouds.splits import hold_out, stratified
+from torch_geometric_ddp.clouds.splits import hold_out, redrawn, stratified
 from torch_geometric_ddp.methods import ddp, pkr, trained_networks
 from torch_geometric_ddp.parameterization import PointSet, ShapeMorphing
 from torch_geometric_ddp.tuning import (
@@ -916,6 +917,14 @@ def test_pictures_of_another_search_are_removed(done, tmp_path):
     assert {*tmp_path.iterdir()} == {*pictures, tmp_path / "others.png"}
 
 
+def test_pages_go_into_a_folder_that_can_be_written_to(done, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="'folder' must be a folder that can be written to"):
+        write_html(done[1], tmp_path / "file")
+    with pytest.raises(TypeError, match="'folder' must be a path, got int"):
+        write_html(done[1], 3)
+
+
 def test_pictures_of_one_trial_without_penalty(tmp_path):
     space = SearchSpace((2, 2), (0, 0), no_penalty=True, anchor_lr=(0.1, 1.0))
     result = search(None, 1, space=space)
@@ -1045,7 +1054,11 @@ def test_hold_out_of_a_bank(read, dataset):
         ([Data(pos=torch.zeros(1, 3))], "'y' of cloud 0 must be one integer label, got None"),
         ([Data(y=torch.tensor([0, 1]))], "'y' of cloud 0 must be one integer label, got"),
         ([Data(y=0.5)], "'y' of cloud 0 must be one integer label, got 0.5"),
-        ([Data(y=0, category="a")], "'category' of cloud 0 must be one integer label, got 'a'"),
+        (
+            [Data(y=torch.tensor([0, 1]), category="a")],
+            "'category' of cloud 0 must be one integer label, got 'a'",
+        ),
+        (Data(y=0), "'dataset' must be a data set or a sequence of Data, got one Data"),
         ([Data(y=0), Data(y=-1)], r"must have labels in 0\.\.65535, got -1\.\.0"),
         ([Data(y=0), Data(y=70000)], r"must have labels in 0\.\.65535, got 0\.\.70000"),
     ],
@@ -1053,6 +1066,14 @@ def test_hold_out_of_a_bank(read, dataset):
 def test_hold_out_names_what_it_cannot_split(dataset, message):
     with pytest.raises((TypeError, ValueError), match=message):
         hold_out(dataset, 0.5)
+
+
+@pytest.mark.parametrize("category", ["office", 7, torch.tensor([3])])
+def test_hold_out_follows_the_labels_whatever_else_is_called_a_category(category):
+    plain = [Data(pos=torch.rand(4, 3), y=torch.tensor([i % 2])) for i in range(8)]
+    other = [Data(pos=data.pos, y=data.y, category=category) for data in plain]
+    for ours, theirs in zip(hold_out(other, 0.5), hold_out(plain, 0.5), strict=True):
+        assert [int(data.y) for data in ours] == [int(data.y) for data in theirs]
 
 
 class Stream(torch.utils.data.IterableDataset):
@@ -1093,6 +1114,21 @@ def test_hold_out_refuses_labels_beyond_the_classes():
 def test_stratified_names_labels_that_are_none(y):
     with pytest.raises(ValueError, match="'y' must"):
         stratified(y, 0.5)
+
+
+@pytest.mark.parametrize("y", [[0, 0, 1, 1], np.array([0, 0, 1, 1]), None, "0011"])
+def test_what_is_split_must_be_a_tensor(y):
+    with pytest.raises(TypeError, match=r"'y' must be a tensor of shape \[n\], got"):
+        stratified(y, 0.5)
+    with pytest.raises(TypeError, match=r"'y' must be a tensor of shape \[n\], got"):
+        redrawn(y)
+
+
+@pytest.mark.parametrize("split", [functools.partial(stratified, share=0.5), redrawn])
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
+def test_seeds_that_no_generator_takes(split, seed):
+    with pytest.raises(ValueError, match="'seed' must be at"):
+        split(torch.tensor([0, 0, 1, 1]), seed=seed)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])

@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from torch_geometric_ddp import distill
 from torch_geometric_ddp.clouds import PointCloudBank
@@ -220,6 +220,12 @@ def test_title_is_optional():
 def test_clouds_without_a_name_are_refused(rows, names, columns, message):
     with pytest.raises(ValueError, match=message):
         plot_clouds([[torch.rand(5, 3)]] * rows, names, columns)
+
+
+def test_names_of_rows_and_columns_are_text():
+    for what, names in (("row_names", ([0], ["a"])), ("column_names", (["a"], [0]))):
+        with pytest.raises(TypeError, match=f"'{what}' must be text, got int"):
+            plot_clouds([[torch.rand(5, 3)]], *names)
 
 
 def test_clouds_of_another_shape_are_refused():
@@ -480,6 +486,25 @@ def test_real_clouds_stand_beside_their_own_class(plot, given, synthetic, tmp_pa
     assert not list(tmp_path.iterdir())
     for same in (names, ["0", "1", "2"]):  # Numbers go with any name.
         plot(given(same), synthetic, path, num_real=1, num_anchors=1, num_morphs=0)
+
+
+def test_names_in_an_array_and_what_else_is_called_a_category(synthetic):
+    class Offices(list):
+        class_names = np.array(synthetic.class_names)
+
+    real = Offices(Data(pos=d.pos, y=d.y, category="office") for d in toy_set())
+    expected = plot_distilled(named_set(synthetic.class_names), synthetic)
+    assert shown(plot_distilled(real, synthetic)) == shown(expected)
+
+
+@pytest.mark.parametrize("plot", [plot_distilled, plot_sheets])
+def test_what_is_no_set_is_refused(plot, synthetic, tmp_path):
+    clouds, path = [*toy_set()], tmp_path / "picture.png"
+    for real in (Batch.from_data_list(clouds), clouds[0], None):
+        with pytest.raises(TypeError, match="'real_set' must be a data set"):
+            plot(real, synthetic, path)
+    with pytest.raises(TypeError, match="'synthetic' must be a SyntheticPointCloudDataset, got"):
+        plot(clouds, clouds, path)
 
 
 class InFolders(list):

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torch_geometric.data.data import BaseData
 
 # Clouds per class, beyond which a storage is a mistake.
 _MOST_CLOUDS = 10**9
@@ -80,6 +82,16 @@ def check_callable(name: str, value: Any, optional: bool = True) -> None:
         raise TypeError(f"'{name}' must be callable, got {shown(value)}")
 
 
+def check_maker(name: str, value: Any, optional: bool = True) -> None:
+    """Raises unless :obj:`value` can make a network, which one that is made cannot."""
+    if isinstance(value, nn.Module):
+        raise TypeError(
+            f"'{name}' must make a network, such as PointNet, got one that is made, a "
+            f"{type(value).__name__}"
+        )
+    check_callable(name, value, optional)
+
+
 def check_text(name: str, value: Any, optional: bool = False) -> None:
     """Raises unless :obj:`value` is text or, where it is optional, :obj:`None`."""
     if not isinstance(value, str) and not (optional and value is None):
@@ -96,6 +108,12 @@ def check_json(name: str, value: Any) -> None:
 
 def check_dataset(name: str, value: Any) -> None:
     """Raises unless :obj:`value` can hold clouds one after the other."""
+    if isinstance(value, BaseData):  # Going through it gives its attributes.
+        hint = "give batch.to_data_list()" if isinstance(value, Batch) else "put it into a list"
+        raise TypeError(
+            f"'{name}' must be a data set or a sequence of Data, got one {type(value).__name__}: "
+            f"{hint}"
+        )
     other = isinstance(value, str | bytes | Mapping | Tensor | np.ndarray | type)
     if other or not (hasattr(value, "__iter__") or hasattr(value, "__getitem__")):
         raise TypeError(f"'{name}' must be a data set or a sequence of Data, got {shown(value)}")

@@ -79,10 +79,9 @@ class StorageBudget:
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("num_points", "num_classes"):
-            check_int(name, getattr(self, name))
+        for name, least in (("num_points", 1), ("num_classes", 1), ("label_bits", 0)):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
         object.__setattr__(self, "ppc", check_ppc(self.ppc))  # One whole number is one budget.
-        check_int("label_bits", self.label_bits, minimum=0)
         if self.weights is not None:
             weights = check_weights("weights", self.weights, self.num_classes)
             object.__setattr__(self, "weights", weights)  # A tuple, whatever sequence was given.

@@ -52,9 +52,10 @@ def knn(pos: Tensor, k: int, query: Tensor | None = None, sizes: Tensor | None =
         of fewer points repeats its nearest in the places from its size on.
 
     Raises:
-        TypeError: If :obj:`sizes` is no tensor.
-        ValueError: If shapes do not fit or, on a CPU, a point is not finite or :obj:`sizes` are not
-            from 1 to :obj:`N`.
+        TypeError: If :obj:`k` is no integer, or :obj:`sizes` no tensor.
+        ValueError: If :obj:`k` is below one, :obj:`pos` or :obj:`query` no floating point tensor,
+            shapes do not fit or, on a CPU, a point is not finite or :obj:`sizes` are not from 1 to
+            :obj:`N`.
     """
     pos, query = _check(pos, query, sizes)
     k = min(check_int("k", k), pos.size(1))

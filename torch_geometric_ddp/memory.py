@@ -54,11 +54,12 @@ def memory_errors() -> Iterator[None]:
         raise MemoryError(str(error)) from error
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device | str) -> int:
     """How many bytes are free for tensors of this process on a GPU, or else in main memory.
 
     On Linux that is no more than its control groups, such as those of a container, leave it.
     """
+    device = torch.device(device)
     if device.type == "cuda":
         # PyTorch gives what it holds and does not use to the next tensors.
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -126,11 +127,11 @@ class PeakMemory:
     :attr:`bytes` stays :obj:`None`.
 
     Args:
-        device (torch.device): Where the code computes.
+        device (torch.device or str): Where the code computes.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = torch.device(device)
         #: What the block took at most, in bytes, after its end.
         self.bytes: int | None = None
 

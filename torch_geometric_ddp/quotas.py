@@ -113,8 +113,11 @@ def largest_remainders(total: int, weights: Sequence[float]) -> tuple[int, ...]:
         weights (sequence of float): A number :math:`w_c` above 0 for every class.
 
     Raises:
-        ValueError: If there are fewer units than classes.
+        TypeError: If :obj:`weights` are no numbers.
+        ValueError: If there is no weight, one is not above 0, or there are fewer units than
+            classes.
     """
+    check_weights("weights", weights)
     if total < len(weights):
         raise ValueError(
             f"'total' must be at least one for each of {len(weights)} classes, got {total}"

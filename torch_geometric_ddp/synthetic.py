@@ -366,6 +366,7 @@ class SyntheticPointCloudDataset(InMemoryClouds):
         Raises:
             TypeError: If :attr:`provenance` is no mapping that JSON can hold; no file is written.
             ValueError: If a tensor of the parameterization is not finite; likewise.
+            OSError: If the file cannot be written.
         """
         storage = self.parameterization.storage()
         for name, tensor in storage.items():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import evaluation
-from torch_geometric_ddp._checks import check_callable, check_dataset, check_int
+from torch_geometric_ddp._checks import check_callable, check_dataset, check_int, check_maker
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation import QUICK, evaluate, seed_list
@@ -146,7 +146,7 @@ class Looks:
     ) -> None:
         check_dataset("test_set", test_set)
         check_protocol(protocol)
-        check_callable("network", network)
+        check_maker("network", network)
         self.every, self.seeds = check_int("every", every), seed_list(seeds)
         self.protocol, self.network = protocol, network
         self._test_set = test_set
@@ -176,8 +176,8 @@ class Clouds:
         every (int): Steps between two times. (default: :obj:`50`)
         make (callable, optional): Makes of the points, an array :obj:`[N, 3]`, what the tracker
             takes for a cloud, such as :obj:`wandb.Object3D`. (default: the array)
-        number (int): Which cloud of a class, its last one where it has fewer; after the anchors
-            come the morphs. (default: :obj:`0`)
+        number (int): Which cloud of a class, its last one where it has fewer; after the anchors of
+            the first group come its morphs. (default: :obj:`0`)
 
     Raises:
         TypeError, ValueError: If a number is none or too small, or :obj:`make` not callable.
@@ -195,7 +195,7 @@ class Clouds:
         names = loop.bank.class_names
         stored = loop.stored()
         with torch.no_grad():
-            each = stored.unfold()
+            each = stored.unfold().detach()  # It may be the very parameter, which needs a gradient.
         counts = [n * stored.clouds_per_group for n in stored.counts]
         clouds = [some[min(self.number, len(some) - 1)].numpy() for some in each.split(counts)]
         make = self.make or (lambda points: points)

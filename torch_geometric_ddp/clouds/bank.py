@@ -18,6 +18,7 @@ from torch_geometric_ddp import ops
 from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import (
     check_dataset,
+    check_device,
     check_finite,
     check_indices,
     check_int,
@@ -115,6 +116,9 @@ class PointCloudBank:
     ) -> Self:
         """Reads every cloud of a data set once, with its transform.
 
+        Of a cloud only :obj:`pos` and its label are read: features, normals and colours are left
+        out.
+
         A bank goes wherever a data set is read, so that a list of clouds, which names no classes,
         can be given names for everything that takes a data set:
 
@@ -139,12 +143,13 @@ class PointCloudBank:
         Raises:
             TypeError: If the :obj:`pos` of an item is not floating point, or :obj:`class_names` are
                 no list of strings.
-            ValueError: If there is no item, the :obj:`pos` of one has another shape or is not
-                finite, its :obj:`y` is not one integer, a label is out of range (where nothing
-                names the classes, if it is 65,536 or more), or :obj:`class_names` are fewer than
-                the classes or not as many as the data set has.
+            ValueError: If :obj:`device` is none that can be used, there is no item, the :obj:`pos`
+                of one has another shape or is not finite, its :obj:`y` is not one integer, a label
+                is out of range (where nothing names the classes, if it is 65,536 or more), or
+                :obj:`class_names` are fewer than the classes or not as many as the data set has.
         """
         check_dataset("dataset", dataset)
+        check_device("device", device)
         names = names_of(dataset)
         if class_names is not None:
             class_names = check_names("class_names", class_names)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._bytes import bytes_of
-from torch_geometric_ddp._checks import check_dataset, check_int
+from torch_geometric_ddp._checks import check_dataset, check_device, check_int
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.clouds.reading import label_of, read_clouds
@@ -105,12 +105,14 @@ class LabelledBank(PointCloudBank):
 
         Raises:
             TypeError: If the :obj:`pos` of an item is not floating point.
-            ValueError: If :obj:`class_names` are given, an attribute that :meth:`PartSpace.of`
+            ValueError: If :obj:`device` is none that can be used, :obj:`class_names` are given, an
+                attribute that :meth:`PartSpace.of`
                 needs is missing, there is no item, the :obj:`pos` of one has another shape or is
                 not finite, its :obj:`y` is not a part for every point, its :obj:`category` is not
                 one integer, or a point has a part that the category has not.
         """
         check_dataset("dataset", dataset)
+        check_device("device", device)
         if class_names is not None:
             raise ValueError(
                 "'class_names' must be None where points have parts, since the data set names its "

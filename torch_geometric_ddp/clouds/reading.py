@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -62,9 +63,10 @@ def _points_of(data: Data, i: int) -> Tensor:
 
 def label_of(data: Data, i: int, name: str = "y") -> int:
     """The one label that item :obj:`i` of a data set has under a name, checked."""
-    y = getattr(data, name, None)
-    value = y.item() if isinstance(y, Tensor) and y.numel() == 1 else y
+    y: Any = getattr(data, name, None)
+    has_type = isinstance(y, Tensor | np.ndarray | np.generic)
+    value = y.item() if has_type and len(y.reshape(-1)) == 1 else y
     if isinstance(value, bool) or not isinstance(value, int):
-        what = f"{y.dtype} of shape {list(y.shape)}" if isinstance(y, Tensor) else repr(y)
+        what = f"{y.dtype} of shape {list(y.shape)}" if has_type else repr(y)
         raise ValueError(f"'{name}' of cloud {i} must be one integer label, got {what}")
     return value

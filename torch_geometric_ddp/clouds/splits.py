@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, Subset
-from torch_geometric.data import Dataset
+from torch_geometric.data import Data, Dataset
 
-from torch_geometric_ddp._checks import check_dataset, check_float, check_int, shown
+from torch_geometric_ddp._checks import (
+    check_dataset,
+    check_float,
+    check_seed,
+    check_tensor,
+    shown,
+)
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED, names_of
 from torch_geometric_ddp.clouds.reading import label_of
 
-__all__ = ["check_share", "hold_out", "redrawn", "stratified"]
+__all__ = ["check_share", "class_key", "hold_out", "redrawn", "stratified"]
 
 
 def check_share(name: str, share: float) -> float:
@@ -39,9 +46,9 @@ def stratified(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
         class, shuffled within.
 
     Raises:
-        TypeError: If :obj:`share` is no number, or :obj:`seed` no integer.
+        TypeError: If :obj:`y` is no tensor, :obj:`share` no number, or :obj:`seed` no integer.
         ValueError: If :obj:`y` has another shape or is no integers from 0, :obj:`share` does not
-            lie between 0 and 1 or holds no cloud out, or :obj:`seed` is negative.
+            lie between 0 and 1 or holds no cloud out, or :obj:`seed` is out of range.
     """
     share, y = check_share("share", share), _one_row(y)
     if y.is_floating_point() or y.dtype == torch.bool or (len(y) and int(y.min()) < 0):
@@ -74,8 +81,8 @@ def redrawn(y: Tensor, seed: int = 0) -> Tensor:
         A permutation :obj:`[n]` of the clouds, uniform among those that keep the labels.
 
     Raises:
-        TypeError: If :obj:`seed` is no integer.
-        ValueError: If :obj:`y` has another shape, or :obj:`seed` is negative.
+        TypeError: If :obj:`y` is no tensor, or :obj:`seed` no integer.
+        ValueError: If :obj:`y` has another shape, or :obj:`seed` is out of range.
     """
     y = _one_row(y)
     index = torch.empty(len(y), dtype=torch.long)
@@ -88,7 +95,7 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
 
     Args:
         dataset (Dataset, PointCloudBank or sequence): Items with one label :obj:`y`, or with one
-            :obj:`category` and a part for every point.
+            :obj:`category` and a part :obj:`y` for every point.
         share (float): The share that is held out.
         seed (int): Fixes the choice. (default: :obj:`0`)
 
@@ -100,9 +107,10 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
         TypeError: If :obj:`dataset` is no data set, :obj:`share` no number, or :obj:`seed` no
             integer.
         ValueError: If :obj:`dataset` holds no cloud or one without a label of its classes,
-            :obj:`share` does not lie between 0 and 1 or holds no cloud out, or :obj:`seed` is
-            negative.
+            :obj:`share` does not lie between 0 and 1 or holds no cloud out, or :obj:`seed` is out
+            of range.
     """
+    check_dataset("dataset", dataset)
     share = check_share("share", share)  # Before all is read.
     if isinstance(dataset, PointCloudBank):
         kept, held = stratified(dataset.y, share, seed)
@@ -121,11 +129,7 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
 
 def _labels_of(dataset: Any) -> Tensor:
     """The labels or categories of all items of a data set, checked as a bank would."""
-    check_dataset("dataset", dataset)
-    labels = [
-        label_of(data, i, "category" if "category" in data else "y")
-        for i, data in enumerate(dataset)
-    ]
+    labels = [label_of(data, i, class_key(data)) for i, data in enumerate(dataset)]
     if not labels:
         raise ValueError("'dataset' must hold at least one cloud, got none")
     names = names_of(dataset)
@@ -136,14 +140,23 @@ def _labels_of(dataset: Any) -> Tensor:
     return torch.tensor(labels)
 
 
+def class_key(data: Data) -> str:
+    """Under which name an item has its class: its category, unless it has one label for itself."""
+    y: Any = getattr(data, "y", None)
+    pos = getattr(data, "pos", None)
+    size = y.numel() if isinstance(y, Tensor) else np.size(y)
+    one = y is not None and size == 1 and not (pos is not None and len(pos) == 1)
+    return "category" if "category" in data and not one else "y"
+
+
 def _one_row(y: Tensor) -> Tensor:
-    if y.dim() != 1:
+    if check_tensor("y", y, "n").dim() != 1:
         raise ValueError(f"'y' must have shape [n], got {list(y.shape)}")
     return y.cpu()
 
 
 def _shuffled(y: Tensor, seed: int) -> Tensor:
     """The indices of the clouds class by class, shuffled within."""
-    generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
+    generator = torch.Generator().manual_seed(check_seed("seed", seed))
     order = torch.randperm(len(y), generator=generator)
     return order[y[order].argsort(stable=True)]

@@ -30,8 +30,11 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
 
     Raises:
         TypeError: If :obj:`path` is no path.
-        ValueError: If nothing can be written to it or in the format of its suffix.
+        ValueError: If there are no rows, or nothing can be written to :obj:`path` or in the format
+            of its suffix.
     """
+    if not rows:
+        raise ValueError("'rows' must hold at least one row, got none")
     path = check_picture(path)
     backbones = list(dict.fromkeys(row.backbone for row in rows))
     budgets = sorted({row.ppc for row in rows if row.ppc is not None})

@@ -15,10 +15,10 @@ import torch
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import (
-    check_callable,
     check_dataset,
     check_device,
     check_int,
+    check_maker,
     check_ppc,
     check_seed,
     check_text,
@@ -134,7 +134,8 @@ class ClassIncremental:
 
     Args:
         train_set (Dataset): The real set, clouds of one size. They are normalised to the unit ball.
-        test_set (Dataset): What networks are tested on, and nothing else.
+        test_set (Dataset): What networks are tested on, and nothing else. It may lack the last
+            classes, but not all of an increment.
         out (path): The folder of the results.
         num_increments (int): In how many increments classes come; the classes of two differ in
             number by at most one. (default: :obj:`5`)
@@ -145,8 +146,9 @@ class ClassIncremental:
         source (str): What the real set is called. (default: :obj:`"data"`)
 
     Raises:
-        TypeError, ValueError: If an argument is of another type, the sets do not have the same
-            classes, there are more increments than classes, or no test clouds of one of them.
+        TypeError, ValueError: If an argument is of another type, classes of the sets have different
+            names, there are more increments than classes, no test clouds of one of them, or test
+            clouds of a class that no increment has.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class ClassIncremental:
         if not isinstance(preset, Preset):
             raise TypeError(f"'preset' must be a Preset, got {type(preset).__name__}")
         num_increments = check_int("num_increments", num_increments)
-        check_callable("network", network, optional=False)
+        check_maker("network", network, optional=False)
         check_text("backbone", backbone, optional=True)
         check_device("device", device)
         self.task, self.out = find_task("classification"), check_folder("out", out)
@@ -177,6 +179,11 @@ class ClassIncremental:
         self.train.check_every_class()
         self.test = self.task.read(test_set, self.train.device)
         self.task.network_sizes(self.train, self.test)  # Raises if the classes differ.
+        if (most := int(self.test.y.max())) >= self.train.num_classes:
+            raise ValueError(
+                f"'test_set' must hold clouds of the {self.train.num_classes} classes of "
+                f"'train_set' only, got one of class {most}, which no increment has"
+            )
         self.num_increments = check_int(
             "num_increments", num_increments, maximum=self.train.num_classes
         )
@@ -221,10 +228,12 @@ class ClassIncremental:
         for entry in entries:
             entry.check_network(self.network, self.train)
         seeds = [check_seed("seed", seed) for seed in seeds]
-        for seed in seeds:
-            for entry in entries:
-                steps = entry.steps(self.preset.steps) if entry.has_budget else 0
-                yield Cell(entry, self.backbone, ppc if entry.has_budget else 1, seed, steps)
+
+        def cell(entry: Entry, seed: int) -> Cell:
+            steps = entry.steps(self.preset.steps) if entry.has_budget else 0
+            return Cell(entry, self.backbone, ppc if entry.has_budget else 1, seed, steps)
+
+        return (cell(entry, seed) for seed in seeds for entry in entries)
 
     def run(self, cells: Iterable[Cell], workers: int = 1) -> list[Figures]:
         """Makes the increments that are not there yet and returns the figures of all of them.

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from torch_geometric_ddp._checks import check_int
@@ -145,6 +146,11 @@ class Distilled(Entry):
     )
     classes_per_chunk: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.classes_per_chunk is not None:
+            chunk = check_int("classes_per_chunk", self.classes_per_chunk)
+            object.__setattr__(self, "classes_per_chunk", chunk)  # As Python has it, for JSON.
+
     def at(self, lr: float) -> Distilled:
         """The same with another learning rate, as a row of its own."""
         # A method of several rates calls that of the points so.
@@ -184,6 +190,8 @@ class Distilled(Entry):
             raise ValueError(
                 f"settings of {self.name!r} must be among {', '.join(known)}, got {unknown[0]!r}"
             )
+        # A number of NumPy is the same row as that of Python.
+        settings = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
         words = ", ".join(f"{key}={value!r}" for key, value in settings.items())
         row = replace(self, name=f"{self.name}({words})", settings={**self.settings, **settings})
         row.usual()  # Makes the method, which raises where a value is wrong.

@@ -32,7 +32,12 @@ def average_accuracy(accuracies: Sequence[float]) -> float:
     Args:
         accuracies (sequence of float): The accuracy :math:`A_t` on the test clouds of all classes
             seen, after each of :math:`T` increments.
+
+    Raises:
+        ValueError: If there is none.
     """
+    if len(accuracies) == 0:
+        raise ValueError("'accuracies' must hold that of at least one increment, got none")
     return sum(accuracies) / len(accuracies)
 
 
@@ -48,7 +53,16 @@ def mean_forgetting(matrix: Sequence[Sequence[float]]) -> float:
     Args:
         matrix (sequence of sequences): The accuracy :math:`a_{lj}` on the test clouds of the
             classes of increment :math:`j \le l`, after increment :math:`l`: a triangle.
+
+    Raises:
+        ValueError: If there is no increment, or a row is not of all increments up to its own.
     """
+    sizes = [len(row) for row in matrix]
+    if not sizes or any(size < number for number, size in enumerate(sizes, start=1)):
+        raise ValueError(
+            "'matrix' must have a row for each of at least one increment, of one accuracy, of two "
+            f"and so on, got rows of {sizes}"
+        )
     *before, last = matrix
     lost = [max(row[j] for row in before[j:]) - last[j] for j in range(len(before))]
     return sum(lost) / len(lost) if lost else 0.0

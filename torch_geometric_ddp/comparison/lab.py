@@ -17,6 +17,7 @@ from torch_geometric_ddp._checks import (
     check_dataset,
     check_device,
     check_flag,
+    check_maker,
     check_ppc,
     check_seed,
     check_text,
@@ -110,6 +111,7 @@ class Lab:
         for name, make in (backbones or {}).items():
             if not isinstance(name, str) or not callable(make):
                 raise TypeError(f"'backbones' must map names to networks, got {name!r}: {make!r}")
+            check_maker("backbones", make)
         self.preset, self.source = preset, source
         self.task = find_task(task)
         default = self.task.network
@@ -178,8 +180,18 @@ class Lab:
                 entry.check_network(self.backbones[name], self.bank)
         for seed in seeds:
             check_seed("seed", self.preset.network_seeds(seed)[-1])
+        return self._cells(entries, ppcs, seeds, backbones or [*self.backbones], distill_with)
+
+    def _cells(
+        self,
+        entries: Sequence[Entry],
+        ppcs: Sequence[float],
+        seeds: Sequence[int],
+        backbones: Sequence[str],
+        distill_with: Sequence[str] | None,
+    ) -> Iterator[Cell]:
         for seed in seeds:
-            for backbone in backbones or self.backbones:
+            for backbone in backbones:
                 for ppc in ppcs:
                     for entry in entries:
                         if not entry.has_budget:

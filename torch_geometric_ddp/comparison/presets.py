@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_text
 from torch_geometric_ddp.evaluation import CPU, PAPER, QUICK, SMOKE, Protocol
+from torch_geometric_ddp.evaluation.protocol import check_protocol
 
 __all__ = ["PRESETS", "Preset"]
 
@@ -18,10 +19,15 @@ class Preset:
         name (str): What its figures are called.
         protocol (Protocol): How networks are trained on sets within the budget.
         whole (Protocol): How they are trained on the whole set.
-        steps (int, optional): Steps of every optimised method. (default: as published for each)
+        steps (int, optional): Steps of every optimised method; :obj:`None` for as many as are
+            published for each.
         num_seeds (int): Runs of every method.
         num_networks (int): How many networks are trained on the set of a run, whose mean is its
             figure. (default: :obj:`1`)
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is too small, or a protocol does not normalise clouds.
     """
 
     name: str
@@ -32,7 +38,9 @@ class Preset:
     num_networks: int = 1
 
     def __post_init__(self) -> None:
+        check_text("name", self.name)
         for what in ("protocol", "whole"):
+            check_protocol(getattr(self, what), what)
             if not getattr(self, what).normalize:
                 raise ValueError(
                     f"'{what}' must have normalize=True, as sets are made of clouds in the unit "

@@ -61,10 +61,18 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
 
     Returns:
         The rows, budget by budget and the whole set last.
+
+    Raises:
+        ValueError: If a run is of none of :obj:`entries`.
     """
     methods = {entry.name: entry for entry in entries}
     makers: dict[str | None, list[Figures]] = {}
     for run in runs:
+        if run["method"] not in methods:
+            raise ValueError(
+                f"'entries' must have the row of every run, {', '.join(methods)} have not "
+                f"{run['method']!r}"
+            )
         # A set that was made with the backbone that is trained has an ordinary run.
         own = run["backbone"] if methods[run["method"]].uses_network else None
         makers.setdefault(run.get("distilled_with", own), []).append(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from torch_geometric_ddp._checks import shown
 from torch_geometric_ddp.coreset.observation import Observation
 
 __all__ = ["difficulty_quotas"]
@@ -29,8 +30,11 @@ def difficulty_quotas(observation: Observation) -> tuple[float, ...]:
         observation (Observation): The training on the real set.
 
     Raises:
+        TypeError: If it is no :class:`Observation`.
         ValueError: If the observation has no counts, as of part segmentation.
     """
+    if not isinstance(observation, Observation):
+        raise TypeError(f"'observation' must be an Observation, got {shown(observation)}")
     if observation.forgetting is None:
         raise ValueError("'observation' must have the counts of what was forgotten, got none")
     least = observation.config.get("num_classes", 0)  # Those of before do not tell it.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_finite
+from torch_geometric_ddp._checks import check_finite, check_tensor
 from torch_geometric_ddp._files import read_tensors, write_tensors
 
 __all__ = ["Observation"]
@@ -32,6 +32,7 @@ class Observation:
             clouds than those of a :obj:`real_sha256` are refused.
 
     Raises:
+        TypeError: If one of them is no tensor.
         ValueError: If a shape, type or value does not fit.
     """
 
@@ -41,6 +42,7 @@ class Observation:
     config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_tensor("features", self.features, "n F")
         if self.features.dim() != 2 or not self.features.is_floating_point():
             raise ValueError(
                 "'features' must have shape [n, F] and a floating point dtype, got "
@@ -48,8 +50,9 @@ class Observation:
             )
         check_finite("features", self.features)
         for name, value in (("forgetting", self.forgetting), ("y", self.y)):
-            if value is None:
+            if value is None and name == "forgetting":
                 continue
+            value = check_tensor(name, value, "n")
             shape, dtype = list(value.shape), value.dtype
             if shape != [len(self.features)] or dtype.is_floating_point or dtype == torch.bool:
                 raise ValueError(
@@ -60,7 +63,12 @@ class Observation:
             raise ValueError(f"'forgetting' must be at least 0, got {int(self.forgetting.min())}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the observation to a file, atomically."""
+        """Writes the observation to a file, atomically.
+
+        Raises:
+            TypeError: If :attr:`config` holds what JSON cannot; no file is written.
+            OSError: If the file cannot be written.
+        """
         tensors = {"features": self.features, "y": self.y}
         if self.forgetting is not None:
             tensors["forgetting"] = self.forgetting

@@ -8,6 +8,7 @@ import torch
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import check_int, check_ppc, check_seed
+from torch_geometric_ddp.budget import BudgetError
 from torch_geometric_ddp.coreset.selection import check_stored
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, PointMixup, ShapeMorphing
 from torch_geometric_ddp.quotas import Quotas, check_quotas, first_of_each, told_quotas
@@ -54,7 +55,7 @@ def point_mixup_coreset(
             are labelled with parts, or nothing fits.
     """
     ppc, seed = check_ppc(ppc), check_seed("seed", seed)
-    check_int("num_anchors", num_anchors, minimum=2)
+    num_anchors = check_int("num_anchors", num_anchors, minimum=2)
     check_stored(None, codec)
     check_quotas(quotas)
     task = find_task(task)
@@ -63,7 +64,14 @@ def point_mixup_coreset(
     bank = task.read(dataset).normalize()
     budget = bank.budget(ppc, quotas)
     counts = budget.counts(budget.num_groups)
-    fits = ShapeMorphing.largest_anchor_points(budget, num_anchors, 0, codec)
+    try:
+        fits = ShapeMorphing.largest_anchor_points(budget, num_anchors, 0, codec)
+    except BudgetError as error:  # Which tells of morphs, of which there are none here.
+        raise BudgetError(
+            f"'num_anchors'={num_anchors} does not fit the storage of ppc={ppc} clouds of "
+            f"{budget.num_points} points per class: it has no room for {num_anchors} clouds of "
+            f"even one point as {codec}"
+        ) from error
     points = min(fits, budget.num_points)
     drawn = bank.draw(max(counts) * num_anchors, torch.Generator().manual_seed(seed))
     chosen = first_of_each(drawn, [num * num_anchors for num in counts])

@@ -28,6 +28,9 @@ def random_coreset(
 ) -> SyntheticPointCloudDataset:
     """Chooses real clouds at random.
 
+    None comes twice before all of its class have come once; a class with fewer clouds than fit
+    starts again.
+
     Args:
         dataset (Dataset): The real set, clouds of one size.
         ppc (float): The storage, in full-resolution clouds per class. (default: :obj:`1`)
@@ -47,14 +50,14 @@ def random_coreset(
     Raises:
         TypeError: If :obj:`ppc` is no number or :obj:`seed` no integer.
         ValueError: If :obj:`ppc` is not above 0, :obj:`seed` is negative, the clouds of
-            :obj:`dataset` differ in size or are not labelled as :obj:`task` needs them, or nothing
-            fits, or :obj:`quotas` are no known name and not a number above 0 for every class, or
-            leave nothing to divide.
+            :obj:`dataset` differ in size or are not labelled as :obj:`task` needs them, a class has
+            no clouds, nothing fits, or :obj:`quotas` are no known name and not a number above 0 for
+            every class, or leave nothing to divide.
     """
     ppc = check_ppc(ppc)
     seed = check_seed("seed", seed)
     task = find_task(task)
-    check_stored(num_points, codec)
+    num_points = check_stored(num_points, codec)
     check_quotas(quotas)
     bank = task.read(dataset)
     counts = counts_that_fit(bank, ppc, num_points, codec, quotas)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from torch_geometric_ddp._checks import check_finite, check_int, check_ppc
+from torch_geometric_ddp._checks import check_finite, check_int, check_ppc, check_tensor
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.coreset.observation import Observation
 from torch_geometric_ddp.parameterization import FLOAT32, Codec, FullResolution
@@ -63,7 +63,7 @@ def observed_coreset(
             nothing fits.
     """
     task = find_task(task)
-    check_stored(num_points, codec)
+    num_points = check_stored(num_points, codec)
     check_quotas(quotas)
     bank, features = _observed(dataset, ppc, observation, task)
     counts = counts_that_fit(bank, ppc, num_points, codec, quotas)
@@ -117,11 +117,10 @@ def _observed(
     return bank, observation.features.to(bank.device, torch.float64)
 
 
-def check_stored(num_points: int | None, codec: Codec) -> None:
-    """Raises unless clouds can be reduced to so many points and stored so."""
-    if num_points is not None:
-        check_int("num_points", num_points)
+def check_stored(num_points: int | None, codec: Codec) -> int | None:
+    """Returns to how many points clouds are reduced, if they can be and be stored so."""
     check_codec("codec", codec)
+    return None if num_points is None else check_int("num_points", num_points)
 
 
 def class_means(bank: PointCloudBank, features: Tensor) -> Tensor:
@@ -146,7 +145,7 @@ def nearest_to_mean(bank: PointCloudBank, features: Tensor, num: int = 1) -> Ten
     Raises:
         TypeError, ValueError: If an argument does not fit or a class has no clouds.
     """
-    if features.dim() != 2 or len(features) != len(bank):
+    if check_tensor("features", features, "n F").dim() != 2 or len(features) != len(bank):
         raise ValueError(
             f"'features' must have shape [{len(bank)}, F], a row for every cloud, got "
             f"{list(features.shape)}"

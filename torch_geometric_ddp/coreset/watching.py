@@ -12,10 +12,10 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import (
-    check_callable,
     check_dataset,
     check_device,
     check_flag,
+    check_maker,
     check_seed,
 )
 from torch_geometric_ddp._seeding import seeded
@@ -81,12 +81,15 @@ def watch(
         The :class:`Observation`, on the CPU.
 
     Raises:
-        TypeError: If the network is no :class:`~torch_geometric_ddp.nn.Backbone`.
+        TypeError: If the network is no :class:`~torch_geometric_ddp.nn.Backbone`, or :obj:`seed` no
+            integer.
+        FloatingPointError: If the network diverges.
     """
     if not isinstance(model, Backbone):
         raise TypeError(
             f"the network must be a Backbone, which has global_features, got {type(model).__name__}"
         )
+    seed = check_seed("seed", seed)
     events = ForgettingEvents(train.y) if find_task(task).one_label else None
     fit(model, train, protocol, seed, bar, events)
     config = {
@@ -100,6 +103,13 @@ def watch(
     features = global_features(model, train)
     forgetting = None if events is None else events.counts().cpu()
     return Observation(features.cpu(), forgetting, train.y.cpu(), config)
+
+
+def _made(make: Callable[..., Backbone], bank: PointCloudBank) -> Backbone:
+    model = make(*bank.network_sizes)
+    if not isinstance(model, Backbone):
+        raise TypeError(f"'network' must make a Backbone, got {type(model).__name__}")
+    return model
 
 
 def observe(
@@ -136,12 +146,13 @@ def observe(
         TypeError: If :obj:`seed` is no integer, or :obj:`network` makes no backbone.
         ValueError: If :obj:`seed` is negative, a class has no clouds, or the items of
             :obj:`dataset` are not labelled as :obj:`task` needs them; all before any long work.
+        FloatingPointError: If the network diverges.
     """
     seed = check_seed("seed", seed)
     task = find_task(task)
     check_dataset("dataset", dataset)
     check_protocol(protocol)
-    check_callable("network", network)
+    check_maker("network", network)
     check_device("device", device)
     check_flag("progress", progress)
     read = task.read(dataset, device)
@@ -151,7 +162,7 @@ def observe(
         total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
     )
     with bar, seeded(seed, bank.device):
-        model = (network or task.network)(*bank.network_sizes).to(bank.pos)
+        model = _made(network or task.network, bank).to(bank.pos)
         seen = watch(model, bank, protocol, seed, bar, task)
     # As they were read: a device or processor may normalise them to other last bits.
     return replace(seen, config={**seen.config, "real_sha256": read.sha256()})

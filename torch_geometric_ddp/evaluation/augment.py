@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.batching import Layout
 
 __all__ = ["RandomRotation"]
@@ -47,8 +47,11 @@ class RandomRotation:
     axis: int | None = None
 
     def __post_init__(self) -> None:
-        if self.axis is not None and check_int("axis", self.axis, 0) > 2:
+        if self.axis is None:
+            return
+        if (axis := check_int("axis", self.axis, 0)) > 2:
             raise ValueError(f"'axis' must be 0, 1, 2 or None, got {self.axis}")
+        object.__setattr__(self, "axis", axis)  # As Python has it, for JSON.
 
     def __call__(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         """Turns the clouds of a batch, of any sizes.
@@ -61,8 +64,13 @@ class RandomRotation:
         Returns:
             A batch with other :obj:`pos`, of the same type and device. Whatever else it holds is
             that of the batch given, which stays as it is.
+
+        Raises:
+            TypeError: If :obj:`pos` is no floating point tensor.
+            ValueError: If :obj:`pos` is of another shape, or the batch is not laid out by clouds.
         """
         layout = Layout.of(batch)
+        check_points("pos", batch.pos, "ΣN 3")
         turn = self.rotations(layout.num_clouds, generator, batch.pos)
         batch = copy.copy(batch)
         batch.pos = layout.flat(layout.dense(batch.pos) @ turn.mT)

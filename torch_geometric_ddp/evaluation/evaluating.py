@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -19,6 +20,7 @@ from torch_geometric_ddp._checks import (
     check_device,
     check_flag,
     check_int,
+    check_maker,
     check_seed,
     check_text,
     shown,
@@ -122,12 +124,14 @@ def evaluate(
 
     The protocol of the papers (DDP, ICLR 2026, experiments): no augmentation, the figures after
     the last epoch, several seeds. Every data set is read once, so that a random :obj:`transform`
-    draws every cloud once.
+    draws every cloud once. Of a cloud only :obj:`pos` and the labels are read: networks see no
+    features, normals or colours.
 
     Args:
         train_set (Dataset): Labelled clouds, such as a :obj:`SyntheticPointCloudDataset`. For
             segmentation their items have parts :obj:`y [N]` and a :obj:`category`.
-        test_set (Dataset): Labelled clouds of the same classes, never seen in training.
+        test_set (Dataset): Labelled clouds of the same classes, never seen in training. Of clouds
+            with one label each, either set may lack the last classes; a network has all of both.
         network (callable, optional): Makes a network from the number of classes, or from the
             numbers of parts and categories; the network takes a PyG batch and gives logits
             :obj:`[B, C]`, or :obj:`[ΣN, P]`. (default: that of the task, :obj:`PointNet` or
@@ -178,7 +182,7 @@ def evaluate(
     check_dataset("train_set", train_set)
     check_dataset("test_set", test_set)
     check_protocol(protocol)
-    check_callable("network", network)
+    check_maker("network", network)
     check_device("device", device)
     check_flag("progress", progress)
     check_text("name", name, optional=True)
@@ -230,6 +234,8 @@ def name_of(network: Callable[..., nn.Module]) -> str:
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
     """The seeds, or as many as are asked for, from 0."""
+    if isinstance(seeds, Tensor | np.ndarray) and seeds.ndim:  # Else a list of one seed counts.
+        seeds = seeds.tolist()
     try:
         operator.index(seeds)  # type: ignore[arg-type]
     except TypeError:

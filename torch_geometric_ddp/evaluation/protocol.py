@@ -106,6 +106,8 @@ class Protocol:
             TypeError, ValueError: If they are not those of a protocol, or their augmentation is
                 none of this package.
         """
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"'settings' must be a mapping, got {shown(settings)}")
         augment = settings.get("augment")
         if augment is not None:
             if not isinstance(augment, Mapping) or {*augment} != {"axis"}:
@@ -128,10 +130,10 @@ def _check_augment(augment: Any) -> None:
     check_json("augment", asdict(augment))
 
 
-def check_protocol(protocol: Any) -> None:
+def check_protocol(protocol: Any, name: str = "protocol") -> None:
     """Raises unless it is a protocol; names of protocols are none."""
     if not isinstance(protocol, Protocol):
-        raise TypeError(f"'protocol' must be a Protocol, such as QUICK, got {shown(protocol)}")
+        raise TypeError(f"'{name}' must be a Protocol, such as QUICK, got {shown(protocol)}")
 
 
 #: The protocol of the papers (DDP, ICLR 2026, experiments), with 500 epochs and 10 seeds.

@@ -121,8 +121,9 @@ def repeat_figure(
 
     The sets of the programs and of :class:`~torch_geometric_ddp.comparison.Lab` tell the network,
     protocol and seeds of their figure, the test clouds by a digest, and the machine. What is given
-    here takes their place, and is named among the differences. With the same test clouds, device,
-    number of threads and versions the figure is the same.
+    here takes their place, and is named among the differences, and so are other training clouds: a
+    split or subset of the set, or what a transform or filter makes of it. With the same clouds,
+    device, number of threads and versions the figure is the same.
 
     .. code-block:: python
 
@@ -167,10 +168,10 @@ def repeat_figure(
     protocol = Protocol.from_dict(told["protocol"]) if protocol is None else protocol
     seeds = seed_list(told["seeds"] if seeds is None else seeds)
     # Read once, so that a random transform draws what the digest is of.
-    test = task.read(test_set)
-    place = synthetic[0].pos.device if device is None else device
+    train, test = task.read(synthetic), task.read(test_set)
+    place = train.device if device is None else device
     evaluation = evaluate(
-        synthetic,
+        train,
         test,
         network,
         protocol,
@@ -193,6 +194,11 @@ def repeat_figure(
     }
     # Sets of before do not tell of the machine.
     differences = [what for what, (key, value) in now.items() if told.get(key, value) != value]
+    whole = SyntheticPointCloudDataset(
+        synthetic.parameterization, class_names=synthetic.class_names
+    )
+    if task.read(whole).sha256() != train.sha256():  # The figure is that of all clouds.
+        differences.insert(0, "set of training clouds")
     if together > 1:  # No figure that a file tells is of networks that were trained so.
         differences.append("way of training")
     called = name_of(network) if name is None else name

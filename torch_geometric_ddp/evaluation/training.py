@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from torch_geometric_ddp._checks import check_seed
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol
 
@@ -47,8 +48,10 @@ def fit(
             :obj:`index [B]` and their logits :obj:`[B, C]`, detached, in training mode.
 
     Raises:
+        TypeError, ValueError: If :obj:`seed` is none.
         FloatingPointError: If the loss of an epoch is not finite.
     """
+    seed = check_seed("seed", seed)
     if bar is None:
         bar = tqdm(disable=True)
     epochs = protocol.epochs_for(len(train))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp._checks import check_float
+from torch_geometric_ddp._checks import check_flag, check_float
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import subsets_of
@@ -48,7 +48,8 @@ class SADM(Matching):
             part. (default: :obj:`True`)
 
     Raises:
-        TypeError: If :obj:`weight` or :obj:`top_weight` is no number.
+        TypeError: If :obj:`weight` or :obj:`top_weight` is no number, or one of the others not true
+            or false.
         ValueError: If one of them is negative or not finite.
     """
 
@@ -60,7 +61,8 @@ class SADM(Matching):
         grouped: bool = True,
     ) -> None:
         super().__init__()
-        self.absolute, self.grouped = absolute, grouped
+        self.absolute = check_flag("absolute", absolute)
+        self.grouped = check_flag("grouped", grouped)
         self.weight = check_float("weight", weight)
         self.top_weight = check_float("top_weight", top_weight)
 

@@ -60,8 +60,8 @@ def chosen_by_regression(
         ValueError: If :obj:`visits` is negative, :obj:`candidates` below one, or :obj:`weigh` are
             no known name or hold a number that is not above 0.
     """
-    check_int("visits", visits, minimum=0)
-    check_int("candidates", candidates)
+    visits = check_int("visits", visits, minimum=0)
+    candidates = check_int("candidates", candidates)
     return ChosenByRegression(form, visits, candidates, ridge, check_quotas(weigh, name="weigh"))
 
 

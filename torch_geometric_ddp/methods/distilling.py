@@ -64,7 +64,8 @@ def distill(
     Args:
         dataset (Dataset): The real set: items with :obj:`pos [N1, 3]` and one label :obj:`y` (for
             segmentation the parts :obj:`y [N1]` and one :obj:`category`), all of one size, every
-            class with at least one cloud. It is read once.
+            class with at least one cloud. It is read once. Of a cloud only :obj:`pos` and the
+            labels are read: features, normals and colours are left out.
         ppc (float): The storage, in full-resolution clouds per class :math:`K`, also a part of one
             where the method stores what is smaller. (default: :obj:`1`)
         method (Method or str): The method with its settings, or the name of one of
@@ -84,7 +85,9 @@ def distill(
         source (str, optional): What to call the real set in the provenance. (default: its
             :obj:`name` or class)
         checkpoint (str or path, optional): A file for the state of the run. If it exists, the run
-            goes on from there, on a CPU bit for bit.
+            goes on from there, on a CPU bit for bit. It may then have more :obj:`steps`, but not
+            with a method whose learning rates follow a schedule over them, such as
+            :func:`~torch_geometric_ddp.methods.pkr`.
         classes_per_chunk (int, optional): How many classes are computed at a time; fewer need less
             memory and change the last bits. (default: as many as 4 GiB hold, whatever is free)
         progress (bool): Whether to say on the error output what is going to be done, and to show

@@ -141,7 +141,7 @@ class Distillation:
         self.generator = generator or torch.Generator().manual_seed(0)
         self.outer_loops = check_int("outer_loops", outer_loops)
         self.inner_epochs = check_int("inner_epochs", inner_epochs)
-        check_chunk(classes_per_chunk, matching)
+        classes_per_chunk = check_chunk(classes_per_chunk, matching)
         self.ranks = Ranks.here()
         self.shares = shares_of(self.ranks, matching, bank.num_classes, classes_per_chunk)
         check_rows(self.ranks, parameterization)
@@ -397,9 +397,9 @@ class Distillation:
             ConnectionError: If another rank has stopped.
         """
         steps = check_int("steps", steps, minimum=0)
-        check_int("checkpoint_every", checkpoint_every)
+        checkpoint_every = check_int("checkpoint_every", checkpoint_every)
         check_callable("callback", callback)
-        check_int("retries", retries, minimum=0)
+        retries = check_int("retries", retries, minimum=0)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)
         if steps < self.num_steps:

@@ -39,7 +39,7 @@ class MemoryPlan:
 
     def __init__(self, classes_per_chunk: int | None = None, unequal: bool = False) -> None:
         if classes_per_chunk is not None:
-            check_int("classes_per_chunk", classes_per_chunk)
+            classes_per_chunk = check_int("classes_per_chunk", classes_per_chunk)
         self.unequal = unequal
         self.classes_per_chunk = classes_per_chunk
         self._bytes_per_class: float | None = None

@@ -20,6 +20,7 @@ from torch_geometric_ddp._checks import (
     check_device,
     check_flag,
     check_int,
+    check_maker,
     check_ppc,
     check_seed,
     check_text,
@@ -102,10 +103,14 @@ class Method:
 
     def __post_init__(self) -> None:
         check_text("name", self.name)
-        check_int("steps", self.steps, minimum=0)
-        check_int("batch_size", self.batch_size)
-        for name in ("storing", "matching", "start", "loops", "networks"):
+        # As Python has them, for JSON.
+        for name, least in (("steps", 0), ("batch_size", 1)):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
+        for name in ("storing", "matching", "start", "optimizer", "loops", "networks"):
             check_callable(name, getattr(self, name), optional=False)
+        if isinstance(self.matching, Matching):
+            got = type(self.matching).__name__
+            raise TypeError(f"'matching' must make a Matching, such as SADM, got one, a {got}")
         check_callable("choose", self.choose)
         check_callable("schedule", self.schedule)
         check_callable("within", self.within)
@@ -186,7 +191,7 @@ class Method:
                 :obj:`quotas` are no known name and not a number above 0 for every class, or this
                 method has nothing to divide so.
         """
-        task = find_task(task)
+        task, seed = find_task(task), check_seed("seed", seed)
         bank.check_every_class()
         budget = bank.check_budget(bank.budget(ppc, quotas))
         if self.within is not None:
@@ -196,13 +201,13 @@ class Method:
                 raise TypeError(f"'within' must give another Method for a budget, got {what}")
             rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
             return fitted.begin(bank, ppc, seed, network, task, *rest, chooses)
-        generator = torch.Generator().manual_seed(check_seed("seed", seed))
-        check_callable("network", network)
+        generator = torch.Generator().manual_seed(seed)
+        check_maker("network", network)
         make = task.network if network is None else network
         check_network(make, bank)
         matching = self.matching()
         check_matched(matching, make, bank)
-        check_chunk(classes_per_chunk, matching)
+        classes_per_chunk = check_chunk(classes_per_chunk, matching)
         if budget.weights is not None:
             check_counts(matching, "quotas")
         ranks = Ranks.here()
@@ -307,7 +312,7 @@ class Method:
             device (torch.device, optional): Where to compute. (default: where the clouds lie)
             source (str, optional): What to call the real set. (default: its name or class)
             checkpoint (str or path, optional): A file for the state of the run. If it exists, the
-                run goes on from there.
+                run goes on from there, with a :obj:`schedule` only to the same :obj:`steps`.
             classes_per_chunk (int, optional): How many classes are computed at a time. (default:
                 as many as 4 GiB hold)
             progress (bool): Whether to say what is going to be done, and to show bars.
@@ -331,21 +336,21 @@ class Method:
         """
         steps = self.steps if steps is None else check_int("steps", steps, minimum=0)
         ppc = check_ppc(ppc)
-        check_seed("seed", seed)
+        seed = check_seed("seed", seed)
         check_dataset("dataset", dataset)
         check_flag("normalize", normalize)
         check_flag("progress", progress)
         check_device("device", device)
         check_text("source", source, optional=True)
-        check_callable("network", network)
+        check_maker("network", network)
         check_callable("callback", callback)
-        check_int("retries", retries, minimum=0)
+        retries = check_int("retries", retries, minimum=0)
         check_flag("stream", stream)
         check_quotas(quotas)
         if cache is not None:
             check_folder("cache", cache)
         if classes_per_chunk is not None:
-            check_int("classes_per_chunk", classes_per_chunk)
+            classes_per_chunk = check_int("classes_per_chunk", classes_per_chunk)
         task = find_task(task)
         if checkpoint is not None:
             check_place("checkpoint", checkpoint)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from torch_geometric_ddp._checks import shown
+from torch_geometric_ddp._checks import check_maker, shown
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -152,6 +152,7 @@ def check_matched(matching: Matching, make: Callable[..., Backbone], bank: Point
 
 def check_network(make: Callable[..., Backbone], bank: PointCloudBank) -> None:
     """Raises unless it can make a network for a real set, as far as is seen without making one."""
+    check_maker("network", make, optional=False)
     sizes = f"({', '.join(map(str, bank.network_sizes))})"
     if isinstance(make, type) and not issubclass(make, Backbone):
         raise TypeError(f"'network' must make a Backbone, got the class {make.__name__}")

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from torch_geometric_ddp._checks import check_number
+from torch_geometric_ddp._checks import check_flag, check_number
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.matching import KernelRegression
 from torch_geometric_ddp.methods.choosing import chosen_by_regression
@@ -93,11 +93,13 @@ def pkr(
 
     Raises:
         TypeError, ValueError: If :obj:`depth`, :obj:`steps`, :obj:`num_points` or
-            :obj:`visits` is no integer or out of range, :obj:`lr` no rate, or :obj:`weigh` no
-            weights. What is wrong with the other arguments shows when a run begins.
+            :obj:`visits` is no integer or out of range, :obj:`mirror` not true or false, :obj:`lr`
+            no rate, or :obj:`weigh` no weights. What is wrong with the other arguments shows when a
+            run begins.
         MemoryError: When a run begins, if choosing takes more memory than is free.
     """
     lr, ridge = check_number("lr", lr), check_number("ridge", ridge, exclusive=True)
+    check_flag("mirror", mirror)
 
     networks = partial(
         TrainedNetworks,

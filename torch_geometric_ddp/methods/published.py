@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_flag, check_number
+from torch_geometric_ddp._checks import check_callable, check_flag, check_number
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import (
     SADM,
@@ -64,7 +64,11 @@ def pcc(choose: Callable[[PointCloudBank, int], Tensor], lr: float = 0.001) -> M
         lr (float): The learning rate. (default: :obj:`0.001`, which a validation split of
             ModelNet10 prefers to more and to less; with more, the clouds lose what made them the
             nearest)
+
+    Raises:
+        TypeError, ValueError: If :obj:`choose` is not callable, or :obj:`lr` no rate.
     """
+    check_callable("choose", choose, optional=False)
     return dc(lr, chosen_clouds(choose), "PCC")
 
 
@@ -145,15 +149,15 @@ def ddp(
 
     Raises:
         TypeError: If :obj:`uniformity_lambda` is no number, :obj:`steps` or :obj:`batch_size` no
-            integer, or :obj:`adaptive`, :obj:`align` or :obj:`fill` not true or false.
+            integer, :obj:`adaptive`, :obj:`grouped`, :obj:`align` or :obj:`fill` not true or false,
+            or a codec none.
         ValueError: If :obj:`uniformity_lambda` or :obj:`steps` is negative, :obj:`batch_size` below
             one, a number of :func:`morphing` too small, or :obj:`fill` without
             :obj:`anchor_points`. What is wrong with the other arguments shows when a run begins,
             with the budget at hand.
     """
     uniformity_lambda = check_number("uniformity_lambda", uniformity_lambda)
-    check_flag("adaptive", adaptive)
-    check_flag("fill", fill)
+    check_flag("grouped", grouped)
     if not check_flag("align", align):
         kwargs["align"] = False  # Otherwise not told, as a checkpoint made before does not.
     storing = morphing(

@@ -15,16 +15,17 @@ from torch_geometric_ddp.parameterization import Parameterization
 __all__ = ["check_chunk", "check_counts", "check_rows", "share_rows", "shares_of"]
 
 
-def check_chunk(classes_per_chunk: int | None, matching: Matching) -> None:
-    """Raises unless so many classes may be computed at a time."""
+def check_chunk(classes_per_chunk: int | None, matching: Matching) -> int | None:
+    """Returns how many classes are computed at a time, if so many may be."""
     if classes_per_chunk is None:
-        return
-    check_int("classes_per_chunk", classes_per_chunk)
+        return None
+    classes_per_chunk = check_int("classes_per_chunk", classes_per_chunk)
     if not matching.per_class:
         raise ValueError(
             f"'classes_per_chunk' must not be given, as {type(matching).__name__} compares all "
             f"classes at once, got {classes_per_chunk}"
         )
+    return classes_per_chunk
 
 
 def check_counts(matching: Matching, name: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_flag, check_float, check_int
 from torch_geometric_ddp._identity import describe, is_ours
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -26,6 +26,7 @@ from torch_geometric_ddp.parameterization import (
     PointSet,
     ShapeMorphing,
 )
+from torch_geometric_ddp.parameterization.codecs.base import check_codec
 from torch_geometric_ddp.parameterization.mirrored import check_even
 from torch_geometric_ddp.tasks import Task
 
@@ -44,6 +45,8 @@ __all__ = [
 
 _SIX_BITS = PointSet(6)
 _HALF_OF_SIX_BITS = PointSet(6, half=True)
+# The learning rates of shape morphing.
+_RATES = ("anchor_lr", "weight_lr", "rotation_lr")
 
 #: Gives the clouds [n, N, 3] that are stored of real clouds [n, N1, 3], each as it is unfolded.
 StoredForm = Callable[[Tensor], Tensor]
@@ -185,10 +188,11 @@ def full_resolution(
             :class:`~torch_geometric_ddp.parameterization.Float32`)
 
     Raises:
-        TypeError, ValueError: If a rate is none; when it is called, if the budget has no room for a
-            whole cloud.
+        TypeError, ValueError: If a rate or :obj:`codec` is none; when it is called, if the budget
+            has no room for a whole cloud.
     """
     _check_rates(lr=lr, rotation_lr=rotation_lr)
+    check_codec("codec", codec)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
         if codec.bits((1, 1, 3)) is not None:
@@ -221,13 +225,14 @@ def packed(
             :class:`~torch_geometric_ddp.parameterization.Rotation`. (default: no turns)
 
     Raises:
-        TypeError: If :obj:`num_points` is no integer, or a rate no number.
+        TypeError: If :obj:`num_points` is no integer, a rate no number, or :obj:`codec` none.
         ValueError: If :obj:`num_points` is below one, or a rate negative; when it is called, if it
             is more points than a real cloud has, not even one cloud per class fits, or the size of
             what :obj:`codec` stores depends on the values.
     """
-    check_int("num_points", num_points)
+    num_points = check_int("num_points", num_points)
     _check_rates(lr=lr, rotation_lr=rotation_lr)
+    check_codec("codec", codec)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
         return FullResolution.clouds_that_fit(budget, num_points, codec), num_points
@@ -255,13 +260,14 @@ def mirrored(
         lr (float): The learning rate of the points. (default: :obj:`0.01`)
 
     Raises:
-        TypeError: If :obj:`num_points` is no integer, or :obj:`lr` no number.
+        TypeError: If :obj:`num_points` is no integer, :obj:`lr` no number, or :obj:`codec` none.
         ValueError: If :obj:`num_points` is odd or below two, or :obj:`lr` negative; when it is
             called, if it is more points than a real cloud has, not even one cloud per class fits,
             or points are labelled with parts.
     """
-    check_even("num_points", num_points)
+    num_points = check_even("num_points", num_points)
     _check_rates(lr=lr)
+    check_codec("codec", codec)
 
     def sizes(budget: StorageBudget) -> tuple[int, int]:
         return Mirrored.clouds_that_fit(budget, num_points, codec), num_points
@@ -361,16 +367,26 @@ def morphing(
             :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
 
     Raises:
-        TypeError, ValueError: If a number is none or too small, or :obj:`fill` is without
+        TypeError, ValueError: If a number is none or too small, an argument is not known, a codec
+            is none, :obj:`adaptive` or :obj:`fill` is not true or false, or :obj:`fill` without
             :obj:`anchor_points`; when it is called, if the anchors and weights do not fit, or a
             real cloud has fewer points than an anchor.
     """
-    check_int("num_anchors", num_anchors)
-    check_int("num_morphs", num_morphs, minimum=0)
+    num_anchors = check_int("num_anchors", num_anchors)
+    num_morphs = check_int("num_morphs", num_morphs, minimum=0)
     if anchor_points is not None:
-        check_int("anchor_points", anchor_points)
-    _check_rates(**{key: kwargs.get(key) for key in ("anchor_lr", "weight_lr", "rotation_lr")})
-    if fill and anchor_points is None:
+        anchor_points = check_int("anchor_points", anchor_points)
+    for key in kwargs:
+        if key not in (*_RATES, "align"):
+            raise TypeError(
+                f"shape morphing has no setting '{key}': further ones are {', '.join(_RATES)} and "
+                "align"
+            )
+    _check_rates(**{key: kwargs.get(key) for key in _RATES})
+    check_flag("adaptive", adaptive)
+    check_codec("codec", codec)
+    check_codec("weight_codec", weight_codec)
+    if check_flag("fill", fill) and anchor_points is None:
         raise ValueError("'fill' must be with 'anchor_points', of which as many groups are made")
 
     return MorphStoring(

@@ -25,12 +25,13 @@ class HookedBackbone(Backbone):
         synthetic = distill(dataset, network=network)
 
     The model takes attributes of a PyG batch by their names, say :obj:`forward(x, pos, batch)`
-    (with no :obj:`x` where clouds have none), or, where it has a single parameter, the batch
-    itself, :obj:`forward(data)`, as PyG's examples do. What the named layer gives out the last
-    time that it is called is the feature: a tensor with one row per point (or per centre, as many
-    for all clouds of one size), cloud by cloud, or a tuple that starts with it. The feature of a
-    cloud, which coresets and some methods compare, is the largest over these rows, whatever the
-    model's own pool is.
+    (with no :obj:`x` where clouds have none, and within :func:`~torch_geometric_ddp.distill` and
+    :func:`~torch_geometric_ddp.evaluate` they have none, as only points and labels are read), or,
+    where it has a single parameter, the batch itself, :obj:`forward(data)`, as PyG's examples do.
+    What the named layer gives out the last time that it is called is the feature: a tensor with one
+    row per point (or per centre, as many for all clouds of one size), cloud by cloud, or a tuple
+    that starts with it. The feature of a cloud, which coresets and some methods compare, is the
+    largest over these rows, whatever the model's own pool is.
 
     Args:
         model (torch.nn.Module): The model, which gives logits or log-probabilities

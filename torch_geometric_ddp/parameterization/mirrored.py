@@ -126,10 +126,10 @@ class Mirrored(Parameterization):
             TypeError: If :obj:`num_points` is no integer.
             BudgetError: If not even one cloud fits.
             TooFewPointsError: If an original has fewer points.
-            ValueError: If :obj:`num_points` is below two, or the size of what :obj:`codec` stores
-                depends on the values.
+            ValueError: If :obj:`num_points` is odd or below two, or the size of what :obj:`codec`
+                stores depends on the values.
         """
-        size = budget.check_points("num_points", num_points, minimum=2) // 2
+        size = budget.check_points("num_points", check_even("num_points", num_points)) // 2
 
         def bits(num: int) -> int:
             clouds = budget.num_classes * num
@@ -147,7 +147,8 @@ class Mirrored(Parameterization):
 
 def check_even(name: str, num: int) -> int:
     """Returns the number of points of an unfolded cloud, even and at least two."""
-    if check_int(name, num, minimum=2) % 2:
+    num = check_int(name, num, minimum=2)
+    if num % 2:
         raise ValueError(f"'{name}' must be even, got {num}")
     return num
 

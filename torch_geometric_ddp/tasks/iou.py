@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp._checks import check_int, check_tensor
 from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["PartIoU", "part_iou", "restrict"]
@@ -40,11 +40,11 @@ def part_iou(pred: Tensor, y: Tensor, batch: Tensor, category: Tensor, space: Pa
         The values :obj:`[B]` in the default floating point type, from 0 to 1.
 
     Raises:
-        TypeError: If a tensor does not hold integers.
+        TypeError: If one of them is no tensor, or does not hold integers.
         ValueError: If shapes do not fit, a number is out of range, a shape has no points or a
             label that is no part of its category.
     """
-    category, batch = _check_shapes(category, batch, len(y), space)
+    category, batch = _check_shapes(category, batch, len(check_tensor("y", y, "ΣN")), space)
     pred = _check_range("pred", pred, len(batch), space.num_parts)
     y = _check_range("y", y, len(batch), space.num_parts)
     mask = space.mask(y.device)[category]
@@ -80,10 +80,11 @@ def restrict(logits: Tensor, category: Tensor, batch: Tensor, space: PartSpace) 
         The parts :obj:`[ΣN]` (:obj:`int64`).
 
     Raises:
-        TypeError: If :obj:`category` or :obj:`batch` do not hold integers.
+        TypeError: If one of them is no tensor, or :obj:`category` or :obj:`batch` do not hold
+            integers.
         ValueError: If shapes do not fit or a number is out of range.
     """
-    if logits.dim() != 2 or logits.size(1) != space.num_parts:
+    if check_tensor("logits", logits, "ΣN P").dim() != 2 or logits.size(1) != space.num_parts:
         raise ValueError(
             f"'logits' must have shape [ΣN, {space.num_parts}], got {list(logits.shape)}"
         )
@@ -102,7 +103,7 @@ class PartIoU:
         num_categories (int): The number of categories :obj:`C`.
 
     Raises:
-        TypeError: If :obj:`category` does not hold integers.
+        TypeError: If one of them is no tensor, or :obj:`category` does not hold integers.
         ValueError: If there is no shape, shapes do not fit, or a category is out of range.
     """
 
@@ -112,7 +113,7 @@ class PartIoU:
 
     def __post_init__(self) -> None:
         check_int("num_categories", self.num_categories)
-        if self.iou.dim() != 1 or len(self.iou) == 0:
+        if check_tensor("iou", self.iou, "B").dim() != 1 or len(self.iou) == 0:
             raise ValueError(f"'iou' must have shape [B] with B > 0, got {list(self.iou.shape)}")
         _check_range("category", self.category, len(self.iou), self.num_categories)
 
@@ -135,6 +136,7 @@ class PartIoU:
 
 def _check_range(name: str, value: Tensor, size: int, num: int) -> Tensor:
     """Returns :obj:`value` as indices if it holds :obj:`size` integers below :obj:`num`."""
+    check_tensor(name, value, str(size))
     if value.is_floating_point() or value.dtype == torch.bool:
         raise TypeError(f"'{name}' must hold integers, got {value.dtype}")
     if list(value.shape) != [size]:
@@ -149,7 +151,8 @@ def _check_shapes(
     category: Tensor, batch: Tensor, num_points: int, space: PartSpace
 ) -> tuple[Tensor, Tensor]:
     """The category of every shape and the shape of every point, from either form of these."""
-    size = category.numel()
+    size = check_tensor("category", category, "B").numel()
+    check_tensor("batch", batch, "ΣN")
     if size == 0 or num_points == 0:
         raise ValueError(f"there must be shapes with points, got {size} with {num_points} points")
     category = _check_range("category", category, size, space.num_categories)

@@ -129,11 +129,21 @@ class Segmentation(Task):
             )
         return train.network_sizes
 
+    def check_logits(self, logits: Any, sizes: tuple[int, ...]) -> None:
+        """Refuses others than a number for every part at every point."""
+        num, _ = sizes
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.size(1) != num:
+            what = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"'network' must give logits of shape [ΣN, {num}], got {what}")
+
     def score(self, model: nn.Module, train: PointCloudBank, test: PointCloudBank) -> MeanIoU:
         """The :class:`MeanIoU` of a trained network."""
         space, values = _labelled(test).space, []
+        sizes = self.network_sizes(train, test)
         for batch in test.batches():
-            guess = restrict(logits_of(model, batch), batch.category, batch.ptr, space)
+            logits = logits_of(model, batch)
+            self.check_logits(logits, sizes)
+            guess = restrict(logits, batch.category, batch.ptr, space)
             values.append(part_iou(guess, batch.y, batch.ptr, batch.category, space))
         found = PartIoU(torch.cat(values), test.y, test.num_classes)
         instance = torch.tensor([found.instance])

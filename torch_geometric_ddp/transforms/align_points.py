@@ -16,8 +16,9 @@ class AlignPoints(BaseTransform):
     r"""Reorders the points of the clouds of a batch to correspond to those of its first cloud, by
     :meth:`~torch_geometric_ddp.ops.align_points` (functional name: :obj:`align_points`).
 
-    All clouds need the same number of points. Every per-point attribute follows its point. A
-    single cloud is its own reference and stays as it is, unless :obj:`reference` is given.
+    All clouds need the same number of points. Every per-point tensor follows its point; what a
+    batch holds as lists stays as it is. A single cloud is its own reference and stays as it is,
+    unless :obj:`reference` is given.
 
     Args:
         reference (torch.Tensor, optional): Points :obj:`[N, 3]` to correspond to instead of

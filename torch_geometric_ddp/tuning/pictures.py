@@ -79,20 +79,27 @@ def plot_tuning(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pa
 def write_html(result: TuningResult, folder: str | os.PathLike[str]) -> list[Path]:
     """Writes Optuna's own pictures as interactive pages, where plotly is installed.
 
+    Fewer than four completed trials, of which they say nothing, have none.
+
     Args:
         result (TuningResult): What was found.
         folder (path): Where the pages go. What is there of another search is removed.
 
     Returns:
-        The pages, none without plotly.
+        The pages, none without plotly or of too few trials.
+
+    Raises:
+        TypeError: If :obj:`folder` is no path.
+        ValueError: If :obj:`folder` cannot be written to.
     """
+    folder = check_folder("folder", folder)
     enough = optuna.visualization.is_available() and len(result.completed) >= FEWEST
     pages = _pages(result) if enough else {}
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = {key: Path(folder) / f"{key}.html" for key in pages}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {key: folder / f"{key}.html" for key in pages}
     for key, page in pages.items():
         page.write_html(paths[key])
-    _remove(Path(folder) / f"{key}.html" for key in _NAMES if key not in pages)
+    _remove(folder / f"{key}.html" for key in _NAMES if key not in pages)
     return list(paths.values())
 
 

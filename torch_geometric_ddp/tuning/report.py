@@ -75,7 +75,7 @@ class TuningResult:
 
     @property
     def settings(self) -> Settings:
-        """The settings of the best trial, arguments of :func:`~torch_geometric_ddp.methods.ddp`."""
+        """The settings of the best trial, arguments of the method that was searched."""
         return dict(self.best.user_attrs["settings"])
 
     @property

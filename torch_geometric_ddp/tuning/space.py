@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from optuna.trial import BaseTrial, FixedTrial
 
-from torch_geometric_ddp._checks import check_int, check_number
+from torch_geometric_ddp._checks import check_flag, check_int, check_number
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.parameterization import ANCHOR_LR, ShapeMorphing
 
@@ -69,7 +69,7 @@ class SearchSpace:
         weight_lr (tuple of float, optional): Likewise that of the weights. (default: not searched)
 
     Raises:
-        TypeError, ValueError: If a range is not one.
+        TypeError, ValueError: If a range is not one, or :obj:`no_penalty` not true or false.
     """
 
     num_anchors: tuple[int, int] = (2, 8)
@@ -83,6 +83,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "anchor_step", check_int("anchor_step", self.anchor_step))
+        check_flag("no_penalty", self.no_penalty)
         for name in (field.name for field in fields(self)):
             ends = getattr(self, name)
             if name in ("anchor_step", "no_penalty") or (ends is None and name in _RATES):

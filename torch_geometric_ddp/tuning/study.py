@@ -28,9 +28,11 @@ from torch_geometric_ddp._checks import (
     check_flag,
     check_float,
     check_int,
+    check_maker,
     check_ppc,
     check_seed,
     check_text,
+    shown,
 )
 from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp.clouds.splits import check_share, stratified
@@ -110,8 +112,8 @@ def tune(
             It is read once.
         ppc (float): The storage, in full-resolution clouds per class, as for
             :meth:`~torch_geometric_ddp.distill`. (default: :obj:`1`)
-        space (Space, optional): What is searched, such as a :class:`PackedSpace` for
-            :func:`~torch_geometric_ddp.methods.pkr`. (default: :class:`SearchSpace`)
+        space (Space, optional): What is searched, such as a :class:`PackedSpace` with the
+            :obj:`method` :func:`~torch_geometric_ddp.methods.pkr`. (default: :class:`SearchSpace`)
         n_trials (int): How many finished trials the study shall have altogether, completed, pruned
             or failed; what was repeated counts once. (default: :obj:`20`)
         storage (str, path or optuna.storages.BaseStorage, optional): Where the study is kept: the
@@ -164,8 +166,8 @@ def tune(
         The :class:`TuningResult`.
 
     Raises:
-        TypeError: If an argument is of another type than said above, or a range of :obj:`space` no
-            tuple.
+        TypeError: If an argument is of another type than said above, a range of :obj:`space` no
+            tuple, or :obj:`method` does not take what :obj:`space` draws.
         ValueError: If one of these is too small, :obj:`share` or one of :obj:`looks` does not lie
             between 0 and 1, :obj:`objectives` are unknown, or several with :obj:`seed_by_seed`, the
             items of :obj:`dataset` are not
@@ -187,7 +189,7 @@ def tune(
     check_text("study_name", study_name)
     check_callable("method", method, optional=False)
     make_sampler = find_sampler(sampler)
-    check_callable("network", network)
+    check_maker("network", network)
     check_flag("seed_by_seed", seed_by_seed)
     if pruner is not None and not isinstance(pruner, BasePruner):
         raise TypeError(f"'pruner' must be a pruner of Optuna, got {type(pruner).__name__}")
@@ -214,7 +216,15 @@ def tune(
     if folder is not None:
         kept.keep_in(folder)
     # What cannot begin at all shall not fail trial by trial; a start is chosen by the trials.
-    usual = method(**space.published_settings(budget))
+    settings = space.published_settings(budget)
+    try:
+        usual = method(**settings)
+    except TypeError as error:
+        raise TypeError(
+            f"'method' must take what 'space' draws, {', '.join(settings)}: {error}"
+        ) from error
+    if not isinstance(usual, Method):
+        raise TypeError(f"'method' must make a Method, got {shown(usual)}")
     usual.begin(kept, budget.ppc, seeds[0], network, task, chooses=False)
     objective = Objective(
         kept,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_points
+from torch_geometric_ddp._checks import check_points, check_text
 from torch_geometric_ddp.transforms import NormalizeSphere
 
 __all__ = ["PALETTE", "plain", "plot_clouds", "put_title", "word_for_stored", "wrapped"]
@@ -75,10 +75,13 @@ def plot_clouds(
         The figure, to show or to save.
 
     Raises:
-        TypeError: If a cloud is no floating point tensor.
+        TypeError: If a cloud is no floating point tensor, or a name no text.
         ValueError: If there is not one part for every point, a part has no name, :obj:`up` is no
             axis, a row or a column of clouds has no name, or a cloud another shape.
     """
+    for what, names in (("row_names", row_names), ("column_names", column_names)):
+        for name in names:
+            check_text(what, name)
     height, width = len(rows), len(column_names)
     if len(row_names) != height:
         raise ValueError(f"'row_names' must name {height} rows, got {len(row_names)} names")

@@ -12,9 +12,16 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_classes, check_int
+from torch_geometric_ddp._checks import (
+    check_classes,
+    check_dataset,
+    check_int,
+    check_names,
+    shown,
+)
 from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp.clouds.class_names import check_among, found_names, names_of
+from torch_geometric_ddp.clouds.splits import class_key
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize.clouds import plot_clouds, word_for_stored
 from torch_geometric_ddp.visualize.saving import check_picture, save_figure
@@ -57,12 +64,14 @@ def plot_distilled(
         The figure.
 
     Raises:
-        TypeError: If a number is no integer, :obj:`path` no path, or :obj:`classes` no sequence.
+        TypeError: If a number is no integer, :obj:`path` no path, :obj:`classes` no sequence, or a
+            set none.
         ValueError: If a cloud has no label, or one that is out of range, a number is negative or
             there are no anchors, a class is unknown, the classes of :obj:`real_set` are others,
             :obj:`up` is no axis, or nothing can be written to :obj:`path` or in the format of its
             suffix.
     """
+    _check_synthetic(synthetic)
     chosen = check_classes(synthetic.class_names, classes)
     path = None if path is None else check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
@@ -106,6 +115,7 @@ def plot_sheets(
             integer or below one.
     """
     check_int("classes_per_sheet", classes_per_sheet)
+    _check_synthetic(synthetic)
     chosen, path = check_classes(synthetic.class_names, classes), check_picture(path)
     kinds = _kinds(real_set, synthetic, num_real, num_anchors, num_morphs)
     cells = _Cells.of(kinds, synthetic.class_names, chosen)
@@ -131,6 +141,11 @@ def plot_sheets(
     return paths
 
 
+def _check_synthetic(synthetic: object) -> None:
+    if not isinstance(synthetic, SyntheticPointCloudDataset):
+        raise TypeError(f"'synthetic' must be a SyntheticPointCloudDataset, got {shown(synthetic)}")
+
+
 def _kinds(
     real_set: Iterable[Data],
     synthetic: SyntheticPointCloudDataset,
@@ -142,7 +157,9 @@ def _kinds(
     check_int("num_real", num_real, minimum=0)
     check_int("num_anchors", num_anchors)
     check_int("num_morphs", num_morphs, minimum=0)
+    check_dataset("real_set", real_set)
     names = names_of(real_set)
+    names = None if names is None else check_names("class_names", names)
     if names is None and synthetic.space is None:  # Folders are no categories with parts.
         names = found_names(real_set, len(synthetic.class_names))
     check_among("real_set", names or [], synthetic.class_names)
@@ -205,7 +222,9 @@ class _Cells:
     ) -> Figure:
         """The picture of some of the classes."""
         rows = [self.rows[label] for label in labels]
-        labelled = all("category" in data or data is _BLANK for row in rows for data in row)
+        labelled = all(
+            class_key(data) == "category" or data is _BLANK for row in rows for data in row
+        )
         return plot_clouds(
             [[data.pos for data in row] for row in rows],
             [self.names[label] for label in labels],
@@ -221,7 +240,7 @@ def _first(kind: str, dataset: Iterable[Data], num: int, names: Sequence[str]) -
     """The first clouds of every class, or category."""
     found: list[list[Data]] = [[] for _ in names]
     for i, data in enumerate(dataset):
-        label = torch.as_tensor(data.get("category", data.get("y", [])))
+        label = torch.as_tensor(data.get(class_key(data), []))
         if label.numel() != 1 or not 0 <= int(label) < len(names):
             got = int(label) if label.numel() == 1 else f"{label.numel()} labels"
             raise ValueError(
