@@ -168,6 +168,6 @@ def test_ddp_without_alignment():
 
 
 def test_too_little_storage_is_told_in_words_of_the_coreset():
-    with pytest.raises(BudgetError, match="'num_anchors'=4 does not fit") as error:
+    with pytest.raises(BudgetError, match="'num_anchors'=4 clouds of a group do not fit") as error:
         point_mixup_coreset(toy_set(num_points=64), 1 / 64)
     assert "num_morphs" not in str(error.value)

@@ -68,8 +68,8 @@ def point_mixup_coreset(
         fits = ShapeMorphing.largest_anchor_points(budget, num_anchors, 0, codec)
     except BudgetError as error:  # Which tells of morphs, of which there are none here.
         raise BudgetError(
-            f"'num_anchors'={num_anchors} does not fit the storage of ppc={ppc} clouds of "
-            f"{budget.num_points} points per class: it has no room for {num_anchors} clouds of "
+            f"'num_anchors'={num_anchors} clouds of a group do not fit the storage of ppc={ppc} "
+            f"clouds of {budget.num_points} points per class, which has no room for so many of "
             f"even one point as {codec}"
         ) from error
     points = min(fits, budget.num_points)

@@ -107,7 +107,7 @@ def watch(
 
 def _made(make: Callable[..., Backbone], bank: PointCloudBank) -> Backbone:
     model = make(*bank.network_sizes)
-    if not isinstance(model, Backbone):
+    if not isinstance(model, nn.Module):
         raise TypeError(f"'network' must make a Backbone, got {type(model).__name__}")
     return model
 

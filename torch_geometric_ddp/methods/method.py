@@ -34,7 +34,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching import Matching
 from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.networks import NetworkSource, check_matched, check_network
-from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer
+from torch_geometric_ddp.methods.optimizers import SGD, MakeOptimizer, check_optimizer
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.methods.sharing import check_chunk, check_counts, shares_of
 from torch_geometric_ddp.methods.starts import Start, real_clouds
@@ -106,8 +106,9 @@ class Method:
         # As Python has them, for JSON.
         for name, least in (("steps", 0), ("batch_size", 1)):
             object.__setattr__(self, name, check_int(name, getattr(self, name), minimum=least))
-        for name in ("storing", "matching", "start", "optimizer", "loops", "networks"):
+        for name in ("storing", "matching", "start", "loops", "networks"):
             check_callable(name, getattr(self, name), optional=False)
+        check_optimizer(self.optimizer)
         if isinstance(self.matching, Matching):
             got = type(self.matching).__name__
             raise TypeError(f"'matching' must make a Matching, such as SADM, got one, a {got}")

@@ -19,6 +19,7 @@ __all__ = [
     "AveragedSGD",
     "MakeOptimizer",
     "averaged",
+    "check_optimizer",
     "cosine",
     "late_share",
     "optimizer_of",
@@ -111,6 +112,15 @@ def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
         swap()
 
 
+_EXPECTED = "'optimizer' must make a torch.optim.Optimizer from groups of parameters"
+
+
+def check_optimizer(make: Any) -> None:
+    """Raises unless it can be called, as what makes an optimiser can."""
+    if not callable(make):
+        raise TypeError(f"{_EXPECTED}, got {type(make).__name__}")
+
+
 def optimizer_of(make: MakeOptimizer, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Makes an optimiser whose groups remember the learning rates that they start with.
 
@@ -123,15 +133,13 @@ def optimizer_of(make: MakeOptimizer, groups: list[dict[str, Any]]) -> torch.opt
         TypeError: If :obj:`make` is not callable, or what it makes is no optimiser or one whose
             step needs a closure.
     """
-    expected = "'optimizer' must make a torch.optim.Optimizer from groups of parameters"
-    if not callable(make):
-        raise TypeError(f"{expected}, got {type(make).__name__}")
+    check_optimizer(make)
     optimizer = make([{**group, "initial_lr": group["lr"]} for group in groups])
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"{expected}, got one of {type(optimizer).__name__}")
+        raise TypeError(f"{_EXPECTED}, got one of {type(optimizer).__name__}")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise TypeError(f"{expected} whose step needs no closure, got {type(optimizer).__name__}")
+        raise TypeError(f"{_EXPECTED} whose step needs no closure, got {type(optimizer).__name__}")
     for settings in optimizer.param_groups:
         for key, value in settings.items():
             if isinstance(value, np.generic):  # Which no checkpoint can hold.
