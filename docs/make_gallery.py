@@ -31,10 +31,13 @@ from torch_geometric_ddp import (
     evaluate,
 )
 from torch_geometric_ddp.comparison import (
+    ENTRIES,
     Row,
+    Sensitivity,
     TransferRow,
     plot_bits,
     plot_comparison,
+    plot_increments,
     plot_transfer,
 )
 from torch_geometric_ddp.methods import ddp, packed_size
@@ -49,6 +52,13 @@ BUDGETS = [
     f"modelnet10-{name}"
     for name in ("sixteenth", "eighth", "quarter", "one", "codecs", "codecs-quarter", "ddp-codecs")
 ]
+# What the table of settings changes.
+SETTINGS = {
+    "num_anchors": (2, 4, 8),
+    "anchor_points": (16, 32),
+    "num_morphs": (0, 4, 16, 32),
+    "uniformity_lambda": (0.0, 1000.0),
+}
 PACKED = ("PKR 32", "PKR 64", "PKR 128")
 LINES = {
     **dict.fromkeys(
@@ -165,6 +175,11 @@ def tables() -> None:
     plot_transfer(
         resolutions, tested, FOLDER / "resolution.png", title, "points of the test clouds"
     )
+    changed = rows_of("modelnet10-sensitivity")
+    title = f"{data}, 256 points, PPC 1: DDP on held-out clouds"
+    Sensitivity(ENTRIES["DDP"], SETTINGS).plot(changed, FOLDER / "sensitivity.png", title)
+    title = f"{data}, a quarter of a cloud per class: classes two by two"
+    plot_increments(increments_of("modelnet10-increments"), FOLDER / "increments.png", title)
 
 
 def growth() -> None:
