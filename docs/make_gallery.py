@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from torch_geometric_ddp.comparison import (
 )
 from torch_geometric_ddp.methods import ddp, packed_size
 from torch_geometric_ddp.nn import HookedBackbone
+from torch_geometric_ddp.programs.option_types import row_and_settings
 from torch_geometric_ddp.tuning import SearchSpace, plot_tuning, tune
 from torch_geometric_ddp.visualize import plot_confusion, plot_distilled
 
@@ -52,13 +54,6 @@ BUDGETS = [
     f"modelnet10-{name}"
     for name in ("sixteenth", "eighth", "quarter", "one", "codecs", "codecs-quarter", "ddp-codecs")
 ]
-# What the table of settings changes.
-SETTINGS = {
-    "num_anchors": (2, 4, 8),
-    "anchor_points": (16, 32),
-    "num_morphs": (0, 4, 16, 32),
-    "uniformity_lambda": (0.0, 1000.0),
-}
 PACKED = ("PKR 32", "PKR 64", "PKR 128")
 LINES = {
     **dict.fromkeys(
@@ -175,9 +170,12 @@ def tables() -> None:
     plot_transfer(
         resolutions, tested, FOLDER / "resolution.png", title, "points of the test clouds"
     )
-    changed = rows_of("modelnet10-sensitivity")
+    rows, values = rows_of("modelnet10-sensitivity"), defaultdict(list)
+    for row in rows:
+        for name, value in row_and_settings(row.method)[1].items():
+            values[name].append(value)
     title = f"{data}, 256 points, PPC 1: DDP on held-out clouds"
-    Sensitivity(ENTRIES["DDP"], SETTINGS).plot(changed, FOLDER / "sensitivity.png", title)
+    Sensitivity(ENTRIES["DDP"], values).plot(rows, FOLDER / "sensitivity.png", title)
     title = f"{data}, a quarter of a cloud per class: classes two by two"
     plot_increments(increments_of("modelnet10-increments"), FOLDER / "increments.png", title)
 

@@ -106,10 +106,10 @@ class LabelledBank(PointCloudBank):
         Raises:
             TypeError: If the :obj:`pos` of an item is not floating point.
             ValueError: If :obj:`device` is none that can be used, :obj:`class_names` are given, an
-                attribute that :meth:`PartSpace.of`
-                needs is missing, there is no item, the :obj:`pos` of one has another shape or is
-                not finite, its :obj:`y` is not a part for every point, its :obj:`category` is not
-                one integer, or a point has a part that the category has not.
+                attribute that :meth:`PartSpace.of` needs is missing, there is no item, the
+                :obj:`pos` of one has another shape or is not finite, its :obj:`y` is not a part for
+                every point, its :obj:`category` is not one integer, or a point has a part that the
+                category has not.
         """
         check_dataset("dataset", dataset)
         check_device("device", device)

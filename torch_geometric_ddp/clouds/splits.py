@@ -145,7 +145,7 @@ def class_key(data: Data) -> str:
     y: Any = getattr(data, "y", None)
     pos = getattr(data, "pos", None)
     size = y.numel() if isinstance(y, Tensor) else np.size(y)
-    one = y is not None and size == 1 and not (pos is not None and len(pos) == 1)
+    one = y is not None and size == 1 and (pos is None or len(pos) != 1)
     return "category" if "category" in data and not one else "y"
 
 

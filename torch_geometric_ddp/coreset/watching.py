@@ -85,11 +85,7 @@ def watch(
             integer.
         FloatingPointError: If the network diverges.
     """
-    if not isinstance(model, Backbone):
-        raise TypeError(
-            f"the network must be a Backbone, which has global_features, got {type(model).__name__}"
-        )
-    seed = check_seed("seed", seed)
+    model, seed = _checked(model), check_seed("seed", seed)
     events = ForgettingEvents(train.y) if find_task(task).one_label else None
     fit(model, train, protocol, seed, bar, events)
     config = {
@@ -105,10 +101,12 @@ def watch(
     return Observation(features.cpu(), forgetting, train.y.cpu(), config)
 
 
-def _made(make: Callable[..., Backbone], bank: PointCloudBank) -> Backbone:
-    model = make(*bank.network_sizes)
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"'network' must make a Backbone, got {type(model).__name__}")
+def _checked(model: Any) -> Backbone:
+    if not isinstance(model, Backbone):
+        raise TypeError(
+            "what 'network' makes must be a Backbone, which has global_features, got "
+            f"{type(model).__name__}"
+        )
     return model
 
 
@@ -162,7 +160,7 @@ def observe(
         total=protocol.epochs_for(len(bank)), desc="Observe", unit="epoch", disable=not progress
     )
     with bar, seeded(seed, bank.device):
-        model = _made(network or task.network, bank).to(bank.pos)
+        model = _checked((network or task.network)(*bank.network_sizes)).to(bank.pos)
         seen = watch(model, bank, protocol, seed, bar, task)
     # As they were read: a device or processor may normalise them to other last bits.
     return replace(seen, config={**seen.config, "real_sha256": read.sha256()})

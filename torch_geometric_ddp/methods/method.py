@@ -203,7 +203,6 @@ class Method:
             rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
             return fitted.begin(bank, ppc, seed, network, task, *rest, chooses)
         generator = torch.Generator().manual_seed(seed)
-        check_maker("network", network)
         make = task.network if network is None else network
         check_network(make, bank)
         matching = self.matching()
