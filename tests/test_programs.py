@@ -56,6 +56,7 @@ from torch_geometric_ddp.programs import (
     sensitivity,
     showing,
     train,
+    tunables,
     tune,
 )
 from torch_geometric_ddp.programs.option_types import (
@@ -1131,7 +1132,7 @@ def test_networks_of_centres_are_refused_before_any_work_and_taken_ungrouped(wor
         args = parsed(*words, "--ungrouped")
         settings = searching._fixed(args)
         assert settings["grouped"] is False
-        line = tune.command(args, settings, [0])
+        line = tunables.command(args, settings, [0])
         assert (
             rows.method_settings(command.whole_parser().parse_args(line.split()[1:]))["grouped"]
             is False
@@ -1148,7 +1149,7 @@ def test_the_command_of_tune_has_every_option_that_distill_shares():
     args = parsed("tune", *words, "--dataset", "modelnet10", "--out", "o", "--method", "pkr")
     tune.complete(args)
     settings = {"num_points": 16, "depth": 5, "mirror": False, "lr": 0.01}
-    line = tune.command(args, settings, [2, 3])
+    line = tunables.command(args, settings, [2, 3])
     assert line.startswith("distill3d distill ")
     back = vars(command.whole_parser().parse_args(line.split()[1:]))
     expected = {name: value for name, value in vars(args).items() if name in back}

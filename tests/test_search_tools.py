@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 from test_tuning import search, states
 
 from torch_geometric_ddp import StorageBudget, SyntheticPointCloudDataset
-from torch_geometric_ddp.programs import command, searching, tune
+from torch_geometric_ddp.programs import command, search_report, tune
 from torch_geometric_ddp.tuning import (
     SAMPLERS,
     Objective,
@@ -197,11 +197,13 @@ def test_picture_of_importances_shows_their_spread(count):
 
 
 def test_few_trials_are_said_to_be_few(capsys):
-    searching._print_importances({"num_anchors": 0.7, "b": 0.3}, {"num_anchors": 0.2, "b": 0.1}, 19)
+    search_report._print_importances(
+        {"num_anchors": 0.7, "b": 0.3}, {"num_anchors": 0.2, "b": 0.1}, 19
+    )
     text = capsys.readouterr().out
     assert "0.70 ± 0.20" in text
     assert "Of 19 trials importances are hardly more than a guess" in text
-    searching._print_importances({"b": 1.0}, {"b": 0.0}, 20)
+    search_report._print_importances({"b": 1.0}, {"b": 0.0}, 20)
     assert "guess" not in capsys.readouterr().out
 
 

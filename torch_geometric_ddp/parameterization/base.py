@@ -16,11 +16,22 @@ from torch_geometric_ddp._checks import check_float, check_int, check_tensor
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
-from torch_geometric_ddp.parameterization.division import check_counts, mean_count
+from torch_geometric_ddp.parameterization.division import (
+    check_counts,
+    counts_of_header,
+    mean_count,
+)
 from torch_geometric_ddp.parameterization.form import Form, taken
 from torch_geometric_ddp.parameterization.kept import Kept
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
-from torch_geometric_ddp.parameterization.reading import check_sizes, restored
+from torch_geometric_ddp.parameterization.reading import (
+    arguments,
+    check_header,
+    check_no_more,
+    check_sizes,
+    missing,
+    read_all,
+)
 from torch_geometric_ddp.parameterization.registry import register
 from torch_geometric_ddp.parameterization.rotation import Rotation
 
@@ -169,11 +180,11 @@ class Parameterization(nn.Module, ABC):
             TypeError, ValueError: If the name is none of :meth:`clouds`, the tensor does not have
                 a row for every group, a rate is no rate, or the codec loses an order that matters.
         """
-        names = [*self._forms()]
-        if name not in names:
+        forms = self._forms()
+        if name not in forms:
             raise ValueError(
                 f"'name' must be that of an argument of '{type(self).__name__}.clouds', one of "
-                f"{names}, got {name!r}"
+                f"{[*forms]}, got {name!r}"
             )
         groups = self.num_groups
         tensor = check_tensor(name, tensor, f"{groups} *")
@@ -182,8 +193,9 @@ class Parameterization(nn.Module, ABC):
                 f"'{name}' must be floating point with a row for each of {groups} groups, got "
                 f"{tensor.dtype} of shape {list(tensor.shape)}"
             )
-        kept = Kept(name, check_float("lr", lr), learned, turns=rotation_lr is not None)
-        kept.store_by(self, codec)
+        turns = rotation_lr is not None
+        kept = Kept(name, check_float("lr", lr), learned, turns, forms[name])
+        kept.store_by(codec, labelled=self.labels is not None)
         self._kept[name] = kept
         parameter = nn.Parameter(tensor.detach().clone(), requires_grad=learned)
         self.register_parameter(name, parameter)
@@ -244,7 +256,21 @@ class Parameterization(nn.Module, ABC):
 
     def _seen(self, name: str, groups: slice = slice(None)) -> Tensor:
         """What :meth:`clouds` is given of a tensor."""
-        return self._kept[name].seen(self, groups)
+        kept = self._kept[name]
+        turned = self._turned(kept, groups)
+        return kept.seen(turned) if self.sees_stored else turned
+
+    def _turned(self, kept: Kept, groups: slice = slice(None)) -> Tensor:
+        """The rows of some groups, turned if they shall be."""
+        tensor: Tensor = getattr(self, kept.name)[groups]
+        if self.rotation is None or not kept.turns:
+            return tensor
+        return self.rotation(tensor, groups)
+
+    @torch.no_grad()
+    def _packed(self, kept: Kept) -> Tensor:
+        """What the codec of a tensor is given."""
+        return kept.packed(self._turned(kept).detach())
 
     @torch.no_grad()
     def reorder(
@@ -261,7 +287,7 @@ class Parameterization(nn.Module, ABC):
         """
         groups = self.groups_of(classes)
         for kept in self._learned():
-            order = kept.order_of_file(self, groups)
+            order = kept.order_of_file(self._turned(kept, groups))
             if order is None:
                 continue
             parameter = getattr(self, kept.name)
@@ -329,7 +355,7 @@ class Parameterization(nn.Module, ABC):
         """
         out = {} if self.labels is None else self.labels.storage()
         for kept in self._learned():
-            for key, tensor in kept.codec.encode(kept.packed(self)).items():
+            for key, tensor in kept.codec.encode(self._packed(kept)).items():
                 out[f"{kept.name}.{key}" if key else kept.name] = tensor
         return out
 
@@ -350,7 +376,7 @@ class Parameterization(nn.Module, ABC):
         special = self._special()
         if special:
             out["codecs"] = {kept.name: kept.codec.config() for kept in special}
-            out["shapes"] = {kept.name: list(kept.packed(self).shape[1:]) for kept in special}
+            out["shapes"] = {kept.name: list(self._packed(kept).shape[1:]) for kept in special}
         return out
 
     def storage_bits(self) -> int:
@@ -360,7 +386,7 @@ class Parameterization(nn.Module, ABC):
         """
         bits = 0 if self.labels is None else tensor_bits(self.labels.storage())
         for kept in self._learned():
-            packed = kept.packed(self)
+            packed = self._packed(kept)
             sure = kept.codec.bits(packed.shape)
             bits += tensor_bits(kept.codec.encode(packed)) if sure is None else sure
         return bits
@@ -409,7 +435,28 @@ class Parameterization(nn.Module, ABC):
             TypeError, ValueError: If a tensor or a size is missing, or a name, shape, type or value
                 does not fit.
         """
-        return restored(cls, storage, config, num_classes, ppc)
+        groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
+        if not isinstance(config, Mapping):
+            raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
+        counts = counts_of_header(config, num_classes, ppc)
+        labels = PartLabels.from_storage(storage, config)
+        forms = cls._forms()
+        found = read_all(storage, config, forms, groups if counts is None else sum(counts))
+        # What is divided among classes is made as one class.
+        together = num_classes if counts is None else 1
+        made = cls(**arguments(cls, together, found, storage, config, forms))
+        if counts is not None:
+            made.divide(counts)
+        made.label_with(labels)
+        known = [] if labels is None else ["part_counts"]
+        for kept in made._learned():
+            if kept.name not in found:
+                raise missing(kept.name, storage)
+            kept.store_by(found[kept.name].codec, labelled=labels is not None)
+            known.append(kept.name)
+        check_no_more(storage, known, cls)
+        check_header(config, made.config())
+        return made
 
     def label_with(self, labels: PartLabels | None) -> None:
         """Labels the points of all clouds; see :attr:`labels`.
@@ -426,18 +473,10 @@ class Parameterization(nn.Module, ABC):
                 f"'labels' must be of classes of as many groups, got {self._counts} groups"
             )
         if labels is not None:
-            mine = (self.num_classes, self.num_points)
-            theirs = (labels.space.num_categories, labels.num_points)
-            if mine != theirs or labels.rows_per_class not in self._label_rows:
-                raise ValueError(
-                    f"'labels' must be {' or '.join(map(str, self._label_rows))} rows of "
-                    f"{self.num_points} points for each of {self.num_classes} categories, got "
-                    f"{labels.rows_per_class} of {labels.num_points} for "
-                    f"{labels.space.num_categories}"
-                )
+            labels.check_fit(self.num_classes, self.num_points, self._label_rows)
         self.labels = labels
         for kept in self._kept.values():
-            kept.store_by(self, kept.codec)
+            kept.store_by(kept.codec, labelled=labels is not None)
 
     def _learned(self) -> list[Kept]:
         """All that is optimised and stored."""

@@ -60,6 +60,25 @@ class PartLabels(nn.Module):
         """The number of points of a cloud."""
         return self.part.size(1)
 
+    def check_fit(self, num_classes: int, num_points: int, rows: tuple[int, ...]) -> None:
+        """Refuses clouds that these are not the labels of.
+
+        Args:
+            num_classes (int): The number of their classes.
+            num_points (int): The number of points of a cloud.
+            rows (tuple of int): How many rows of labels a class may have.
+
+        Raises:
+            ValueError: If anything differs.
+        """
+        mine = (self.space.num_categories, self.num_points)
+        if mine != (num_classes, num_points) or self.rows_per_class not in rows:
+            raise ValueError(
+                f"'labels' must be {' or '.join(map(str, rows))} rows of {num_points} points for "
+                f"each of {num_classes} categories, got {self.rows_per_class} of {self.num_points} "
+                f"for {self.space.num_categories}"
+            )
+
     def forward(self, start: int, stop: int, clouds_per_class: int) -> Tensor:
         """The parts :obj:`[B, N]` of the clouds of the classes :obj:`start` to :obj:`stop`."""
         rows = self.part[start * self.rows_per_class : stop * self.rows_per_class]

@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,23 +14,16 @@ from torch import Tensor
 from torch_geometric_ddp._checks import check_int, check_json
 from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.parameterization.codecs import Codec, float_codec
-from torch_geometric_ddp.parameterization.division import counts_of_header
 from torch_geometric_ddp.parameterization.form import Form, read
-from torch_geometric_ddp.parameterization.part_labels import PartLabels
 
-if TYPE_CHECKING:
-    from torch_geometric_ddp.parameterization.base import Parameterization
-
-__all__ = ["check_sizes", "restored"]
-
-_P = TypeVar("_P", bound="Parameterization")
+__all__ = ["arguments", "check_header", "check_no_more", "check_sizes", "missing", "read_all"]
 
 # What a header holds beside the sizes of a parameterization.
 _OWN_KEYS = ("codecs", "shapes", "parts", "class_groups")
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A tensor of a file as it is optimised, and the codec that it was stored by."""
 
     tensor: Tensor
@@ -53,45 +46,9 @@ def check_sizes(cls: type, sizes: Mapping[str, Any]) -> None:
         check_json(f"{cls.__name__}.sizes.{name}", size)
 
 
-def restored(
-    cls: type[_P],
-    storage: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    num_classes: int,
-    ppc: int,
-) -> _P:
-    """What :meth:`Parameterization.from_storage` gives, whose arguments it has.
-
-    Raises:
-        TypeError, ValueError: If anything is missing, or does not fit.
-    """
-    groups = check_int("num_classes", num_classes) * check_int("ppc", ppc)
-    if not isinstance(config, Mapping):
-        raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
-    counts = counts_of_header(config, num_classes, ppc)
-    labels = PartLabels.from_storage(storage, config)
-    forms = cls._forms()
-    found = _read_all(storage, config, forms, groups if counts is None else sum(counts))
-    # What is divided among classes is made as one class.
-    together = num_classes if counts is None else 1
-    made = cls(**_arguments(cls, together, found, storage, config, forms))
-    if counts is not None:
-        made.divide(counts)
-    made.label_with(labels)
-    known = [] if labels is None else ["part_counts"]
-    for kept in made._learned():
-        if kept.name not in found:
-            raise _missing(kept.name, storage)
-        kept.store_by(made, found[kept.name].codec)
-        known.append(kept.name)
-    _check_no_more(storage, known, cls)
-    _check_header(config, made.config())
-    return made
-
-
-def _read_all(
+def read_all(
     storage: Mapping[str, Tensor], config: Mapping[str, Any], forms: Mapping[str, Form], groups: int
-) -> dict[str, _Found]:
+) -> dict[str, Found]:
     """The tensors that a file holds, by the names that they are kept by.
 
     Args:
@@ -112,14 +69,14 @@ def _read_all(
         }
         if stored:
             codec, tensor = _decoded(name, stored, config, groups)
-            found[name] = _Found(read(tensor, codec, form), codec)
+            found[name] = Found(read(tensor, codec, form), codec)
     return found
 
 
-def _arguments(
+def arguments(
     cls: type,
     num_classes: int,
-    found: Mapping[str, _Found],
+    found: Mapping[str, Found],
     storage: Mapping[str, Tensor],
     config: Mapping[str, Any],
     names: Collection[str],
@@ -129,7 +86,7 @@ def _arguments(
     Args:
         cls (type): The parameterization.
         num_classes (int): The number of classes.
-        found (dict of _Found): What :func:`_read_all` gave.
+        found (dict of Found): What :func:`read_all` gave.
         storage (dict of torch.Tensor): The tensors of the file.
         config (dict): Its header.
         names (collection of str): The names of the tensors that it may hold.
@@ -145,18 +102,18 @@ def _arguments(
         if name in known:
             out[name] = known[name]
         elif parameter.default is parameter.empty and name in names:
-            raise _missing(name, storage)
+            raise missing(name, storage)
         elif parameter.default is parameter.empty:
             raise ValueError(f"the size '{name}' is missing, there is {sorted(sizes)}")
     return out
 
 
-def _missing(name: str, storage: Mapping[str, Tensor]) -> ValueError:
+def missing(name: str, storage: Mapping[str, Tensor]) -> ValueError:
     """What is raised where a file lacks a tensor."""
     return ValueError(f"the tensor '{name}' is missing, there is {sorted(storage)}")
 
 
-def _check_no_more(storage: Mapping[str, Tensor], known: Collection[str], cls: type) -> None:
+def check_no_more(storage: Mapping[str, Tensor], known: Collection[str], cls: type) -> None:
     """Refuses tensors that a parameterization does not store."""
     unknown = sorted(key for key in storage if key.partition(".")[0] not in known)
     if unknown:
@@ -165,7 +122,7 @@ def _check_no_more(storage: Mapping[str, Tensor], known: Collection[str], cls: t
         )
 
 
-def _check_header(config: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_header(config: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuses a header other than that of what was read by it."""
     wrong = [key for key in config if _text(config[key]) != _text(now.get(key))]
     if wrong:

@@ -1,26 +1,24 @@
-"""What `tune` does: the processes of a search, its winner on the test set, and its report."""
+"""What `tune` does: the processes of a search, and its winner on the test set."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
 from sqlalchemy import make_url  # Optuna's own package for databases.
 
-from torch_geometric_ddp._files import check_folder, replacing
+from torch_geometric_ddp._files import check_folder
 from torch_geometric_ddp._worker import end_after
 from torch_geometric_ddp.clouds.splits import check_share
-from torch_geometric_ddp.comparison import Distilled, Lab, Row, summarize
-from torch_geometric_ddp.comparison.report import aligned
+from torch_geometric_ddp.comparison import Distilled, Lab, summarize
 from torch_geometric_ddp.methods import METHODS, Method
 from torch_geometric_ddp.parameterization import ANCHOR_LR
 from torch_geometric_ddp.programs.data import load, source
@@ -29,10 +27,10 @@ from torch_geometric_ddp.programs.networks import named_network
 from torch_geometric_ddp.programs.options import MIRROR, is_generated
 from torch_geometric_ddp.programs.presets import preset_and_seeds
 from torch_geometric_ddp.programs.rows import SMALL
-from torch_geometric_ddp.programs.showing import heading, keep_set
-from torch_geometric_ddp.programs.tune import RANGES, command
+from torch_geometric_ddp.programs.search_report import report
+from torch_geometric_ddp.programs.showing import keep_set
+from torch_geometric_ddp.programs.tunables import RANGES, command
 from torch_geometric_ddp.tuning import (
-    LETTERS,
     PackedSpace,
     SearchSpace,
     TuningResult,
@@ -42,7 +40,6 @@ from torch_geometric_ddp.tuning import (
     write_html,
 )
 from torch_geometric_ddp.tuning.objective import check_objective
-from torch_geometric_ddp.tuning.report import FEW
 from torch_geometric_ddp.tuning.storage import OtherStudyError, check_storage
 
 __all__ = ["run"]
@@ -101,7 +98,9 @@ def run(args: argparse.Namespace) -> None:
     cells = list(lab.cells(entries, [args.ppc], seeds))
     rows = {row.method: row for row in summarize(lab.run(cells))}
     # The figures first, so that no picture that fails takes them along.
-    _report(args, lab, result, {**chosen, "published": published}, rows)
+    line = command(args, {**fixed, **result.settings}, seeds)
+    known = {**chosen, "published": published}
+    report(args, lab, result, known, rows, _told_study(args), line)
     kept = keep_set(args, lab, cells[0])
     plot_tuning(result, args.out)
     if kept:
@@ -240,97 +239,3 @@ def _spawn(args: argparse.Namespace) -> None:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(max(0.0, end - time.monotonic()))
             raise
-
-
-def _report(
-    args: argparse.Namespace,
-    lab: Lab,
-    result: TuningResult,
-    chosen: Mapping[str, Mapping[str, Any]],
-    rows: Mapping[str, Row],
-) -> None:
-    """Prints what was found, and writes it to a file."""
-    best = chosen["best found"]
-    spans = [
-        trial.duration.total_seconds() for trial in result.completed if trial.duration is not None
-    ]
-    seconds = sum(spans) / len(spans)
-    print(f"\n{len(result.finished)} trials: {len(result.completed)} completed, ", end="")
-    print(f"{len(result.reasons)} failed, {seconds:.1f} s per completed trial,")
-    print(f"{100 * result.idle_share:.1f} % of it neither distilling nor training networks.")
-    for number, reason in result.reasons.items():
-        print(f"Trial {number} failed: {reason}")
-    if len(result.objectives) > 1:
-        _print_front(result)
-    importances, spread = result.importances(), result.importance_spread()
-    if importances:
-        _print_importances(importances, spread, len(result.completed))
-    _, seeds = preset_and_seeds(args)
-    runs = [run for row in rows.values() for run in row.runs]
-    print(f"\n{heading(args, runs)}, seeds {list(seeds)}")
-    _print_table(chosen, rows, result.metric)
-    for run, reason in lab.failures.items():
-        print(f"Failed: {run}: {reason}")
-    line = command(args, {**_fixed(args), **best}, seeds)
-    print(f"\nTo distil with the best settings:\n\n    {line}\n")
-    summary = {
-        **_told_study(args),
-        "best": best,
-        "published": chosen["published"],
-        "validation": dict(zip(result.objectives, result.best.values, strict=True)),
-        "test": {name: row.runs for name, row in rows.items()},
-        "importances": importances,
-        "importance_spread": spread,
-        "trials": len(result.finished),
-        "failed": result.reasons,
-        "seconds_per_trial": seconds,
-        "idle_share": result.idle_share,
-        "command": line,
-    }
-    text = json.dumps(summary, indent=1) + "\n"
-    with replacing(args.out / "results.json") as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    print(f"The set, the pictures and the figures are in {args.out}/, the study is in")
-    place = shlex.join([args.storage, "--artifact-dir", str(args.out / "artifacts")])
-    print(f"{args.storage}. See it with: optuna-dashboard {place}")
-
-
-def _print_importances(
-    importances: Mapping[str, float], spread: Mapping[str, float], count: int
-) -> None:
-    lines = [["setting", "importance"]]
-    for name, value in importances.items():
-        lines.append([LETTERS.get(name, name), f"{value:.2f} ± {spread[name]:.2f}"])
-    _print_lines(lines)
-    if count < FEW:
-        print(f"Of {count} trials importances are hardly more than a guess: {FEW} say something.")
-
-
-def _print_front(result: TuningResult) -> None:
-    names = [f"{result.metric} %", *result.objectives[1:]]
-    lines = [["trial", *names, *(LETTERS.get(name, name) for name in result.settings)]]
-    for trial in result.front:
-        score, *others = trial.values
-        values = [f"{100 * score:.1f}", *(f"{value:,.6g}" for value in others)]
-        lines.append([str(trial.number), *values, *_words(trial.user_attrs["settings"])])
-    _print_lines(lines)
-
-
-def _print_table(
-    chosen: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Row], metric: str
-) -> None:
-    names = list(chosen["best found"])
-    lines = [["settings", *(LETTERS.get(name, name) for name in names), f"test {metric} %"]]
-    for name, settings in chosen.items():
-        same = settings == chosen["best found"] and name != "best found"
-        value = "the same settings" if same else rows.get(name, "failed")
-        lines.append([name, *_words(settings), str(value)])
-    _print_lines(lines)
-
-
-def _print_lines(lines: list[list[str]]) -> None:
-    print("\n" + aligned({head: cells for head, *cells in zip(*lines, strict=True)}), end="")
-
-
-def _words(settings: Mapping[str, Any]) -> list[str]:
-    return [f"{v:.4g}" if isinstance(v, float) else str(v) for v in settings.values()]
