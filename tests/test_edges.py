@@ -286,3 +286,15 @@ def test_bad_numbers():
         ball_query(torch.zeros(1, 3, 4), 1.0, 2)
     with pytest.raises(TypeError, match="'num' must be an integer"):
         farthest_point_order(pos, 1.5)
+
+
+@pytest.mark.parametrize("filled_up", [False, True])
+@pytest.mark.parametrize("channels", [3, 7])
+def test_no_clouds_have_no_neighbours(filled_up, channels):
+    pos, query = torch.zeros(0, 20, channels), torch.zeros(0, 5, channels)
+    sizes = torch.zeros(0, dtype=torch.long) if filled_up else None
+    assert knn(pos, 4, sizes=sizes).shape == (0, 20, 4)
+    assert knn(pos, 4, query, sizes).shape == (0, 5, 4)
+    if channels == 3:
+        assert ball_query(pos, 0.5, 4, query, sizes).shape == (0, 5, 4)
+    assert knn(pos, 4, sizes=sizes).dtype == torch.int64

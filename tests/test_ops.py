@@ -451,6 +451,7 @@ def test_distances_are_those_of_torch_cluster():
 def test_no_clouds_have_no_scores():
     assert ops.knn_distance(torch.zeros(0, 20, 3), 4).shape == (0, 20, 4)
     assert ops.uniformity_score(torch.zeros(0, 20, 3)).shape == (0,)
+    assert ops._dense_knn_distance(torch.zeros(0, 20, 3), 4).shape == (0, 20, 4)
 
 
 def test_parts_that_are_no_tensor_are_refused():

@@ -59,7 +59,8 @@ def knn(pos: Tensor, k: int, query: Tensor | None = None, sizes: Tensor | None =
     """
     pos, query = _check(pos, query, sizes)
     k = min(check_int("k", k), pos.size(1))
-    if pos.device.type == "cpu" and pos.size(-1) <= 3:  # Where a k-d tree beats all pairs.
+    # On a CPU a k-d tree beats all pairs in space.
+    if pos.device.type == "cpu" and pos.size(-1) <= 3 and len(pos) > 0:
         counts = [pos.size(1)] * len(pos) if sizes is None else sizes.tolist()
 
         def search(cloud: tuple[np.ndarray, np.ndarray, int]) -> Tensor:

@@ -225,7 +225,7 @@ def in_blocks(
     """
     step, row_step = max(1, most // (queries * points)), max(1, most // points)
     rows = [slice(j, j + row_step) for j in range(0, queries, row_step)]
-    blocks = [slice(i, i + step) for i in range(0, clouds, step)]
+    blocks = [slice(i, i + step) for i in range(0, max(1, clouds), step)]  # One of no clouds.
     return torch.cat([torch.cat([function(i, j) for j in rows], dim=1) for i in blocks])
 
 

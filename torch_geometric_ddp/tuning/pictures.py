@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial
 
-from torch_geometric_ddp._files import check_folder
+from torch_geometric_ddp._files import check_folder, replacing
 from torch_geometric_ddp.tuning.report import FEW, FEWEST, TuningResult
 from torch_geometric_ddp.visualize import save_figure
 
@@ -98,7 +98,8 @@ def write_html(result: TuningResult, folder: str | os.PathLike[str]) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     paths = {key: folder / f"{key}.html" for key in pages}
     for key, page in pages.items():
-        page.write_html(paths[key])
+        with replacing(paths[key]) as temporary:
+            page.write_html(temporary)
     _remove(folder / f"{key}.html" for key in _NAMES if key not in pages)
     return list(paths.values())
 
