@@ -24,6 +24,7 @@ from torch_geometric_ddp.comparison import (
     Lab,
     Preset,
     markdown,
+    paired_markdown,
     resolution_markdown,
     resolution_matrix,
     summarize,
@@ -382,6 +383,36 @@ def test_runs_become_a_results_file(runs, tmp_path):
         assert len(row["accuracy"]) == len(row["mean_class_accuracy"]) == 2
         assert (row["step_seconds"] is not None) == (row["method"] == "DDP")
         assert row["distilled_with"] == ("Tiny" if row["method"] == "DDP" else None)
+
+
+def test_paired_columns_are_what_the_program_prints(runs, tmp_path):
+    lines = [line for line in runs[0] if line["ppc"] is None or line["ppc"] == 1]
+    place = {
+        (line["method"], line["seed"]): value
+        for line, value in zip(lines, (0.2, 0.35, 0.5, 0.9, 0.7, 0.8), strict=False)
+    }
+    lines = [{**line, "value": place[line["method"], line["seed"]]} for line in lines]
+    made = render.import_runs(lines, "toy", tmp_path, ["method", "accuracy"], **DESCRIBED)
+    results = json.loads(made.read_text())
+    column = {"key": "paired", "head": "paired", "as": "paired", "row": {"method": "random"}}
+    results["columns"].append({**column, "same": ["ppc", "backbone"]})
+    made.write_text(json.dumps(results))
+    results = render.find("toy", tmp_path)
+    shown = {line[0]: line[2] for line in render.lines(results)[1:]}
+    (head, _, *body) = paired_markdown(summarize(lines)).splitlines()
+    cells = [cell.strip() for cell in body[0].strip("|").split("|")]
+    names = [cell.strip() for cell in head.strip("|").split("|")]
+    printed = dict(zip(names, cells, strict=True))
+    assert len(body) == 1
+    assert printed["strongest not distilled"] == "random"
+    assert shown == {"random": "-", "DDP": printed["above it"], "whole": "-"}
+    # What only one row has is left out, and said.
+    (row,) = (row for row in results.rows if row["method"] == "random")
+    row["seeds"] = [row["seeds"][0], 7]
+    one = {line[0]: line[2] for line in render.lines(results)[1:]}["DDP"]
+    assert one.endswith(" (1)")
+    row["seeds"] = [8, 7]
+    assert {line[0]: line[2] for line in render.lines(results)[1:]}["DDP"] == "-"
 
 
 def test_rows_are_compared_with_random_clouds_of_their_quotas(runs, tmp_path):

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rendering.results import COMPUTED, Column, Results, Row, matches, quotas_of
+from rendering.results import COMPUTED, Column, Results, Row, matches, places, quotas_of
 from torch_geometric_ddp.comparison import dd_ranking_score
 from torch_geometric_ddp.comparison.report import without_quotas
 
@@ -77,6 +77,13 @@ def cell(results: Results, column: Column, row: Row) -> str:
             return f"{statistics.median(as_list(value)):,.{digits}f}"
         case "above":
             return f"{value:+.{digits}f}"
+        case "paired":
+            spread = std(value)
+            return (
+                f"{mean(value):+.{digits}f}"
+                + ("" if spread is None else f" ± {spread:.{digits}f}")
+                + (f" ({len(value)})" if len(value) < len(row["seeds"]) else "")
+            )
         case "below" | "decimal" | "share" | "score":
             return f"{value:,.{digits}f}"
         case "scientific":
@@ -96,14 +103,21 @@ def compute(results: Results, column: Column, row: Row) -> Any:
     if column.kind == "each":
         return mine.get("each") if isinstance(mine, dict) else as_list(mine)
 
-    def mean_of(which: Mapping[str, Any] | None, same: Sequence[str]) -> float | None:
+    def meant(which: Mapping[str, Any] | None, same: Sequence[str]) -> Row | None:
         where = {**(which or {}), **{key: row.get(key) for key in same}}
         found = [other for other in results.rows if _is_meant(other, where)]
         # Those first that are divided among the classes as the row is, as programs do.
         found.sort(key=lambda other: quotas_of(other) != quotas_of(row))
-        value = results.value(found[0], column.source) if found else None
+        return found[0] if found else None
+
+    def mean_of(which: Mapping[str, Any] | None, same: Sequence[str]) -> float | None:
+        found = meant(which, same)
+        value = None if found is None else results.value(found, column.source)
         return None if value is None else mean(value)
 
+    if column.kind == "paired":
+        found = meant(column.row, column.same)
+        return None if found is None or found is row else _differences(row, found, column.source)
     own, other = mean(mine), mean_of(column.row, column.same)
     if other is None:
         return None
@@ -116,6 +130,13 @@ def compute(results: Results, column: Column, row: Row) -> Any:
             return 100 * own / other
     random = mean_of(column.random, [*column.same, "ppc"])
     return None if random is None else dd_ranking_score((other - own) / 100, (own - random) / 100)
+
+
+def _differences(row: Row, other: Row, key: str) -> list[float] | None:
+    """How far a row lies above another at every seed of both; none if they share none."""
+    known = dict(zip(places(other), other[key], strict=True))
+    pairs = zip(places(row), row[key], strict=True)
+    return [value - known[place] for place, value in pairs if place in known] or None
 
 
 def _is_meant(row: Row, where: Mapping[str, Any]) -> bool:

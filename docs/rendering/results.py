@@ -41,11 +41,13 @@ A column is {"key": KEY, "head": TEXT, "as": KIND, "digits": 1}. The kinds are
                 {"method": "random"}, among those that have the same values of the keys "same"; of
                 methods that are divided by quotas, the one that is divided like the row comes first
     below       the same the other way round
+    paired      the same seed by seed, over the seeds of both: mean ± sample standard deviation of
+                the differences, with their number in brackets where it has fewer of them than seeds
     share       the mean in percent of that of the row "row"
     score       the DD-Ranking score: "row" is the whole set, and "random" the random clouds, among
                 those that also have the same "ppc"
 
-The last six compute what they show, unless a row has a value of its own there: one that was
+The last seven compute what they show, unless a row has a value of its own there: one that was
 computed from figures before they were rounded. With "across": KEY a column becomes several, one for
 every value of that key, and rows that are alike in the other columns become one.
 """
@@ -62,7 +64,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 Row = dict[str, Any]
 
-COMPARED = frozenset(("above", "below", "share", "score"))
+COMPARED = frozenset(("above", "below", "paired", "share", "score"))
 COMPUTED = COMPARED | {"each", "count"}
 KINDS = COMPUTED | {"text", "integer", "decimal", "scientific", "mean", "median"}
 # What is no key of a file.
@@ -215,3 +217,9 @@ def quotas_of(row: Mapping[str, Any]) -> str | None:
 def matches(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     """Whether a row has these values; as text, since they may come from a command line."""
     return all(str(row.get(key)) == str(value) for key, value in where.items())
+
+
+def places(row: Row) -> list[tuple[int, int]]:
+    """The split and the seed of every figure of a row."""
+    seeds = row["seeds"]
+    return list(zip(row.get("splits") or [0] * len(seeds), seeds, strict=True))

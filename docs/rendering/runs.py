@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rendering.results import RESULTS, Results, Row, matches, quotas_of
+from rendering.results import RESULTS, Results, Row, matches, places, quotas_of
 from torch_geometric_ddp.comparison.cells import ppc_of
 from torch_geometric_ddp.comparison.incremental_report import joined_increments
 from torch_geometric_ddp.comparison.report import pool_splits
@@ -310,18 +310,12 @@ def row_key(row: Row) -> tuple[Any, ...]:
     return tuple(row.get(key) for key in ROW_KEY)
 
 
-def _places(row: Row) -> list[tuple[int, int]]:
-    """The split and the seed of every figure of a row."""
-    seeds = row["seeds"]
-    return list(zip(row.get("splits") or [0] * len(seeds), seeds, strict=True))
-
-
 def _grown(row: Row, newer: Row) -> Row:
     """A row with the runs of a newer one, and those of its other seeds."""
     networks = [one.get("num_networks", 1) for one in (row, newer)]
     _check_same(f"{row['method']} has another number of networks", *networks)
     _check_same(f"{row['method']} has other quotas", quotas_of(row), quotas_of(newer))
-    kept = [i for i, place in enumerate(_places(row)) if place not in _places(newer)]
+    kept = [i for i, place in enumerate(places(row)) if place not in places(newer)]
     if not kept:
         return newer
     grown = {}
@@ -338,5 +332,5 @@ def _grown(row: Row, newer: Row) -> Row:
         elif own != value:
             raise ValueError(f"{row['method']} has another {key}: {own!r}, got {value!r}")
         grown[key] = value
-    order = sorted(range(len(grown["seeds"])), key=_places(grown).__getitem__)
+    order = sorted(range(len(grown["seeds"])), key=places(grown).__getitem__)
     return {k: [v[i] for i in order] if isinstance(v, list) else v for k, v in grown.items()}

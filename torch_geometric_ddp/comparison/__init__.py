@@ -33,6 +33,7 @@ from torch_geometric_ddp.comparison.metrics import (
     improvement_over_random,
     share_of_whole,
 )
+from torch_geometric_ddp.comparison.paired import paired_differences, paired_markdown
 from torch_geometric_ddp.comparison.presets import PRESETS, Preset
 from torch_geometric_ddp.comparison.report import (
     Row,
@@ -87,6 +88,8 @@ __all__ = [
     "incremental_markdown",
     "markdown",
     "mean_forgetting",
+    "paired_differences",
+    "paired_markdown",
     "plot_bits",
     "plot_comparison",
     "plot_increments",

@@ -170,7 +170,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """
     if not rows:
         return "No runs.\n"
-    columns, notes = _headings(rows)
+    columns, notes = headings(rows)
     standings = [_standing(row, rows) for row in rows]
     columns[f"{rows[0].metric} %"] = [str(row) for row in rows]
     columns[f"{rows[0].runs[0]['class_metric']} %"] = [
@@ -192,7 +192,7 @@ def cost_markdown(rows: Sequence[Row]) -> str:
     """
     if not rows:
         return "No runs.\n"
-    columns, _ = _headings(rows)
+    columns, _ = headings(rows)
     first = [row.runs[0] for row in rows]
     columns["clouds"] = [f"{run['num_clouds']:,}" for run in first]
     columns["bits"] = [f"{run['bits']:,}" for run in first]
@@ -202,7 +202,7 @@ def cost_markdown(rows: Sequence[Row]) -> str:
     return aligned(columns)
 
 
-def _headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
+def headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
     """The columns that say which rows they are, and in a line what all of them have in common."""
     columns, common = {"method": [row.method for row in rows]}, []
     splits = ["-" if None in row.splits else str(len(row.splits)) for row in rows]

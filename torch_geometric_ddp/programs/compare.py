@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.comparison import (
         cost_markdown,
         markdown,
+        paired_markdown,
         plot_bits,
         plot_comparison,
         summarize,
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     cells = [list(lab.cells(entries, args.ppc, seeds)) for lab in labs]
     runs = run_splits(labs, cells, args.workers)
     rows, title = summarize(runs), heading(args, runs)
-    tables = f"{markdown(rows)}\n{cost_markdown(rows)}"
+    tables = "\n".join(filter(None, [markdown(rows), paired_markdown(rows), cost_markdown(rows)]))
     stem = print_table(args, labs, title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
     if len({row.ppc for row in rows if row.ppc is not None}) > 1:

@@ -116,6 +116,7 @@ def run(args: argparse.Namespace) -> None:
         class_markdown,
         cost_markdown,
         markdown,
+        paired_markdown,
         plot_comparison,
         strongest_control,
         summarize,
@@ -172,7 +173,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"Nothing is distilled, so that nothing is written to {args.tensorboard}.")
     runs = lab.run(cells, args.workers)
     rows, title = summarize(runs), heading(args, runs)
-    tables = "\n".join([markdown(rows), cost_markdown(rows), class_markdown(rows)])
+    texts = markdown(rows), paired_markdown(rows), cost_markdown(rows), class_markdown(rows)
+    tables = "\n".join(filter(None, texts))
     stem = print_table(args, [lab], title, tables, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
     if not keep_set(args, lab, next(cell for cell in cells if cell.entry == mine[0])):

@@ -106,6 +106,7 @@ def _show_runs(folder: Path) -> None:
         cost_markdown,
         incremental_markdown,
         markdown,
+        paired_markdown,
         resolution_markdown,
         resolution_matrix,
         summarize,
@@ -142,7 +143,8 @@ def _show_runs(folder: Path) -> None:
             print(resolution_markdown(resolution_matrix(resolutions)))
         others = (run for run in rows if "classes_seen" not in run and "at_points" not in run)
         if found := summarize(others):
-            print(f"{markdown(found)}\n{cost_markdown(found)}")
+            texts = markdown(found), paired_markdown(found), cost_markdown(found)
+            print("\n".join(filter(None, texts)))
 
 
 def _runs_of(folder: Path) -> list[dict[str, Any]]:
