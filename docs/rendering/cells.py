@@ -76,11 +76,11 @@ def cell(results: Results, column: Column, row: Row) -> str:
         case "median":
             return f"{statistics.median(as_list(value)):,.{digits}f}"
         case "above":
-            return f"{value:+.{digits}f}"
+            return f"{value:+z.{digits}f}"
         case "paired":
             spread = std(value)
             return (
-                f"{mean(value):+.{digits}f}"
+                f"{mean(value):+z.{digits}f}"
                 + ("" if spread is None else f" ± {spread:.{digits}f}")
                 + (f" ({len(value)})" if len(value) < len(row["seeds"]) else "")
             )

@@ -244,7 +244,7 @@ class Distilled(Entry):
             cell.seed,
             network,
             lab.task,
-            self.classes_per_chunk,
+            classes_per_chunk=self.classes_per_chunk,
             steps=cell.steps,
             checkpoint=checkpoint,
             quotas=self.quotas,

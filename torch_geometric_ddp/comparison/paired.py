@@ -13,8 +13,8 @@ __all__ = ["paired_differences", "paired_markdown"]
 def paired_differences(row: Row, other: Row) -> list[float]:
     r"""How far a row lies above another, :math:`a_s - b_s` for every seed :math:`s` of both.
 
-    A seed says which clouds are drawn, how they are distilled and how networks begin, so that two
-    rows share what it does to both, and their difference varies less than either of them.
+    A seed says which clouds are drawn and how networks begin: what it does to both rows cancels,
+    and the spread of the differences is what a lead is to be measured by.
 
     Args:
         row (Row): The row.
@@ -69,4 +69,4 @@ def _strongest(row: Row, rows: Sequence[Row]) -> Row | None:
 def _signed(differences: Sequence[float]) -> str:
     """The mean and, of several, the sample standard deviation, in points."""
     points = [100 * value for value in differences]
-    return f"{fmean(points):+.1f}" + (f" ± {stdev(points):.1f}" if len(points) > 1 else "")
+    return f"{fmean(points):+z.1f}" + (f" ± {stdev(points):.1f}" if len(points) > 1 else "")

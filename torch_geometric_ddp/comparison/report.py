@@ -178,7 +178,7 @@ def markdown(rows: Sequence[Row]) -> str:
     ]
     columns["of whole"] = [formatted(one.share, "{:.0f} %", 100) for one in standings]
     columns["HLR"] = [formatted(one.recovery, "{:.1f}", 100) for one in standings]
-    columns["IOR"] = [formatted(one.improvement, "{:+.1f}", 100) for one in standings]
+    columns["IOR"] = [formatted(one.improvement, "{:+z.1f}", 100) for one in standings]
     columns["score"] = [formatted(one.score, "{:.2f}") for one in standings]
     notes += [*_told_references(rows), *lacking_controls(rows)]
     return "\n".join([aligned(columns), *notes]) + "\n"

@@ -90,7 +90,7 @@ class Sensitivity:
         def above(row: Row) -> str:
             own = base.get((row.ppc, row.backbone))
             itself = row.method == self.base.name
-            return formatted(None if own is None or itself else row.mean - own, "{:+.1f}", 100)
+            return formatted(None if own is None or itself else row.mean - own, "{:+z.1f}", 100)
 
         texts, notes = counted(found)
         columns = {

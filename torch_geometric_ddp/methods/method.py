@@ -147,6 +147,7 @@ class Method:
         seed: int = 0,
         network: Callable[..., Backbone] | None = None,
         task: Task | str = "classification",
+        *,
         classes_per_chunk: int | None = None,
         steps: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -200,8 +201,20 @@ class Method:
             if not isinstance(fitted, Method) or fitted == self:
                 what = "itself" if fitted == self else shown(fitted)
                 raise TypeError(f"'within' must give another Method for a budget, got {what}")
-            rest = classes_per_chunk, steps, checkpoint, device, progress, quotas
-            return fitted.begin(bank, ppc, seed, network, task, *rest, chooses)
+            return fitted.begin(
+                bank,
+                ppc,
+                seed,
+                network,
+                task,
+                classes_per_chunk=classes_per_chunk,
+                steps=steps,
+                checkpoint=checkpoint,
+                device=device,
+                progress=progress,
+                quotas=quotas,
+                chooses=chooses,
+            )
         generator = torch.Generator().manual_seed(seed)
         make = task.network if network is None else network
         check_network(make, bank)
@@ -364,19 +377,18 @@ class Method:
         bank = bank.normalize() if normalize else bank.unscaled()
         if cache is not None:
             bank.keep_in(cache)
-        place = device if stream else None
         loop = self.begin(
             bank,
             ppc,
             seed,
             network,
             task,
-            classes_per_chunk,
-            steps,
-            checkpoint,
-            place,
-            progress,
-            quotas,
+            classes_per_chunk=classes_per_chunk,
+            steps=steps,
+            checkpoint=checkpoint,
+            device=device if stream else None,
+            progress=progress,
+            quotas=quotas,
         )
         if progress and loop.num_steps < steps:
             tqdm.write(self._plan(loop, steps), file=sys.stderr)

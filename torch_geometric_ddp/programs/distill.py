@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
         seeds[0],
         network,
         lab.task,
-        distilled.classes_per_chunk,
+        classes_per_chunk=distilled.classes_per_chunk,
         device=lab.device,
         quotas=mine[0].quotas,
         chooses=False,
