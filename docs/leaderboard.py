@@ -16,6 +16,7 @@ FILES = (
     "modelnet10-four-bits",
     "modelnet10-codecs",
     "modelnet10-ablation",
+    "modelnet10-ddp-codecs-sixteenth",
     "modelnet10-eighth",
     "modelnet10-quarter",
     "modelnet10-codecs-quarter",

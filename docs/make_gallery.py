@@ -52,7 +52,10 @@ CLASSES = 10
 # The tables of the page on bits, and what its curve calls their rows.
 BUDGETS = [
     f"modelnet10-{name}"
-    for name in ("sixteenth", "eighth", "quarter", "one", "codecs", "codecs-quarter", "ddp-codecs")
+    for name in (
+        *("sixteenth", "eighth", "quarter", "one", "more", "codecs", "codecs-quarter"),
+        *("ddp-codecs", "ddp-codecs-sixteenth"),
+    )
 ]
 PACKED = ("PKR 32", "PKR 64", "PKR 128")
 LINES = {
@@ -61,6 +64,7 @@ LINES = {
     ),
     "DDP": "DDP, single precision",
     "DDP 64x6": "DDP, 6 bits, sets of 64 points",
+    "random 128x6": "real clouds of 128 points, 6 bits",
     "random 64x32": "real clouds of 64 points, single precision",
     "random": "real clouds of 1,024 points, single precision",
     "whole, 256 points": "whole set, 256 points",

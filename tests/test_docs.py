@@ -753,7 +753,8 @@ def test_leaderboard():
             and results.protocol.split(";")[0] == render.find(place.file).protocol.split(";")[0]
         )
     # Every row leads to its table.
-    text = "".join((DOCS / page).read_text("utf-8") for page in ("bits.rst", "benchmarks.rst"))
+    pages = ("bits.rst", "bits_evidence.rst", "benchmarks.rst")
+    text = "".join((DOCS / page).read_text("utf-8") for page in pages)
     assert all(f"_tables/{name}.rst" in text for name in leaderboard.FILES)
 
 
