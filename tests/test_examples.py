@@ -135,7 +135,7 @@ def spread(values):
 
 def check_tables(stdout, out, rows):
     """Holds what a program prints against the runs that it keeps."""
-    shown, costs, classes = tables(stdout)
+    shown, paired, costs, classes = tables(stdout)
     found = read(out)
     assert list(shown) == list(costs) == list(found) == rows
     for name, cells in shown.items():
@@ -147,6 +147,13 @@ def check_tables(stdout, out, rows):
         clouds, bits = (int(costs[name][key].replace(",", "")) for key in ("clouds", "bits"))
         assert (clouds, bits) == (runs[0]["num_clouds"], runs[0]["bits"])
     name = rows[2]  # The distilled set.
+    values = {row: [run["value"] for run in found[row]] for row in rows}
+    strongest = max(rows[:2], key=lambda row: np.mean(values[row]))
+    leads = 100 * (np.array(values[name]) - np.array(values[strongest]))
+    assert list(paired) == [name]
+    assert paired[name]["strongest not distilled"] == strongest
+    assert paired[name]["above it"] == f"{leads.mean():+z.1f} ± {leads.std(ddof=1):.1f}"
+    assert paired[name]["seeds above"] == f"{sum(leads > 0)} of 2"
     assert list(classes) == found[name][0]["class_names"]
     expected = 100 * np.mean([run["per_class"] for run in found[name]], axis=0)
     ours = [float(row[name]) for row in classes.values()]
@@ -412,7 +419,7 @@ def test_compare(tmp_path):
     rows = table(done.stdout)
     assert list(rows) == ["random", "SADM", "whole"]
     assert all("±" in row["accuracy %"] for row in rows.values())
-    assert tables(done.stdout)[1]["SADM"]["steps"] == "1"
+    assert tables(done.stdout)[2]["SADM"]["steps"] == "1"
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
     assert tables((tmp_path / "table.md").read_text())[0] == rows
     assert [run["method"] for run in lines(tmp_path)] == ["random", "SADM", "whole"] * 2
