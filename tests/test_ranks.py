@@ -333,7 +333,7 @@ def test_torchrun_makes_one_table(tmp_path):
         timeout=LIMIT.total_seconds(),
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| DM ") == 3  # Once in each table.
+    assert done.stdout.count("| DM ") == 4  # Once in each table.
     lines = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert [json.loads(line)["method"] for line in lines] == ["random", "initial", "DM"]
     assert json.loads(lines[-1])["provenance"]["ranks"] == 2
