@@ -64,12 +64,13 @@ def cell(results: Results, column: Column, row: Row) -> str:
         return "-"
     match column.kind:
         case "mean":
-            spread, num = std(value), count(value)
+            num = count(value)
             most = max(count(results.value(other, column.source)) for other in results.rows)
-            return (
-                f"{mean(value):.{digits}f}"
-                + ("" if spread is None else f" ± {spread:.{digits}f}")
-                + (f" ({num})" if 1 < num < most else "")
+            return _spread(value, f".{digits}f") + (f" ({num})" if 1 < num < most else "")
+        case "paired":
+            num = len(value)
+            return _spread(value, f"+z.{digits}f") + (
+                f" ({num})" if num < len(row["seeds"]) else ""
             )
         case "each":
             return ", ".join(f"{one:.{digits}f}" for one in value)
@@ -77,13 +78,6 @@ def cell(results: Results, column: Column, row: Row) -> str:
             return f"{statistics.median(as_list(value)):,.{digits}f}"
         case "above":
             return f"{value:+z.{digits}f}"
-        case "paired":
-            spread = std(value)
-            return (
-                f"{mean(value):+z.{digits}f}"
-                + ("" if spread is None else f" ± {spread:.{digits}f}")
-                + (f" ({len(value)})" if len(value) < len(row["seeds"]) else "")
-            )
         case "below" | "decimal" | "share" | "score":
             return f"{value:,.{digits}f}"
         case "scientific":
@@ -91,6 +85,12 @@ def cell(results: Results, column: Column, row: Row) -> str:
         case "integer" | "count":
             return f"{value:,}"
     return str(value)
+
+
+def _spread(value: Any, form: str) -> str:
+    """A mean, and behind it the sample standard deviation where there is one."""
+    spread = std(value)
+    return f"{mean(value):{form}}" + ("" if spread is None else f" ± {spread:{form.lstrip('+z')}}")
 
 
 def compute(results: Results, column: Column, row: Row) -> Any:

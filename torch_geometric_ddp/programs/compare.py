@@ -54,9 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Makes the runs and shows them."""
     from torch_geometric_ddp.comparison import (
-        cost_markdown,
-        markdown,
-        paired_markdown,
         plot_bits,
         plot_comparison,
         summarize,
@@ -65,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.programs.networks import named_networks
     from torch_geometric_ddp.programs.presets import preset_and_seeds
     from torch_geometric_ddp.programs.rows import at_quotas, named_rows
-    from torch_geometric_ddp.programs.showing import heading, print_table
+    from torch_geometric_ddp.programs.showing import heading, print_table, tables_of
 
     entries = named_rows(args, METHODS)
     if args.lrs:
@@ -82,8 +79,7 @@ def run(args: argparse.Namespace) -> None:
     cells = [list(lab.cells(entries, args.ppc, seeds)) for lab in labs]
     runs = run_splits(labs, cells, args.workers)
     rows, title = summarize(runs), heading(args, runs)
-    tables = "\n".join(filter(None, [markdown(rows), paired_markdown(rows), cost_markdown(rows)]))
-    stem = print_table(args, labs, title, tables, runs, "table")
+    stem = print_table(args, labs, title, tables_of(rows), runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
     if len({row.ppc for row in rows if row.ppc is not None}) > 1:
         plot_bits(rows, args.out / f"{stem.replace('table', 'bits')}.png", title)

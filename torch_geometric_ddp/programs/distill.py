@@ -114,9 +114,6 @@ def run(args: argparse.Namespace) -> None:
         ENTRIES,
         Entry,
         class_markdown,
-        cost_markdown,
-        markdown,
-        paired_markdown,
         plot_comparison,
         strongest_control,
         summarize,
@@ -128,7 +125,13 @@ def run(args: argparse.Namespace) -> None:
     from torch_geometric_ddp.programs.networks import named_network
     from torch_geometric_ddp.programs.presets import preset_and_seeds
     from torch_geometric_ddp.programs.rows import at_quotas
-    from torch_geometric_ddp.programs.showing import announce, heading, keep_set, print_table
+    from torch_geometric_ddp.programs.showing import (
+        announce,
+        heading,
+        keep_set,
+        print_table,
+        tables_of,
+    )
 
     if args.skip_whole and args.whole_epochs is not None:
         raise ValueError("--whole-epochs must go with a row on the whole set, got --skip-whole")
@@ -173,9 +176,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"Nothing is distilled, so that nothing is written to {args.tensorboard}.")
     runs = lab.run(cells, args.workers)
     rows, title = summarize(runs), heading(args, runs)
-    texts = markdown(rows), paired_markdown(rows), cost_markdown(rows), class_markdown(rows)
-    tables = "\n".join(filter(None, texts))
-    stem = print_table(args, [lab], title, tables, runs, "table")
+    text = f"{tables_of(rows)}\n{class_markdown(rows)}"
+    stem = print_table(args, [lab], title, text, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
     if not keep_set(args, lab, next(cell for cell in cells if cell.entry == mine[0])):
         raise ValueError("no set was distilled: the reasons stand above")

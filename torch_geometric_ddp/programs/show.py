@@ -103,15 +103,13 @@ def _show_set(args: argparse.Namespace) -> None:
 
 def _show_runs(folder: Path) -> None:
     from torch_geometric_ddp.comparison import (
-        cost_markdown,
         incremental_markdown,
-        markdown,
-        paired_markdown,
         resolution_markdown,
         resolution_matrix,
         summarize,
     )
     from torch_geometric_ddp.comparison.wholes import told_whole, wholes_of
+    from torch_geometric_ddp.programs.showing import tables_of
 
     runs = _runs_of(folder)
     wholes = [run for run in runs if run["budget_bits"] is None]
@@ -143,8 +141,7 @@ def _show_runs(folder: Path) -> None:
             print(resolution_markdown(resolution_matrix(resolutions)))
         others = (run for run in rows if "classes_seen" not in run and "at_points" not in run)
         if found := summarize(others):
-            texts = markdown(found), paired_markdown(found), cost_markdown(found)
-            print("\n".join(filter(None, texts)))
+            print(tables_of(found))
 
 
 def _runs_of(folder: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch_geometric_ddp._files import replacing
-from torch_geometric_ddp.comparison import Cell, ClassIncremental, CrossResolution, Lab
+from torch_geometric_ddp.comparison import (
+    Cell,
+    ClassIncremental,
+    CrossResolution,
+    Lab,
+    Row,
+    cost_markdown,
+    markdown,
+    paired_markdown,
+)
 from torch_geometric_ddp.comparison.cells import Figures
 from torch_geometric_ddp.comparison.wholes import told_whole
 from torch_geometric_ddp.evaluation import Protocol
@@ -18,7 +27,7 @@ from torch_geometric_ddp.programs.data import source, splits
 from torch_geometric_ddp.programs.presets import preset_and_seeds
 from torch_geometric_ddp.visualize import plot_sheets
 
-__all__ = ["announce", "announce_training", "heading", "keep_set", "print_table"]
+__all__ = ["announce", "announce_training", "heading", "keep_set", "print_table", "tables_of"]
 
 
 def heading(args: argparse.Namespace, runs: Iterable[Figures]) -> str:
@@ -81,6 +90,12 @@ def announce_training(name: str, count: int, protocol: Protocol, num_clouds: int
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def tables_of(rows: Sequence[Row]) -> str:
+    """The tables of rows: what they reach, what they lie above, and what they cost."""
+    texts = markdown(rows), paired_markdown(rows), cost_markdown(rows)
+    return "\n".join(filter(None, texts))
 
 
 def print_table(
