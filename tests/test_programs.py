@@ -390,6 +390,10 @@ def test_a_mistake_gives_one_line(words, message, folder, monkeypatch):
             "--distill-with must go with",
         ),
         (
+            ["resolution", "--methods", "random", "--distill-with", "DGCNN"],
+            "--distill-with must go with",
+        ),
+        (
             ["cross", "--methods", "DDP", "--whole-points", "8"],
             "--whole-points must go with the row",
         ),

@@ -150,7 +150,10 @@ def test_a_set_of_another_network_tells_apart_those_that_are_trained_on_it(tmp_p
         cells = list(lab.cells(row, (1,), (0,), ["Other"], distill_with=["Tiny"]))
         found += CrossResolution(lab, (8,), (8,)).run(cells)
     assert [run["id"] == found[0]["id"] for run in found] == [True, False, True]
-    assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 2
+    own = CrossResolution(lab, (8,), (8,)).run(lab.cells(row, (1,), (0,), ["Other"]))
+    names = [row.method for row in resolution_matrix([found[0], *own])]
+    assert names == ["DDP from Tiny, 8 points", "DDP, 8 points"]
+    assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 3
 
 
 def test_whole_set_at_fewer_points(made):

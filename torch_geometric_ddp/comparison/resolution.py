@@ -234,7 +234,8 @@ def spread_resolutions(runs: Iterable[Figures]) -> list[Figures]:
 def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
     """Gathers the runs of :class:`CrossResolution` by method, budget and points of training.
 
-    Runs that were not made alike, or tested on other points, are rows of their own.
+    Runs that were not made alike, or tested on other points, are rows of their own. A set that was
+    made with another network than the one that is trained on it says so: "PKR 32 from PointNet".
 
     Args:
         runs (iterable of dict): The figures of :meth:`CrossResolution.run`.
@@ -245,13 +246,15 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
     """
     groups: dict[tuple[Any, ...], list[Figures]] = {}
     for run in runs:
-        key = (run["method"], ppc_of(run), run["train_points"], run["backbone"])
+        networks = run["backbone"], run.get("distilled_with")
+        key = (run["method"], ppc_of(run), run["train_points"], *networks)
         groups.setdefault((*key, *run["test_points"]), []).append(run)
     several = len({key[3] for key in groups}) > 1
     rows = []
-    for (_, _, num, backbone, *tested), group in groups.items():
+    for (_, _, num, backbone, maker, *tested), group in groups.items():
         for row in summarize(group):
-            name = f"{row.method}, {backbone}" if several else row.method
+            name = row.method if maker is None else f"{row.method} from {maker}"
+            name = f"{name}, {backbone}" if several else name
             cells = {
                 str(points): replace(
                     row, runs=[{**run, "value": run["at_points"][i]} for run in row.runs]

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import argparse
 
-from torch_geometric_ddp.programs.option_types import network_or_all, positive
+from torch_geometric_ddp.programs.option_types import positive
 from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
     add_data_arguments,
+    add_distill_with_argument,
     add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
@@ -38,13 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     usual = f"{', '.join(METHODS)}, as far as the task has them"
     add_row_arguments(parser, usual, f"{', '.join(BACKBONES)}, with parts all")
-    parser.add_argument(
-        "--distill-with",
-        type=network_or_all,
-        nargs="+",
-        metavar="B",
-        help="what sets are distilled with, or: all (PointNet's)",
-    )
+    add_distill_with_argument(parser, "PointNet's")
     parser.add_argument(
         "--whole-points",
         type=positive,
@@ -66,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         transfer_matrix,
     )
     from torch_geometric_ddp.programs.labs import open_labs, run_splits
-    from torch_geometric_ddp.programs.networks import named_networks
+    from torch_geometric_ddp.programs.networks import named_makers, named_networks
     from torch_geometric_ddp.programs.presets import preset_and_seeds
     from torch_geometric_ddp.programs.rows import named_rows
     from torch_geometric_ddp.programs.showing import heading, print_table
@@ -75,11 +70,9 @@ def run(args: argparse.Namespace) -> None:
     known = TASKS[args.task].backbones
     usual = [name for name in BACKBONES if name in known] or list(known)
     columns = named_networks(args, args.backbones or usual)
-    makers = named_networks(args, args.distill_with)
     entries = named_rows(args, METHODS)
+    makers = named_makers(args, entries) or named_networks(args)
     listed = ", ".join(entry.name for entry in entries)
-    if args.distill_with and not any(entry.uses_network for entry in entries):
-        raise ValueError(f"--distill-with must go with a row that needs a network, got {listed}")
     if args.whole_points is not None and not any(isinstance(entry, Whole) for entry in entries):
         raise ValueError(f"--whole-points must go with the row 'whole', got {listed}")
     labs = open_labs(args, {**columns, **makers})

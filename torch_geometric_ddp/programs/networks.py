@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from torch_geometric_ddp.comparison import Entry
 from torch_geometric_ddp.nn import PointMamba, PointNetSegmentation
 from torch_geometric_ddp.programs.options import dest_of, is_generated
 from torch_geometric_ddp.tasks import TASKS
 
-__all__ = ["check_sizes", "named_network", "named_networks"]
+__all__ = ["check_sizes", "named_makers", "named_network", "named_networks"]
 
 # The options of single networks.
 _SIZES = {"--width": "PointNetSegmentation", "--mamba-centers": "PointMamba"}
@@ -40,6 +41,21 @@ def named_networks(args: argparse.Namespace, names: Sequence[str] | None = None)
         special["PointMamba"] = (f"PointMamba, {args.mamba_centers} centres", mamba)
     names = names or [task.network.__name__]
     return dict(special.get(name, (name, task.backbones[name])) for name in names)
+
+
+def named_makers(args: argparse.Namespace, entries: Iterable[Entry]) -> dict[str, Any]:
+    """The backbones that sets are distilled with for all that are trained; none without the option.
+
+    Raises:
+        ValueError: If the task has no backbone of such a name, or no row uses a network.
+    """
+    if args.distill_with is None:
+        return {}
+    found, entries = named_networks(args, args.distill_with), list(entries)
+    if not any(entry.uses_network for entry in entries):
+        listed = ", ".join(entry.name for entry in entries)
+        raise ValueError(f"--distill-with must go with a row that needs a network, got {listed}")
+    return found
 
 
 def named_network(args: argparse.Namespace) -> tuple[str, Any]:

@@ -243,6 +243,17 @@ def add_row_arguments(parser: argparse.ArgumentParser, rows: str, backbones: str
     )
 
 
+def add_distill_with_argument(parser: argparse.ArgumentParser, usual: str) -> None:
+    """What sets are made with that other networks are trained on."""
+    parser.add_argument(
+        "--distill-with",
+        type=network_or_all,
+        nargs="+",
+        metavar="B",
+        help=f"what sets are distilled with, or: all ({usual})",
+    )
+
+
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Sizes of networks, and where they are computed."""
     network = parser.add_argument_group("networks")

@@ -3,6 +3,7 @@
     distill3d resolution                                # generated shapes
     distill3d resolution --data clouds.npz --preset cpu --methods random DDP whole \
         --train-points 64 128 252 512 1024 --test-points 64 128 256 512 1024
+    distill3d resolution --distill-with PointNet --backbones DGCNN PointNet2SSG
 
 Clouds are reduced by farthest point sampling; a set has no row of more points than its clouds have,
 and without `--train-points` one of as many as they have.
@@ -19,6 +20,7 @@ from torch_geometric_ddp.programs.options import (
     GOES_ON,
     ROWS_EPILOG,
     add_data_arguments,
+    add_distill_with_argument,
     add_memory_arguments,
     add_row_arguments,
     add_work_arguments,
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add_data_arguments(parser)
     add_row_arguments(parser, ", ".join(METHODS), "PointNet's")
+    add_distill_with_argument(parser, "each with the network that is trained on it")
     for name, more in (("train", ", and all of these"), ("test", "")):
         parser.add_argument(
             f"--{name}-points",
@@ -55,19 +58,20 @@ def run(args: argparse.Namespace) -> None:
         resolution_matrix,
     )
     from torch_geometric_ddp.programs.labs import open_lab
-    from torch_geometric_ddp.programs.networks import named_networks
+    from torch_geometric_ddp.programs.networks import named_makers, named_networks
     from torch_geometric_ddp.programs.presets import preset_and_seeds
     from torch_geometric_ddp.programs.rows import named_rows
     from torch_geometric_ddp.programs.showing import announce, heading, print_table
 
     entries = named_rows(args, METHODS)
-    lab = open_lab(args, named_networks(args, args.backbones))
+    columns, makers = named_networks(args, args.backbones), named_makers(args, entries)
+    lab = open_lab(args, {**columns, **makers})
     _, seeds = preset_and_seeds(args)
     smallest = int(lab.task.read(lab.test_set).sizes.min())
     train_points = args.train_points or _usual(lab.bank.dense().size(1))
     test_points = args.test_points or _usual(smallest)
     matrix = CrossResolution(lab, train_points, test_points, own_points=args.train_points is None)
-    cells = list(lab.cells(entries, args.ppc, seeds))
+    cells = list(lab.cells(entries, args.ppc, seeds, list(columns), list(makers)))
     announce(matrix, cells)
     runs = matrix.run(cells, args.workers)
     rows = resolution_matrix(runs)
