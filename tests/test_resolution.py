@@ -16,9 +16,11 @@ from torch_geometric_ddp.comparison import (
     CrossResolution,
     Distilled,
     Lab,
+    markdown,
     plot_transfer,
     resolution_markdown,
     resolution_matrix,
+    summarize,
 )
 from torch_geometric_ddp.comparison.resolution import spread_resolutions
 from torch_geometric_ddp.coreset import random_coreset
@@ -154,6 +156,27 @@ def test_a_set_of_another_network_tells_apart_those_that_are_trained_on_it(tmp_p
     names = [row.method for row in resolution_matrix([found[0], *own])]
     assert names == ["DDP from Tiny, 8 points", "DDP, 8 points"]
     assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_set_of_another_network_takes_one_training_and_leaves_the_own_checkpoint(tmp_path):
+    sets = [toy_set(num_points=64, seed=seed) for seed in (0, 1)]
+    lab = Lab(*sets, tmp_path, PRESET, {"Tiny": TinyNet, "Other": Shallow}, source="toy")
+    row = [Distilled("DDP", {"num_anchors": 2, "num_morphs": 3}, build=ddp)]
+    (foreign,) = lab.cells(row, (1,), (0,), ["Other"], distill_with=["Tiny"])
+    (own,) = lab.cells(row, (1,), (0,), ["Other"])
+    lab.checkpoint(own).parent.mkdir(parents=True)
+    lab.checkpoint(own).write_text("a run that was stopped")
+    matrix = CrossResolution(lab, (8,), (8,))
+    (run,) = matrix.run([foreign])
+    # On the set of Tiny only Tiny was trained beside the runs of the matrix.
+    lines = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [line["backbone"] for line in lines] == ["Tiny"]
+    assert matrix.to_do([foreign]).num_runs == 0
+    lab.run([foreign])
+    assert lab.checkpoint(own).exists()
+    assert resolution_markdown(resolution_matrix([run])).splitlines()[4] == "All rows: Other."
+    (line,) = [line for line in lab.run([foreign]) if line["backbone"] == "Other"]
+    assert markdown(summarize([line])).splitlines()[0].split("|")[2].strip() == "distilled with"
 
 
 def test_whole_set_at_fewer_points(made):
@@ -310,8 +333,9 @@ def test_runs_that_were_not_made_alike_are_never_averaged(made):
 def test_table_and_picture(made, tmp_path):
     _, _, runs = made
     rows = resolution_matrix(runs)
-    head, _, *body, empty, means, note = resolution_markdown(rows).splitlines()
-    assert (empty, note.rpartition(": ")[2]) == ("", "`mirrored 32x5` (PPC 1).")
+    head, _, *body, empty, network, means, note = resolution_markdown(rows).splitlines()
+    assert (empty, network) == ("", "All rows: Tiny.")
+    assert note.rpartition(": ")[2] == "`mirrored 32x5` (PPC 1)."
     assert means == f"Means over {len({run['seed'] for run in runs})} seeds."
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *body)]
     assert cells[0] == ["trained on", "PPC", "8", "64"]

@@ -407,7 +407,8 @@ class Lab:
             raise
         line = {"id": identity, **self._key(cell), **figures, **machine(self.device)}
         self._runs.append(line)
-        self.checkpoint(cell).unlink(missing_ok=True)
+        if cell.distilled_with is None:  # Else it may be that of the network's own set.
+            self.checkpoint(cell).unlink(missing_ok=True)
 
     def _made_before(self, cell: Cell) -> Figures | None:
         """The figures of a run whose set another run has made and judged otherwise."""

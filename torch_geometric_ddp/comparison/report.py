@@ -232,7 +232,9 @@ def _telling(rows: Sequence[Row]) -> dict[str, list[str]]:
         groups: dict[tuple[Any, ...], list[Any]] = {}
         for name, value in zip(names, values, strict=True):
             groups.setdefault(name, []).append(value)
-        if any(value != group[0] for group in groups.values() for value in group):
+        # A set of another network is told also where no row stands beside it.
+        foreign = key == "distilled_with" and any(key in row.runs[0] for row in rows)
+        if foreign or any(value != group[0] for group in groups.values() for value in group):
             words = [_word(v, groups[name]) for name, v in zip(names, values, strict=True)]
             columns[_HEADS.get(key, key.replace("_", " "))] = words
         if key == "distilled_with":  # What else that differs with it is no news.

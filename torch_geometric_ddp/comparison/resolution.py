@@ -105,16 +105,19 @@ class CrossResolution:
         """
         lab, cells, num_runs = self.lab, list(cells), 0
         known = self._runs.read().keys()
-        unmade = lab._without_sets(cell for cell in cells if cell.entry.has_budget)
+        # A set of another network needs the run that made it, and none of this one on it.
+        sources = [cell.source for cell in cells if cell.entry.has_budget]
+        unmade = lab._without_sets({str(source): source for source in sources}.values())
         small: set[str] = set()
         whole: set[str] = set()
         for cell in cells:
-            every = self.train_points if cell in unmade else self._resolutions(self._points(cell))
+            new = cell.source in unmade
+            every = self.train_points if new else self._resolutions(self._points(cell))
             keys = {self._identity(cell, num) for num in every} - known
-            if self.own_points and cell in unmade:
+            if self.own_points and new:
                 keys.add(str(cell))  # Of how many points shows when it is made.
             (small if cell.entry.has_budget else whole).update(keys)
-            num_runs += bool(keys) or cell in unmade
+            num_runs += bool(keys) or new
         making, each = lab._to_make(unmade), lab.preset.num_networks
         some = ", if they have so many" if unmade else ""
         networks = [
@@ -146,7 +149,7 @@ class CrossResolution:
     def _results(self, cell: Cell) -> list[Figures]:
         lab, known, found = self.lab, self._runs.read(), []
         if cell.entry.has_budget:
-            synthetic = lab.synthetic(cell)
+            synthetic = lab.synthetic(cell.source)
             train, protocol = lab.task.read(synthetic, lab.device).normalize(), lab.preset.protocol
             bits, budget = synthetic.storage_bits, lab.bank.budget(cell.ppc).bits
         else:
@@ -280,4 +283,7 @@ def resolution_markdown(rows: Sequence[TransferRow]) -> str:
         "PPC": ["-" if row.ppc is None else str(row.ppc) for row in rows],
     }
     heads = dict.fromkeys(points for row in rows for points in row.cells)
-    return matrix_markdown(columns, rows, list(heads))
+    trained = {cell.backbone for row in rows for cell in row.cells.values()}
+    # The rows of several networks name theirs.
+    common = [f"All rows: {name}." for name in trained] if len(trained) == 1 else []
+    return matrix_markdown(columns, rows, list(heads), common)

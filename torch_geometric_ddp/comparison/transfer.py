@@ -109,7 +109,10 @@ def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> 
 
 
 def matrix_markdown(
-    columns: Mapping[str, Sequence[str]], rows: Sequence[TransferRow], heads: Sequence[str]
+    columns: Mapping[str, Sequence[str]],
+    rows: Sequence[TransferRow],
+    heads: Sequence[str],
+    common: Sequence[str] = (),
 ) -> str:
     """A table of the means of a matrix, behind the columns that say what its rows are.
 
@@ -117,11 +120,12 @@ def matrix_markdown(
         columns (dict): These columns.
         rows (sequence of TransferRow): The rows.
         heads (sequence of str): The columns of the matrix.
+        common (sequence of str): What stands under it of all rows. (default: nothing)
     """
     texts, notes = _texts(rows, heads)
     means = {name: [line[i] or "-" for line in texts] for i, name in enumerate(heads)}
     every = (cell for row in rows for cell in row.cells.values())
-    return with_lacking({**columns, **means}, every, notes)
+    return with_lacking({**columns, **means}, every, [*common, *notes])
 
 
 def plot_transfer(

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
     runs = matrix.run(cells, args.workers)
     rows = resolution_matrix(runs)
     title = f"{heading(args, runs)}, {lab.task.metric} % by points of test clouds"
+    if len(columns) == 1:  # The rows of several networks name theirs.
+        title += f", {next(iter(columns))}"
     stem = print_table(args, [lab], title, resolution_markdown(rows), runs, "matrix")
     word = "points of the test clouds"
     plot_transfer(rows, list(rows[0].cells), args.out / f"{stem}.png", title, word)
