@@ -316,6 +316,8 @@ def test_other_classes_are_refused(tmp_path):
     lab = lab_of(tmp_path)
     with pytest.raises(ValueError, match="'seed' must"):
         lab.cells([DDP], 1, (-1,))  # Before the first one is asked for.
+    with pytest.raises(ValueError, match="'seed' must"):  # That of the second network.
+        lab_of(tmp_path, preset=replace(PRESET, num_networks=2)).cells([DDP], 1, (2**63 - 1,))
     with pytest.raises(ValueError, match="'ppc' must"):
         lab.cells([DDP], 0, (0,))
 

@@ -414,6 +414,12 @@ def test_runs_that_were_not_made_alike_are_columns_and_rows_of_their_own():
         {"Tiny": pytest.approx(0.1)},
         {"Tiny": pytest.approx(0.2), "Norm": pytest.approx(0.3)},
     ]
+    # Two networks of one name, too.
+    runs = [
+        {**runs[0], "network": size, "value": value} for size, value in (("a", 0.1), ("b", 0.2))
+    ]
+    rows = transfer_matrix(runs, [ENTRIES["DM"]])
+    assert [row.cells["Tiny"].mean for row in rows] == [pytest.approx(0.1), pytest.approx(0.2)]
 
 
 def test_a_failure_that_succeeds_later_is_none(tmp_path):

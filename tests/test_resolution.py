@@ -296,6 +296,26 @@ def test_a_set_of_too_few_points_says_why_it_has_no_run(tmp_path):
     assert lab.failures == {}
 
 
+def test_resolutions_that_fail_leave_the_others(tmp_path, monkeypatch):
+    lab, original = lab_of(tmp_path, num_points=64), CrossResolution._cross
+
+    def diverging(self, cell, train, protocol):
+        if int(train.sizes.min()) == 32:
+            raise FloatingPointError("no finite loss")
+        return original(self, cell, train, protocol)
+
+    monkeypatch.setattr(CrossResolution, "_cross", diverging)
+    runs = run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1])
+    assert [one["train_points"] for one in runs] == [16, 64]
+    assert [*lab.failures.values()] == ["at 32 points FloatingPointError: no finite loss"]
+    assert run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1]) == runs
+    assert run(lab, (32,), seeds=(0,), rows=ROWS[:1]) == []
+    monkeypatch.setattr(CrossResolution, "_cross", original)
+    runs = run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1])
+    assert [one["train_points"] for one in runs] == [16, 32, 64]
+    assert lab.failures == {}
+
+
 def test_what_failed_is_tried_again(tmp_path, monkeypatch):
     lab = lab_of(tmp_path, num_points=64)
     matrix = CrossResolution(lab, (16,), (8,))

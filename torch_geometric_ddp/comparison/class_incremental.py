@@ -228,6 +228,8 @@ class ClassIncremental:
         for entry in entries:
             entry.check_network(self.network, self.train)
         seeds = [check_seed("seed", seed) for seed in seeds]
+        for seed in seeds:
+            check_seed("seed", self.preset.network_seeds(seed)[-1])
 
         def cell(entry: Entry, seed: int) -> Cell:
             steps = entry.steps(self.preset.steps) if entry.has_budget else 0

@@ -18,6 +18,8 @@ from torch_geometric_ddp.comparison.cells import Cell, Figures, digest, ppc_of
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import summarize
 from torch_geometric_ddp.comparison.runs import (
+    FAILURES,
+    PartlyMadeError,
     RunLog,
     ToDo,
     carry_out,
@@ -27,6 +29,7 @@ from torch_geometric_ddp.comparison.runs import (
 from torch_geometric_ddp.comparison.transfer import TransferRow, matrix_markdown
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
+from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["CrossResolution", "resolution_markdown", "resolution_matrix", "spread_resolutions"]
@@ -80,7 +83,7 @@ class CrossResolution:
         """Makes the runs that are not there yet and returns the figures of all of them.
 
         What fails is noted in :attr:`Lab.failures` and left out, and so is a set that has fewer
-        points than every resolution.
+        points than every resolution. Where training on some points fails, runs on others are made.
 
         Args:
             cells (iterable of Cell): The runs.
@@ -147,7 +150,9 @@ class CrossResolution:
         return digest({**key, "train_points": num, "test_points": [*self.tests]})
 
     def _results(self, cell: Cell) -> list[Figures]:
-        lab, known, found = self.lab, self._runs.read(), []
+        lab, known = self.lab, self._runs.read()
+        found: list[Figures] = []
+        failed: list[str] = []
         if cell.entry.has_budget:
             synthetic = lab.synthetic(cell.source)
             train, protocol = lab.task.read(synthetic, lab.device).normalize(), lab.preset.protocol
@@ -162,13 +167,20 @@ class CrossResolution:
             sizes = {"train_points": num, "test_points": [*self.tests]}
             identity = self._identity(cell, num)
             if identity not in known:
-                figures = self._cross(cell, train.farthest_points(num), protocol)
+                try:
+                    with memory_errors():
+                        figures = self._cross(cell, train.farthest_points(num), protocol)
+                except FAILURES as error:  # Other resolutions may take less memory.
+                    failed.append(f"at {num} points {type(error).__name__}: {error}")
+                    continue
                 stored = {"bits": bits, "budget_bits": budget}
                 line = {"id": identity, **made, **stored, **sizes, **figures, **machine(lab.device)}
                 self._runs.append(line)
                 known[identity] = line
             # Lines did not always tell all of it.
             found.append({**made, **known[identity]})
+        if failed:
+            raise PartlyMadeError(found, "; ".join(failed))
         if not found:
             least = min(self.train_points)
             most = int(train.sizes.min())

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from tqdm import tqdm
@@ -27,13 +27,27 @@ from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["FAILURES", "RunLog", "ToDo", "carry_out", "machine", "measured"]
+__all__ = ["FAILURES", "PartlyMadeError", "RunLog", "ToDo", "carry_out", "machine", "measured"]
 
 Made = TypeVar("Made")
 
 
 # Why a run may fail and leave the others alone.
 FAILURES = (BudgetError, FloatingPointError, MemoryError, TooFewPointsError, torch.OutOfMemoryError)
+
+
+class PartlyMadeError(Exception):
+    """A part of a run failed, and the others are there.
+
+    Args:
+        made (list): What is there.
+        reason (str): What failed, and why.
+    """
+
+    def __init__(self, made: list[Any], reason: str) -> None:
+        super().__init__(reason)
+        self.made = made
+
 
 # What every run has, whatever it measures.
 _KEYS = {"id", "method", "backbone", "ppc", "seed", "value", "metric", "budget_bits"}
@@ -171,7 +185,7 @@ def carry_out(
             after the other in this process)
 
     Returns:
-        What was made of the runs that did not fail.
+        What was made of the runs that did not fail, and of those that did in part.
 
     Raises:
         TypeError: If :obj:`workers` is no integer.
@@ -225,9 +239,11 @@ def _in_turn(
 
 
 def _tried(make: Callable[[Cell], Made], cell: Cell) -> tuple[list[Made], str | None]:
-    """What was made of a run, or nothing and why it failed."""
+    """What was made of a run, or nothing or a part of it and why the rest failed."""
     try:
         with memory_errors():
             return [make(cell)], None
+    except PartlyMadeError as error:
+        return [cast("Made", error.made)] if error.made else [], str(error)
     except FAILURES as error:
         return [], f"{type(error).__name__}: {error}"

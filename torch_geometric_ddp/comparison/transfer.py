@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,16 +77,19 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
         # A set that was made with the backbone that is trained has an ordinary run.
         own = run["backbone"] if methods[run["method"]].uses_network else None
         makers.setdefault(run.get("distilled_with", own), []).append(run)
-    rows: dict[tuple[str, ...], TransferRow] = {}
+    rows: dict[tuple[str, ...], list[TransferRow]] = {}
     for maker, group in makers.items():
         for cell in summarize(group):
             made = json.dumps([cell.runs[0].get(key) for key in _MADE], sort_keys=True)
-            row = TransferRow(cell.method, maker, cell.ppc, {})
-            row = rows.setdefault((cell.method, str(maker), str(cell.ppc), made), row)
-            row.cells[cell.backbone] = cell
+            alike = rows.setdefault((cell.method, str(maker), str(cell.ppc), made), [])
+            # Another network of the same name, such as of another size, is in a row of its own.
+            if all(cell.backbone in row.cells for row in alike):
+                alike.append(TransferRow(cell.method, maker, cell.ppc, {}))
+            next(row for row in alike if cell.backbone not in row.cells).cells[cell.backbone] = cell
     order = list(methods)
     return sorted(
-        rows.values(), key=lambda row: (row.ppc is None, row.ppc or 0, order.index(row.method))
+        itertools.chain.from_iterable(rows.values()),
+        key=lambda row: (row.ppc is None, row.ppc or 0, order.index(row.method)),
     )
 
 
