@@ -20,7 +20,6 @@ from torch_geometric_ddp._checks import (
     check_int,
     check_maker,
     check_ppc,
-    check_seed,
     check_text,
 )
 from torch_geometric_ddp._files import check_folder
@@ -227,9 +226,7 @@ class ClassIncremental:
             check_rows(entries, [ppc], self.task, one.bank)
         for entry in entries:
             entry.check_network(self.network, self.train)
-        seeds = [check_seed("seed", seed) for seed in seeds]
-        for seed in seeds:
-            check_seed("seed", self.preset.network_seeds(seed)[-1])
+        seeds = self.preset.check_seeds(seeds)
 
         def cell(entry: Entry, seed: int) -> Cell:
             steps = entry.steps(self.preset.steps) if entry.has_budget else 0

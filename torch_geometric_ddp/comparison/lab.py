@@ -19,7 +19,6 @@ from torch_geometric_ddp._checks import (
     check_flag,
     check_maker,
     check_ppc,
-    check_seed,
     check_text,
 )
 from torch_geometric_ddp._files import check_folder
@@ -164,7 +163,7 @@ class Lab:
         """
         check_rows(entries, ppcs, self.task, self.bank)
         ppcs = [check_ppc(ppc) for ppc in ppcs]  # One whole number is one budget.
-        seeds = [check_seed("seed", seed) for seed in seeds]
+        seeds = self.preset.check_seeds(seeds)
         for entry in entries:
             if self.device != self.bank.device and not entry.streams:
                 raise ValueError(
@@ -178,8 +177,6 @@ class Lab:
         for name in distill_with or backbones or self.backbones:
             for entry in entries:
                 entry.check_network(self.backbones[name], self.bank)
-        for seed in seeds:
-            check_seed("seed", self.preset.network_seeds(seed)[-1])
         return self._cells(entries, ppcs, seeds, backbones or [*self.backbones], distill_with)
 
     def _cells(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from torch_geometric_ddp._checks import check_int, check_text
+from torch_geometric_ddp._checks import check_int, check_seed, check_text
 from torch_geometric_ddp.evaluation import CPU, PAPER, QUICK, SMOKE, Protocol
 from torch_geometric_ddp.evaluation.protocol import check_protocol
 
@@ -50,6 +51,18 @@ class Preset:
             object.__setattr__(self, name, check_int(name, getattr(self, name)))
         if self.steps is not None:
             object.__setattr__(self, "steps", check_int("steps", self.steps, minimum=0))
+
+    def check_seeds(self, seeds: Iterable[int]) -> list[int]:
+        """The seeds of runs, if those of all of their networks are seeds.
+
+        Raises:
+            TypeError: If one is no integer.
+            ValueError: If one, or that of a network, is below zero or too large.
+        """
+        checked = [check_seed("seed", seed) for seed in seeds]
+        for seed in checked:
+            check_seed("seed", self.network_seeds(seed)[-1])
+        return checked
 
     def network_seeds(self, seed: int) -> list[int]:
         """The seeds of the networks that are trained on the set of a run, others for every run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,18 +19,17 @@ from torch_geometric_ddp.comparison.cells import Cell, Figures, digest, ppc_of
 from torch_geometric_ddp.comparison.lab import Lab
 from torch_geometric_ddp.comparison.report import summarize
 from torch_geometric_ddp.comparison.runs import (
-    FAILURES,
     PartlyMadeError,
     RunLog,
     ToDo,
     carry_out,
     machine,
     measured,
+    tried,
 )
 from torch_geometric_ddp.comparison.transfer import TransferRow, matrix_markdown
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
-from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 
 __all__ = ["CrossResolution", "resolution_markdown", "resolution_matrix", "spread_resolutions"]
@@ -167,14 +167,20 @@ class CrossResolution:
             sizes = {"train_points": num, "test_points": [*self.tests]}
             identity = self._identity(cell, num)
             if identity not in known:
-                try:
-                    with memory_errors():
-                        figures = self._cross(cell, train.farthest_points(num), protocol)
-                except FAILURES as error:  # Other resolutions may take less memory.
-                    failed.append(f"at {num} points {type(error).__name__}: {error}")
+                one = partial(self._cross, train=train.farthest_points(num), protocol=protocol)
+                figures, reason = tried(one, cell)
+                if reason is not None:  # Others may take less memory.
+                    failed.append(f"at {num} points {reason}")
                     continue
                 stored = {"bits": bits, "budget_bits": budget}
-                line = {"id": identity, **made, **stored, **sizes, **figures, **machine(lab.device)}
+                line = {
+                    "id": identity,
+                    **made,
+                    **stored,
+                    **sizes,
+                    **figures[0],
+                    **machine(lab.device),
+                }
                 self._runs.append(line)
                 known[identity] = line
             # Lines did not always tell all of it.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -27,7 +27,16 @@ from torch_geometric_ddp.memory import memory_errors
 from torch_geometric_ddp.methods.ranks import Ranks
 from torch_geometric_ddp.tasks import Task
 
-__all__ = ["FAILURES", "PartlyMadeError", "RunLog", "ToDo", "carry_out", "machine", "measured"]
+__all__ = [
+    "FAILURES",
+    "PartlyMadeError",
+    "RunLog",
+    "ToDo",
+    "carry_out",
+    "machine",
+    "measured",
+    "tried",
+]
 
 Made = TypeVar("Made")
 
@@ -46,7 +55,7 @@ class PartlyMadeError(Exception):
 
     def __init__(self, made: list[Any], reason: str) -> None:
         super().__init__(reason)
-        self.made = made
+        self.made: Any = made
 
 
 # What every run has, whatever it measures.
@@ -193,18 +202,18 @@ def carry_out(
             process or there are several ranks.
         ChildProcessError: If such a process dies.
     """
-    cells, tried = list(cells), partial(_tried, make)
+    cells, make_or_tell = list(cells), partial(tried, make)
     if check_int("workers", workers) > 1:
         if not Ranks.here().alone:
             raise ValueError(f"'workers' must be 1 where there are several ranks, got {workers}")
-        check_sent((tried, cells))
+        check_sent((make_or_tell, cells))
     made: dict[int, list[Made]] = {}
     try:
         with tqdm(total=len(cells), desc=name, unit="run") as bar:
             if workers == 1:
-                every = _in_turn(cells, tried, bar.set_postfix_str)
+                every = _in_turn(cells, make_or_tell, bar.set_postfix_str)
             else:
-                every = side_by_side(cells, tried, folder, workers, bar.set_postfix_str)
+                every = side_by_side(cells, make_or_tell, folder, workers, bar.set_postfix_str)
             for place, (result, reason) in every:
                 made[place] = result
                 failures.pop(str(cells[place]), None)  # Of an earlier try.
@@ -238,12 +247,12 @@ def _in_turn(
         yield place, make(cell)
 
 
-def _tried(make: Callable[[Cell], Made], cell: Cell) -> tuple[list[Made], str | None]:
+def tried(make: Callable[[Cell], Made], cell: Cell) -> tuple[list[Made], str | None]:
     """What was made of a run, or nothing or a part of it and why the rest failed."""
     try:
         with memory_errors():
             return [make(cell)], None
     except PartlyMadeError as error:
-        return [cast("Made", error.made)] if error.made else [], str(error)
+        return [error.made] if error.made else [], str(error)
     except FAILURES as error:
         return [], f"{type(error).__name__}: {error}"
