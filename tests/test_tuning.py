@@ -802,6 +802,27 @@ def test_two_processes_of_which_one_is_killed(tmp_path):
     assert {trial.user_attrs["worker"]["pid"] for trial in rest} == {children[1].pid}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "auto", "random"])
+def test_a_machine_that_is_always_second_takes_trials_of_its_own(sampler, monkeypatch):
+    """Another one, which shares no lock, takes a trial whenever this one is about to."""
+    original, others = optuna.Study.ask, []
+
+    def ask(self, *args, **kwargs):
+        if not any(trial.state == TrialState.WAITING for trial in self.get_trials()):
+            others.append(original(self))
+            others[-1].set_user_attr("worker", {"host": "other"})
+            SPACE.sample(others[-1], StorageBudget(32, 3, 1))
+            assert len(others) < 20, "this one takes none"
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(optuna.Study, "ask", ask)
+    trials = search(n_trials=9, sampler=sampler).study.trials
+    mine = [trial for trial in trials if trial.user_attrs["worker"]["host"] != "other"]
+    assert (len(mine), len(others)) == (5, 4)
+    drawn = [tuple(trial.params.values()) for trial in trials]
+    assert len(set(drawn)) == 9
+
+
 # Pictures #########################################################################################
 
 

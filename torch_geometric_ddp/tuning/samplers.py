@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
@@ -12,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from torch_geometric_ddp._checks import check_callable
 
-__all__ = ["SAMPLERS", "auto", "find_sampler", "gp", "random_draws", "tpe"]
+__all__ = ["SAMPLERS", "ByNumber", "auto", "find_sampler", "gp", "random_draws", "tpe"]
 
 # With more trials a Gaussian process takes seconds for the next one.
 _MOST_OF_GP = 250
@@ -63,12 +64,65 @@ def find_sampler(sampler: Any) -> Callable[[int], BaseSampler]:
     return found
 
 
-class _Auto(BaseSampler):
+class _Delegating(BaseSampler):
+    """A sampler that has another one draw."""
+
+    _drawing: BaseSampler
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._drawing.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._drawing.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._drawing.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._drawing.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: Any, values: Any) -> None:
+        self._drawing.after_trial(study, trial, state, values)
+
+
+class ByNumber(_Delegating):
+    """A sampler whose draws follow from a seed and the number of the trial.
+
+    A study that goes on thus draws what it would have drawn, and processes that draw at the same
+    moment, from the same trials, never draw the same.
+
+    Args:
+        make (callable): Makes a sampler from a seed.
+        seed (int): The seed of the study.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+        self._make, self._seed = make, seed
+        self._drawing = make(seed)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Makes the sampler of this trial."""
+        (word,) = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
+        self._drawing = self._make(int(word))
+        super().before_trial(study, trial)
+
+
+class _Auto(_Delegating):
     """One of two samplers, as the study has it when a trial begins."""
 
     def __init__(self, seed: int) -> None:
         self._tpe, self._gp = tpe(seed), gp(seed)
-        self._chosen = self._tpe
+        self._drawing = self._tpe
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -80,25 +134,5 @@ class _Auto(BaseSampler):
             for kind in other.distributions.values()
         )
         simple = len(study.directions) == 1 and not choices and len(trials) <= _MOST_OF_GP
-        self._chosen = self._gp if simple else self._tpe
-        return self._chosen.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._chosen.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._chosen.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._chosen.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: Any, values: Any) -> None:
-        self._chosen.after_trial(study, trial, state, values)
+        self._drawing = self._gp if simple else self._tpe
+        return super().infer_relative_search_space(study, trial)

@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, WilcoxonPruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, GrpcStorageProxy, InMemoryStorage, RDBStorage
 from optuna.storages.journal import (
     JournalFileBackend,
@@ -255,6 +256,7 @@ def open_study(
     storage: BaseStorage,
     name: str,
     objectives: Sequence[str],
+    sampler: BaseSampler,
     pruner: BasePruner,
     identity: dict[str, Any],
 ) -> optuna.Study:
@@ -263,6 +265,7 @@ def open_study(
         storage=storage,
         study_name=name,
         load_if_exists=True,
+        sampler=sampler,
         pruner=pruner,
         directions=[DIRECTIONS[objective] for objective in objectives],
     )

@@ -44,7 +44,7 @@ from torch_geometric_ddp.tasks import Task, find_task
 from torch_geometric_ddp.tuning import workers
 from torch_geometric_ddp.tuning.objective import Objective, check_objective
 from torch_geometric_ddp.tuning.report import TuningResult
-from torch_geometric_ddp.tuning.samplers import find_sampler
+from torch_geometric_ddp.tuning.samplers import ByNumber, find_sampler
 from torch_geometric_ddp.tuning.space import SearchSpace, Settings, Space
 from torch_geometric_ddp.tuning.storage import (
     check_storage,
@@ -188,7 +188,7 @@ def tune(
     check_protocol(protocol)
     check_text("study_name", study_name)
     check_callable("method", method, optional=False)
-    make_sampler = find_sampler(sampler)
+    by_number = ByNumber(find_sampler(sampler), seed)
     check_maker("network", network)
     check_flag("seed_by_seed", seed_by_seed)
     if pruner is not None and not isinstance(pruner, BasePruner):
@@ -244,7 +244,12 @@ def tune(
     pruner = default_pruner(seed_by_seed) if pruner is None else pruner
     with workers.turn(lock):
         study = open_study(
-            open_storage(), study_name, objective.objectives, pruner, own | objective.identity()
+            open_storage(),
+            study_name,
+            objective.objectives,
+            by_number,
+            pruner,
+            own | objective.identity(),
         )
         if not any("published" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
             study.enqueue_trial(space.published(budget), {"published": True})
@@ -253,7 +258,7 @@ def tune(
     def take(worker: dict[str, Any]) -> tuple[optuna.Trial | None, Settings]:
         with workers.turn(lock):
             workers.recover(study, lost_after)
-            while (trial := workers.take(study, n_trials, worker, make_sampler, seed)) is not None:
+            while (trial := workers.take(study, n_trials, worker)) is not None:
                 with suppress(UpdateFinishedTrialError):  # As another machine gave it back.
                     return trial, space.sample(trial, budget)
             return None, {}

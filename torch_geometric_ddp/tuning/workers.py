@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import psutil  # PyG depends on it.
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 if sys.platform != "win32":
@@ -28,8 +24,8 @@ __all__ = ["counted", "finish", "is_waited_for", "present", "recover", "repeat",
 
 # How often the settings of a trial are tried whose process died.
 _ATTEMPTS = 2
-# What marks a trial that another machine made superfluous, and the most seconds until the next.
-_GIVEN_BACK, _PAUSE = "given_back", 0.2
+# What marks a trial that another machine made superfluous.
+_GIVEN_BACK = "given_back"
 # A trial says whose it is at once; one that has not after this many seconds is nobody's.
 _GRACE = 60.0
 # The workers of this process that are at work.
@@ -75,42 +71,28 @@ def _given_back(trial: FrozenTrial) -> bool:
     return _GIVEN_BACK in trial.user_attrs
 
 
-def take(
-    study: optuna.Study,
-    n_trials: int,
-    worker: dict[str, Any],
-    sampler: Callable[[int], BaseSampler],
-    seed: int,
-) -> optuna.Trial | None:
+def take(study: optuna.Study, n_trials: int, worker: dict[str, Any]) -> optuna.Trial | None:
     """Takes the next trial, or none where all are finished or taken; to be called in a turn.
 
-    A turn is that of one machine. Where another took a trial at the same moment, the later of the
-    two is given back, so that none is too many and no two are drawn alike.
+    A turn is that of one machine. Where another took the last one at the same moment, or put the
+    published settings there too, the later of the two is given back, so that none is too many.
 
     Args:
         study (optuna.Study): The study.
         n_trials (int): How many trials the study shall have.
         worker (dict): Who takes it, see :meth:`present`.
-        sampler (callable): Makes a sampler from a seed, a new one for every trial, so that a study
-            which goes on draws what it would have drawn, and no two processes draw the same.
-        seed (int): The seed of the study.
     """
-    while True:
-        trials = study.get_trials(deepcopy=False)
-        if len(_taken(trials)) >= n_trials:
-            return None
-        words = np.random.SeedSequence([seed, len(trials)]).generate_state(1)
-        study.sampler = sampler(int(words[0]))
+    while len(_taken(study.get_trials(deepcopy=False))) < n_trials:
         trial = study.ask()
         # Another machine may have taken the very same one, and given it back.
         with suppress(UpdateFinishedTrialError):
             trial.set_user_attr("worker", worker)
-            if not _comes_too_late(study, trial.number, len(trials), n_trials):
+            if not _comes_too_late(study, trial.number, n_trials):
                 return trial
             trial.set_user_attr("reason", "another machine took a trial at the same moment")
             trial.set_user_attr(_GIVEN_BACK, True)
             finish(study, trial, state=TrialState.FAIL)
-        time.sleep(random.uniform(0, _PAUSE))
+    return None
 
 
 def _taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -119,19 +101,16 @@ def _taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return counted(trials) + [trial for trial in running if not _given_back(trial)]
 
 
-def _comes_too_late(study: optuna.Study, number: int, known: int, n_trials: int) -> bool:
+def _comes_too_late(study: optuna.Study, number: int, n_trials: int) -> bool:
     """Whether a trial must be given back, of which all machines think alike."""
     trials = study.get_trials(deepcopy=False)
-    before = [trial for trial in _taken(trials) if trial.number < number]
-    if len(before) >= n_trials:
+    if sum(trial.number < number for trial in _taken(trials)) >= n_trials:
         return True
+    # Of the published settings that several machines put there, the first are tried.
+    first = [trial.number for trial in trials if "published" in trial.user_attrs]
     (mine,) = (trial for trial in trials if trial.number == number)
-    if "fixed_params" in mine.system_attrs:
-        # Of the published settings that several machines put there, the first are tried.
-        twice = "published" in mine.user_attrs and "repeats" not in mine.user_attrs
-        first = [t.number for t in trials if "published" in t.user_attrs]
-        return twice and min(first) < number
-    return number != known  # Another drew by the same seed from the same trials.
+    twice = "published" in mine.user_attrs and "repeats" not in mine.user_attrs
+    return twice and min(first) < number
 
 
 def finish(study: optuna.Study, trial: optuna.Trial | FrozenTrial, **result: Any) -> bool:
