@@ -100,13 +100,17 @@ def matrix_of(name: str) -> list[TransferRow]:
         ValueError: If there are two of the same set and column.
     """
     rows: dict[tuple[Any, ...], TransferRow] = {}
+    several = len({row["backbone"] for row in find(name).rows}) > 1
     for row in find(name).rows:
-        points = row.get("train_points")
+        points, maker, network = row.get("train_points"), row["distilled_with"], row["backbone"]
         if points is None:
-            column, line = row["backbone"], (row["method"], row["distilled_with"])
+            column, line, key = network, (row["method"], maker), _set(row)
         else:
-            column, line = str(row["test_points"]), (f"{row['method']}, {points} points", None)
-        known = rows.setdefault((*_set(row), points), TransferRow(*line, row["ppc"], {}))
+            words = [row["method"] + f" from {maker}" * (maker not in (None, network))]
+            words += [network] * several
+            name = ", ".join([*words, f"{points} points"])
+            column, line, key = str(row["test_points"]), (name, None), (*_set(row), points, network)
+        known = rows.setdefault(key, TransferRow(*line, row["ppc"], {}))
         if column in known.cells:
             raise ValueError(f"{name} has a second row of {known}, {column}")
         known.cells[column] = _row(row)

@@ -31,6 +31,7 @@ from torch_geometric_ddp.comparison import (
     mean_forgetting,
     plot_increments,
 )
+from torch_geometric_ddp.comparison.incremental_report import joined_increments
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.nn import BACKBONES
@@ -431,12 +432,18 @@ def test_runs_that_were_not_made_alike_are_never_averaged(made):
     once, twice = (incremental_markdown(these).splitlines() for these in (mine, mine + other))
     assert len(twice) == len(once) + 1
     (line,) = (line for line in once if line.startswith("| random"))
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert [cell.strip() for cell in twice[2].strip("|").split("|")] == cells
-    assert twice[3].startswith("| random (2)")
-    # Likewise increments of other classes.
+    _, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+    name, *same = (cell.strip() for cell in twice[2].strip("|").split("|"))
+    assert (name, same) == ("random, protocol lr 0.01", cells)
+    assert twice[3].startswith("| random, protocol lr 7.0 ")
+    # Likewise increments of other classes, and another storage.
     other = [{**run, "classes_seen": [3, 4, 5][: len(run["classes_seen"])]} for run in mine]
-    assert incremental_markdown(mine + other).count("random (2)") == 1
+    assert [*joined_increments(mine + other)] == [
+        "random, after 2, 4, 5 classes",
+        "random, after 3, 4, 5 classes",
+    ]
+    other = [{**run, "ppc": 2} for run in mine]
+    assert [*joined_increments(mine + other)] == ["random, PPC 1", "random, PPC 2"]
 
 
 def test_runs_that_lack_increments_are_left_out(made, tmp_path):

@@ -60,7 +60,7 @@ from torch_geometric_ddp.comparison import (
     transfer_markdown,
     transfer_matrix,
 )
-from torch_geometric_ddp.comparison.report import aligned, counted
+from torch_geometric_ddp.comparison.report import aligned, counted, labelled
 from torch_geometric_ddp.coreset import (
     herding_coreset,
     k_center_coreset,
@@ -400,19 +400,34 @@ def test_failed_run_leaves_the_others(tmp_path):
 def test_runs_that_were_not_made_alike_are_columns_and_rows_of_their_own():
     def line(protocol, backbone, value):
         made = {"method": "DM", "ppc": 1, "budget_bits": 8, "metric": "accuracy", "seed": 0}
-        made |= {"backbone": backbone, "protocol": {"name": protocol}, "distilled_with": "Tiny"}
+        made |= {"backbone": backbone, "protocol": {"name": protocol}, "steps": 2}
+        made |= {"distilled_with": "Tiny"} if backbone != "Tiny" else {}
         return {**made, "value": value, "per_class": [value], "class_names": ["a"]}
 
     runs = [line("one", "Tiny", 0.1), line("two", "Tiny", 0.2), line("two", "Norm", 0.3)]
     (head, _, body) = class_markdown(summarize(runs[:2])).splitlines()
     assert [[cell.strip() for cell in text.split("|")[1:-1]] for text in (head, body)] == [
-        ["class", "DM", "DM (2)"],
+        ["class", "DM, protocol one", "DM, protocol two"],
         ["a", "10.0", "20.0"],
     ]
+    named = [row.method for row in labelled(summarize(runs))]
+    assert named == ["DM, protocol one", "DM, protocol two", "DM from Tiny"]
+    # Two protocols of one name beside one of another.
+    runs_of_three = [*runs[:2], line("two", "Tiny", 0.3)]
+    runs_of_three[2]["protocol"]["lr"] = 1
+    found = [row.method for row in labelled(summarize(runs_of_three))]
+    assert found == ["DM, protocol one", "DM, protocol name two", "DM, protocol name two, lr 1"]
+    # What differs at one storage is told at every one, where a line joins them.
+    more = [{**run, "ppc": 3} for run in runs[:1]]
+    assert labelled(summarize([*runs, *more]))[-1].method == "DM, protocol one"
     rows = transfer_matrix(runs, [ENTRIES["DM"]])
     assert [{name: cell.mean for name, cell in row.cells.items()} for row in rows] == [
         {"Tiny": pytest.approx(0.1)},
         {"Tiny": pytest.approx(0.2), "Norm": pytest.approx(0.3)},
+    ]
+    assert [str(row) for row in rows] == [
+        "DM, protocol one from Tiny, PPC 1",
+        "DM, protocol two from Tiny, PPC 1",
     ]
     # Two networks of one name, too.
     runs = [
@@ -1474,6 +1489,20 @@ def test_bars_of_three_storages_are_readable(tmp_path, kept):
     # Only the whole set: there is nothing else to draw as bars.
     plot_comparison(summarize(RUNS[-1:]), tmp_path / "table.png")
     assert len(kept[1].axes[0].patches) == 1
+
+
+def test_pictures_tell_rows_of_one_method_apart(tmp_path, kept):
+    """Sets of another network, and of other steps, have bars and curves of their own."""
+    runs = [line_of("DDP", value) | {"steps": steps} for value, steps in ((0.6, 3), (0.7, 9))]
+    runs.append(line_of("DDP", 0.5) | {"steps": 3, "distilled_with": "Other"})
+    plot_comparison(summarize(runs), tmp_path / "table.png")
+    (axes,) = kept[0].axes
+    places = {round(bar.get_x() + bar.get_width() / 2, 6): bar.get_height() for bar in axes.patches}
+    assert places == {0: pytest.approx(60), 1: pytest.approx(70), 2: pytest.approx(50)}
+    names = [text.get_text() for text in axes.get_xticklabels()]
+    assert names == ["DDP, steps 3", "DDP, steps 9", "DDP from Other"]
+    plot_bits(summarize(runs), tmp_path / "bits.png")
+    assert [curve.get_label() for curve in kept[1].axes[0].containers] == names
 
 
 LONG = "a title, of a preset, a protocol, steps, networks, tested on clouds held out, " * 4

@@ -115,7 +115,8 @@ def test_a_network_is_trained_once_for_all_resolutions_of_test_clouds(tmp_path, 
     lab = lab_of(tmp_path, num_points=64)
     runs = run(lab, test_points=(8, 16, 32, 64), seeds=(0,), rows=ROWS[:1])
     assert len(trained) == len(runs) == 3
-    again = run(lab, test_points=(8, 16, 32, 64), seeds=(0,), rows=ROWS[:1])
+    # In whatever order they are asked for.
+    again = run(lab, test_points=(64, 8, 32, 16), seeds=(0,), rows=ROWS[:1])
     assert again == runs
     assert len(trained) == 3
     # Other networks are another run, and so are other points.
@@ -155,6 +156,9 @@ def test_a_set_of_another_network_tells_apart_those_that_are_trained_on_it(tmp_p
     own = CrossResolution(lab, (8,), (8,)).run(lab.cells(row, (1,), (0,), ["Other"]))
     names = [row.method for row in resolution_matrix([found[0], *own])]
     assert names == ["DDP from Tiny, 8 points", "DDP, 8 points"]
+    longer = [{**run, "steps": 9, "seed": 1} for run in own]
+    names = [row.method for row in resolution_matrix([*own, *longer])]
+    assert names == [f"DDP, steps {own[0]['steps']}, 8 points", "DDP, steps 9, 8 points"]
     assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 3
 
 

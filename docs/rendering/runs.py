@@ -64,7 +64,7 @@ _MATRIX_COLUMNS = (
 ROW_KEY = ("method", "distilled_with", "backbone", "ppc", "steps", "train_points", "test_points")
 # What runs of a row have in common beside that.
 _SHARED = (
-    *("settings", "network", "num_networks", "quotas"),
+    *("settings", "network", "distilling_network", "num_networks", "quotas"),
     *("num_clouds", "num_points", "bits", "classes_seen"),
 )
 

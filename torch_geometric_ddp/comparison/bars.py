@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from torch_geometric_ddp.comparison.report import Row
+from torch_geometric_ddp.comparison.report import Row, labelled
 from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = ["plot_comparison"]
@@ -35,7 +35,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
     """
     if not rows:
         raise ValueError("'rows' must hold at least one row, got none")
-    path = check_picture(path)
+    path, rows = check_picture(path), labelled(rows)
     backbones = list(dict.fromkeys(row.backbone for row in rows))
     budgets = sorted({row.ppc for row in rows if row.ppc is not None})
     barred = [row for row in rows if row.ppc is not None] or list(rows)

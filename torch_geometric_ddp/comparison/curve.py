@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from torch_geometric_ddp.comparison.report import Row
+from torch_geometric_ddp.comparison.report import Row, labelled
 from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = ["plot_bits"]
@@ -30,6 +30,7 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
         ValueError: If no row has a budget, or nothing can be written to :obj:`path` or in the
             format of its suffix.
     """
+    rows = labelled(rows)
     within = [row for row in rows if row.ppc is not None]
     if not within:
         raise ValueError("'rows' must hold at least one row with a budget, got none")

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
-from torch_geometric_ddp.comparison.report import percents, summarize, with_lacking
+from torch_geometric_ddp.comparison.report import labelled, percents, summarize, with_lacking
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
@@ -164,14 +164,16 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
 def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
     """The increments of every seed of every row, of those that have all of them.
 
-    Runs of one method that were not made alike are rows of their own, the second with a number, and
-    so are those of other increments.
+    Runs of one method that were not made alike, or in other increments, are rows of their own,
+    whose names say so.
     """
     complete = [run for run in runs if run["classes_seen"][-1] == len(run["class_names"])]
     schedules = list(dict.fromkeys(tuple(run["classes_seen"]) for run in complete))
-    several = len({len(schedule) for schedule in schedules}) > 1
+    numbers = {len(schedule) for schedule in schedules}
     found: dict[str, list[list[Figures]]] = {}
-    for schedule, row in itertools.product(schedules, summarize(runs)):
+    rows = labelled(summarize(runs))
+    ppcs = {row.ppc for row in rows} - {None}
+    for schedule, row in itertools.product(schedules, rows):
         seeds: dict[int, list[Figures]] = {}
         for run in sorted(row.runs, key=lambda run: len(run["classes_seen"])):
             if schedule[: len(run["classes_seen"])] == tuple(run["classes_seen"]):
@@ -179,7 +181,11 @@ def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
         num = len(schedule)
         whole = [increments for increments in seeds.values() if len(increments) == num]
         if whole:
-            name = f"{row.method}, {num} increment{'s' * (num > 1)}" if several else row.method
-            names = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
-            found[next(name for name in names if name not in found)] = whole
+            name = row.method
+            name += f", PPC {row.ppc}" * (row.ppc is not None and len(ppcs) > 1)
+            if len(numbers) < len(schedules):
+                name += f", after {', '.join(map(str, schedule))} classes"
+            elif len(numbers) > 1:
+                name += f", {num} increment{'s' * (num > 1)}"
+            found[name] = whole
     return found

@@ -7,7 +7,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -111,14 +111,18 @@ ALIKE = (
 _HEADS = {"num_networks": "networks", "whole": "whole set"}
 
 
-def summarize(runs: Iterable[Figures]) -> list[Row]:
+def summarize(runs: Iterable[Figures], *more: str) -> list[Row]:
     """Gathers the runs that differ in nothing but their seed, in the order in which they come.
 
     Runs of one method that were not made alike, such as by another protocol, are rows of their own.
+
+    Args:
+        runs (iterable of dict): The lines of the runs.
+        *more (str): What else the runs of a row have in common.
     """
     groups: dict[tuple[str, ...], list[Figures]] = {}
     for run in runs:
-        made = json.dumps([run.get(key) for key in ALIKE], sort_keys=True)
+        made = json.dumps([run.get(key) for key in (*ALIKE, *more)], sort_keys=True)
         key = (run["method"], run["backbone"], str(ppc_of(run)), made)
         groups.setdefault(key, []).append(run)
     firsts = ((group[0], group) for group in groups.values())
@@ -236,10 +240,43 @@ def _telling(rows: Sequence[Row]) -> dict[str, list[str]]:
         foreign = key == "distilled_with" and any(key in row.runs[0] for row in rows)
         if foreign or any(value != group[0] for group in groups.values() for value in group):
             words = [_word(v, groups[name]) for name, v in zip(names, values, strict=True)]
-            columns[_HEADS.get(key, key.replace("_", " "))] = words
+            columns[_head(key)] = words
         if key == "distilled_with":  # What else that differs with it is no news.
             names = [(*name, value) for name, value in zip(names, values, strict=True)]
     return columns
+
+
+def labelled(rows: Sequence[Row]) -> list[Row]:
+    """The rows under names that tell them apart where no column does.
+
+    A set of another network says so, "DDP from PointNet", and see :func:`told_apart`.
+    """
+    makers = [row.runs[0].get("distilled_with") for row in rows]
+    own = [
+        row.method if maker is None else f"{row.method} from {maker}"
+        for row, maker in zip(rows, makers, strict=True)
+    ]
+    names = told_apart(rows, own)
+    return [replace(row, method=name) for row, name in zip(rows, names, strict=True)]
+
+
+def told_apart(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """The names of rows; those of one name and backbone say in what they differ, as "steps 100"."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault((names[i], row.backbone), []).append(i)
+    found = [*names]
+    for places in groups.values():
+        columns = _telling([rows[i] for i in places])
+        columns.pop(_head("distilled_with"), None)  # Names have it.
+        for head, words in columns.items():
+            for i, word in zip(places, words, strict=True):
+                found[i] += f", {head} {word}" * (word != "-")
+    return found
+
+
+def _head(key: str) -> str:
+    return _HEADS.get(key, key.replace("_", " "))
 
 
 def _told(run: Figures, key: str) -> Any:
@@ -255,8 +292,10 @@ def _word(value: Any, others: Sequence[Any]) -> str:
         return "-" if value is None else str(value)
     parts = [other if isinstance(other, dict) else {} for other in others]
     differ = [key for key in value if any(part.get(key) != value[key] for part in parts)]
-    if "name" in value and ("name" in differ or not differ):
-        return str(value["name"])
+    name = value.get("name")
+    tells = all(part.get("name") != name for part in parts if part != value)
+    if name is not None and tells and ("name" in differ or not differ):
+        return str(name)
     return ", ".join(f"{key} {value[key]}" for key in differ) or "-"
 
 
@@ -368,8 +407,8 @@ def lacking_controls(rows: Iterable[Row]) -> list[str]:
 def class_markdown(rows: Sequence[Row]) -> str:
     """A table of the figure of every class, the mean over the runs, with a column for every row.
 
-    :obj:`-` stands for a class without test clouds. Columns that would be called the same, of runs
-    that were not made alike, are numbered.
+    :obj:`-` stands for a class without test clouds. Columns of runs that were not made alike say in
+    what they differ.
 
     Args:
         rows (sequence of Row): The rows of a comparison, all of one data set.
@@ -389,10 +428,7 @@ def class_markdown(rows: Sequence[Row]) -> str:
         return ["-" if None in values else f"{100 * fmean(values):.1f}" for values in classes]
 
     columns = {"class": list(rows[0].runs[0]["class_names"])}
-    counts = Counter[str]()
-    for row in rows:
-        counts[name := head(row)] += 1
-        columns[name if counts[name] == 1 else f"{name} ({counts[name]})"] = cells(row)
+    columns |= {head(row): cells(row) for row in labelled(rows)}
     return aligned(columns)
 
 

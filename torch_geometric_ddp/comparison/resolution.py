@@ -15,9 +15,9 @@ from torch_geometric_ddp._checks import check_int
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.budget import TooFewPointsError
 from torch_geometric_ddp.clouds.bank import PointCloudBank
-from torch_geometric_ddp.comparison.cells import Cell, Figures, digest, ppc_of
+from torch_geometric_ddp.comparison.cells import Cell, Figures, digest
 from torch_geometric_ddp.comparison.lab import Lab
-from torch_geometric_ddp.comparison.report import summarize
+from torch_geometric_ddp.comparison.report import labelled, summarize
 from torch_geometric_ddp.comparison.runs import (
     PartlyMadeError,
     RunLog,
@@ -74,8 +74,8 @@ class CrossResolution:
         test = lab.task.read(lab.test_set, lab.device).normalize()
         most = int(test.sizes.min())
         points = [check_int("test_points", num, maximum=most) for num in test_points]
-        #: The test clouds by their points.
-        self.tests = {num: test.farthest_points(num) for num in dict.fromkeys(points)}
+        #: The test clouds by their points, the fewest first.
+        self.tests = {num: test.farthest_points(num) for num in sorted({*points})}
         self._runs = RunLog(lab.out / "resolutions.jsonl")
         self._runs.read()  # Raises if it is none, before the first run.
 
@@ -255,8 +255,9 @@ def spread_resolutions(runs: Iterable[Figures]) -> list[Figures]:
 def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
     """Gathers the runs of :class:`CrossResolution` by method, budget and points of training.
 
-    Runs that were not made alike, or tested on other points, are rows of their own. A set that was
-    made with another network than the one that is trained on it says so: "PKR 32 from PointNet".
+    Runs that were not made alike, or tested on other points, are rows of their own, whose names say
+    in what they differ. A set that was made with another network than the one that is trained on it
+    says so: "PKR 32 from PointNet".
 
     Args:
         runs (iterable of dict): The figures of :meth:`CrossResolution.run`.
@@ -265,24 +266,20 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
         The rows, with a column for every number of points that is tested, by its text; what
         :func:`plot_transfer` draws.
     """
-    groups: dict[tuple[Any, ...], list[Figures]] = {}
-    for run in runs:
-        networks = run["backbone"], run.get("distilled_with")
-        key = (run["method"], ppc_of(run), run["train_points"], *networks)
-        groups.setdefault((*key, *run["test_points"]), []).append(run)
-    several = len({key[3] for key in groups}) > 1
+    found = summarize(runs, "train_points", "test_points")
+    several = len({row.backbone for row in found}) > 1
     rows = []
-    for (_, _, num, backbone, maker, *tested), group in groups.items():
-        for row in summarize(group):
-            name = row.method if maker is None else f"{row.method} from {maker}"
-            name = f"{name}, {backbone}" if several else name
-            cells = {
-                str(points): replace(
-                    row, runs=[{**run, "value": run["at_points"][i]} for run in row.runs]
-                )
-                for i, points in enumerate(tested)
-            }
-            rows.append(TransferRow(f"{name}, {num} points", None, row.ppc, cells))
+    for row, named in zip(found, labelled(found), strict=True):
+        name = f"{named.method}, {row.backbone}" if several else named.method
+        first = row.runs[0]
+        cells = {
+            str(points): replace(
+                row, runs=[{**run, "value": run["at_points"][i]} for run in row.runs]
+            )
+            for i, points in enumerate(first["test_points"])
+        }
+        name = f"{name}, {first['train_points']} points"
+        rows.append(TransferRow(name, None, row.ppc, cells))
     return rows
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from torch_geometric_ddp.comparison.cells import Entry, Figures
-from torch_geometric_ddp.comparison.report import ALIKE, Row, counted, summarize, with_lacking
+from torch_geometric_ddp.comparison.report import (
+    ALIKE,
+    Row,
+    counted,
+    summarize,
+    told_apart,
+    with_lacking,
+)
 from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
 __all__ = [
@@ -54,7 +61,8 @@ class TransferRow:
 def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[TransferRow]:
     """Gathers runs by the sets that were trained on.
 
-    Runs of one method that were not made alike, such as by another protocol, are rows of their own.
+    Runs of one method that were not made alike, such as by another protocol, are rows of their own,
+    whose names say in what they differ.
 
     Args:
         runs (iterable of dict): The lines of the runs, see :meth:`Lab.run`.
@@ -87,10 +95,13 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
                 alike.append(TransferRow(cell.method, maker, cell.ppc, {}))
             next(row for row in alike if cell.backbone not in row.cells).cells[cell.backbone] = cell
     order = list(methods)
-    return sorted(
+    found = sorted(
         itertools.chain.from_iterable(rows.values()),
         key=lambda row: (row.ppc is None, row.ppc or 0, order.index(row.method)),
     )
+    firsts = [next(iter(row.cells.values())) for row in found]
+    names = told_apart(firsts, [row.method for row in found])
+    return [replace(row, method=name) for row, name in zip(found, names, strict=True)]
 
 
 def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 
 from torch_geometric_ddp.comparison import PRESETS, Preset
@@ -12,8 +11,8 @@ from torch_geometric_ddp.evaluation import Protocol, RandomRotation
 __all__ = ["changed", "preset_and_seeds"]
 
 
-def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
-    """How much work to take, and for which seeds."""
+def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, list[int]]:
+    """How much work to take, and for which seeds, each once."""
     preset = PRESETS[args.preset or "quick"]
     if args.steps is not None:
         preset = replace(preset, steps=args.steps)
@@ -24,7 +23,8 @@ def preset_and_seeds(args: argparse.Namespace) -> tuple[Preset, Sequence[int]]:
     whole = changed(args, preset.whole, args.whole_epochs, least)
     protocol = changed(args, preset.protocol, args.epochs, args.min_steps)
     preset = replace(preset, protocol=protocol, whole=whole)
-    return preset, range(preset.num_seeds) if args.seeds is None else args.seeds
+    seeds = range(preset.num_seeds) if args.seeds is None else args.seeds
+    return preset, [*dict.fromkeys(seeds)]
 
 
 def changed(

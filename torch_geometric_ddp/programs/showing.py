@@ -50,7 +50,7 @@ def heading(args: argparse.Namespace, runs: Iterable[Figures]) -> str:
     if preset.whole.name != preset.name and any(map(told_whole, runs)):
         words.append(f"whole set {preset.whole.name}")
     if (several := len(splits(args))) > 1:
-        words.append(f"{several} splits, {_number(len({*seeds}), 'seed')} each")
+        words.append(f"{several} splits, {_number(len(seeds), 'seed')} each")
     if args.validate:
         words.append("tested on clouds held out from the training set")
     return ", ".join(words)
