@@ -850,6 +850,12 @@ def test_what_resolutions_need_is_said(tmp_path, capsys):
     ]
 
 
+def test_a_seed_that_is_given_twice_is_one(tmp_path, capsys):
+    words = ["compare", *WORK, "--methods", "random", "--seeds", "0", "0", "--out", str(tmp_path)]
+    assert command.main(words) == 0
+    assert capsys.readouterr().out.startswith("1 run. To do:\n")
+
+
 def run_ids(path):
     return set(re.search("<!-- runs: (.*) -->", path.read_text())[1].split())
 
