@@ -442,6 +442,13 @@ def test_runs_that_were_not_made_alike_are_never_averaged(made):
         "random, after 2, 4, 5 classes",
         "random, after 3, 4, 5 classes",
     ]
+    other = [{**run, "backbone": "Other"} for run in mine]
+    assert [*joined_increments(mine + other)] == [f"random, {mine[0]['backbone']}", "random, Other"]
+    # No name says how these differ.
+    made = {**mine[0]["protocol"], "lr": int(mine[0]["protocol"]["epochs"])}
+    first = [{**run, "protocol": made} for run in mine]
+    other = [{**run, "protocol": {**made, "lr": float(made["lr"])}} for run in mine]
+    assert [*joined_increments(first + other)] == ["random", "random (2)"]
     other = [{**run, "ppc": 2} for run in mine]
     assert [*joined_increments(mine + other)] == ["random, PPC 1", "random, PPC 2"]
 

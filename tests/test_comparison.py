@@ -420,6 +420,13 @@ def test_runs_that_were_not_made_alike_are_columns_and_rows_of_their_own():
     # What differs at one storage is told at every one, where a line joins them.
     more = [{**run, "ppc": 3} for run in runs[:1]]
     assert labelled(summarize([*runs, *more]))[-1].method == "DM, protocol one"
+    # No name says how these differ, and one is that of the first column.
+    alike = [{**runs[0], "method": "class", "settings": {"a": value}} for value in (1, 1.0)]
+    (head, _, body) = class_markdown(summarize(alike)).splitlines()
+    assert [text.strip() for text in head.split("|")[1:-1]] == ["class", "class (2)", "class (3)"]
+    # Sets of one network that were made otherwise, each learned by another network.
+    rows = transfer_matrix([runs[0], runs[2]], [ENTRIES["DM"]])
+    assert [row.method for row in rows] == ["DM, protocol one", "DM, protocol two"]
     rows = transfer_matrix(runs, [ENTRIES["DM"]])
     assert [{name: cell.mean for name, cell in row.cells.items()} for row in rows] == [
         {"Tiny": pytest.approx(0.1)},
@@ -1503,6 +1510,10 @@ def test_pictures_tell_rows_of_one_method_apart(tmp_path, kept):
     assert names == ["DDP, steps 3", "DDP, steps 9", "DDP from Other"]
     plot_bits(summarize(runs), tmp_path / "bits.png")
     assert [curve.get_label() for curve in kept[1].axes[0].containers] == names
+    random = [line_of("random", 0.2) | {"protocol": {"name": name}} for name in ("one", "two")]
+    plot_comparison(summarize(random), tmp_path / "table.png")
+    dotted = [line.get_label() for line in kept[2].axes[0].lines if line.get_linestyle() == ":"]
+    assert dotted == ["random, protocol one", "random, protocol two"]
 
 
 LONG = "a title, of a preset, a protocol, steps, networks, tested on clouds held out, " * 4

@@ -159,6 +159,9 @@ def test_a_set_of_another_network_tells_apart_those_that_are_trained_on_it(tmp_p
     longer = [{**run, "steps": 9, "seed": 1} for run in own]
     names = [row.method for row in resolution_matrix([*own, *longer])]
     assert names == [f"DDP, steps {own[0]['steps']}, 8 points", "DDP, steps 9, 8 points"]
+    elsewhere = [{**run, "test_points": [4]} for run in own]
+    names = [row.method for row in resolution_matrix([*own, *elsewhere])]
+    assert names == ["DDP, 8 points", "DDP, 8 points (2)"]
     assert len((tmp_path / "resolutions.jsonl").read_text().splitlines()) == 3
 
 
@@ -301,20 +304,21 @@ def test_a_set_of_too_few_points_says_why_it_has_no_run(tmp_path):
 
 
 def test_resolutions_that_fail_leave_the_others(tmp_path, monkeypatch):
-    lab, original = lab_of(tmp_path, num_points=64), CrossResolution._cross
+    """A sampling that fails, too."""
+    lab, original = lab_of(tmp_path, num_points=64), PointCloudBank.farthest_points
 
-    def diverging(self, cell, train, protocol):
-        if int(train.sizes.min()) == 32:
+    def failing(self, num_points):
+        if num_points == 32:
             raise FloatingPointError("no finite loss")
-        return original(self, cell, train, protocol)
+        return original(self, num_points)
 
-    monkeypatch.setattr(CrossResolution, "_cross", diverging)
+    monkeypatch.setattr(PointCloudBank, "farthest_points", failing)
     runs = run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1])
     assert [one["train_points"] for one in runs] == [16, 64]
     assert [*lab.failures.values()] == ["at 32 points FloatingPointError: no finite loss"]
     assert run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1]) == runs
     assert run(lab, (32,), seeds=(0,), rows=ROWS[:1]) == []
-    monkeypatch.setattr(CrossResolution, "_cross", original)
+    monkeypatch.setattr(PointCloudBank, "farthest_points", original)
     runs = run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1])
     assert [one["train_points"] for one in runs] == [16, 32, 64]
     assert lab.failures == {}

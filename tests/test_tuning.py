@@ -727,6 +727,20 @@ def test_trial_of_another_machine(tmp_path):
     assert len(result.finished) == 3
 
 
+def test_a_worker_tells_since_when_it_is_at_work(tmp_path):
+    """A database may tell the time of another zone."""
+    path = tmp_path / "study.journal"
+    left_running(path, host="elsewhere", pid=1, started=1.0, since=time.time() - 7200)
+    assert states(search(path, 1, lost_after=10000.0)) == ["COMPLETE", "RUNNING"]
+    assert states(search(path, 2, lost_after=3600.0)) == ["COMPLETE", "FAIL", "COMPLETE"]
+    own = search(path, 2).study.trials[-1].user_attrs["worker"]
+    assert abs(time.time() - own["since"]) < 600
+
+
+def test_a_seed_may_be_larger_than_those_of_samplers():
+    assert states(search(None, 1, seed=2**40)) == ["COMPLETE"]
+
+
 def test_result_of_a_trial_that_was_taken_for_lost(monkeypatch, caplog):
     original = Objective.__call__
 

@@ -88,6 +88,6 @@ def _draw_bars(axes: Axes, rows: Sequence[Row], methods: Sequence[str], k: int, 
     angle, box = 0 if num == 1 else 90, {"fc": "white", "ec": "none", "pad": 0.8}
     axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=3, rotation=angle, bbox=box)
     for row in rows:
-        if row.method == "random" and ppc is not None:
-            label = "random" if num == 1 else f"random, PPC {ppc:g}"
+        if row.runs[0]["method"] == "random" and ppc is not None:  # Whatever it is called here.
+            label = row.method if num == 1 else f"{row.method}, PPC {ppc:g}"
             axes.axhline(100 * row.mean, color=f"C{k % 10}", ls=":", lw=1.2, label=label, zorder=0)

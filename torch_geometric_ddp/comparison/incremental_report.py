@@ -10,7 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from torch_geometric_ddp.comparison.cells import Figures
-from torch_geometric_ddp.comparison.report import labelled, percents, summarize, with_lacking
+from torch_geometric_ddp.comparison.report import (
+    labelled,
+    numbered,
+    percents,
+    summarize,
+    with_lacking,
+)
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
 
@@ -170,9 +176,10 @@ def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
     complete = [run for run in runs if run["classes_seen"][-1] == len(run["class_names"])]
     schedules = list(dict.fromkeys(tuple(run["classes_seen"]) for run in complete))
     numbers = {len(schedule) for schedule in schedules}
-    found: dict[str, list[list[Figures]]] = {}
+    found: list[tuple[str, list[list[Figures]]]] = []
     rows = labelled(summarize(runs))
     ppcs = {row.ppc for row in rows} - {None}
+    backbones = {row.backbone for row in rows}
     for schedule, row in itertools.product(schedules, rows):
         seeds: dict[int, list[Figures]] = {}
         for run in sorted(row.runs, key=lambda run: len(run["classes_seen"])):
@@ -181,11 +188,11 @@ def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
         num = len(schedule)
         whole = [increments for increments in seeds.values() if len(increments) == num]
         if whole:
-            name = row.method
+            name = row.method + f", {row.backbone}" * (len(backbones) > 1)
             name += f", PPC {row.ppc}" * (row.ppc is not None and len(ppcs) > 1)
             if len(numbers) < len(schedules):
                 name += f", after {', '.join(map(str, schedule))} classes"
             elif len(numbers) > 1:
                 name += f", {num} increment{'s' * (num > 1)}"
-            found[name] = whole
-    return found
+            found.append((name, whole))
+    return dict(zip(numbered(name for name, _ in found), (one for _, one in found), strict=True))

@@ -122,7 +122,9 @@ def summarize(runs: Iterable[Figures], *more: str) -> list[Row]:
     """
     groups: dict[tuple[str, ...], list[Figures]] = {}
     for run in runs:
-        made = json.dumps([run.get(key) for key in (*ALIKE, *more)], sort_keys=True)
+        made = json.dumps(
+            [*(_told(run, key) for key in ALIKE), *(run.get(key) for key in more)], sort_keys=True
+        )
         key = (run["method"], run["backbone"], str(ppc_of(run)), made)
         groups.setdefault(key, []).append(run)
     firsts = ((group[0], group) for group in groups.values())
@@ -227,11 +229,11 @@ def headings(rows: Sequence[Row]) -> tuple[dict[str, list[str]], list[str]]:
     return columns, [f"All rows: {', '.join(common)}."] if common else []
 
 
-def _telling(rows: Sequence[Row]) -> dict[str, list[str]]:
+def _telling(rows: Sequence[Row], keys: Sequence[str] = ALIKE) -> dict[str, list[str]]:
     """A column for everything in which rows of one method, storage and backbone differ."""
     names: list[tuple[Any, ...]] = [(row.method, row.ppc, row.backbone) for row in rows]
     columns = {}
-    for key in ALIKE:
+    for key in keys:
         values = [_told(row.runs[0], key) for row in rows]
         groups: dict[tuple[Any, ...], list[Any]] = {}
         for name, value in zip(names, values, strict=True):
@@ -260,19 +262,36 @@ def labelled(rows: Sequence[Row]) -> list[Row]:
     return [replace(row, method=name) for row, name in zip(rows, names, strict=True)]
 
 
-def told_apart(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """The names of rows; those of one name and backbone say in what they differ, as "steps 100"."""
+def told_apart(rows: Sequence[Row], names: Sequence[str], keys: Sequence[str] = ALIKE) -> list[str]:
+    """The names of rows; those of one name and backbone say in what they differ, as "steps 100".
+
+    They say it at every storage, where a line joins them.
+
+    Args:
+        rows (sequence of Row): The rows.
+        names (sequence of str): What they are called.
+        keys (sequence of str): What of their runs is told. (default: all that makes a row)
+    """
     groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault((names[i], row.backbone), []).append(i)
     found = [*names]
     for places in groups.values():
-        columns = _telling([rows[i] for i in places])
+        columns = _telling([replace(rows[i], ppc=None) for i in places], keys)
         columns.pop(_head("distilled_with"), None)  # Names have it.
         for head, words in columns.items():
             for i, word in zip(places, words, strict=True):
                 found[i] += f", {head} {word}" * (word != "-")
     return found
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """The names, of which one that was there has a number: "DDP", "DDP (2)"."""
+    found: dict[str, None] = {}
+    for name in names:
+        every = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
+        found[next(one for one in every if one not in found)] = None
+    return [*found]
 
 
 def _head(key: str) -> str:
@@ -427,9 +446,9 @@ def class_markdown(rows: Sequence[Row]) -> str:
         classes = zip(*(run["per_class"] for run in row.runs), strict=True)
         return ["-" if None in values else f"{100 * fmean(values):.1f}" for values in classes]
 
-    columns = {"class": list(rows[0].runs[0]["class_names"])}
-    columns |= {head(row): cells(row) for row in labelled(rows)}
-    return aligned(columns)
+    heads = numbered(["class", *map(head, labelled(rows))])
+    every = [list(rows[0].runs[0]["class_names"]), *map(cells, rows)]
+    return aligned(dict(zip(heads, every, strict=True)))
 
 
 def percents(values: Sequence[float]) -> str:

@@ -27,7 +27,7 @@ from torch_geometric_ddp.comparison.runs import (
     measured,
     tried,
 )
-from torch_geometric_ddp.comparison.transfer import TransferRow, matrix_markdown
+from torch_geometric_ddp.comparison.transfer import TransferRow, matrix_markdown, with_numbers
 from torch_geometric_ddp.comparison.wholes import as_compared
 from torch_geometric_ddp.evaluation import Protocol, evaluate, fit
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
@@ -167,7 +167,7 @@ class CrossResolution:
             sizes = {"train_points": num, "test_points": [*self.tests]}
             identity = self._identity(cell, num)
             if identity not in known:
-                one = partial(self._cross, train=train.farthest_points(num), protocol=protocol)
+                one = partial(self._cross, train=train, num_points=num, protocol=protocol)
                 figures, reason = tried(one, cell)
                 if reason is not None:  # Others may take less memory.
                     failed.append(f"at {num} points {reason}")
@@ -193,8 +193,11 @@ class CrossResolution:
             raise TooFewPointsError(f"its clouds have {most} points, fewer than {least}")
         return found
 
-    def _cross(self, cell: Cell, train: PointCloudBank, protocol: Protocol) -> Figures:
-        """Trains once, and tests at every resolution."""
+    def _cross(
+        self, cell: Cell, train: PointCloudBank, num_points: int, protocol: Protocol
+    ) -> Figures:
+        """Trains once, at a number of points, and tests at every resolution."""
+        train = train.farthest_points(num_points)
         lab, models, (first, *others) = self.lab, [], self.tests
 
         def trainer(model: nn.Module, *args: Any) -> None:
@@ -280,7 +283,7 @@ def resolution_matrix(runs: Iterable[Figures]) -> list[TransferRow]:
         }
         name = f"{name}, {first['train_points']} points"
         rows.append(TransferRow(name, None, row.ppc, cells))
-    return rows
+    return with_numbers(rows)
 
 
 def resolution_markdown(rows: Sequence[TransferRow]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -30,6 +32,7 @@ __all__ = [
     "plot_transfer",
     "transfer_markdown",
     "transfer_matrix",
+    "with_numbers",
 ]
 
 # What the runs of a row have in common, whichever backbone is trained.
@@ -99,9 +102,22 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
         itertools.chain.from_iterable(rows.values()),
         key=lambda row: (row.ppc is None, row.ppc or 0, order.index(row.method)),
     )
-    firsts = [next(iter(row.cells.values())) for row in found]
-    names = told_apart(firsts, [row.method for row in found])
-    return [replace(row, method=name) for row, name in zip(found, names, strict=True)]
+    # A row has no backbone that is trained.
+    firsts = [replace(next(iter(row.cells.values())), backbone="") for row in found]
+    names = told_apart(firsts, [row.method for row in found], [*_MADE, "distilled_with"])
+    named = [replace(row, method=name) for row, name in zip(found, names, strict=True)]
+    return with_numbers(named)
+
+
+def with_numbers(rows: Sequence[TransferRow]) -> list[TransferRow]:
+    """The rows, of which one that is called as another has a number: "DDP (2)"."""
+    counts = Counter[tuple[Any, ...]]()
+    found = []
+    for row in rows:
+        counts[key := (row.method, row.distilled_with, row.ppc)] += 1
+        name = row.method if counts[key] == 1 else f"{row.method} ({counts[key]})"
+        found.append(replace(row, method=name))
+    return found
 
 
 def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> str:

@@ -108,12 +108,15 @@ class ByNumber(_Delegating):
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self._make, self._seed = make, seed
-        self._drawing = make(seed)
+        self._drawing = self._of(0)
+
+    def _of(self, number: int) -> BaseSampler:
+        (word,) = np.random.SeedSequence([self._seed, number]).generate_state(1)
+        return self._make(int(word))  # Samplers take no more than 32 bits.
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Makes the sampler of this trial."""
-        (word,) = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
-        self._drawing = self._make(int(word))
+        self._drawing = self._of(trial.number)
         super().before_trial(study, trial)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -86,7 +87,7 @@ def take(study: optuna.Study, n_trials: int, worker: dict[str, Any]) -> optuna.T
         trial = study.ask()
         # Another machine may have taken the very same one, and given it back.
         with suppress(UpdateFinishedTrialError):
-            trial.set_user_attr("worker", worker)
+            trial.set_user_attr("worker", {**worker, "since": time.time()})
             if not _comes_too_late(study, trial.number, n_trials):
                 return trial
             trial.set_user_attr("reason", "another machine took a trial at the same moment")
@@ -179,12 +180,14 @@ def _start_of(process: psutil.Process) -> float:
 
 
 def _lives(trial: FrozenTrial, lost_after: float | None) -> bool:
+    worker = trial.user_attrs.get("worker")
     began = trial.datetime_start or datetime.now()
     age = (datetime.now() - began).total_seconds()
-    worker = trial.user_attrs.get("worker")
     if worker is None:
         return age < _GRACE
     if worker["host"] != socket.gethostname():
+        # A database tells local times, which may be those of another zone.
+        age = time.time() - worker.get("since", time.time() - age)
         return lost_after is None or age < lost_after
     if worker["pid"] == os.getpid():  # An earlier call in this process may have been left.
         return worker["run"] in _present
