@@ -11,13 +11,16 @@ import torch_geometric.transforms as T
 from helpers import toy_set
 from hypothesis import given
 from hypothesis import strategies as st
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch, Data, InMemoryDataset
 from torch_geometric.datasets import ModelNet
 
 from torch_geometric_ddp import PointCloudArrays
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.labelled_bank import LabelledBank
+from torch_geometric_ddp.clouds.splits import hold_out
+from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.transforms import FarthestPointSample
+from torch_geometric_ddp.visualize import plot_distilled
 
 
 def bank_of(counts, sizes=None):
@@ -647,3 +650,48 @@ def test_draws_are_those_of_sorting_all_keys(num, levels, monkeypatch):
         orders = keys.masked_fill(torch.arange(8) >= counts[:, None], 2.0).argsort(dim=1)
         for row, first, count, order in zip(drawn, (0, 8, 11), counts, orders, strict=True):
             assert row.tolist() == [first + int(order[i % count]) for i in range(num)]
+
+
+class Numbered(torch.utils.data.Dataset):
+    """A data set of PyTorch's, whose items are as many as it says, and beyond that any."""
+
+    def __init__(self):
+        self.clouds = list(toy_set())
+
+    def __len__(self):
+        return len(self.clouds)
+
+    def __getitem__(self, i):
+        assert i < len(self), "a loop that does not end"
+        return self.clouds[i]
+
+
+def test_a_data_set_that_only_numbers_its_items_is_read_to_its_end():
+    expected = PointCloudBank.from_dataset(toy_set())
+    assert torch.equal(PointCloudBank.from_dataset(Numbered()).pos, expected.pos)
+    kept, held = hold_out(Numbered(), 0.34)
+    assert len(kept) + len(held) == len(expected.y)
+    assert len(plot_distilled(Numbered(), random_coreset(Numbered())).axes) > 0
+
+
+class WithoutRawFiles(InMemoryDataset):
+    """What PyG's documentation makes of clouds in memory: it says nothing of raw files."""
+
+    def __init__(self, root, clouds):
+        self.clouds = clouds
+        super().__init__(root)
+        self.load(self.processed_paths[0])
+
+    @property
+    def processed_file_names(self):
+        return "data.pt"
+
+    def process(self):
+        self.save(self.clouds, self.processed_paths[0])
+
+
+def test_a_data_set_of_pyg_without_raw_files(tmp_path):
+    made = WithoutRawFiles(str(tmp_path), [Data(pos=one.pos, y=one.y) for one in toy_set()])
+    for dataset in (made, made[:12], torch.utils.data.Subset(made, range(12))):
+        bank = PointCloudBank.from_dataset(dataset)
+        assert bank.class_names == [str(i) for i in range(bank.num_classes)]

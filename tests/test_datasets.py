@@ -367,6 +367,14 @@ def test_provenance_that_json_cannot_hold(parameterization, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_provenance_is_that_of_its_file():
+    """JSON knows no numbers as keys and no tuples, and what the caller has may change."""
+    told = {"n": (2, 3), "a": {1: [4]}}
+    synthetic = SyntheticPointCloudDataset(FullResolution(torch.randn(2, 8, 3), 2), provenance=told)
+    told["a"][1].append(5)
+    assert synthetic.provenance == {"n": [2, 3], "a": {"1": [4]}}
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="'path' must be an existing file"):
         SyntheticPointCloudDataset(tmp_path / "none.safetensors")

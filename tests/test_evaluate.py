@@ -191,6 +191,15 @@ def test_join():
     assert (result.metric, result.protocol, result.num_clouds) == ("accuracy", SHORT, 4)
 
 
+def test_only_what_was_made_alike_is_joined():
+    first = evaluation([[3, 1], [0, 2]])
+    with pytest.raises(ValueError, match="must hold at least one, got none"):
+        Evaluation.join([])
+    for what, value in (("protocol", replace(SHORT, lr=1.0)), ("metric", "another")):
+        with pytest.raises(ValueError, match=f"must have the same {what}, got"):
+            Evaluation.join([first, replace(first, **{what: value})])
+
+
 def test_to_dict():
     assert evaluation([[1, 1], [1, 1]], [[4, 0], [3, 3]]).to_dict() == {
         "accuracy": [0.5, 0.7],

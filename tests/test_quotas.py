@@ -768,3 +768,10 @@ def test_what_is_forgotten_gets_more_of_the_storage():
     quotas = difficulty_quotas(replace(seen, forgetting=forgetting))
     chosen = random_coreset(real, 2, quotas=quotas)
     assert chosen.parameterization.counts == (1, 1, 4)
+
+
+def test_units_are_counted_in_integers():
+    counts = largest_remainders(np.int64(10), np.array([1, 2, 3]))
+    assert json.dumps(counts) == "[2, 3, 5]"
+    with pytest.raises(TypeError, match="'total' must be an integer, got float"):
+        largest_remainders(10.0, [1, 2, 3])

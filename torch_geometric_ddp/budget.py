@@ -90,8 +90,10 @@ class StorageBudget:
     def bits(self) -> int:
         """The bits that may be stored."""
         each = self.num_classes * self.bits_per_group + self.label_bits
-        # As it is written: three tenths of ten are three, which no float is a tenth of.
-        return math.floor(Fraction(repr(self.ppc)) * each)
+        # As it is meant: three tenths of ten are three, and three thirds one, which no floats are.
+        meant = Fraction(self.ppc).limit_denominator(10**6)
+        exact = meant if float(meant) == self.ppc else Fraction(repr(self.ppc))
+        return math.floor(exact * each)
 
     @property
     def num_groups(self) -> int:

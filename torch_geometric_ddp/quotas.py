@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_geometric_ddp._checks import check_float, shown
+from torch_geometric_ddp._checks import check_float, check_int, shown
 
 __all__ = [
     "QUOTAS",
@@ -113,11 +113,11 @@ def largest_remainders(total: int, weights: Sequence[float]) -> tuple[int, ...]:
         weights (sequence of float): A number :math:`w_c` above 0 for every class.
 
     Raises:
-        TypeError: If :obj:`weights` are no numbers.
+        TypeError: If :obj:`weights` are no numbers, or :obj:`total` no integer.
         ValueError: If there is no weight, one is not above 0, or there are fewer units than
             classes.
     """
-    check_weights("weights", weights)
+    weights, total = check_weights("weights", weights), check_int("total", total)
     if total < len(weights):
         raise ValueError(
             f"'total' must be at least one for each of {len(weights)} classes, got {total}"

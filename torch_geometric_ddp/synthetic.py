@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -410,4 +411,5 @@ def _checked_provenance(provenance: Any) -> dict[str, Any]:
     if not isinstance(provenance, Mapping):
         raise TypeError(f"'provenance' must be a mapping, got {type(provenance).__name__}")
     check_json("provenance", dict(provenance))
-    return dict(provenance)
+    # As its file would give it, and apart from what the caller has.
+    return dict(json.loads(json.dumps(dict(provenance))))

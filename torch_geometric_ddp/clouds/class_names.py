@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def found_names(dataset: Any, count: int) -> list[str] | None:
 
 def _folders(dataset: Any) -> list[str] | None:
     """The names of the folders of a single data set, if they are those of its classes."""
-    root, listed = getattr(dataset, "root", None), getattr(dataset, "raw_file_names", None)
+    root, listed = getattr(dataset, "root", None), None
+    with suppress(AttributeError, NotImplementedError):  # PyG has it of every data set, and raises.
+        listed = dataset.raw_file_names
     if not isinstance(root, str | os.PathLike) or listed is None:
         return None
     folders = sorted(path for path in Path(root, "raw").glob("*") if path.is_dir())

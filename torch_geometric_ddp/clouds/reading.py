@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from torch_geometric_ddp._checks import is_blurred
 
-__all__ = ["label_of", "read_clouds"]
+__all__ = ["items", "label_of", "read_clouds"]
 
 T = TypeVar("T")
 
@@ -39,7 +39,9 @@ def read_clouds(
         :obj:`[n]` and the labels of all clouds.
     """
     clouds, labels = [], []
-    for i, data in enumerate(tqdm(dataset, "Read", unit="cloud", disable=not progress)):
+    total = len(dataset) if isinstance(dataset, Sized) else None
+    bar = tqdm(items(dataset), "Read", total, unit="cloud", disable=not progress)
+    for i, data in enumerate(bar):
         clouds.append(_points_of(data, i))
         labels.append(label_of(data, i))
     if not clouds:
@@ -49,6 +51,17 @@ def read_clouds(
     blurred = any(is_blurred(cloud, dtype) for cloud in clouds)
     sizes = torch.tensor([len(cloud) for cloud in clouds], device=pos.device)
     return pos, joined.to(device) if blurred else None, sizes, labels
+
+
+def items(dataset: Any) -> Iterable[Any]:
+    """The items of a data set: where it only numbers them, as many as it says that it has.
+
+    A loop over such a one ends where an item raises :class:`IndexError`, which it need not.
+    """
+    if hasattr(dataset, "__iter__") or not hasattr(dataset, "__len__"):
+        every: Iterable[Any] = dataset
+        return every
+    return (dataset[i] for i in range(len(dataset)))
 
 
 def _points_of(data: Data, i: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.class_names import MOST_UNNAMED, names_of
-from torch_geometric_ddp.clouds.reading import label_of
+from torch_geometric_ddp.clouds.reading import items, label_of
 
 __all__ = ["check_share", "class_key", "hold_out", "redrawn", "stratified"]
 
@@ -129,7 +129,7 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
 
 def _labels_of(dataset: Any) -> Tensor:
     """The labels or categories of all items of a data set, checked as a bank would."""
-    labels = [label_of(data, i, class_key(data)) for i, data in enumerate(dataset)]
+    labels = [label_of(data, i, class_key(data)) for i, data in enumerate(items(dataset))]
     if not labels:
         raise ValueError("'dataset' must hold at least one cloud, got none")
     names = names_of(dataset)

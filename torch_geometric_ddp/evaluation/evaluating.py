@@ -75,8 +75,24 @@ class Evaluation:
 
     @classmethod
     def join(cls, evaluations: Sequence[Evaluation]) -> Evaluation:
-        """One evaluation of several sets made alike, such as draws with different seeds."""
+        """One evaluation of several sets made alike, such as draws with different seeds.
+
+        Raises:
+            ValueError: If there is none, or they differ in protocol, metric or classes.
+        """
+        if not evaluations:
+            raise ValueError("'evaluations' must hold at least one, got none")
         first = evaluations[0]
+        for other in evaluations:
+            for what, own, its in (
+                ("protocol", first.protocol, other.protocol),
+                ("metric", first.metric, other.metric),
+                ("class_names", first.scores.class_names, other.scores.class_names),
+            ):
+                if own != its:
+                    raise ValueError(
+                        f"'evaluations' must have the same {what}, got {own} and {its}"
+                    )
         scores = type(first.scores).join([evaluation.scores for evaluation in evaluations])
         seeds = [seed for evaluation in evaluations for seed in evaluation.seeds]
         return replace(first, scores=scores, seeds=seeds)

@@ -21,6 +21,7 @@ from torch_geometric_ddp._checks import (
 )
 from torch_geometric_ddp._files import replacing
 from torch_geometric_ddp.clouds.class_names import check_among, found_names, names_of
+from torch_geometric_ddp.clouds.reading import items
 from torch_geometric_ddp.clouds.splits import class_key
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize.clouds import plot_clouds, word_for_stored
@@ -239,7 +240,7 @@ class _Cells:
 def _first(kind: str, dataset: Iterable[Data], num: int, names: Sequence[str]) -> list[list[Data]]:
     """The first clouds of every class, or category."""
     found: list[list[Data]] = [[] for _ in names]
-    for i, data in enumerate(dataset):
+    for i, data in enumerate(items(dataset)):
         label = torch.as_tensor(data.get(class_key(data), []))
         if label.numel() != 1 or not 0 <= int(label) < len(names):
             got = int(label) if label.numel() == 1 else f"{label.numel()} labels"
