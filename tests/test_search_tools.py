@@ -37,7 +37,7 @@ def test_a_sampler_by_name_draws_what_its_seed_says(name):
 
 def kind_of(sampler, study):
     sampler.infer_relative_search_space(study, study.get_trials()[0])
-    return type(sampler._chosen).__name__
+    return type(sampler._drawing).__name__
 
 
 def test_auto_takes_the_process_for_few_numbers():

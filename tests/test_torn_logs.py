@@ -34,7 +34,9 @@ def quiet():
 
 
 def study_of(path):
-    return open_study(find_storage(path)[0](), "tune", ["score"], None, IDENTITY)
+    return open_study(
+        find_storage(path)[0](), "tune", ["score"], optuna.samplers.RandomSampler(), None, IDENTITY
+    )
 
 
 def add_trial(study, value):
