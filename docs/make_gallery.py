@@ -41,6 +41,7 @@ from torch_geometric_ddp.comparison import (
     plot_increments,
     plot_transfer,
 )
+from torch_geometric_ddp.comparison.report import labelled
 from torch_geometric_ddp.methods import ddp, packed_size
 from torch_geometric_ddp.nn import HookedBackbone
 from torch_geometric_ddp.programs.option_types import row_and_settings
@@ -100,20 +101,21 @@ def matrix_of(name: str) -> list[TransferRow]:
         ValueError: If there are two of the same set and column.
     """
     rows: dict[tuple[Any, ...], TransferRow] = {}
-    several = len({row["backbone"] for row in find(name).rows}) > 1
-    for row in find(name).rows:
-        points, maker, network = row.get("train_points"), row["distilled_with"], row["backbone"]
+    found = find(name).rows
+    cells = [_row(row) for row in found]
+    several = len({cell.backbone for cell in cells}) > 1
+    for row, cell, named in zip(found, cells, labelled(cells), strict=True):
+        points = row.get("train_points")
         if points is None:
-            column, line, key = network, (row["method"], maker), _set(row)
+            column, line, key = cell.backbone, (cell.method, row["distilled_with"]), _set(row)
         else:
-            words = [row["method"] + f" from {maker}" * (maker not in (None, network))]
-            words += [network] * several
-            name = ", ".join([*words, f"{points} points"])
-            column, line, key = str(row["test_points"]), (name, None), (*_set(row), points, network)
-        known = rows.setdefault(key, TransferRow(*line, row["ppc"], {}))
+            words = [named.method, *([cell.backbone] if several else []), f"{points} points"]
+            column, line = str(row["test_points"]), (", ".join(words), None)
+            key = (*_set(row), points, cell.backbone)
+        known = rows.setdefault(key, TransferRow(*line, cell.ppc, {}))
         if column in known.cells:
             raise ValueError(f"{name} has a second row of {known}, {column}")
-        known.cells[column] = _row(row)
+        known.cells[column] = cell
     return list(rows.values())
 
 
@@ -142,8 +144,10 @@ def _row(row: dict[str, Any]) -> Row:
 
 def _run(row: dict[str, Any]) -> dict[str, Any]:
     """What the runs of a row of a results file have in common."""
-    ppc = row["ppc"]
+    ppc, maker = row["ppc"], row.get("distilled_with")
+    foreign = {} if maker in (None, row["backbone"]) else {"distilled_with": maker}
     return {
+        **foreign,
         **{key: row[key] for key in ("method", "backbone", "ppc")},
         "metric": "accuracy",
         "budget_bits": None if ppc is None else 98304 * CLASSES * ppc,

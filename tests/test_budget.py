@@ -128,8 +128,23 @@ def test_part_of_a_cloud(ppc, bits):
 @given(st.integers(1, 2000), st.integers(1, 60), st.integers(0, 10**6), st.floats(1e-3, 1e4))
 def test_bits_of_any_part(num_points, num_classes, label_bits, ppc):
     budget = StorageBudget(num_points, num_classes, ppc, label_bits)
-    exact = Fraction(repr(ppc)) * (96 * num_points * num_classes + label_bits)
-    assert -1e-4 <= exact - budget.bits < 1  # A third that was meant is beyond its float.
+    whole = 96 * num_points * num_classes + label_bits
+    exact = Fraction(repr(ppc)) * whole
+    assert exact - budget.bits < 1
+    # A third that was meant is beyond its float, by no more than a float is off.
+    assert budget.bits <= (Fraction(ppc) + Fraction(math.ulp(ppc)) / 2) * whole
+
+
+@given(st.integers(1, 2000), st.integers(1, 60), st.integers(1, 10**10))
+def test_bits_of_decimals_are_exact(num_points, num_classes, millionths):
+    budget = StorageBudget(num_points, num_classes, millionths / 10**6)
+    assert budget.bits == millionths * 96 * num_points * num_classes // 10**6
+
+
+@given(st.integers(1, 2000), st.integers(1, 60), st.integers(1, 500), st.integers(1, 500))
+def test_bits_of_fractions_are_exact(num_points, num_classes, above, below):
+    budget = StorageBudget(num_points, num_classes, above / below)
+    assert budget.bits == above * 96 * num_points * num_classes // below
 
 
 @pytest.mark.parametrize("one", [3, 3.0, np.int64(3), np.float64(3)])

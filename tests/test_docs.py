@@ -832,6 +832,13 @@ def test_matrix_of_the_gallery_tells_sets_apart(gallery_of):
     assert [str(line) for line in lines] == ["DDP, 0 points, PPC 1", "DDP, 1 points, PPC 1"]
     values = [{name: 100 * cell.mean for name, cell in line.cells.items()} for line in lines]
     assert values == [pytest.approx({"0": 0, "1": 1}), pytest.approx({"0": 2, "1": 3})]
+    # A set that two networks are trained on.
+    crossed = [("DDP", "A", name, 1, 100, float(i), 8, 8) for i, name in enumerate("AB")]
+    gallery_of("two", *crossed, more=("train_points", "test_points"))
+    assert [str(line) for line in gallery.matrix_of("two")] == [
+        "DDP, A, 8 points, PPC 1",
+        "DDP from A, B, 8 points, PPC 1",
+    ]
 
 
 def test_curve_of_the_gallery(gallery_of, monkeypatch):

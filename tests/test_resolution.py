@@ -303,22 +303,23 @@ def test_a_set_of_too_few_points_says_why_it_has_no_run(tmp_path):
     assert lab.failures == {}
 
 
-def test_resolutions_that_fail_leave_the_others(tmp_path, monkeypatch):
-    """A sampling that fails, too."""
-    lab, original = lab_of(tmp_path, num_points=64), PointCloudBank.farthest_points
+@pytest.mark.parametrize("what", [(CrossResolution, "_cross"), (PointCloudBank, "farthest_points")])
+def test_resolutions_that_fail_leave_the_others(what, tmp_path, monkeypatch):
+    """Whether their training or their sampling does."""
+    lab, original = lab_of(tmp_path, num_points=64), getattr(*what)
 
-    def failing(self, num_points):
-        if num_points == 32:
+    def failing(self, *args, **kwargs):
+        if kwargs.get("num_points", args[0] if args else None) == 32:
             raise FloatingPointError("no finite loss")
-        return original(self, num_points)
+        return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(PointCloudBank, "farthest_points", failing)
+    monkeypatch.setattr(*what, failing)
     runs = run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1])
     assert [one["train_points"] for one in runs] == [16, 64]
     assert [*lab.failures.values()] == ["at 32 points FloatingPointError: no finite loss"]
     assert run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1]) == runs
     assert run(lab, (32,), seeds=(0,), rows=ROWS[:1]) == []
-    monkeypatch.setattr(PointCloudBank, "farthest_points", original)
+    monkeypatch.setattr(*what, original)
     runs = run(lab, (16, 32, 64), seeds=(0,), rows=ROWS[:1])
     assert [one["train_points"] for one in runs] == [16, 32, 64]
     assert lab.failures == {}

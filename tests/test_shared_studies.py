@@ -199,7 +199,7 @@ url, name, start, dies = sys.argv[1:]
 socket.gethostname = lambda: name
 import test_tuning as t
 from torch_geometric_ddp.tuning import Objective
-original, done, end = Objective.__call__, [], time.monotonic() + 250
+original, done, end = Objective.__call__, [], time.monotonic() + 100
 def taken_by_third(study):
     told = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
     own = [one for one in told if one.get("worker", {}).get("host") == "third"]

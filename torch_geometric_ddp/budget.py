@@ -91,9 +91,9 @@ class StorageBudget:
         """The bits that may be stored."""
         each = self.num_classes * self.bits_per_group + self.label_bits
         # As it is meant: three tenths of ten are three, and three thirds one, which no floats are.
-        meant = Fraction(self.ppc).limit_denominator(10**6)
-        exact = meant if float(meant) == self.ppc else Fraction(repr(self.ppc))
-        return math.floor(exact * each)
+        written = Fraction(repr(self.ppc))
+        meant = written.limit_denominator(10**6)
+        return math.floor((meant if float(meant) == self.ppc else written) * each)
 
     @property
     def num_groups(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator
+from operator import length_hint
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,7 +40,7 @@ def read_clouds(
         :obj:`[n]` and the labels of all clouds.
     """
     clouds, labels = [], []
-    total = len(dataset) if isinstance(dataset, Sized) else None
+    total = length_hint(dataset) or None  # A length may be asked for in vain.
     bar = tqdm(items(dataset), "Read", total, unit="cloud", disable=not progress)
     for i, data in enumerate(bar):
         clouds.append(_points_of(data, i))
@@ -53,14 +54,13 @@ def read_clouds(
     return pos, joined.to(device) if blurred else None, sizes, labels
 
 
-def items(dataset: Any) -> Iterable[Any]:
+def items(dataset: Any) -> Iterator[Any]:
     """The items of a data set: where it only numbers them, as many as it says that it has.
 
     A loop over such a one ends where an item raises :class:`IndexError`, which it need not.
     """
     if hasattr(dataset, "__iter__") or not hasattr(dataset, "__len__"):
-        every: Iterable[Any] = dataset
-        return every
+        return iter(dataset)
     return (dataset[i] for i in range(len(dataset)))
 
 

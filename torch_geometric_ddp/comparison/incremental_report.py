@@ -195,4 +195,5 @@ def _triangles(runs: Sequence[Figures]) -> dict[str, list[list[Figures]]]:
             elif len(numbers) > 1:
                 name += f", {num} increment{'s' * (num > 1)}"
             found.append((name, whole))
-    return dict(zip(numbered(name for name, _ in found), (one for _, one in found), strict=True))
+    names = numbered([name for name, _ in found])
+    return dict(zip(names, (one for _, one in found), strict=True))

@@ -285,13 +285,18 @@ def told_apart(rows: Sequence[Row], names: Sequence[str], keys: Sequence[str] = 
     return found
 
 
-def numbered(names: Iterable[str]) -> list[str]:
-    """The names, of which one that was there has a number: "DDP", "DDP (2)"."""
-    found: dict[str, None] = {}
-    for name in names:
+def numbered(names: Sequence[str], columns: Sequence[Any] | None = None) -> list[str]:
+    """The names, of which one that was there has a number: "DDP", "DDP (2)".
+
+    Args:
+        names (sequence of str): The names.
+        columns (sequence, optional): What else tells them apart, for each. (default: nothing)
+    """
+    found: dict[tuple[str, Any], None] = {}
+    for name, more in zip(names, columns or [None] * len(names), strict=True):
         every = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
-        found[next(one for one in every if one not in found)] = None
-    return [*found]
+        found[next((one, more) for one in every if (one, more) not in found)] = None
+    return [name for name, _ in found]
 
 
 def _head(key: str) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -20,6 +18,7 @@ from torch_geometric_ddp.comparison.report import (
     ALIKE,
     Row,
     counted,
+    numbered,
     summarize,
     told_apart,
     with_lacking,
@@ -111,13 +110,8 @@ def transfer_matrix(runs: Iterable[Figures], entries: Sequence[Entry]) -> list[T
 
 def with_numbers(rows: Sequence[TransferRow]) -> list[TransferRow]:
     """The rows, of which one that is called as another has a number: "DDP (2)"."""
-    counts = Counter[tuple[Any, ...]]()
-    found = []
-    for row in rows:
-        counts[key := (row.method, row.distilled_with, row.ppc)] += 1
-        name = row.method if counts[key] == 1 else f"{row.method} ({counts[key]})"
-        found.append(replace(row, method=name))
-    return found
+    names = numbered([row.method for row in rows], [(row.distilled_with, row.ppc) for row in rows])
+    return [replace(row, method=name) for row, name in zip(rows, names, strict=True)]
 
 
 def transfer_markdown(rows: Sequence[TransferRow], backbones: Sequence[str]) -> str:

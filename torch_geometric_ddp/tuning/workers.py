@@ -187,7 +187,7 @@ def _lives(trial: FrozenTrial, lost_after: float | None) -> bool:
         return age < _GRACE
     if worker["host"] != socket.gethostname():
         # A database tells local times, which may be those of another zone.
-        age = time.time() - worker.get("since", time.time() - age)
+        age = time.time() - worker["since"] if "since" in worker else age
         return lost_after is None or age < lost_after
     if worker["pid"] == os.getpid():  # An earlier call in this process may have been left.
         return worker["run"] in _present
