@@ -116,6 +116,13 @@ def test_bad_ppc(value):
         StorageBudget(10, 2, value)
 
 
+@pytest.mark.parametrize("value", [torch.tensor(0.5), np.array(0.5), True, "1"])
+def test_ppc_that_is_no_number(value):
+    with pytest.raises(TypeError, match="'ppc' must be a number, got"):
+        StorageBudget(10, 2, value)
+    assert StorageBudget(10, 2, torch.tensor(2)) == StorageBudget(10, 2, np.int64(2))
+
+
 @pytest.mark.parametrize(
     ("ppc", "bits"), [(1 / 16, 61440), (0.3, 294912), (1.5, 1474560), (1 / 3, 327680), (1e-9, 0)]
 )

@@ -479,3 +479,24 @@ def test_runs_of_different_increments_stand_beside_each_other(made, tmp_path, mo
     monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: kept.append(figure))
     plot_increments(two + three, tmp_path / "picture.png")
     assert kept[0].axes[0].get_xticks().tolist() == [2, 3, 4, 5]
+
+
+def test_increments_before_a_failure_are_given(tmp_path, monkeypatch):
+    learn = ClassIncremental._learn
+
+    def failing(lab, cell, number):
+        if number == 1:
+            raise MemoryError("full")
+        return learn(lab, cell, number)
+
+    lab = lab_of(tmp_path, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassIncremental, "_learn", failing)
+        runs = lab.run(lab.cells([ENTRIES["random"]], 1, (0,)))
+    assert [run["classes_seen"] for run in runs] == [[2]]
+    assert runs == lines(tmp_path)
+    assert len(lab.failures) == 1
+    assert incremental_markdown(runs) == "No runs.\n"  # It lacks increments.
+    again = lab.run(lab.cells([ENTRIES["random"]], 1, (0,)))
+    assert [run["classes_seen"] for run in again] == [[2], [2, 4], [2, 4, 5]]
+    assert again[:1] == runs

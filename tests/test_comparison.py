@@ -222,6 +222,18 @@ def test_another_function_of_a_user_is_another_run(tmp_path):
     assert told[0] != told[1]
 
 
+def test_rows_that_are_made_otherwise_need_names_of_their_own(tmp_path):
+    """What fails is noted by its name, and a table would add the one to the other."""
+    lab = Lab(toy_set(), toy_set(seed=1), tmp_path, PRESET, {"Tiny": TinyNet})
+    with pytest.raises(ValueError, match="'entries' must have a name each, got two rows 'DDP'"):
+        lab.cells(
+            [DDP, ENTRIES["random"], replace(DDP.changed({"anchor_lr": 0.5}), name="DDP")],
+            (1,),
+            (0,),
+        )
+    assert len([*lab.cells([DDP, DDP], (1,), (0,))]) == 2
+
+
 def test_rows_that_cannot_be_made_are_told_before_any_run(tmp_path):
     networks = {"Tiny": TinyNet, "DGCNN": BACKBONES["DGCNN"]}
     lab = Lab(toy_set(), toy_set(seed=1), tmp_path, PRESET, networks)

@@ -191,6 +191,14 @@ def test_join():
     assert (result.metric, result.protocol, result.num_clouds) == ("accuracy", SHORT, 4)
 
 
+def test_evaluations_are_compared_as_objects():
+    """What they hold are tensors, which are neither equal nor not."""
+    first, other = evaluation([[3, 1], [0, 2]]), evaluation([[3, 1], [0, 2]])
+    assert first == first
+    assert first != other
+    assert {first: "first", other: "other"}[first] == "first"
+
+
 def test_only_what_was_made_alike_is_joined():
     first = evaluation([[3, 1], [0, 2]])
     with pytest.raises(ValueError, match="must hold at least one, got none"):

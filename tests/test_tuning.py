@@ -837,6 +837,15 @@ def test_a_machine_that_is_always_second_takes_trials_of_its_own(sampler, monkey
     assert len(set(drawn)) == 9
 
 
+def test_a_grid_that_is_drawn_does_not_end_the_study():
+    """Optuna's grids stop a study when they are, which they may only where Optuna runs it."""
+    (one,) = search(n_trials=2, sampler="random").study.trials[1:]
+    grid = {name: [value] for name, value in one.params.items()}
+    result = search(n_trials=4, sampler=lambda seed: optuna.samplers.GridSampler(grid, seed=seed))
+    assert len(result.finished) == 4
+    assert params(result.study.trials[1:]) == [one.params] * 3
+
+
 # Pictures #########################################################################################
 
 

@@ -19,12 +19,17 @@ from torch_geometric.data.data import BaseData
 _MOST_CLOUDS = 10**9
 
 
+def _integer(value: Any) -> int | None:
+    """The integer that a value is, if it is one; a tensor of one number may be."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
 def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
     """Returns :obj:`value` as an :obj:`int` from :obj:`minimum` to :obj:`maximum`."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
+    number = _integer(value)
     if number is None:
         raise TypeError(f"'{name}' must be an integer, got {shown(value)}")
     if number < minimum:
@@ -61,7 +66,7 @@ def check_number(name: str, value: Any, exclusive: bool = False) -> float:
 
 def check_ppc(value: Any) -> float:
     """Returns a storage in clouds per class, a number above 0; an :obj:`int` where it is whole."""
-    if hasattr(value, "__index__") and not isinstance(value, bool):
+    if _integer(value) is not None:
         return check_int("ppc", value, maximum=_MOST_CLOUDS)
     number = check_float("ppc", value, exclusive=True)
     if number > _MOST_CLOUDS:
@@ -159,8 +164,8 @@ def check_classes(names: Sequence[str], classes: Any) -> list[int]:
     known |= {i: i for i in range(len(names))}
     labels = []
     for one in classes:
-        is_label = hasattr(one, "__index__") and not isinstance(one, bool)
-        key = operator.index(one) if is_label else one if isinstance(one, str) else None
+        label = _integer(one)
+        key = one if label is None and isinstance(one, str) else label
         if key not in known:
             raise ValueError(
                 f"'classes' must be of {list(names)}, or labels below {len(names)}, got {one!r:.80}"

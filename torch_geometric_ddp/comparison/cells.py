@@ -226,10 +226,17 @@ def check_rows(
         bank (PointCloudBank): The real clouds.
 
     Raises:
-        TypeError, ValueError: If a row does not serve the task, its quotas are not those of the
-            classes, or a PPC is no number above 0 or more than the whole set.
+        TypeError, ValueError: If rows that are made otherwise share a name, one does not serve the
+            task, its quotas are not those of the classes, or a PPC is no number above 0 or more
+            than the whole set.
     """
+    known: dict[str, Entry] = {}
     for entry in entries:
+        if known.setdefault(entry.name, entry) != entry:
+            raise ValueError(
+                f"'entries' must have a name each, got two rows '{entry.name}' that are made "
+                "otherwise"
+            )
         if not entry.serves(task):
             raise ValueError(
                 f"the row '{entry.name}' needs clouds with one label each, which the task "

@@ -251,8 +251,11 @@ class ClassIncremental:
         """
         cells = list(cells)
         some = workers if self.to_do(cells).num_runs else 1  # No process only reads what is there.
-        made = carry_out(cells, self._results, self.failures, self.out, "Learn classes", some)
-        return [*{one["id"]: one for increments in made for one in increments}.values()]
+        carry_out(cells, self._learn_all, self.failures, self.out, "Learn classes", some)
+        # Of a run that failed the increments before that are there, too.
+        known, every = self._runs.read(), range(self.num_increments)
+        asked = (digest(self._line_key(cell, number)) for cell in cells for number in every)
+        return [known[identity] for identity in dict.fromkeys(asked) if identity in known]
 
     def to_do(self, cells: Iterable[Cell]) -> ToDo:
         """What there is to do for runs, with the exemplars and the networks that they need."""
@@ -311,8 +314,9 @@ class ClassIncremental:
         bank = self.train.select(of_classes(self.train, start, stop))
         return PointCloudBank(bank.pos, bank.sizes, bank.y - start, bank.class_names[start:stop])
 
-    def _results(self, cell: Cell) -> list[Figures]:
-        return [self._result(cell, number) for number in range(self.num_increments)]
+    def _learn_all(self, cell: Cell) -> None:
+        for number in range(self.num_increments):
+            self._result(cell, number)
 
     def _protocol(self, cell: Cell) -> Protocol:
         return self.preset.protocol if cell.entry.has_budget else self.preset.whole
@@ -326,16 +330,12 @@ class ClassIncremental:
             "classes_seen": self.classes_seen[: number + 1],
         }
 
-    def _result(self, cell: Cell, number: int) -> Figures:
+    def _result(self, cell: Cell, number: int) -> None:
         key = self._line_key(cell, number)
         identity = digest(key)
-        known = self._runs.read()
-        if identity not in known:
+        if identity not in self._runs.read():
             figures = self._learn(cell, number)
-            line = {"id": identity, **key, **figures, **machine(self.train.device)}
-            self._runs.append(line)
-            return line
-        return known[identity]
+            self._runs.append({"id": identity, **key, **figures, **machine(self.train.device)})
 
     def _learn(self, cell: Cell, number: int) -> Figures:
         """Trains on the exemplars of all classes seen, and tests on these classes."""

@@ -36,7 +36,7 @@ __all__ = ["Evaluation", "evaluate", "percent", "seed_list"]
 _MOST_SEEDS = 10**6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # It holds tensors, which have no one truth.
 class Evaluation:
     """What networks learned from a training set, one network per seed.
 

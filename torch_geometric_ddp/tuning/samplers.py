@@ -95,6 +95,19 @@ class _Delegating(BaseSampler):
         self._drawing.after_trial(study, trial, state, values)
 
 
+class _Going:
+    """A study that ends by its number of trials alone, and not where a sampler stops it."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def stop(self) -> None:
+        """Does nothing."""
+
+
 class ByNumber(_Delegating):
     """A sampler whose draws follow from a seed and the number of the trial.
 
@@ -118,6 +131,11 @@ class ByNumber(_Delegating):
         """Makes the sampler of this trial."""
         self._drawing = self._of(trial.number)
         super().before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: Any, values: Any) -> None:
+        """Has the sampler see the trial; one that has drawn all it can does not end the study."""
+        going: Any = _Going(study)
+        super().after_trial(going, trial, state, values)
 
 
 class _Auto(_Delegating):
