@@ -839,11 +839,13 @@ def test_a_machine_that_is_always_second_takes_trials_of_its_own(sampler, monkey
 
 def test_a_grid_that_is_drawn_does_not_end_the_study():
     """Optuna's grids stop a study when they are, which they may only where Optuna runs it."""
-    (one,) = search(n_trials=2, sampler="random").study.trials[1:]
-    grid = {name: [value] for name, value in one.params.items()}
-    result = search(n_trials=4, sampler=lambda seed: optuna.samplers.GridSampler(grid, seed=seed))
-    assert len(result.finished) == 4
-    assert params(result.study.trials[1:]) == [one.params] * 3
+    one, two = params(search(n_trials=3, sampler="random").study.trials[1:])
+    key = "uniformity_lambda"
+    grid = {name: [value] for name, value in one.items()} | {key: [one[key], two[key]]}
+    result = search(n_trials=5, sampler=lambda seed: optuna.samplers.GridSampler(grid, seed=0))
+    drawn = params(result.study.trials[1:])
+    assert {each[key] for each in drawn[:2]} == {*grid[key]}
+    assert len(drawn) == 4
 
 
 # Pictures #########################################################################################

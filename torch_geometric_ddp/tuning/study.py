@@ -141,7 +141,9 @@ def tune(
         task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
             (default: :obj:`"classification"`)
         sampler (callable or str): Makes a sampler from a seed, anew for every trial, or the name
-            of one of :obj:`SAMPLERS`. (default: :obj:`"tpe"`)
+            of one of :obj:`SAMPLERS`. A grid of Optuna must have the same seed in every trial, as
+            it numbers its points by it: :obj:`lambda seed: GridSampler(grid, seed=0)`.
+            (default: :obj:`"tpe"`)
         pruner (optuna.pruners.BasePruner, optional): Gives trials up. (default: the median of at
             least five trials, or with :obj:`seed_by_seed` the Wilcoxon test)
         seed_by_seed (bool): Whether the pruner sees the score of every seed instead of looks: a
