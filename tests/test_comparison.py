@@ -1799,3 +1799,7 @@ def test_cells_are_checked_before_the_first_one_is_asked_for(tmp_path):
 def test_a_preset_of_other_types_is_refused(given, name):
     with pytest.raises(TypeError, match=f"'{name}' must be"):
         Preset(*given)
+
+
+def test_a_break_in_a_name_does_not_break_a_table():
+    assert aligned({"class": ["c\nd", "e"]}) == "| class |\n|-------|\n| c d   |\n| e     |\n"

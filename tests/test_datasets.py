@@ -1,5 +1,6 @@
 """The distilled set as a PyG data set, its file, and sets from arrays."""
 
+import copy
 import json
 import os
 import pickle
@@ -839,3 +840,9 @@ def test_a_transform_that_writes_in_place_leaves_the_set_alone():
             assert torch.equal(data.y, other.y + 1)
     plain[0].pos.zero_()
     assert torch.equal(plain[0].pos, parameterization.pos[0])
+
+
+def test_clouds_that_need_a_gradient():
+    clouds = PointCloudArrays(torch.rand(4, 5, 3, requires_grad=True), [0, 1, 0, 1])
+    assert not clouds[0].pos.requires_grad
+    assert torch.equal(copy.deepcopy(clouds)[3].pos, clouds[3].pos)

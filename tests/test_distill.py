@@ -15,14 +15,17 @@ from torch import nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp import (
+    SMOKE,
     Distillation,
     Method,
     StorageBudget,
     SyntheticPointCloudDataset,
     distill,
+    evaluate,
 )
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp.clouds.bank import PointCloudBank
+from torch_geometric_ddp.coreset import observe
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.edges import knn
 from torch_geometric_ddp.matching import SADM, Matching, UniformityAwareSADM
@@ -1015,3 +1018,28 @@ def test_what_is_not_finite_is_never_written(tmp_path):
     with pytest.raises(ValueError, match=r"'parameterization.anchors' must be finite"):
         synthetic.save(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_a_caller_turned_off(mode):
+    """As the functions that test a network in PyG do."""
+    expected = distill(toy_set(), method="dm", network=TinyNet, steps=1, progress=False)
+    with mode():
+        made = distill(toy_set(), method="dm", network=TinyNet, steps=1, progress=False)
+        reached = evaluate(made, toy_set(), TinyNet, SMOKE, 1, progress=False)
+        seen = observe(toy_set(), TinyNet, SMOKE, progress=False)
+    assert all(torch.equal(a.pos, b.pos) for a, b in zip(made, expected, strict=True))
+    again = evaluate(made, toy_set(), TinyNet, SMOKE, 1, progress=False)
+    assert torch.equal(reached.values, again.values)
+    assert torch.isfinite(seen.features).all()
+
+
+def test_losses_are_a_copy():
+    seen = []
+
+    def callback(loop):
+        seen.append([*loop.losses])
+        loop.losses.clear()
+
+    distill(toy_set(), method="dm", network=TinyNet, steps=3, progress=False, callback=callback)
+    assert [len(losses) for losses in seen] == [1, 2, 3]

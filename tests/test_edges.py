@@ -298,3 +298,15 @@ def test_no_clouds_have_no_neighbours(filled_up, channels):
     if channels == 3:
         assert ball_query(pos, 0.5, 4, query, sizes).shape == (0, 5, 4)
     assert knn(pos, 4, sizes=sizes).dtype == torch.int64
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_queries_of_another_type(channels):
+    pos = torch.rand(1, 9, channels)
+    query = pos[:, :4].double()
+    assert torch.equal(knn(pos, 1, query)[0, :, 0], torch.arange(4))
+
+
+def test_sizes_are_integers():
+    with pytest.raises(TypeError, match="'sizes' must have an integer type, got"):
+        knn(torch.rand(1, 9, 3), 2, sizes=torch.tensor([4.5]))

@@ -1,5 +1,7 @@
 """The matching losses against plain loops, and what must not change them."""
 
+import math
+
 import pytest
 import torch
 from helpers import NormNet, TinyNet, bank_of, batch_of, mmd_loop, relative, sort_loop
@@ -16,6 +18,7 @@ from torch_geometric_ddp.matching import (
     sorted_features,
 )
 from torch_geometric_ddp.nn import PointNet
+from torch_geometric_ddp.parameterization import FullResolution
 
 
 def rand(*shape, seed=0, dtype=torch.float64, device="cpu"):
@@ -706,3 +709,41 @@ def test_sadm_samples_real_clouds_down_to_smaller_synthetic_ones(device):
 def test_bad_weights_of_sadm(name):
     with pytest.raises(ValueError, match=f"'{name}' must be finite and at least 0, got -1"):
         SADM(**{name: -1.0})
+
+
+@pytest.mark.parametrize("shift", [100, 1e3, 1e4])
+def test_mmd_far_from_the_origin(shift, device):
+    x, y = rand(5, 7).to(device, torch.float32), rand(4, 7, seed=1).to(device, torch.float32)
+    torch.testing.assert_close(mmd(x + shift, y + shift), mmd(x, y), rtol=2e-3, atol=0)
+    several = mmd(torch.stack([x, 2 * x]) + shift, y + shift)
+    torch.testing.assert_close(several, mmd(torch.stack([x, 2 * x]), y), rtol=2e-3, atol=0)
+
+
+def test_mmd_refuses_what_it_cannot_compare():
+    x, y = rand(5, 7), rand(4, 7)
+    for one, other in ((x[0], y[0]), (x, y[:, :6]), (x[None, None, None], y), (x, y[None])):
+        with pytest.raises(ValueError, match="'x' and 'y' must have shapes"):
+            mmd(one, other)
+    with pytest.raises(ValueError, match="must each have a row, got 5 and 0"):
+        mmd(x, y[:0])
+    with pytest.raises(ValueError, match="its rows a number, got 1 and 0"):
+        mmd(x[:, :0], y[:, :0])
+    with pytest.raises(TypeError, match="must have one floating point type"):
+        mmd(x, y.half())
+    with pytest.raises(TypeError, match="'multipliers' must be a sequence of numbers, got float"):
+        mmd(x, y, 0.5)
+    for value in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="'multipliers' must be finite and above 0"):
+            mmd(x, y, (1, value))
+
+
+def test_gradients_are_matched_in_the_mode_that_a_network_has():
+    network = NormNet(2).train()
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    norms[0].eval()
+    modes = [module.training for module in network.modules()]
+    clouds = FullResolution(torch.rand(2, 8, 3), 2)()
+    GradientMatching()(network, {"pos": torch.rand(2, 4, 8, 3)}, clouds)
+    assert [module.training for module in network.modules()] == modes
+    assert any(modes)
+    assert not all(modes)

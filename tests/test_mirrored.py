@@ -1,5 +1,6 @@
 """Halves of clouds that unfold with their mirror images, and the method that stores them."""
 
+import math
 from functools import partial
 
 import pytest
@@ -261,3 +262,14 @@ def test_pkr_by_name():
 def test_no_odd_number_of_points_fits():
     with pytest.raises(ValueError, match="'num_points' must be even, got 63"):
         Mirrored.clouds_that_fit(StorageBudget(64, 3), 63, FLOAT32)
+
+
+def test_half_precision_and_points_that_are_not_finite():
+    pos = torch.rand(3, 16, 3)
+    halves = Mirrored.from_clouds(pos.half(), 3, 8).halves
+    assert halves.dtype == torch.float16
+    expected = Mirrored.from_clouds(pos.half().float(), 3, 8).halves
+    torch.testing.assert_close(halves.float(), expected, rtol=0, atol=1e-3)
+    for value in (math.inf, math.nan):
+        with pytest.raises(ValueError, match="'pos' must be finite"):
+            Mirrored.from_clouds(torch.full((3, 16, 3), value), 3, 8)

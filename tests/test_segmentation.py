@@ -56,6 +56,7 @@ from torch_geometric_ddp.methods import dc, ddp, dm, morphing, sadm
 from torch_geometric_ddp.nn import BACKBONES, SEGMENTERS, PointNet2Segmentation
 from torch_geometric_ddp.parameterization import FullResolution, PartLabels, ShapeMorphing
 from torch_geometric_ddp.tasks import MeanIoU
+from torch_geometric_ddp.tasks.iou import restrict
 
 SPACE = PartSpace.of(toy_parts())
 NUM_POINTS = 10
@@ -1040,3 +1041,11 @@ def test_training_loop_of_pyg_takes_a_distilled_set():
     assert losses[-1] < 0.2 < 1 < losses[0]
     test = next(iter(DataLoader(real, batch_size=len(real))))
     assert float((logits(test).argmax(dim=1) == test.y).float().mean()) > 0.9
+
+
+def test_a_part_of_the_shape_is_chosen_where_all_are_infinitely_unlikely():
+    space = PartSpace(("a", "b", "c", "d"), ((0, 1), (2, 3)))
+    logits = torch.tensor([[9.0, 9, -math.inf, -math.inf], [9, 9, -math.inf, -200]])
+    assert restrict(logits, torch.tensor([1]), torch.tensor([0, 0]), space).tolist() == [2, 3]
+    with pytest.raises(TypeError, match="'logits' must have a floating point dtype"):
+        restrict(logits.long(), torch.tensor([1]), torch.tensor([0, 0]), space)

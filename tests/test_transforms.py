@@ -576,3 +576,17 @@ def test_morphs_on_a_device(device):
     out = MorphAnchors()(aligned)
     assert out.pos.device.type == device.type
     torch.testing.assert_close(out.pos, aligned.pos.view(2, 6, 3).mean(dim=0))
+
+
+def test_morphs_of_single_points_have_the_label_of_the_first():
+    """Which as many numbers as points are not of the points."""
+    anchors = Batch(
+        pos=torch.rand(2, 3),
+        batch=torch.tensor([0, 1]),
+        ptr=torch.tensor([0, 1, 2]),
+        y=torch.tensor([4, 7]),
+        weight=torch.tensor([[0.5, 0.5]]),
+    )
+    (morph,) = MorphAnchors()(anchors).to_data_list()
+    assert morph.y.tolist() == [4]
+    torch.testing.assert_close(morph.pos, anchors.pos.mean(dim=0, keepdim=True))

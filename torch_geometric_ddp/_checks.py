@@ -225,7 +225,7 @@ def check_sizes(pos: Tensor, sizes: Any) -> None:
     """Raises unless :obj:`sizes` says, if it is given, how many points each of the clouds has."""
     if sizes is None:
         return
-    fits = check_tensor("sizes", sizes, "B").shape == pos.shape[:1]
+    fits = check_indices("sizes", check_tensor("sizes", sizes, "B")).shape == pos.shape[:1]
     # To look at another device waits for it.
     on_cpu = fits and sizes.device.type == "cpu"
     if not fits or (on_cpu and bool(((sizes < 1) | (sizes > pos.size(1))).any())):

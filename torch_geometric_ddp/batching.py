@@ -22,7 +22,12 @@ def from_dense(pos: Tensor, **attributes: Any) -> Batch:
     Returns:
         A batch with :obj:`pos [B * N, 3]`, :obj:`batch`, :obj:`ptr` and the size :obj:`num_points`
         that the clouds share.
+
+    Raises:
+        ValueError: If :obj:`pos` has another number of dimensions.
     """
+    if pos.dim() != 3:
+        raise ValueError(f"'pos' must have shape [B, N, 3], got {list(pos.shape)}")
     size, num_points = pos.shape[:2]
     ptr = torch.arange(0, (size + 1) * num_points, num_points, device=pos.device)
     batch = torch.arange(size, device=pos.device).repeat_interleave(num_points)

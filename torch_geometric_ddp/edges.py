@@ -166,7 +166,8 @@ def _check(pos: Tensor, query: Tensor | None, sizes: Tensor | None) -> tuple[Ten
             f"'query' must fit 'pos' of shape {list(pos.shape)}, got {list(query.shape)}"
         )
     check_sizes(pos, sizes)
-    return at_least_single(pos.detach()), at_least_single(query.detach())
+    dtype = torch.promote_types(pos.dtype, query.dtype)
+    return at_least_single(pos.detach().to(dtype)), at_least_single(query.detach().to(dtype))
 
 
 def _of_distances(

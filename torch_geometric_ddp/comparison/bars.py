@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -15,6 +16,8 @@ __all__ = ["plot_comparison"]
 
 # The least width of a bar in inches, with its figure written upright or, of one storage, across.
 _NARROW, _WIDE = 0.26, 0.6
+# The most letters of a line under a bar.
+_LETTERS = 24
 
 
 def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "") -> None:
@@ -55,7 +58,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
             if row.backbone == backbone and row not in mine:
                 label = plain(f"{row.method} {100 * row.mean:.1f}")
                 axes.axhline(100 * row.mean, color="0.3", ls="--", lw=1, label=label, zorder=0)
-        axes.set_xticks(range(len(methods)), map(plain, methods), rotation=30, ha="right")
+        axes.set_xticks(range(len(methods)), map(_wrapped, methods), rotation=30, ha="right")
         axes.set_xlim(-0.6, len(methods) - 0.4)
         axes.set_ylabel(f"{rows[0].metric} %")
         axes.set_ylim(0, 108 if len(ppcs) == 1 else 120)
@@ -66,6 +69,11 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
             axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     put_title(title, figure)
     save_figure(figure, path, dpi=150)
+
+
+def _wrapped(name: str) -> str:
+    """A name in lines of some letters, so that a long one stays in the picture."""
+    return plain("\n".join(textwrap.wrap(name, _LETTERS)))
 
 
 def _draw_bars(axes: Axes, rows: Sequence[Row], methods: Sequence[str], k: int, num: int) -> None:

@@ -156,7 +156,7 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
             marker="o",
             capsize=3,
             color="0.4" if upper else f"C{i % 10}",
-            linestyle="--" if upper else "-",
+            linestyle="-." if upper else ("-", "--", ":")[i // 10 % 3],
             label=plain(name),
         )
     axes.set_xticks(sorted(ticks))

@@ -468,9 +468,9 @@ def formatted(value: float | None, form: str, factor: float = 1.0) -> str:
 
 def aligned(columns: Mapping[str, Sequence[str]]) -> str:
     """A Markdown table whose columns are as wide in a terminal as their widest cell."""
-    # A bar in a name would end its cell.
+    # A bar in a name would end its cell, and a break its line.
     lines = [
-        [text.replace("|", r"\|") for text in line]
+        [" ".join(text.replace("|", r"\|").splitlines()) for text in line]
         for line in ([*columns], *zip(*columns.values(), strict=True))
     ]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]

@@ -110,6 +110,7 @@ def _checked(model: Any) -> Backbone:
     return model
 
 
+@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
 def observe(
     dataset: Iterable[Data],
     network: Callable[..., Backbone] | None = None,

@@ -82,7 +82,7 @@ def check_labels(
 def as_tensor(name: str, value: np.ndarray | Tensor | Sequence[Any]) -> Tensor:
     """The array as a tensor, without a copy where it can be shared."""
     if isinstance(value, Tensor):
-        return value
+        return value.detach()  # A graph can be sent to no other process.
     if isinstance(value, list | tuple):
         with suppress(ValueError):  # Rows of different lengths.
             value = np.asarray(value)

@@ -77,6 +77,8 @@ class Evaluation:
     def join(cls, evaluations: Sequence[Evaluation]) -> Evaluation:
         """One evaluation of several sets made alike, such as draws with different seeds.
 
+        Its :attr:`num_clouds` and :attr:`num_points` are those of the first.
+
         Raises:
             ValueError: If there is none, or they differ in protocol, metric or classes.
         """
@@ -122,6 +124,7 @@ def percent(values: Tensor) -> str:
     return f"{100 * float(values.mean()):.1f}{spread} %"
 
 
+@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
 def evaluate(
     train_set: Iterable[Data],
     test_set: Iterable[Data],

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["MULTIPLIERS", "mmd"]
+from torch_geometric_ddp._checks import check_float, check_tensor, shown
+
+__all__ = ["MULTIPLIERS", "mmd", "mmd_near_zero"]
 
 
 #: The multipliers of the bandwidth, as published.
@@ -40,20 +42,43 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
         The discrepancies :obj:`[*]`, or :obj:`[*, P]`.
 
     Raises:
-        ValueError: If :obj:`y` has not the shape :obj:`[*, m, D]` for that of :obj:`x`, or one of
-            them has no row.
+        TypeError: If :obj:`x` and :obj:`y` are no tensors of one floating point type, or a
+            multiplier is no number.
+        ValueError: If :obj:`y` has not the shape :obj:`[*, m, D]` for that of :obj:`x`, one of
+            them is empty, or a multiplier is not above 0.
     """
+    for name, rows in (("x", x), ("y", y)):
+        if not check_tensor(name, rows, "*, n, D").is_floating_point() or rows.dtype != x.dtype:
+            raise TypeError(
+                f"'x' and 'y' must have one floating point type, got '{name}' of {rows.dtype}"
+            )
+    if not isinstance(multipliers, Sequence):
+        raise TypeError(f"'multipliers' must be a sequence of numbers, got {shown(multipliers)}")
+    for multiplier in multipliers:
+        check_float("multipliers", multiplier, exclusive=True)
+    more = x.dim() - y.dim()
+    if y.dim() < 2 or more not in (0, 1) or y.shape[:-2] != x.shape[: y.dim() - 2]:
+        raise _unfit(x, y)
+    if x.size(-1) != y.size(-1):
+        raise _unfit(x, y)
+    # Far from the origin the products hide the differences.
+    middle = y.detach().mean(dim=-2, keepdim=True)
+    there = middle.unsqueeze(-3) if more else middle
+    return mmd_near_zero(x - there, y - middle, multipliers)
+
+
+def mmd_near_zero(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Tensor:
+    """The same of rows whose differences are not small beside themselves."""
     single = x.dim() == y.dim()
     x = x.unsqueeze(-3) if single else x
     batch, (sets, n, channels) = x.shape[:-3], x.shape[-3:]
     if y.dim() < 2 or y.shape[:-2] != batch or y.size(-1) != channels:
-        raise ValueError(
-            "'x' and 'y' must have shapes [*, n, D] or [*, P, n, D] and [*, m, D], got "
-            f"{list(x.squeeze(-3).shape if single else x.shape)} and {list(y.shape)}"
-        )
+        raise _unfit(x.squeeze(-3) if single else x, y)
     m = y.size(-2)
     if n < 1 or m < 1:
         raise ValueError(f"'x' and 'y' must each have a row, got {n} and {m}")
+    if sets < 1 or channels < 1:
+        raise ValueError(f"'x' must hold a set and its rows a number, got {sets} and {channels}")
 
     x, y = x.reshape(-1, sets, n, channels), y.reshape(-1, m, channels)
     g_xx, g_yy, g_yx = _Products.apply(x, y)
@@ -78,6 +103,13 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
 
     out = kernel(d_xx) - 2 * kernel(d_yx) + kernel(d_yy[:, None])
     return out.view(batch) if single else out.view(*batch, sets)
+
+
+def _unfit(x: Tensor, y: Tensor) -> ValueError:
+    return ValueError(
+        "'x' and 'y' must have shapes [*, n, D] or [*, P, n, D] and [*, m, D], got "
+        f"{list(x.shape)} and {list(y.shape)}"
+    )
 
 
 class _Products(torch.autograd.Function):

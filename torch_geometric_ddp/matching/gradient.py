@@ -29,7 +29,8 @@ class GradientMatching(Matching):
     where :math:`A_{l,i}` and :math:`B_{l,i}` are the gradients of the cross entropy, on the real
     and on the synthetic clouds of the class, with respect to the weights of the output node
     :math:`i` of layer :math:`l`; biases are left out (DC, *Dataset Condensation with Gradient
-    Matching*, ICLR 2021, section 3.3, which PCC applies to point clouds). Dropout is off.
+    Matching*, ICLR 2021, section 3.3, which PCC applies to point clouds). Dropout is off, and
+    BatchNorm takes the statistics that it has.
 
     The gradients of all classes are computed at once by :obj:`torch.func.vmap`, which the
     network's operations must support: :class:`~torch_geometric_ddp.nn.PointNet` does, networks
@@ -60,10 +61,15 @@ class GradientMatching(Matching):
         pos = real["pos"]
         y = synthetic.y.view(len(pos), -1)[:, 0]
         clouds = synthetic.pos.view(len(pos), -1, synthetic.num_points, 3)
+        modes = {module: module.training for module in network.modules()}
         network.eval()
-        with torch.no_grad():
-            theirs = self.gradients(network, pos, y)
-        ours = self.gradients(network, clouds, y)
+        try:
+            with torch.no_grad():
+                theirs = self.gradients(network, pos, y)
+            ours = self.gradients(network, clouds, y)
+        finally:
+            for module, training in modes.items():
+                module.training = training
         return torch.stack([_distance(ours[key], theirs[key]) for key in ours]).sum(dim=0)
 
     def gradients(self, network: Backbone, pos: Tensor, y: Tensor) -> dict[str, Tensor]:

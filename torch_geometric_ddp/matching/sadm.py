@@ -14,7 +14,7 @@ from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.views import subsets_of
 from torch_geometric_ddp.matching.base import Matching
-from torch_geometric_ddp.matching.discrepancy import mmd
+from torch_geometric_ddp.matching.discrepancy import mmd_near_zero
 from torch_geometric_ddp.matching.sorting import sorted_features
 from torch_geometric_ddp.nn import Backbone
 
@@ -112,12 +112,12 @@ class SADM(Matching):
 
     def discrepancy(self, x: Tensor, y: Tensor, channels: int) -> Tensor:
         """The weighted :meth:`mmd` between sorted rows of so many channels."""
-        loss = self.weight * mmd(x, y)
+        loss = self.weight * mmd_near_zero(x, y)
         if self.top_weight == 0:
             return loss
         # In ascending order the largest value is the last of its channel.
         top = (rows.unflatten(-1, (channels, -1))[..., -1] for rows in (x, y))
-        return loss + self.top_weight * mmd(*top)
+        return loss + self.top_weight * mmd_near_zero(*top)
 
     def rows(self, network: Backbone, real: Tensor, synthetic: Batch) -> tuple[Tensor, Tensor]:
         """One forward for all real clouds and one for all synthetic clouds, sorted.

@@ -19,6 +19,7 @@ from torch_geometric_ddp.tasks import Task
 __all__ = ["distill"]
 
 
+@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
 def distill(
     dataset: Iterable[Data],
     ppc: float = 1,

@@ -194,7 +194,7 @@ class Distillation:
     @property
     def losses(self) -> list[float]:
         """The losses of all steps, but of the last few where nobody has looked at them yet."""
-        return self._losses.values
+        return [*self._losses.values]
 
     @losses.setter
     def losses(self, values: list[float]) -> None:
@@ -234,7 +234,7 @@ class Distillation:
             FloatingPointError: If the loss is not finite; the parameters are as before its update.
         """
         self._step(read=True)
-        return self.losses[-1]
+        return self._losses.values[-1]
 
     def _step(self, read: bool) -> None:
         self.prepare()
@@ -436,7 +436,7 @@ class Distillation:
                 if due:
                     good.keep()
                 if read:
-                    bar.set_postfix(loss=f"{self.losses[-1] / self.bank.num_classes:.4f}")
+                    bar.set_postfix(loss=f"{self._losses.values[-1] / self.bank.num_classes:.4f}")
                 bar.update()
                 if callback is not None:
                     callback(self)

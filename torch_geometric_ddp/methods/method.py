@@ -286,6 +286,7 @@ class Method:
     def _scheduled(self, steps: int) -> Callable[[int], float] | None:
         return None if self.schedule is None else partial(self.schedule, steps=steps)
 
+    @torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
     def distill(
         self,
         dataset: Iterable[Data],

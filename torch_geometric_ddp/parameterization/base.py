@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from torch_geometric_ddp._checks import check_float, check_int, check_tensor
+from torch_geometric_ddp._checks import check_float, check_int, check_tensor, shown
 from torch_geometric_ddp.batching import from_dense
 from torch_geometric_ddp.budget import StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
@@ -219,7 +219,7 @@ class Parameterization(nn.Module, ABC):
 
         Labelled points have their part as :obj:`y [ΣN]`, and the clouds a :obj:`category [B]`.
         """
-        start, stop, _ = classes.indices(self.num_classes)
+        start, stop = self._bounds(classes)
         clouds = self.unfold(self.groups_of(classes))
         y = torch.arange(start, stop, device=clouds.device)
         each = self.ppc * self.clouds_per_group
@@ -309,9 +309,23 @@ class Parameterization(nn.Module, ABC):
         return self.num_classes * self.ppc if self._counts is None else sum(self._counts)
 
     def groups_of(self, classes: slice) -> slice:
-        """The groups of some classes."""
-        start, stop, _ = classes.indices(self.num_classes)
+        """The groups of some classes, which follow each other.
+
+        Raises:
+            TypeError: If :obj:`classes` are no slice.
+            ValueError: If they do not follow each other.
+        """
+        start, stop = self._bounds(classes)
         return slice(sum(self.counts[:start]), sum(self.counts[:stop]))
+
+    def _bounds(self, classes: slice) -> tuple[int, int]:
+        """The first class of a slice, and that after its last."""
+        if not isinstance(classes, slice):
+            raise TypeError(f"'classes' must be a slice, got {shown(classes)}")
+        start, stop, step = classes.indices(self.num_classes)
+        if step != 1:
+            raise ValueError(f"'classes' must be a slice of step 1, got {classes}")
+        return start, max(start, stop)
 
     def divide(self, counts: Sequence[int]) -> Self:
         """Divides the groups among classes, of which some may have more than others.
@@ -465,9 +479,12 @@ class Parameterization(nn.Module, ABC):
             labels (PartLabels, optional): Their parts, or :obj:`None` for points without.
 
         Raises:
+            TypeError: If they are no :class:`PartLabels`.
             ValueError: If they are for other sizes, classes have different numbers of groups, or a
                 codec does not keep the points in order.
         """
+        if labels is not None and not isinstance(labels, PartLabels):
+            raise TypeError(f"'labels' must be PartLabels, got {shown(labels)}")
         if labels is not None and self._counts is not None:
             raise ValueError(
                 f"'labels' must be of classes of as many groups, got {self._counts} groups"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
+from torch_geometric_ddp.parameterization.codecs.base import check_codec
 from torch_geometric_ddp.parameterization.form import Form, order_of_file, seen
 
 __all__ = ["Kept"]
@@ -61,8 +62,10 @@ class Kept:
             labelled (bool): Whether points have part labels.
 
         Raises:
+            TypeError: If it is none.
             ValueError: If it loses the order of the points where that matters.
         """
+        check_codec("codec" if self.name != "weights" else "weight_codec", codec)
         if not codec.keeps_order and (labelled or self.form.in_order is None):
             why = "points have part labels" if labelled else "clouds are made point by point"
             raise ValueError(

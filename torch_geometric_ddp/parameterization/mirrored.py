@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp import ops
-from torch_geometric_ddp._checks import check_int, check_points, check_tensor
+from torch_geometric_ddp._checks import check_finite, check_int, check_points, check_tensor
 from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
@@ -67,7 +67,7 @@ class Mirrored(Parameterization):
         halves = check_points("halves", halves)
         ppc = groups_per_class("halves", halves, num_classes, "clouds")
         planes = check_tensor("planes", planes, f"{len(halves)} 1")
-        if planes.shape != (len(halves), 1) or not bool((planes.abs() == 1).all()):
+        if planes.shape != (len(halves), 1) or not bool(((planes == 1) | (planes == -1)).all()):
             raise ValueError(
                 f"'planes' must hold -1 or 1 for each of {len(halves)} clouds, of shape "
                 f"[{len(halves)}, 1], got {planes.tolist()}"
@@ -101,12 +101,15 @@ class Mirrored(Parameterization):
 
         Raises:
             TypeError: If :obj:`num_points` is no integer.
-            ValueError: If :obj:`num_points` is odd or below two, or a shape does not fit.
+            ValueError: If :obj:`num_points` is odd or below two, a shape does not fit, or a point
+                is not finite.
         """
         check_even("num_points", num_points)
-        pairs = [_folded(some, num_points // 2) for some in check_points("pos", pos).split(_BLOCK)]
+        check_finite("pos", check_points("pos", pos))
+        blocks = ops.at_least_single(pos).split(_BLOCK)
+        pairs = [_folded(some, num_points // 2) for some in blocks]
         halves, planes = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        return cls(halves, planes, num_classes, lr, codec)
+        return cls(halves.to(pos), planes, num_classes, lr, codec)
 
     def clouds(self, halves: Tensor, planes: Tensor) -> Tensor:
         """The halves and their images, :obj:`[G, N, 3]`."""

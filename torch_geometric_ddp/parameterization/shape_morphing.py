@@ -19,6 +19,7 @@ from torch_geometric_ddp._checks import (
 from torch_geometric_ddp.budget import BudgetError, StorageBudget, tensor_bits
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
+from torch_geometric_ddp.parameterization.codecs.base import check_codec
 from torch_geometric_ddp.parameterization.division import groups_per_class
 from torch_geometric_ddp.parameterization.form import Form
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
@@ -164,6 +165,7 @@ class ShapeMorphing(Parameterization):
                 aligned that a codec would store without the order of their points.
         """
         pos = check_points("pos", pos, "C K*M N1 3")
+        check_codec("codec", kwargs.get("codec", FLOAT32))
         num_anchors = check_int("num_anchors", num_anchors)
         num_morphs = check_int("num_morphs", num_morphs, minimum=0)
         if pos.size(1) == 0 or pos.size(1) % num_anchors != 0:

@@ -179,7 +179,8 @@ def run(args: argparse.Namespace) -> None:
     text = f"{tables_of(rows)}\n{class_markdown(rows)}"
     stem = print_table(args, [lab], title, text, runs, "table")
     plot_comparison(rows, args.out / f"{stem}.png", title)
-    if not keep_set(args, lab, next(cell for cell in cells if cell.entry == mine[0])):
+    made = (cell for cell in cells if cell.entry in mine)
+    if not any(keep_set(args, lab, cell) for cell in made):  # The first that did not fail.
         raise ValueError("no set was distilled: the reasons stand above")
     files = f"its picture, {stem}.md, {stem}.png"
     print(f"The first distilled set, {files} and all runs are in {args.out}/.")

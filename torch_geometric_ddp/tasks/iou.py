@@ -80,16 +80,20 @@ def restrict(logits: Tensor, category: Tensor, batch: Tensor, space: PartSpace) 
         The parts :obj:`[ΣN]` (:obj:`int64`).
 
     Raises:
-        TypeError: If one of them is no tensor, or :obj:`category` or :obj:`batch` do not hold
-            integers.
+        TypeError: If one of them is no tensor, :obj:`logits` are not floating point, or
+            :obj:`category` or :obj:`batch` do not hold integers.
         ValueError: If shapes do not fit or a number is out of range.
     """
     if check_tensor("logits", logits, "ΣN P").dim() != 2 or logits.size(1) != space.num_parts:
         raise ValueError(
             f"'logits' must have shape [ΣN, {space.num_parts}], got {list(logits.shape)}"
         )
+    if not logits.is_floating_point():
+        raise TypeError(f"'logits' must have a floating point dtype, got {logits.dtype}")
     category, batch = _check_shapes(category, batch, len(logits), space)
     mask = space.mask(logits.device)[category]
+    # A part of the shape whose logit is infinite as well comes before those of others.
+    logits = logits.clamp_min(torch.finfo(logits.dtype).min)
     return logits.masked_fill(~mask[batch], -float("inf")).argmax(dim=1)
 
 

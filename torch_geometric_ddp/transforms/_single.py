@@ -16,6 +16,21 @@ def points_of(data: Data) -> Tensor:
     return check_points("data.pos", data.pos, "N 3")
 
 
+def point_keys(data: Data, alone: bool) -> set[str]:
+    """The names of what is told of every point.
+
+    What a cloud has one of is not an attribute of its only point, nor are the bounds of clouds; but
+    where clouds have a category, the labels are those of the points.
+
+    Args:
+        data (Data): The cloud, or the batch.
+        alone (bool): Whether a cloud has one point.
+    """
+    points = {key for key in data.keys() if data.is_node_attr(key)}  # noqa: SIM118
+    single = {"pos", "batch", "y"} if "category" in data else {"pos", "batch"}
+    return (points & single if alone else points) - {"ptr"}
+
+
 def take_points(data: Data, index: Tensor) -> Data:
     """Keeps the points :obj:`index`, and with them every per-point attribute.
 
@@ -27,12 +42,8 @@ def take_points(data: Data, index: Tensor) -> Data:
     face = data.get("face")
     if isinstance(face, Tensor) and face.numel() > 0:
         raise ValueError("'data' must not have faces: sample points of them, or drop 'data.face'")
-    points = {key for key in data.keys() if data.is_node_attr(key)}  # noqa: SIM118
-    # What a cloud has one of is not an attribute of its only point, nor are the bounds of clouds;
-    # but where clouds have a category, the labels are those of the points.
-    single = {"pos", "batch", "y"} if "category" in data else {"pos", "batch"}
     before = data.num_nodes
-    points = (points if before > 1 else points & single) - {"ptr"}
+    points = point_keys(data, alone=before == 1)
     for key in points:
         value = data[key]
         many = isinstance(value, list | tuple)

@@ -8,6 +8,7 @@ from torch_geometric.transforms import BaseTransform
 from torch_geometric_ddp import ops
 from torch_geometric_ddp._checks import check_tensor
 from torch_geometric_ddp.batching import Layout
+from torch_geometric_ddp.transforms._single import point_keys
 
 
 @functional_transform("morph_anchors")
@@ -45,8 +46,9 @@ class MorphAnchors(BaseTransform):
         if bool((weight < 0).any()) or not torch.allclose(weight.sum(dim=1), one, atol=1e-4):
             raise ValueError("'data.weight' must be convex: rows of numbers >= 0 that sum to 1")
         morphs = [Data() for _ in weight]
+        points = point_keys(data, alone=layout.num_points == 1) - {"batch", "weight"}
         for key, value in data.items():
-            if key in ("batch", "weight") or not data.is_node_attr(key):
+            if key not in points:
                 continue
             values = layout.dense(value.view(len(value), -1))  # [M, N, F]
             if value.is_floating_point():
@@ -60,7 +62,7 @@ class MorphAnchors(BaseTransform):
             for morph, part in zip(morphs, mixed, strict=True):
                 morph[key] = part.view(-1, *value.shape[1:])
         for key in ("y", "category"):
-            if isinstance(data.get(key), torch.Tensor) and not data.is_node_attr(key):
+            if isinstance(data.get(key), torch.Tensor) and key not in points:
                 for morph in morphs:
                     morph[key] = data[key][:1]
         return Batch.from_data_list(morphs)

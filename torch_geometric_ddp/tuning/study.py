@@ -60,6 +60,7 @@ _log = logging.getLogger(__name__)
 _POLL = 0.5
 
 
+@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
 def tune(
     dataset: Iterable[Data],
     ppc: float = 1,
