@@ -1424,3 +1424,23 @@ def test_show_gives_the_table_of_class_incremental_learning(tmp_path, capsys):
     made = [line for line in lines if line.startswith("| ")]
     assert command.main(["show", str(tmp_path)]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")] == made
+
+
+def test_the_first_set_that_was_distilled_is_kept(tmp_path, monkeypatch):
+    """Whichever seeds failed before it."""
+    words = ["distill", "--num-per-class", "2", "--num-points", "32", "--preset", "smoke"]
+    words += ["--method", "sadm", "--skip-whole", "--seeds", "3", "0", "--out", str(tmp_path)]
+    tried, original = [], showing.keep_set
+    failing = {3, 0}
+
+    def keep_set(args, lab, cell):
+        tried.append(cell.seed)
+        return [] if cell.seed in failing else original(args, lab, cell)
+
+    monkeypatch.setattr(showing, "keep_set", keep_set)
+    with pytest.raises(SystemExit, match="no set was distilled: the reasons stand above"):
+        command.main(words)
+    failing.remove(0)
+    assert command.main(words) == 0
+    assert tried == [3, 0, 3, 0]
+    assert SyntheticPointCloudDataset(tmp_path / "distilled.safetensors").provenance["seed"] == 0
