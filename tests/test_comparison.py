@@ -1803,3 +1803,19 @@ def test_a_preset_of_other_types_is_refused(given, name):
 
 def test_a_break_in_a_name_does_not_break_a_table():
     assert aligned({"class": ["c\nd", "e"]}) == "| class |\n|-------|\n| c d   |\n| e     |\n"
+
+
+def test_long_names_of_bars_stand_in_lines(tmp_path, monkeypatch):
+    """At blanks alone, so that every setting can be read."""
+    figures = []
+    monkeypatch.setattr(
+        "torch_geometric_ddp.comparison.bars.save_figure",
+        lambda figure, *args, **kwargs: figures.append(figure),
+    )
+    name = "PKR(visits=4, ages=(0, 2, 4), num_trained=1, real_per_class=200)"
+    row = summarize(RUNS[:1])[0]
+    plot_comparison([replace(row, method=name), row], tmp_path / "table.png")
+    (axes,) = figures[0].axes
+    lines = axes.get_xticklabels()[0].get_text().split("\n")
+    assert len(lines) == 3
+    assert " ".join(lines) == name
