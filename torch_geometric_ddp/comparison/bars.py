@@ -73,9 +73,7 @@ def plot_comparison(rows: Sequence[Row], path: str | os.PathLike[str], title: st
 
 def _wrapped(name: str) -> str:
     """A name in lines of some letters, so that a long one stays in the picture."""
-    return plain(
-        "\n".join(textwrap.wrap(name, _LETTERS, break_long_words=False, break_on_hyphens=False))
-    )
+    return plain(textwrap.fill(name, _LETTERS, break_long_words=False, break_on_hyphens=False))
 
 
 def _draw_bars(axes: Axes, rows: Sequence[Row], methods: Sequence[str], k: int, num: int) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from torch_geometric_ddp.comparison.report import Row, labelled
-from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
+from torch_geometric_ddp.visualize import check_picture, line_of, plain, put_title, save_figure
 
 __all__ = ["plot_bits"]
 
@@ -51,8 +51,7 @@ def plot_bits(rows: Sequence[Row], path: str | os.PathLike[str], title: str = ""
                 yerr=[100 * row.std for row in mine],  # NaN, no bar, for a single run.
                 marker="o",
                 capsize=3,
-                color=f"C{k % 10}",
-                linestyle=("-", "--", ":")[k // 10 % 3],
+                **line_of(k),
                 label=plain(method),
                 transform=axes.transData + aside,
             )

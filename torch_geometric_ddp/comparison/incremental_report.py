@@ -18,7 +18,7 @@ from torch_geometric_ddp.comparison.report import (
     with_lacking,
 )
 from torch_geometric_ddp.comparison.wholes import as_compared
-from torch_geometric_ddp.visualize import check_picture, plain, put_title, save_figure
+from torch_geometric_ddp.visualize import check_picture, line_of, plain, put_title, save_figure
 
 __all__ = [
     "average_accuracy",
@@ -149,14 +149,14 @@ def plot_increments(runs: Sequence[Figures], path: str | os.PathLike[str], title
         ticks |= {*seen}
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
         upper = seeds[0][-1]["budget_bits"] is None
+        style = {"color": "0.4", "linestyle": "-."} if upper else line_of(i)
         axes.errorbar(
             seen,
             values.mean(axis=0),
             yerr=spread,
             marker="o",
             capsize=3,
-            color="0.4" if upper else f"C{i % 10}",
-            linestyle="-." if upper else ("-", "--", ":")[i // 10 % 3],
+            **style,
             label=plain(name),
         )
     axes.set_xticks(sorted(ticks))

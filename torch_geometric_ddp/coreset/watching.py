@@ -18,6 +18,7 @@ from torch_geometric_ddp._checks import (
     check_maker,
     check_seed,
 )
+from torch_geometric_ddp._gradients import with_gradients
 from torch_geometric_ddp._seeding import seeded
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -110,7 +111,7 @@ def _checked(model: Any) -> Backbone:
     return model
 
 
-@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
+@with_gradients
 def observe(
     dataset: Iterable[Data],
     network: Callable[..., Backbone] | None = None,

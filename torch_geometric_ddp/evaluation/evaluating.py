@@ -25,6 +25,7 @@ from torch_geometric_ddp._checks import (
     check_text,
     shown,
 )
+from torch_geometric_ddp._gradients import with_gradients
 from torch_geometric_ddp.evaluation.learning import Learning, learned
 from torch_geometric_ddp.evaluation.protocol import PAPER, Protocol, check_protocol
 from torch_geometric_ddp.evaluation.training import Trainer, fit
@@ -124,7 +125,7 @@ def percent(values: Tensor) -> str:
     return f"{100 * float(values.mean()):.1f}{spread} %"
 
 
-@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
+@with_gradients
 def evaluate(
     train_set: Iterable[Data],
     test_set: Iterable[Data],

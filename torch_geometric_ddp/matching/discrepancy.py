@@ -57,10 +57,16 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
     for multiplier in multipliers:
         check_float("multipliers", multiplier, exclusive=True)
     more = x.dim() - y.dim()
-    if y.dim() < 2 or more not in (0, 1) or y.shape[:-2] != x.shape[: y.dim() - 2]:
-        raise _unfit(x, y)
-    if x.size(-1) != y.size(-1):
-        raise _unfit(x, y)
+    fits = y.dim() >= 2 and more in (0, 1) and y.shape[:-2] == x.shape[: y.dim() - 2]
+    if not fits or x.size(-1) != y.size(-1):
+        raise ValueError(
+            "'x' and 'y' must have shapes [*, n, D] or [*, P, n, D] and [*, m, D], got "
+            f"{list(x.shape)} and {list(y.shape)}"
+        )
+    if x.size(-2) < 1 or y.size(-2) < 1:
+        raise ValueError(f"'x' and 'y' must each have a row, got {x.size(-2)} and {y.size(-2)}")
+    if x.numel() == 0:
+        raise ValueError(f"'x' must hold a number, got shape {list(x.shape)}")
     # Far from the origin the products hide the differences.
     middle = y.detach().mean(dim=-2, keepdim=True)
     there = middle.unsqueeze(-3) if more else middle
@@ -68,18 +74,10 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
 
 
 def mmd_near_zero(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Tensor:
-    """The same of rows whose differences are not small beside themselves."""
+    """The same of rows that fit, whose differences are not small beside themselves."""
     single = x.dim() == y.dim()
     x = x.unsqueeze(-3) if single else x
-    batch, (sets, n, channels) = x.shape[:-3], x.shape[-3:]
-    if y.dim() < 2 or y.shape[:-2] != batch or y.size(-1) != channels:
-        raise _unfit(x.squeeze(-3) if single else x, y)
-    m = y.size(-2)
-    if n < 1 or m < 1:
-        raise ValueError(f"'x' and 'y' must each have a row, got {n} and {m}")
-    if sets < 1 or channels < 1:
-        raise ValueError(f"'x' must hold a set and its rows a number, got {sets} and {channels}")
-
+    batch, (sets, n, channels), m = x.shape[:-3], x.shape[-3:], y.size(-2)
     x, y = x.reshape(-1, sets, n, channels), y.reshape(-1, m, channels)
     g_xx, g_yy, g_yx = _Products.apply(x, y)
     g_yx = g_yx.view(-1, m, sets, n).transpose(1, 2)  # [B, P, m, n]
@@ -103,13 +101,6 @@ def mmd_near_zero(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIE
 
     out = kernel(d_xx) - 2 * kernel(d_yx) + kernel(d_yy[:, None])
     return out.view(batch) if single else out.view(*batch, sets)
-
-
-def _unfit(x: Tensor, y: Tensor) -> ValueError:
-    return ValueError(
-        "'x' and 'y' must have shapes [*, n, D] or [*, P, n, D] and [*, m, D], got "
-        f"{list(x.shape)} and {list(y.shape)}"
-    )
 
 
 class _Products(torch.autograd.Function):

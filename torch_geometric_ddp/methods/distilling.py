@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch_geometric.data import Data
 
+from torch_geometric_ddp._gradients import with_gradients
 from torch_geometric_ddp.methods.loop import Distillation
 from torch_geometric_ddp.methods.method import Method
 from torch_geometric_ddp.methods.registry import find_method
@@ -19,7 +20,7 @@ from torch_geometric_ddp.tasks import Task
 __all__ = ["distill"]
 
 
-@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
+@with_gradients
 def distill(
     dataset: Iterable[Data],
     ppc: float = 1,

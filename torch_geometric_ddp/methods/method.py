@@ -27,6 +27,7 @@ from torch_geometric_ddp._checks import (
     shown,
 )
 from torch_geometric_ddp._files import check_folder, check_place
+from torch_geometric_ddp._gradients import with_gradients
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import StorageBudget
@@ -286,7 +287,7 @@ class Method:
     def _scheduled(self, steps: int) -> Callable[[int], float] | None:
         return None if self.schedule is None else partial(self.schedule, steps=steps)
 
-    @torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
+    @with_gradients
     def distill(
         self,
         dataset: Iterable[Data],

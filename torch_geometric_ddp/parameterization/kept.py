@@ -65,7 +65,7 @@ class Kept:
             TypeError: If it is none.
             ValueError: If it loses the order of the points where that matters.
         """
-        check_codec("codec" if self.name != "weights" else "weight_codec", codec)
+        check_codec("codec", codec)
         if not codec.keeps_order and (labelled or self.form.in_order is None):
             why = "points have part labels" if labelled else "clouds are made point by point"
             raise ValueError(

@@ -112,6 +112,7 @@ class ShapeMorphing(Parameterization):
         weight_codec: Codec = FLOAT32,
     ) -> None:
         anchors = check_points("anchors", anchors, "G M N2 3")
+        check_codec("weight_codec", weight_codec)
         ppc = groups_per_class("anchors", anchors, num_classes)
         super().__init__(num_classes, ppc, anchors.size(2), labels)
         self.num_anchors, self.anchor_points = anchors.shape[1:3]

@@ -35,6 +35,7 @@ from torch_geometric_ddp._checks import (
     shown,
 )
 from torch_geometric_ddp._files import check_folder
+from torch_geometric_ddp._gradients import with_gradients
 from torch_geometric_ddp.clouds.splits import check_share, stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
 from torch_geometric_ddp.evaluation.protocol import check_protocol
@@ -60,7 +61,7 @@ _log = logging.getLogger(__name__)
 _POLL = 0.5
 
 
-@torch.inference_mode(False)  # Which gives gradients, also where a caller turned them off.
+@with_gradients
 def tune(
     dataset: Iterable[Data],
     ppc: float = 1,

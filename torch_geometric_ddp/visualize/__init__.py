@@ -1,5 +1,6 @@
 """Pictures of clouds, of how they change, and of what networks learn from them."""
 
+from torch_geometric_ddp.visualize.clouds import line_of as line_of
 from torch_geometric_ddp.visualize.clouds import plain as plain
 from torch_geometric_ddp.visualize.clouds import plot_clouds
 from torch_geometric_ddp.visualize.clouds import put_title as put_title

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from matplotlib import colormaps
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch_geometric_ddp._checks import check_points, check_text
 from torch_geometric_ddp.transforms import NormalizeSphere
 
-__all__ = ["PALETTE", "plain", "plot_clouds", "put_title", "word_for_stored", "wrapped"]
+__all__ = ["PALETTE", "line_of", "plain", "plot_clouds", "put_title", "word_for_stored", "wrapped"]
 
 # For every axis that may point up, the axes that take the place of x, y and z, and their signs.
 _TURNS = {"x": ((1, 2, 0), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "z": ((0, 1, 2), (1, 1, 1))}
@@ -151,6 +152,11 @@ def plot_clouds(
 
 
 _DEPTHS = ((0.95, "nearer points"), (0.2, "points farther away"))
+
+
+def line_of(number: int) -> dict[str, Any]:
+    """The colour and dashes of a line by its number, of which there are 30."""
+    return {"color": f"C{number % 10}", "linestyle": ("-", "--", ":")[number // 10 % 3]}
 
 
 def plain(text: str) -> str:
