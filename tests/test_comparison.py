@@ -1176,10 +1176,18 @@ def test_small_random_clouds_are_the_reference_where_whole_ones_have_no_room():
     text = markdown(summarize([*small, *large, RUNS[-1]]))
     assert [row["IOR"] for row in body_of(text)] == ["+0.0", "+40.0", "-", "-", "-"]
     assert [row["score"] != "-" for row in body_of(text)] == [True, True, False, False, False]
-    assert cells_of(text)[1][1:] == ["IOR and score at PPC 0.5: over `mirrored 32x5`."]
+    over = "IOR and score at PPC 0.5: over `mirrored 32x5`."
+    assert cells_of(text)[1][1:] == ["No test clouds of: c.", over]
     own = markdown(summarize([line_of("random", 0.1, 0.5), *small]))  # A row of a user's.
     assert [row["IOR"] for row in body_of(own)] == ["+0.0", "+20.0", "+60.0"]
     assert "IOR and score at" not in own
+
+
+def test_classes_without_test_clouds_stand_under_the_table():
+    every = [{**run, "per_class": [0.5, 0.5, 0.0]} for run in RUNS]
+    assert "No test clouds" not in markdown(summarize(every))
+    every[-1]["per_class"] = [None, 0.5, None]
+    assert "\nNo test clouds of: a, c.\n" in markdown(summarize(every))
 
 
 def test_what_all_rows_have_in_common_stands_under_the_table():
@@ -1389,7 +1397,9 @@ def test_tables_fit_a_terminal():
 
 def test_the_strongest_control_is_named_where_it_is_missing():
     def notes(*runs):
-        return cells_of(markdown(summarize(runs)))[1][1:]
+        _, untested, *found = cells_of(markdown(summarize(runs)))[1]
+        assert untested == "No test clouds of: c."
+        return found
 
     bits = 3 * 98_304  # Those of three clouds of 1,024 points.
     whole = line_of("whole", 0.9, budget_bits=None)

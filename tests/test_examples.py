@@ -355,7 +355,11 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         ("compare.py", ["--backbones", "PointNet", "A"], "must be one of PointNet, "),
         ("cross_architecture.py", ["--distill-with", "A"], "must be one of PointNet, "),
         ("tune.py", ["--backbone", "A"], "must be one of PointNet, "),
-        ("distill.py", ["--ppc", "0"], "argument --ppc: must be above 0, got 0"),
+        (
+            "distill.py",
+            ["--ppc", "0"],
+            "argument --ppc: must be a number above 0, or as 1/16, got '0'",
+        ),
         ("distill.py", ["--num-points", "many"], "argument --num-points: invalid positive value"),
         ("distill.py", ["--seeds", "-1"], "argument --seeds: must be at least 0, got -1"),
         ("distill.py", ["--task", "parts"], "argument --task: invalid choice: 'parts'"),

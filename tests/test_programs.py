@@ -566,7 +566,7 @@ WRONG = {
     width: ["x", "nan", "inf", "0", "-1"],
     network_name: ["nothing", "", "all"],
     network_or_all: ["nothing", ""],
-    share: ["x", "0", "-1", "nan", "inf"],
+    share: ["x", "0", "-1", "nan", "inf", "1/0", "1/-4", "1e999", "0/3"],
     row_name: ["nothing", "", "DDP(", "DDP(4)", "DDP(nothing=4)", "all", "random"],
     row_or_all: ["nothing", "", "DDP(", "DDP(nothing=4)", "random(num_points=4)", "all(lr=1)"],
 }
@@ -586,6 +586,12 @@ WRONG_TEXTS = {
 }
 # A folder, a name of a study and a picture's place may be any; what stands in them shows later.
 FREE = {"--root", "--study", "--picture", "--up"}
+
+
+def test_storage_is_a_number_or_a_part():
+    texts = {"1/16": 1 / 16, "0.25": 0.25, "3": 3, "6/2": 3, "1e-1": 0.1}
+    assert {text: share(text) for text in texts} == texts
+    assert isinstance(share("2.0"), int)
 
 
 SCRIPTS = [
@@ -1004,6 +1010,18 @@ def test_several_splits_are_one_matrix(splitting, folder, capsys):
     assert re.search(rf"\| random +\| - +\| 1 +\| {mean:.1f} ± {std:.1f} +\|", printed)
 
 
+def test_splits_of_other_data_are_tables_of_their_own(splitting, folder, capsys):
+    words = [*splitting, "--seeds", "0"]
+    assert command.main(words) == 0
+    assert command.main([*words, "--num-points", "16"]) == 0
+    capsys.readouterr()
+    assert command.main(["show", "out"]) == 0
+    shown = capsys.readouterr().out
+    # Two splits at two numbers of points, and nothing tells which two go together.
+    assert shown.count("parts, segmentation, protocol smoke\n") == 4
+    assert "splits" not in shown
+
+
 def test_a_split_that_comes_twice_is_the_one_that_it_is_alone(splitting, folder, capsys):
     assert command.main([*splitting[:-1], "3", "--seeds", "0"]) == 0
     assert "splits" not in capsys.readouterr().out
@@ -1046,6 +1064,16 @@ def test_a_heading_says_what_was_made_otherwise_than_the_preset_says():
     trained = "protocol quick, epochs 7, augment"
     on_whole = "whole set quick-whole, epochs 5, min_steps 0, augment"
     assert heading(*words) == f"{data}, 3 steps, {work_of}, {trained}, {on_whole}"
+    choice = ["--categories", "chair", "table", "--resplit", 4]
+    assert heading(*choice, "--validate", 0.2) == (
+        "shapes, categories chair table, preset quick, whole set quick-whole, split 4, "
+        "tested on clouds held out from the training set"
+    )
+    # Two seeds that draw one split, and no run that says so.
+    pooled = [{**run, "split": 0} for run in (small, whole)]
+    several = heading("--resplit", 4, 5, runs=pooled)
+    assert several == "shapes, preset quick, whole set quick-whole, 1 split, 2 seeds each"
+    assert heading("--resplit", 4, 5, runs=[]) == "shapes, preset quick, 2 splits, 2 seeds each"
     # What no row has had is not told.
     untouched = {**small, "steps": 0}
     assert heading(*words, runs=[untouched]) == f"{data}, {work_of}, {trained}"

@@ -168,8 +168,8 @@ def markdown(rows: Sequence[Row]) -> str:
     :func:`strongest_control`, which a line tells. The whole set is that of the same data, backbone
     and number of networks, with all points. Where there is no such row, or several that were
     trained in different ways and nothing tells which one goes with a row, :obj:`-` stands. What all
-    rows have in common stands under the table, and so does the strongest control where the table
-    lacks it.
+    rows have in common stands under the table, and so do classes without test clouds, which the
+    mean over classes leaves out, and the strongest control where the table lacks it.
 
     Args:
         rows (sequence of Row): The rows of a comparison, all of one task.
@@ -186,7 +186,7 @@ def markdown(rows: Sequence[Row]) -> str:
     columns["HLR"] = [formatted(one.recovery, "{:.1f}", 100) for one in standings]
     columns["IOR"] = [formatted(one.improvement, "{:+z.1f}", 100) for one in standings]
     columns["score"] = [formatted(one.score, "{:.2f}") for one in standings]
-    notes += [*_told_references(rows), *lacking_controls(rows)]
+    notes += [*_untested(rows), *_told_references(rows), *lacking_controls(rows)]
     return "\n".join([aligned(columns), *notes]) + "\n"
 
 
@@ -356,6 +356,15 @@ def _references(row: Row, rows: Sequence[Row]) -> list[Row]:
         if found := [other for other in alike if without_quotas(other.method) == name]:
             return found
     return []
+
+
+def _untested(rows: Sequence[Row]) -> list[str]:
+    """A line that names the classes of which no test cloud was seen, if any."""
+    found: dict[str, None] = {}
+    for run in (run for row in rows for run in row.runs):
+        figures = zip(run["class_names"], run.get("per_class", ()), strict=False)
+        found |= dict.fromkeys(str(name) for name, figure in figures if figure is None)
+    return [f"No test clouds of: {', '.join(found)}."] if found else []
 
 
 def _told_references(rows: Sequence[Row]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import math
+from fractions import Fraction
 from typing import Any
 
 from torch_geometric_ddp.programs import names
@@ -40,10 +41,13 @@ def natural(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """The type of an option that is a storage in clouds per class, also in parts of one."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {value:g}")
+    """The type of an option that is a storage in clouds per class, also in parts such as 1/16."""
+    try:
+        value = float(Fraction(text))
+    except (ValueError, ArithmeticError):
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, or as 1/16, got {text!r}")
     return int(value) if value == int(value) else value
 
 

@@ -114,6 +114,7 @@ def _print_table(
         value = "the same settings" if same else rows.get(name, "failed")
         lines.append([name, *_words(settings), str(value)])
     _print_lines(lines)
+    print("Published settings outside of the space stand as what is nearest in it.")
 
 
 def _print_lines(lines: list[list[str]]) -> None:

@@ -8,6 +8,7 @@
 Real clouds stand beside those of the set where `--data` or `--dataset` says where they are. The
 table of a folder has all runs of its `runs.jsonl`, those that were made alike in one row; so have
 those of several splits (`split_S/runs.jsonl`) and the matrix of resolutions (`resolutions.jsonl`).
+A split that was run on several choices of the data has tables of its own.
 """
 
 from __future__ import annotations
@@ -157,8 +158,18 @@ def _runs_of(folder: Path) -> list[dict[str, Any]]:
     def read(path: Path) -> list[dict[str, Any]]:
         return list(RunLog(path).read().values())
 
-    splits = [run for path in sorted(folder.glob("split_*/runs.jsonl")) for run in read(path)]
-    runs = [*read(folder / "runs.jsonl"), *pool_splits(splits)]
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    several: set[str] = set()  # Kinds of which one split has data of several choices or sizes.
+    for path in sorted(folder.glob("split_*/runs.jsonl")):
+        seen: dict[str, Any] = {}
+        for run in read(path):
+            kind = json.dumps([run.get(key) for key in ("source", "task", "class_names")])
+            kinds.setdefault(kind, []).append(run)
+            if seen.setdefault(kind, run.get("data")) != run.get("data"):
+                several.add(kind)
+    runs = read(folder / "runs.jsonl")
+    for kind, mine in kinds.items():  # Nothing tells which data of another split go with which.
+        runs += mine if kind in several else pool_splits(mine)
     runs += map(as_compared, read(folder / "resolutions.jsonl"))
     if not runs:
         raise ValueError(

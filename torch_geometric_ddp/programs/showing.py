@@ -38,6 +38,8 @@ def heading(args: argparse.Namespace, runs: Iterable[Figures]) -> str:
         words.append(_number(args.num_points, "point"))
     if args.num_per_class is not None:
         words.append(f"{_number(args.num_per_class, 'cloud')} per class")
+    if args.categories is not None:
+        words.append(f"categories {' '.join(args.categories)}")
     words.append(f"preset {preset.name}")
     if args.steps is not None and any(run["steps"] for run in runs):
         words.append(_number(args.steps, "step"))
@@ -49,8 +51,12 @@ def heading(args: argparse.Namespace, runs: Iterable[Figures]) -> str:
         words.append(f"protocol {preset.protocol.name}")
     if preset.whole.name != preset.name and any(map(told_whole, runs)):
         words.append(f"whole set {preset.whole.name}")
-    if (several := len(splits(args))) > 1:
-        words.append(f"{several} splits, {_number(len(seeds), 'seed')} each")
+    if len(splits(args)) > 1:
+        # Seeds may draw the same split.
+        several = len({run["split"] for run in runs}) or len(splits(args))
+        words.append(f"{_number(several, 'split')}, {_number(len(seeds), 'seed')} each")
+    elif args.resplit:
+        words.append(f"split {args.resplit[0]}")
     if args.validate:
         words.append("tested on clouds held out from the training set")
     return ", ".join(words)
