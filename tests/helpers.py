@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import global_max_pool
 
 from torch_geometric_ddp.batching import Layout
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -46,9 +45,6 @@ class TinyNet(Backbone):
 
     def point_features(self, data):
         return self.mlp(data.pos)
-
-    def forward(self, data):
-        return self.head(global_max_pool(self.point_features(data), data.batch))
 
 
 class NormNet(TinyNet):

@@ -17,13 +17,11 @@ class DeepSets(Backbone):
     def __init__(self, num_classes: int, channels: int = 64) -> None:
         super().__init__(num_classes, point_channels=channels)
         self.points = MLP([3, channels, channels], norm=None)
+        # What makes logits of the largest value of every channel.
         self.head = MLP([channels, channels, num_classes], norm=None)
 
     def point_features(self, data: Data) -> Tensor:
         return self.points(data.pos)  # What is matched: a row for each point.
-
-    def forward(self, data: Data) -> Tensor:
-        return self.head(self.global_features(data))
 
 
 BACKBONES["DeepSets"] = DeepSets  # From here on comparisons know it by name.

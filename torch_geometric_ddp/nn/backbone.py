@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -32,6 +33,9 @@ class Backbone(nn.Module, ABC):
     #: (:meth:`~torch_geometric_ddp.ops.farthest_point_order`), where it does. Clouds that are seen
     #: many times, as in an evaluation, are then put in order once.
     num_ordered: int | None = None
+
+    #: What makes logits of the :meth:`global_features`.
+    head: Any
 
     def __init__(self, num_classes: int, point_channels: int) -> None:
         super().__init__()
@@ -85,6 +89,9 @@ class Backbone(nn.Module, ABC):
         """
         return [self.global_features(data)]
 
-    @abstractmethod
     def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
+        """The logits :obj:`[B, num_classes]`, what :attr:`head` makes of the global feature.
+
+        Networks without such a head have a method of their own.
+        """
+        return self.head(self.global_features(data))

@@ -69,7 +69,3 @@ class DGCNN(Backbone):
         layout = Layout.of(data)
         x = self._points(data, layout)
         return torch.cat([max_pool(x, layout), mean_pool(x, layout)], dim=1)
-
-    def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
-        return self.head(self.global_features(data))

@@ -112,10 +112,6 @@ class PointMamba(Backbone):
         """The feature of every cloud, the mean over its tokens, :obj:`[B, channels]`."""
         return mean_pool(*self._tokens(data))
 
-    def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
-        return self.head(self.global_features(data))
-
 
 def _serialize(centers: Level) -> tuple[Tensor, Tensor, Layout]:
     """The centres along both curves, one after the other.

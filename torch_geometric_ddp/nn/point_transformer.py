@@ -87,7 +87,3 @@ class PointTransformer(Backbone):
         """The feature of every cloud, the mean over its last centres, :obj:`[B, 512]`."""
         x, level = self._centers(data)
         return mean_pool(x, level.layout)
-
-    def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
-        return self.head(self.global_features(data))

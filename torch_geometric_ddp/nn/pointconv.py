@@ -131,7 +131,3 @@ class PointConv(Backbone):
         x, offset, level = self._centers(data)
         layout = level.layout
         return self.conv3.pool(layout.dense(x), layout.dense(offset), layout.mask)
-
-    def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
-        return self.head(self.global_features(data))

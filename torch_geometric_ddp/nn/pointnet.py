@@ -60,7 +60,3 @@ class PointNet(Backbone):
         for linear in self.head.lins[:-1]:
             layers.append(linear(layers[-1]).relu())
         return layers
-
-    def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
-        return self.head(self.global_features(data))

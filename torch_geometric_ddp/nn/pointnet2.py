@@ -97,10 +97,6 @@ class PointNet2(Backbone):
         x, level = self._centers(data)
         return max_pool(x, level.layout)
 
-    def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
-        return self.head(self.global_features(data))
-
 
 class PointNet2SSG(PointNet2):
     r""":class:`PointNet2` with a single scale per level, as in the paper's appendix B.1.

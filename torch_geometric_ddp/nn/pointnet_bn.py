@@ -66,7 +66,3 @@ class PointNetBN(Backbone):
         pooled = self.global_features(data)
         first = self.head[0](pooled)
         return [pooled, first, self.head[3:5](self.head[1](first))]
-
-    def forward(self, data: Data) -> Tensor:
-        """The logits :obj:`[B, num_classes]`."""
-        return self.head(self.global_features(data))
