@@ -933,6 +933,42 @@ def test_a_retry_goes_on_from_the_last_good_state(matching, optimizer, tmp_path,
         assert all(torch.equal(p, q) for p, q in pairs)
 
 
+def test_a_state_that_turns_out_ruined_is_given_up():
+    """Its parameters are finite, but the loss from it is not, at any rate."""
+
+    class Ruining(Steep):
+        """From the second step on no loss, until it has gone back before the first one."""
+
+        steps = 0
+
+        def forward(self, network, real, synthetic):
+            self.steps = self.steps + 1
+            factor = math.nan if self.steps in (2, 3) else 1
+            return factor * super().forward(network, real, synthetic)
+
+    loop = loop_of(matching=Ruining(0), classes_per_chunk=3)
+    loop.run(3, progress=False, checkpoint_every=1, retries=2)
+    # Once from after step 1, and then from the start.
+    assert (loop.num_steps, loop.num_retries, loop.matching.steps) == (3, 2, 6)
+    expected = loop_of(matching=Steep(0), classes_per_chunk=3)
+    for group in expected.optimizer.param_groups:
+        group["retries"] = 2
+    expected.run(3, progress=False)
+    assert expected.losses == loop.losses
+
+
+def test_a_run_goes_on_whose_own_settings_have_tuples(tmp_path):
+    class Own(Steep):
+        def config(self):
+            return {**super().config(), "ends": (1, (2, 3))}
+
+    path = tmp_path / "run.safetensors"
+    loop_of(matching=Own(0), classes_per_chunk=3).run(2, progress=False, checkpoint=path)
+    again = loop_of(matching=Own(0), classes_per_chunk=3)
+    again.load_checkpoint(path)
+    assert again.num_steps == 2
+
+
 def test_steps_after_a_retry_draw_what_they_drew_before():
     drawn = []
 

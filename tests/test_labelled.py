@@ -516,14 +516,14 @@ def test_labels_there_and_back(seed, rows, num):
     assert storage["part_counts"].dtype == torch.int32
     assert storage["part_counts"].shape == (6 * rows,)
     config = json.loads(json.dumps(labels.config()))
-    again = PartLabels.from_storage(storage, config)
+    again = PartLabels.from_storage(storage, config, num)
     assert again.space == SPACE
     assert again.rows_per_class == rows
     assert torch.equal(again.part, labels.part)
 
 
 def test_no_labels_there_and_back():
-    assert PartLabels.from_storage({}, {}) is None
+    assert PartLabels.from_storage({}, {}, 8) is None
 
 
 def test_labels_are_no_parameters(device):

@@ -711,6 +711,28 @@ def test_bad_weights_of_sadm(name):
         SADM(**{name: -1.0})
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e18, 1e-20, 1e-30])
+def test_mmd_of_any_scale(scale, device):
+    x, y = (
+        rand(*shape, seed=seed).float().to(device) for seed, shape in enumerate([(4, 9, 5), (3, 5)])
+    )
+    expected = mmd(x, y)
+    torch.testing.assert_close(mmd(scale * x, scale * y), expected, rtol=1e-4, atol=1e-5)
+    x.requires_grad_()
+    (ours,) = torch.autograd.grad(mmd(scale * x, scale * y).sum(), x)
+    (theirs,) = torch.autograd.grad(mmd(x, y).sum(), x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_mmd_of_wide_rows_in_half_precision(dtype, device):
+    x, y = (rand(n, 3000, seed=n).to(device, dtype) for n in (8, 6))
+    value = mmd(x, y + 3)
+    assert value.dtype == dtype
+    expected = mmd(x.double(), (y + 3).double())
+    assert relative(value.double(), expected) < 4 * torch.finfo(dtype).eps
+
+
 @pytest.mark.parametrize("shift", [100, 1e3, 1e4])
 def test_mmd_far_from_the_origin(shift, device):
     x, y = rand(5, 7).to(device, torch.float32), rand(4, 7, seed=1).to(device, torch.float32)

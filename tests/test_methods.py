@@ -76,6 +76,20 @@ def run(method, dataset=None, network=TinyNet, **kwargs):
     return method.distill(dataset, network=network, **{"steps": 3, "progress": False, **kwargs})
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["DM", "DC", "SADM", "DDP", "PKR"])
+def test_clouds_in_half_precision(name, dtype):
+    bank = PointCloudBank.from_dataset(toy_set(), dtype=dtype).normalize()
+    if name == "PKR":
+        with pytest.raises(ValueError, match="'dataset' must be in single or double precision"):
+            METHODS[name].begin(bank, 1, 0, progress=False)
+        return
+    loop = METHODS[name].begin(bank, 1, 0, progress=False)
+    loop.run(3, progress=False)
+    single = METHODS[name].begin(bank_of(), 1, 0, progress=False)
+    assert loop.losses[0] == pytest.approx(single.step(), rel=0.1)
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("ppc", [1, 3])
 def test_method(name, ppc, tmp_path, device):

@@ -1,5 +1,7 @@
 """What is stored, what it costs, and what it unfolds to."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -74,6 +76,12 @@ def test_storage_there_and_back(parameterization):
     assert torch.equal(again.unfold(), other.unfold())
     assert other.config() == parameterization.config()
     assert other.storage_bits() == parameterization.storage_bits()
+
+
+def test_workers_of_a_loader_are_sent_it(parameterization):
+    again = pickle.loads(pickle.dumps(parameterization))
+    assert torch.equal(again.unfold(), parameterization.unfold())
+    assert again.config() == parameterization.config()
 
 
 def test_bits_are_those_of_the_stored_tensors(parameterization):

@@ -20,7 +20,12 @@ from torch_geometric_ddp.datasets import (
     ShapeNetPart,
 )
 from torch_geometric_ddp.datasets._formats import DamagedFileError, read_npy
-from torch_geometric_ddp.parameterization import PartLabels, ShapeMorphing
+from torch_geometric_ddp.parameterization import (
+    FullResolution,
+    PartLabels,
+    PointSet,
+    ShapeMorphing,
+)
 
 SCAN = "raw/h5_files/main_split/{}_objectdataset_augmentedrot_scale75.h5"
 
@@ -343,5 +348,15 @@ def test_parts_of_more_points_than_there_are():
     space = PartSpace(("a", "b"), ((0,), (1,)))
     labels = PartLabels(torch.tensor([[8, 0], [0, 8]]), space)
     storage = {"part_counts": torch.full((2,), 2**31 - 1, dtype=torch.int32)}
-    with pytest.raises(ValueError, match="'part_counts' must give a shape at most"):
-        PartLabels.from_storage(storage, labels.config())
+    with pytest.raises(
+        ValueError, match="'part_counts' must give a shape 8 points, got 2147483647"
+    ):
+        PartLabels.from_storage(storage, labels.config(), 8)
+
+
+def test_sets_of_more_points_than_are_stored():
+    """Their size in bits alone takes hours to compute."""
+    whole = FullResolution(torch.rand(2, 8, 3), 2, codec=PointSet(10))
+    config = {**whole.config(), "shapes": {"pos": [10**9, 3]}}
+    with pytest.raises(ValueError, match="must have at most 16,384 points"):
+        FullResolution.from_storage(whole.storage(), config, 2, 1)

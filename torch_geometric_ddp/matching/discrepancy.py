@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_float, check_tensor, shown
+from torch_geometric_ddp.ops import at_least_single, at_unit
 
 __all__ = ["MULTIPLIERS", "mmd", "mmd_near_zero"]
 
@@ -67,14 +68,22 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
         raise ValueError(f"'x' and 'y' must each have a row, got {x.size(-2)} and {y.size(-2)}")
     if x.numel() == 0:
         raise ValueError(f"'x' must hold a number, got shape {list(x.shape)}")
-    # Far from the origin the products hide the differences.
-    middle = y.detach().mean(dim=-2, keepdim=True)
-    there = middle.unsqueeze(-3) if more else middle
-    return mmd_near_zero(x - there, y - middle, multipliers)
+    wide_x, wide_y = at_least_single(x), at_least_single(y)
+    # Far from the origin the products hide the differences, and squares of very large or small
+    # numbers are infinite or zero.
+    middle = wide_y.detach().mean(dim=-2, keepdim=True)
+    wide_x, wide_y = wide_x - (middle.unsqueeze(-3) if more else middle), wide_y - middle
+    sets = [
+        rows.detach().reshape(middle[..., 0].numel(), -1, x.size(-1)) for rows in (wide_x, wide_y)
+    ]
+    unit = at_unit(*sets)[1].view_as(middle[..., :1])
+    wide_x, wide_y = wide_x / (unit.unsqueeze(-3) if more else unit), wide_y / unit
+    return mmd_near_zero(wide_x, wide_y, multipliers).to(x.dtype)
 
 
 def mmd_near_zero(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Tensor:
     """The same of rows that fit, whose differences are not small beside themselves."""
+    x, y = at_least_single(x), at_least_single(y)
     single = x.dim() == y.dim()
     x = x.unsqueeze(-3) if single else x
     batch, (sets, n, channels), m = x.shape[:-3], x.shape[-3:], y.size(-2)

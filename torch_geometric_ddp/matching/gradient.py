@@ -14,6 +14,7 @@ from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.matching.base import Matching
 from torch_geometric_ddp.nn import Backbone
 from torch_geometric_ddp.nn.vmap import is_vmap_error
+from torch_geometric_ddp.ops import at_least_single
 
 # Added to the product of two norms, as in the published code.
 _EPSILON = 1e-6
@@ -110,6 +111,6 @@ class GradientMatching(Matching):
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
     """One minus the cosine of the rows of weights :obj:`[C, out, *]`, summed, :obj:`[C]`."""
-    x, y = x.flatten(2), y.flatten(2)
+    x, y = at_least_single(x.flatten(2)), at_least_single(y.flatten(2))
     norms = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
     return (1 - (x * y).sum(dim=-1) / (norms + _EPSILON)).sum(dim=-1)

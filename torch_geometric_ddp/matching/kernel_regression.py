@@ -58,7 +58,8 @@ class KernelRegression(Matching):
     Raises:
         TypeError: If :obj:`ridge` is no number, or :obj:`weigh` neither a name nor numbers.
         ValueError: If :obj:`ridge` is not above zero, or :obj:`weigh` are no known name or hold a
-            number that is not above 0; before a run, if they are not one for every class.
+            number that is not above 0; before a run, if they are not one for every class, or the
+            real clouds are in half precision.
     """
 
     per_class, unequal = False, True
@@ -72,8 +73,13 @@ class KernelRegression(Matching):
         self.weigh = check_quotas(weigh, name="weigh")
 
     def check(self, make: Callable[[], Backbone], bank: PointCloudBank) -> None:
-        """Raises unless there is a weight for every class."""
+        """Raises unless there is a weight for every class, and digits enough for an inverse."""
         check_quotas(self.weigh, bank.num_classes, "weigh")
+        if torch.finfo(bank.pos.dtype).bits < torch.finfo(torch.float32).bits:
+            raise ValueError(
+                "'dataset' must be in single or double precision where labels are regressed, got "
+                f"{bank.pos.dtype}"
+            )
 
     def prepare(
         self, bank: PointCloudBank, num_points: int, progress: bool = False

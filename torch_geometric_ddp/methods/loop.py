@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -379,8 +380,8 @@ class Distillation:
                 end.
             checkpoint_every (int): Steps between two checkpoints. (default: :obj:`50`)
             callback (callable, optional): Called with this object after every step.
-            retries (int): How many times altogether the run goes back to its last good state, at
-                most :obj:`checkpoint_every` steps before, and goes on with half the learning rates
+            retries (int): How many times altogether the run goes back to its last good state, of
+                those :obj:`checkpoint_every` steps apart, and goes on with half the learning rates
                 where a loss or a parameter is not finite. (default: :obj:`0`)
 
         With a checkpoint, Ctrl-C and SIGTERM wait for the end of a step and are obeyed when the
@@ -471,7 +472,9 @@ class Distillation:
         }
         # A matching may call a setting of its own like one of the loop.
         settings = {f"matching.{k}" if k in own else k: v for k, v in self._settings.items()}
-        return {**settings, **own}
+        # As a file gives it back, in which a tuple is a list.
+        found: dict[str, Any] = json.loads(json.dumps({**settings, **own}))
+        return found
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Writes all state of the loop: parameters, optimiser, generator and losses.

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import copy
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torch_geometric_ddp.methods.losses import Losses
 
 __all__ = ["LastGood", "retries_of"]
 
 
+class _State(NamedTuple):
+    parameters: list[Tensor]
+    optimizer: dict[str, Any]
+    generator: Tensor
+    num_steps: int
+
+
 class LastGood:
     """The state of a distillation to which it goes back where it diverges.
+
+    Whether a state is good the loss of the step from it tells, so that the one before it is kept,
+    too: it goes back to that where this loss is not finite for a second time.
 
     Args:
         retries (int): How many times it may go back, the times before its checkpoint included; at
@@ -34,15 +45,20 @@ class LastGood:
     ) -> None:
         self.retries, self.module, self.optimizer = retries, module, optimizer
         self.generator, self.losses = generator, losses
+        self._states: list[_State] = []
+        self._was_tried = False
         self.keep()
 
     def keep(self) -> None:
         """Makes the state of now the good one."""
         if self.retries:
-            self._parameters = [p.detach().clone() for p in self.module.parameters()]
-            self._optimizer = copy.deepcopy(self.optimizer.state_dict())
-            self._generator = self.generator.get_state()
-            self._num_steps = len(self.losses)
+            state = _State(
+                [p.detach().clone() for p in self.module.parameters()],
+                copy.deepcopy(self.optimizer.state_dict()),
+                self.generator.get_state(),
+                len(self.losses),
+            )
+            self._states, self._was_tried = [*self._states[-1:], state], False
 
     def go_back(self, error: FloatingPointError) -> str:
         """Brings everything to the good state, with half the learning rates, and says so.
@@ -56,17 +72,21 @@ class LastGood:
         retry = retries_of(self.optimizer) + 1
         if retry > self.retries:
             raise error
+        at_once = len(self.losses.values) == self._states[-1].num_steps
+        if at_once and self._was_tried:  # No learning rate helps.
+            del self._states[1:]
+        state, self._was_tried = self._states[-1], at_once
         with torch.no_grad():
-            for parameter, value in zip(self.module.parameters(), self._parameters, strict=True):
+            for parameter, value in zip(self.module.parameters(), state.parameters, strict=True):
                 parameter.copy_(value)
         # Loading takes tensors over as they are, and the next step would write into them.
-        self.optimizer.load_state_dict(copy.deepcopy(self._optimizer))
+        self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))
         for group in self.optimizer.param_groups:
             group["retries"] = retry
-        self.generator.set_state(self._generator)
-        self.losses.cut(self._num_steps)
+        self.generator.set_state(state.generator)
+        self.losses.cut(state.num_steps)
         return (
-            f"Retry {retry} of {self.retries} after step {self._num_steps}, with half the learning "
+            f"Retry {retry} of {self.retries} after step {state.num_steps}, with half the learning "
             f"rates: {error}"
         )
 

@@ -453,7 +453,6 @@ class Parameterization(nn.Module, ABC):
         if not isinstance(config, Mapping):
             raise TypeError(f"'config' must be a mapping of sizes, got {config!r}")
         counts = counts_of_header(config, num_classes, ppc)
-        labels = PartLabels.from_storage(storage, config)
         forms = cls._forms()
         found = read_all(storage, config, forms, groups if counts is None else sum(counts))
         # What is divided among classes is made as one class.
@@ -461,6 +460,7 @@ class Parameterization(nn.Module, ABC):
         made = cls(**arguments(cls, together, found, storage, config, forms))
         if counts is not None:
             made.divide(counts)
+        labels = PartLabels.from_storage(storage, config, made.num_points)
         made.label_with(labels)
         known = [] if labels is None else ["part_counts"]
         for kept in made._learned():

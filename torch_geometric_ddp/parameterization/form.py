@@ -10,10 +10,11 @@ from torch import Tensor
 
 from torch_geometric_ddp.parameterization.codecs import Codec
 
-__all__ = ["Form", "order_of_file", "read", "seen", "taken"]
+__all__ = ["Form", "order_of_file", "read", "same", "seen", "taken"]
 
 
-def _same(tensor: Tensor) -> Tensor:
+def same(tensor: Tensor) -> Tensor:
+    """What it is given; a lambda could not be sent to the workers of a loader."""
     return tensor
 
 
@@ -32,8 +33,8 @@ class Form:
             are refused)
     """
 
-    pack: Callable[[Tensor], Tensor] = _same
-    unpack: Callable[[Tensor], Tensor] = _same
+    pack: Callable[[Tensor], Tensor] = same
+    unpack: Callable[[Tensor], Tensor] = same
     in_order: Callable[[Tensor], Tensor] | None = None
 
 

@@ -12,7 +12,7 @@ from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.division import groups_per_class
-from torch_geometric_ddp.parameterization.form import Form
+from torch_geometric_ddp.parameterization.form import Form, same
 from torch_geometric_ddp.parameterization.part_labels import PartLabels
 
 __all__ = ["FullResolution"]
@@ -36,7 +36,7 @@ class FullResolution(Parameterization):
     """
 
     # A cloud is a set: any order of its points will do.
-    forms: ClassVar[Mapping[str, Form]] = {"pos": Form(in_order=lambda pos: pos)}
+    forms: ClassVar[Mapping[str, Form]] = {"pos": Form(in_order=same)}
 
     pos: nn.Parameter
 

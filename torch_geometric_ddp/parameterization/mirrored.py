@@ -14,7 +14,7 @@ from torch_geometric_ddp.budget import BudgetError, StorageBudget
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec, Uniform
 from torch_geometric_ddp.parameterization.division import groups_per_class
-from torch_geometric_ddp.parameterization.form import Form
+from torch_geometric_ddp.parameterization.form import Form, same
 
 __all__ = ["Mirrored", "check_even"]
 
@@ -51,7 +51,7 @@ class Mirrored(Parameterization):
     """
 
     # A cloud is a set: any order of its points will do.
-    forms: ClassVar[Mapping[str, Form]] = {"halves": Form(in_order=lambda halves: halves)}
+    forms: ClassVar[Mapping[str, Form]] = {"halves": Form(in_order=same)}
 
     halves: nn.Parameter
     planes: nn.Parameter

@@ -12,9 +12,6 @@ from torch_geometric_ddp.clouds.part_space import PartSpace
 
 __all__ = ["PartLabels"]
 
-# More points of a shape in a file are damage.
-_MOST_POINTS = 2**24
-
 
 class PartLabels(nn.Module):
     r"""How many points of each part a cloud has, where the points are stored part by part.
@@ -98,9 +95,14 @@ class PartLabels(nn.Module):
 
     @classmethod
     def from_storage(
-        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any]
+        cls, storage: Mapping[str, Tensor], config: Mapping[str, Any], num_points: int
     ) -> PartLabels | None:
         """Restores what :meth:`storage` describes, :obj:`None` where points have no labels.
+
+        Args:
+            storage (dict of torch.Tensor): The tensors of a file.
+            config (dict): Its header.
+            num_points (int): The number of points of a cloud.
 
         Raises:
             ValueError: If the tensor is missing or does not fit.
@@ -119,9 +121,10 @@ class PartLabels(nn.Module):
         mine = mine.repeat_interleave(stored.numel() // num, dim=0)
         counts = torch.zeros(mine.shape, dtype=torch.long)
         counts[mine] = stored.long()
-        if counts.numel() and int(counts.sum(dim=1).max()) > _MOST_POINTS:
+        sums = counts.sum(dim=1)
+        if bool((sums != num_points).any()):  # Before as many labels are made.
             raise ValueError(
-                f"the tensor 'part_counts' must give a shape at most {_MOST_POINTS} points, got "
-                f"{int(counts.sum(dim=1).max())}"
+                f"the tensor 'part_counts' must give a shape {num_points} points, got "
+                f"{int(sums[sums != num_points][0])}"
             )
         return cls(counts, space)

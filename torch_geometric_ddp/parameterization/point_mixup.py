@@ -15,7 +15,7 @@ from torch_geometric_ddp._checks import check_int, check_points
 from torch_geometric_ddp.parameterization.base import Parameterization
 from torch_geometric_ddp.parameterization.codecs import FLOAT32, Codec
 from torch_geometric_ddp.parameterization.division import groups_per_class
-from torch_geometric_ddp.parameterization.form import Form, taken
+from torch_geometric_ddp.parameterization.form import Form, same, taken
 
 __all__ = ["PointMixup"]
 
@@ -50,7 +50,7 @@ class PointMixup(Parameterization):
     """
 
     # A cloud is a set: which points correspond is computed of whatever order they have.
-    forms: ClassVar[Mapping[str, Form]] = {"anchors": Form(in_order=lambda anchors: anchors)}
+    forms: ClassVar[Mapping[str, Form]] = {"anchors": Form(in_order=same)}
     letters: ClassVar[Mapping[str, str | None]] = {
         "num_anchors": "M",
         "num_points": "N2",

@@ -20,6 +20,9 @@ from torch_geometric_ddp.parameterization.codecs.packing import packed_bytes, un
 
 __all__ = ["PointSet"]
 
+# More points of a cloud would take hours.
+_MOST_POINTS = 2**14
+
 
 @dataclass(frozen=True)
 class PointSet(Codec):
@@ -51,7 +54,7 @@ class PointSet(Codec):
 
     Raises:
         TypeError: If :obj:`depth` is no integer or :obj:`half` no truth value.
-        ValueError: If :obj:`depth` is not from 1 to 10.
+        ValueError: If :obj:`depth` is not from 1 to 10; where a cloud has more than 16,384 points.
     """
 
     depth: int = 6
@@ -209,6 +212,11 @@ def _middle(steps: Tensor, depth: int) -> Tensor:
 def _check_clouds(shape: Sequence[int]) -> None:
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(f"a set of points must be of shape [G, *, N, 3], got {list(shape)}")
+    if shape[-2] > _MOST_POINTS:
+        raise ValueError(
+            f"a set of points must have at most {_MOST_POINTS:,} points, since the time to read it "
+            f"grows with the cube of their number, got {shape[-2]:,}"
+        )
 
 
 def _ascii(digits: str) -> np.ndarray:
