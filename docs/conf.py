@@ -76,7 +76,7 @@ def find_import_name(
         return None
     owner, _, member = target.rpartition(".")
     for name, rest in ((target, ""), (owner, f".{member}")):
-        found = _locate(name, node.get("py:module"))
+        found = _locate(name, node.get("py:module")) if name else None
         if found is None:
             continue
         for known in domain.objects:
@@ -86,7 +86,8 @@ def find_import_name(
     ends = [
         name
         for name, entry in domain.objects.items()
-        if name.endswith(f".{target}") and entry.objtype in kinds
+        # An object that is imported from elsewhere is entered under both names.
+        if name.endswith(f".{target}") and entry.objtype in kinds and not entry.aliased
     ]
     return _link(app, env, node, contnode, ends[0]) if len(ends) == 1 else None
 

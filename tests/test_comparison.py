@@ -925,7 +925,7 @@ def test_cells_of_a_matrix(tmp_path):
         with pytest.raises(ValueError, match="one of Tiny, Norm, got 'Huge'"):
             next(lab.cells(entries, (1,), (0,), **wrong))
     for wrong, message in (
-        ({"ppcs": (1, 0)}, "'ppc' must be at least 1"),
+        ({"ppcs": (1, 0)}, "'ppc' must be finite and above 0, got 0"),
         ({"ppcs": (1, 1000)}, "'ppc' must not ask for more bits than the"),
         ({"seeds": (-1,)}, "'seed'"),
     ):

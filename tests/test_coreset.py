@@ -149,7 +149,7 @@ def test_names_and_provenance(tmp_path):
 @pytest.mark.parametrize(
     ("args", "error", "message"),
     [
-        ((toy_set(), 0), ValueError, "'ppc' must be at least 1"),
+        ((toy_set(), 0), ValueError, "'ppc' must be finite and above 0, got 0"),
         ((toy_set(), "1"), TypeError, "'ppc' must be a number, got str"),
         ((toy_set(), 1, -1), ValueError, "'seed' must be at least 0"),
         (([],), ValueError, "must hold at least one cloud"),
@@ -183,6 +183,7 @@ def test_k_center_is_a_plain_loop(counts, ppc, seed):
     seen = observation_of(real, seed=seed)
     chosen = k_center_coreset(real, ppc, seen).provenance["chosen"]
     assert chosen == k_center_loop(seen.features.double(), seen.y, ppc)
+    assert k_center_coreset(real, ppc, seen).provenance["method"] == "k-center"
 
 
 @given(counts=COUNTS, ppc=st.integers(1, 9), seed=st.integers(0, 2**16))
@@ -302,7 +303,7 @@ def test_global_generator_is_left_alone_by_choosing(coreset):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"ppc": 0}, ValueError, "'ppc' must be at least 1"),
+        ({"ppc": 0}, ValueError, "'ppc' must be finite and above 0, got 0"),
         ({"ppc": -0.5}, ValueError, "'ppc' must be finite and above 0, got -0.5"),
         ({"ppc": 0.5}, ValueError, "one cloud per class fits if it has at most"),
         ({"observation": torch.zeros(18, 4)}, TypeError, "'observation' must be an Observation"),
@@ -629,7 +630,8 @@ def test_from_training_to_file(coreset, tmp_path, device):
         assert data.y == real[i].y
     assert len(set(chosen.provenance["chosen"])) == 6
     assert chosen.class_names == ["class0", "class1", "class2"]
-    assert f"{chosen.provenance['method']}_coreset" == coreset.__name__
+    name = chosen.provenance["method"].replace("-", "_")
+    assert f"{name}_coreset" == coreset.__name__
     assert chosen.provenance["ppc"] == 2
     assert chosen.provenance["seed"] == (0 if coreset is forgetting_coreset else None)
     assert chosen.provenance["observation"] == seen.config

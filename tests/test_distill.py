@@ -782,7 +782,7 @@ def dataset_with(change):
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
-        ({"ppc": 0}, ValueError, "'ppc' must be at least 1, got 0"),
+        ({"ppc": 0}, ValueError, "'ppc' must be finite and above 0, got 0"),
         (
             {"ppc": 1e5},
             ValueError,

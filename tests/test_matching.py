@@ -180,6 +180,37 @@ def test_sorted_features(device, absolute, dtype, keep, shape):
     assert torch.equal(out, plain_sort(x, absolute))
 
 
+@pytest.mark.parametrize(
+    ("x", "group", "error", "message"),
+    [
+        (
+            torch.ones(2, 3, 4).long(),
+            None,
+            TypeError,
+            "'x' must be floating point, got torch.int64",
+        ),
+        (torch.ones(3, 4), None, ValueError, "'x' must have shape"),
+        (torch.ones(1, 4, 2), torch.zeros(1, 4), TypeError, "'group' must have an integer type"),
+        (
+            torch.ones(1, 4, 2),
+            torch.zeros(1, 3).long(),
+            ValueError,
+            r"shape \[1, 4\], got \[1, 3\]",
+        ),
+        (
+            torch.ones(1, 4, 2),
+            torch.tensor([[0, 0, 40000, 1]]),
+            ValueError,
+            r"in 0..32767, got 0..40",
+        ),
+        (torch.ones(1, 4, 2), torch.tensor([[0, 0, -1, 1]]), ValueError, r"in 0..32767, got -1..1"),
+    ],
+)
+def test_what_sorted_features_refuse(x, group, error, message):
+    with pytest.raises(error, match=message):
+        sorted_features(x, group=group)
+
+
 def test_sorted_features_are_the_loop(device):
     x = rand(2, 9, 4, device=device)
     out = sorted_features(x).view(2, 4, 9).flip(-1).flatten(1)  # The loop has the largest first.

@@ -188,11 +188,16 @@ def test_within_gives_another_method(method, got):
             "DDP",
             r"'method' must be a Method or one of \['ddp', 'sadm', 'dm', 'dc', 'pkr'\], got 'DDP'",
         ),
-        (ddp, "'method' must be a Method or one of .*, got <function ddp"),
     ],
 )
 def test_no_method(method, message):
     with pytest.raises(ValueError, match=message):
+        distill(toy_set(), 1, method)
+
+
+@pytest.mark.parametrize("method", [ddp, 3, None])
+def test_what_is_no_name_of_a_method(method):
+    with pytest.raises(TypeError, match=r"'method' must be a Method or one of .*, got "):
         distill(toy_set(), 1, method)
 
 

@@ -34,3 +34,17 @@ def test_no_public_name_is_that_of_a_module_of_the_package():
     for package in packages():
         public = set(getattr(package, "__all__", ()))
         assert not public & top, f"{package.__name__} has {sorted(public & top)}"
+
+
+def test_no_property_begins_with_a_colon():
+    """The pages would take what stands before it in the first line for its type."""
+    found = 0
+    for info in pkgutil.walk_packages(torch_geometric_ddp.__path__, "torch_geometric_ddp."):
+        module = importlib.import_module(info.name)
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            for member, value in vars(kind).items() if kind.__module__ == info.name else ():
+                if isinstance(value, property):
+                    first = (inspect.getdoc(value) or "").partition("\n")[0]
+                    assert ": " not in first, f"{info.name}.{name}.{member}"
+                    found += 1
+    assert found > 60

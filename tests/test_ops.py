@@ -285,6 +285,14 @@ def test_morph_is_the_sum(device, dtype):
             torch.testing.assert_close(out[g, m], expected)
 
 
+@pytest.mark.parametrize(
+    ("anchors", "weights"), [((2, 40, 3), (3, 5)), ((40, 3), (3, 40)), ((2, 40, 3), (2,))]
+)
+def test_morph_refuses_weights_of_other_clouds(anchors, weights):
+    with pytest.raises(ValueError, match=r"must have shapes \[\*, M, N, 3\] and \[\*, L, M\]"):
+        ops.morph(torch.rand(anchors), torch.rand(weights))
+
+
 def test_morph_gradient():
     anchors = random_clouds(2, 3, 4).requires_grad_()
     weights = torch.rand(2, 5, 3, dtype=torch.float64, requires_grad=True)

@@ -1130,6 +1130,15 @@ WORDS = {
 }
 
 
+def test_parts_are_distilled_by_methods_that_serve_them():
+    assert names.PART_METHODS == ["ddp", "dm"]
+    (action,) = (a for a in command.parser_of("segment")._actions if a.dest == "method")
+    assert action.choices == names.PART_METHODS
+    for name in names.PART_METHODS:
+        words = ["segment", "--method", name, *TINY, "--steps", "1", "--skip-whole", "--out", "out"]
+        assert command.parser_of("segment").parse_args([*map(str, words[1:])]).method == name
+
+
 def test_every_method_says_its_options():
     """Without an entry, if only an empty one, no program could be asked for it."""
     assert list(METHOD_OPTIONS) == names.METHODS

@@ -619,7 +619,9 @@ def test_network_of_centres_is_matched_without_parts():
     check_labelled(synthetic)
     assert synthetic.provenance["network"] == "PointNet2Segmentation"
     assert synthetic.provenance["grouped"] is False
-    with pytest.raises(ValueError, match="match with grouped=False"):
+    with pytest.raises(
+        ValueError, match="for segmentation 'top_weight' must be 0 or 'grouped' False"
+    ):
         run(network=PointNet2Segmentation)
 
 
@@ -647,7 +649,7 @@ def test_other_methods(method):
     [
         (dc(), 1, "gradients are matched for classification only"),
         (dc(), 2, "gradients are matched for classification only"),
-        (sadm(), 1, r"\('top_weight'\) is not known"),
+        (sadm(), 1, "the largest value of every channel is not known"),
     ],
 )
 def test_methods_for_classification_alone(method, ppc, message):

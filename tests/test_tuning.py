@@ -404,7 +404,7 @@ def test_infeasible_space_is_refused_before_the_first_trial(tmp_path):
         ({"looks": (1.0,)}, ValueError, "'looks' must lie between 0 and 1"),
         ({"share": 1.0}, ValueError, "'share' must lie between 0 and 1"),
         ({"share": 0.01}, ValueError, "'share'=0.01 holds no cloud out of 18"),
-        ({"ppc": 0}, ValueError, "'ppc' must be at least 1"),
+        ({"ppc": 0}, ValueError, "'ppc' must be finite and above 0, got 0"),
         ({"ppc": 1000}, ValueError, "'ppc' must not ask for more bits than the"),
         ({"ppc": StorageBudget(64, 3)}, TypeError, "'ppc' must be a number"),
         ({"method": functools.partial(ddp, speed=1)}, TypeError, "speed"),

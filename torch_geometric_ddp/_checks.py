@@ -66,7 +66,8 @@ def check_number(name: str, value: Any, exclusive: bool = False) -> float:
 
 def check_ppc(value: Any) -> float:
     """Returns a storage in clouds per class, a number above 0; an :obj:`int` where it is whole."""
-    if _integer(value) is not None:
+    whole = _integer(value)
+    if whole is not None and whole > 0:
         return check_int("ppc", value, maximum=_MOST_CLOUDS)
     number = check_float("ppc", value, exclusive=True)
     if number > _MOST_CLOUDS:

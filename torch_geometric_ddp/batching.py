@@ -53,6 +53,7 @@ class Layout:
         """The layout of a :obj:`Batch`, or of a single cloud in a :obj:`Data`.
 
         Raises:
+            TypeError: If the points are not floating point.
             ValueError: If there are no points :obj:`pos [ΣN, 3]`, :obj:`batch` has another length
                 or, on a CPU, falls, or a cloud is empty.
         """
@@ -60,6 +61,8 @@ class Layout:
         if pos is None or pos.dim() != 2 or pos.size(0) == 0 or pos.size(1) != 3:
             shape = None if pos is None else list(pos.shape)
             raise ValueError(f"'data.pos' must have shape [N, 3] with N > 0, got {shape}")
+        if not pos.is_floating_point():
+            raise TypeError(f"'data.pos' must be floating point, got {pos.dtype}")
         if batch is None:
             return cls(1, pos.size(0))
         told = isinstance(num_points, int)

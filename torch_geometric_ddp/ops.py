@@ -1,7 +1,7 @@
 """Geometry of dense batches of point clouds, with one door to whichever backend is installed.
 
-Every function takes clouds of one size as a tensor :obj:`[B, N, 3]` of any floating point type on
-any device, and needs no more than PyTorch and SciPy. Where pyg-lib or torch-cluster is installed
+Most functions take clouds of one size as a tensor :obj:`[B, N, 3]`, all of any floating point type
+on any device, and need no more than PyTorch and SciPy. Where pyg-lib or torch-cluster is installed
 its nearest neighbours on the CPU are used, which are faster than SciPy's; its farthest point
 sampling is not.
 """
@@ -331,12 +331,24 @@ def morph(anchors: Tensor, weights: Tensor) -> Tensor:
 
     Returns:
         The morphs :obj:`[*, L, N, 3]`.
+
+    Raises:
+        ValueError: If the weights are not of as many clouds.
     """
+    if anchors.dim() < 3 or weights.dim() < 2 or weights.size(-1) != anchors.size(-3):
+        raise ValueError(
+            "'anchors' and 'weights' must have shapes [*, M, N, 3] and [*, L, M], got "
+            f"{list(anchors.shape)} and {list(weights.shape)}"
+        )
     return torch.matmul(weights, anchors.flatten(-2)).unflatten(-1, anchors.shape[-2:])
 
 
 def gather_points(pos: Tensor, index: Tensor) -> Tensor:
-    """Takes the points :obj:`index [B, ...]` of the clouds :obj:`pos [B, N, 3]`."""
+    """Takes the points :obj:`index [B, ...]` of the clouds :obj:`pos [B, N, 3]`.
+
+    Raises:
+        IndexError: If there are other clouds or, on a CPU, no such points.
+    """
     rows = torch.arange(pos.size(0), device=pos.device).view(-1, *[1] * (index.dim() - 1))
     return pos[rows, index]
 

@@ -126,7 +126,7 @@ class Looks:
 
     Args:
         test_set (Dataset): Labelled clouds, which are read once.
-        every (int): Steps between two looks.
+        every (int): Steps between two looks. (default: :obj:`50`)
         protocol (Protocol): How networks are trained. (default: :obj:`QUICK`)
         network (callable, optional): Makes a network. (default: that of the task)
         seeds (int or sequence of int): The seeds, or how many of them. (default: :obj:`1`)

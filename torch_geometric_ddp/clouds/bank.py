@@ -328,7 +328,7 @@ class PointCloudBank:
 
     @property
     def network_sizes(self) -> tuple[int, ...]:
-        """What a network for these clouds is made from: the number of classes."""
+        """What a network for these clouds is made from, the number of classes."""
         return (self.num_classes,)
 
     def budget(self, ppc: float, quotas: Quotas = "uniform") -> StorageBudget:

@@ -139,7 +139,7 @@ class LabelledBank(PointCloudBank):
 
     @property
     def network_sizes(self) -> tuple[int, ...]:
-        """What a network for these clouds is made from: the numbers of parts and categories."""
+        """What a network for these clouds is made from, the numbers of parts and categories."""
         return self.space.num_parts, self.num_classes
 
     @property

@@ -100,7 +100,7 @@ def hold_out(dataset: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
         seed (int): Fixes the choice. (default: :obj:`0`)
 
     Returns:
-        What is kept and what is held out: subsets of a PyG data set, banks of a bank, otherwise
+        What is kept and what is held out, subsets of a PyG data set, banks of a bank, otherwise
         :class:`torch.utils.data.Subset`.
 
     Raises:

@@ -104,6 +104,7 @@ class Entry(ABC):
     Args:
         name (str): What the row is called.
         settings (dict): What it is made with; they are part of what identifies a run.
+            (default: nothing)
         one_label (bool): Whether it can be made only where a cloud has one label, and not for
             segmentation. (default: :obj:`False`)
         quotas (str or sequence of float): How the storage is divided among the classes, see

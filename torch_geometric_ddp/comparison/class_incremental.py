@@ -138,7 +138,7 @@ class ClassIncremental:
         out (path): The folder of the results.
         num_increments (int): In how many increments classes come; the classes of two differ in
             number by at most one. (default: :obj:`5`)
-        preset (Preset): How much work to take.
+        preset (Preset): How much work to take. (default: that of the name :obj:`"cpu"`)
         network (callable): Makes a backbone from the number of classes. (default: :obj:`PointNet`)
         backbone (str, optional): What it is called. (default: its name)
         device (torch.device, optional): Where to compute. (default: where the clouds lie)

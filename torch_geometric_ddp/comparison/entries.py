@@ -97,7 +97,7 @@ class ObservedCoreset(Entry):
 
     Args:
         choose (callable): Makes the set from the real set, a PPC, an observation and the
-            :obj:`task`.
+            :obj:`task`. (default: :func:`herding_coreset`)
     """
 
     choose: Callable[..., SyntheticPointCloudDataset] = herding_coreset
@@ -132,7 +132,7 @@ class Distilled(Entry):
     """A distilled set.
 
     Args:
-        build (callable): Makes the method from the settings.
+        build (callable): Makes the method from the settings. (default: :func:`ddp`)
         track (callable, optional): Makes of a run the context of a callback
             (:class:`~torch_geometric_ddp.tracking.Callback`), whose time does not count as that of
             the run. It changes no run and is no part of its identity. (default: none)

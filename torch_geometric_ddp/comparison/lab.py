@@ -67,7 +67,8 @@ class Lab:
         test_set (Dataset): What the networks are tested on, and nothing else. It is read once, so
             that every run is tested on the same clouds, whatever a transform draws.
         out (path): The folder of the results.
-        preset (Preset): How much work to take.
+        preset (Preset): How much work to take. (default: that of the name :obj:`"cpu"`; the
+            programs take :obj:`"quick"`)
         backbones (dict, optional): Makes a backbone, by name. (default: that of the task)
         device (torch.device, optional): Where to compute. (default: where the clouds lie)
         source (str): What the real set is called. (default: :obj:`"data"`)

@@ -65,7 +65,7 @@ def k_center_coreset(
             class, or leave nothing to divide.
     """
     return observed_coreset(
-        "k_center", _centres, dataset, ppc, observation, task, num_points, codec, quotas=quotas
+        "k-center", _centres, dataset, ppc, observation, task, num_points, codec, quotas=quotas
     )
 
 

@@ -135,7 +135,7 @@ class Benchmark(InMemoryClouds):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         raise NotImplementedError
 
     @property

@@ -45,7 +45,7 @@ class ModelNetHDF5(Benchmark):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         return "modelnet40_hdf5"
 
     @property

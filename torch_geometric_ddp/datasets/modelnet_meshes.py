@@ -66,7 +66,7 @@ class ModelNetMeshes(Benchmark):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         return f"modelnet{self.name}_meshes"
 
     @property

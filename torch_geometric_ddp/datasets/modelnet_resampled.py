@@ -79,7 +79,7 @@ class ModelNetResampled(Benchmark):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         return f"modelnet{self.name}"
 
     @property

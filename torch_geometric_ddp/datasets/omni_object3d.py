@@ -98,7 +98,7 @@ class OmniObject3D(Benchmark):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         return f"omni{self.resolution}_test{self.test_share!r}_seed{self.seed}"
 
     @property

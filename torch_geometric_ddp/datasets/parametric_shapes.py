@@ -112,5 +112,5 @@ class ParametricShapes(InMemoryClouds):
 
     @property
     def num_classes(self) -> int:
-        """The number of values of :obj:`y`, of a subset as well: ten classes, or all parts."""
+        """The number of values of :obj:`y`, of a subset as well, ten classes or all parts."""
         return len(self.part_names if self.segmentation else self.class_names)

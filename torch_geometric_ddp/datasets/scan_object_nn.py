@@ -77,7 +77,7 @@ class ScanObjectNN(Benchmark):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         return self.variant.lower()
 
     @property

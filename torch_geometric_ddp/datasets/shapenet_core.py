@@ -130,7 +130,7 @@ class ShapeNetCore(Benchmark):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         return "shapenet55"
 
     @property

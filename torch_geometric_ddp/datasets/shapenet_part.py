@@ -119,7 +119,7 @@ class ShapeNetPart(Benchmark):
 
     @property
     def variant_name(self) -> str:
-        """What is read: a name for the folder of the cache."""
+        """What is read, a name for the folder of the cache."""
         short = "all" if self._whole else "_".join(name[:3] for name in self.categories)
         return f"part_{short.lower()}"
 

@@ -176,10 +176,10 @@ def evaluate(
             :obj:`if __name__ == "__main__":` around what it does. (default: :obj:`1`, no other
             process)
         together (int): How many seeds are trained in the operations of one, which saves a GPU
-            most of the operations that it is asked for. Clouds must have one size, and the network
-            must be made of operations that :obj:`torch.func.vmap` supports: of those of this
-            package only :class:`~torch_geometric_ddp.nn.PointNet` is.
-            A seed is as it is alone but for rounding, and for dropout, which draws otherwise.
+            most of the operations that it is asked for. Training clouds must have one size, and
+            the network must be made of operations that :obj:`torch.func.vmap` supports: of those
+            of this package only :class:`~torch_geometric_ddp.nn.PointNet` is. A seed is as it is
+            alone but for rounding, and for dropout, which draws otherwise.
             (default: :obj:`1`)
 
     Returns:

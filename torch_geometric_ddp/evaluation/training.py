@@ -33,8 +33,8 @@ def fit(
 
     SGD on the cross-entropy; every epoch takes all clouds once, in a new order; a single cloud that
     is left over joins the batch before. Dropout reads
-    torch's global generators: make the network and train it inside of one
-    :meth:`~torch_geometric_ddp._seeding.seeded` to repeat both.
+    torch's global generators: call :obj:`torch.manual_seed` before the network is made to repeat
+    both.
 
     Args:
         model (torch.nn.Module): The network, on the device of the clouds. It takes a PyG batch and

@@ -34,8 +34,8 @@ class GradientMatching(Matching):
     BatchNorm takes the statistics that it has.
 
     The gradients of all classes are computed at once by :obj:`torch.func.vmap`, which the
-    network's operations must support: :class:`~torch_geometric_ddp.nn.PointNet` does, networks
-    that search neighbours do not. Real and synthetic clouds may differ in size.
+    network's operations must support: of the networks of this package only
+    :class:`~torch_geometric_ddp.nn.PointNet` does. Real and synthetic clouds may differ in size.
     """
 
     def prepare(
@@ -104,8 +104,8 @@ class GradientMatching(Matching):
                 raise
             raise TypeError(
                 f"'network' must be made of operations that torch.func.vmap supports, as gradients "
-                f"are matched, which {type(network).__name__} is not; networks that search "
-                "neighbours are not"
+                f"are matched, which {type(network).__name__} is not; of the networks of this "
+                "package only PointNet is"
             ) from error
 
 

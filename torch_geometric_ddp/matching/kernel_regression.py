@@ -40,7 +40,7 @@ class KernelRegression(Matching):
     Distillation using Neural Feature Regression* (FRePo, arXiv 2206.00719) do so for images. The
     features are what the network knows of a cloud from its global pool on
     (:meth:`~torch_geometric_ddp.nn.Backbone.cloud_layers`), every layer less its mean over the real
-    clouds and scaled to a mean squared length of one.
+    clouds and scaled so that all have the same mean squared length, together one.
 
     It learns most from networks that were trained on the real clouds
     (:class:`~torch_geometric_ddp.methods.TrainedNetworks`). All classes are compared at once, as
@@ -95,7 +95,7 @@ class KernelRegression(Matching):
             network (Backbone): The network of the step.
             real (dict): The real clouds :obj:`pos [C, B, N, 3]`, or what the network knows of them,
                 :obj:`features [C, B, F]` with the :obj:`mean` and :obj:`scale` that made them
-                (:class:`JointFeatures`, the same for every class), if that was computed before; and
+                (``JointFeatures``, the same for every class), if that was computed before; and
                 the :obj:`weight [C, B]` of their classes, without which all weigh the same.
             synthetic (Batch): The synthetic clouds of all classes.
         """

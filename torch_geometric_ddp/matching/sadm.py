@@ -105,8 +105,9 @@ class SADM(Matching):
             return False
         if self.top_weight > 0:
             raise ValueError(
-                "the largest value of every channel ('top_weight') is not known where features "
-                "are sorted within parts: match with grouped=False"
+                "the largest value of every channel is not known where features are sorted within "
+                "parts: for segmentation 'top_weight' must be 0 or 'grouped' False, which the "
+                f"published method has not, got {self.top_weight:g} and True"
             )
         return True
 

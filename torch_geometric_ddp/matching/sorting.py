@@ -9,9 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torch_geometric_ddp._checks import check_indices, check_tensor
 from torch_geometric_ddp._threads import thread_map
 
 __all__ = ["sorted_features"]
+
+# The largest group that fits beside the place of a point.
+_MOST_GROUPS = 32767
 
 
 def sorted_features(
@@ -33,8 +37,28 @@ def sorted_features(
 
     Returns:
         One row per cloud, :obj:`[B, F * N]`, channel by channel.
+
+    Raises:
+        TypeError: If :obj:`x` is no floating point tensor, or :obj:`group` none of integers.
+        ValueError: If a shape is another one or, on a CPU, a group is out of range.
     """
+    if check_tensor("x", x, "B, N, F").dim() != 3:
+        raise ValueError(f"'x' must have shape [B, N, F], got {list(x.shape)}")
+    if not x.is_floating_point():
+        raise TypeError(f"'x' must be floating point, got {x.dtype}")
+    if group is not None:
+        _check_groups(group, x)
     return _SortedFeatures.apply(x, absolute, shift, group).flatten(1)
+
+
+def _check_groups(group: Tensor, x: Tensor) -> None:
+    if check_tensor("group", group, "B, N").shape != x.shape[:2]:
+        raise ValueError(f"'group' must have shape {list(x.shape[:2])}, got {list(group.shape)}")
+    check_indices("group", group)
+    if group.device.type == "cpu" and group.numel():  # A look at another device waits for it.
+        low, high = (int(value) for value in group.aminmax())
+        if low < 0 or high > _MOST_GROUPS:
+            raise ValueError(f"'group' must lie in 0..{_MOST_GROUPS}, got {low}..{high}")
 
 
 class _SortedFeatures(torch.autograd.Function):

@@ -127,17 +127,22 @@ def distill(
             :class:`~torch_geometric_ddp.nn.Backbone`, or an item of :obj:`dataset` has points that
             are not floating point.
         ValueError: If :obj:`ppc` is not above 0 or asks for more than the whole set;
-            :obj:`classes_per_chunk` is below one, :obj:`steps` or :obj:`seed` negative, or
-            :obj:`steps` below those of the checkpoint; if :obj:`method` or :obj:`task` is no known
-            name; if :obj:`class_names` are not as many as the classes, or points have parts, whose
-            set names its categories itself; if :obj:`dataset` is empty, has clouds of different
-            sizes or not finite, labels other than the task needs, or a class without clouds; if
+            :obj:`classes_per_chunk` is below one or given with a method that compares all classes
+            at once; :obj:`steps`, :obj:`seed` or :obj:`retries` is negative, or :obj:`steps` below
+            those of the checkpoint; if :obj:`method` or :obj:`task` is no known name; if
+            :obj:`class_names` are not as many as the classes, or two are alike, or points have
+            parts, whose set names its categories itself; if :obj:`dataset` is empty, has clouds of
+            different sizes or not finite, labels other than the task needs, or a class without
+            clouds; if
             what the method stores exceeds the storage; if :obj:`quotas` are no known name, have not
             a number above 0 for every class, or the method or the task has nothing to divide by
             them, as where the storage has room for one group of a class; if :obj:`device` cannot be
-            used; or if :obj:`checkpoint` cannot be written, is damaged or of a run with other
-            settings or data. All of these come before the first step.
+            used; if :obj:`cache` is no folder; or if :obj:`checkpoint` cannot be written, is
+            damaged or of a run with other settings or data. All of these come before the first
+            step.
+        MemoryError: If the method would take more memory than is free, before it is taken.
         FloatingPointError: If a loss or a parameter is not finite and no retry is left.
+        ConnectionError: If another rank has stopped.
     """
     return find_method(method).distill(
         dataset,

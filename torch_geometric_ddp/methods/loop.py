@@ -74,9 +74,9 @@ class Distillation:
         network (callable, optional): Makes a :class:`~torch_geometric_ddp.nn.Backbone` from the
             number of classes, or from those of parts and categories. (default: that of the task)
         batch_size (int): Real clouds per class and step. (default: :obj:`8`)
-        optimizer (callable): Makes any :class:`torch.optim.Optimizer` whose step needs no closure
-            from groups of parameters with their learning rates. (default: :obj:`SGD`, with a
-            momentum of 0.5 as in the published code)
+        optimizer (callable): Makes any :class:`torch.optim.Optimizer` whose step needs no closure,
+            and which takes dense parameters of any shape, from groups of these with their learning
+            rates. (default: :obj:`SGD`, with a momentum of 0.5 as in the published code)
         generator (torch.Generator, optional): The source of all randomness, on the CPU.
             (default: one seeded with 0)
         outer_loops (int): Updates of the synthetic set with every network, which one step counts

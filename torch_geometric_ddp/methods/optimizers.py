@@ -44,7 +44,8 @@ class AveragedSGD(torch.optim.SGD):
     in which a step weighs about as :math:`t^\eta` (polynomial-decay averaging, Shamir and Zhang,
     *Stochastic Gradient Descent for Non-smooth Optimization*, ICML 2013, section 4). It needs not
     be told how many steps there will be. A constant learning rate goes around a good place in the
-    end, and the mean comes nearer to it. What is stored is the mean, see :func:`averaged`.
+    end, and the mean comes nearer to it. What is stored is the mean
+    (:meth:`Distillation.stored <torch_geometric_ddp.Distillation.stored>`).
 
     .. code-block:: python
 

@@ -54,7 +54,7 @@ def pkr(
 
     Choosing holds the features of all real clouds in every network, and 16 bytes for every pair of
     the set's clouds: with the 28 networks of the defaults and the 4,000 clouds of ModelNet10 370
-    chosen ones take 1.5 GB, 2,500 take 5.6 and 13,000 take 85. What is more than is free is refused
+    chosen ones take 1.5 GB, 2,500 take 5.7 and 13,000 take 85. What is more than is free is refused
     before a network is trained. Less storage, clouds of more points, fewer networks or no
     :obj:`visits` take less.
 

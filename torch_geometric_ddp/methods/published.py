@@ -145,16 +145,13 @@ def ddp(
         weight_codec (Codec): How the weights are stored. (default: the same)
         fill (bool): Whether a class has as many groups of :obj:`anchor_points` points as fit, see
             :func:`morphing`. (default: :obj:`False`)
-        **kwargs: Further arguments of :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
+        **kwargs: The learning rate :obj:`rotation_lr` of learned turns, see :func:`morphing`.
 
     Raises:
-        TypeError: If :obj:`uniformity_lambda` is no number, :obj:`steps` or :obj:`batch_size` no
-            integer, :obj:`adaptive`, :obj:`grouped`, :obj:`align` or :obj:`fill` not true or false,
-            or a codec none.
-        ValueError: If :obj:`uniformity_lambda` or :obj:`steps` is negative, :obj:`batch_size` below
-            one, a number of :func:`morphing` too small, or :obj:`fill` without
-            :obj:`anchor_points`. What is wrong with the other arguments shows when a run begins,
-            with the budget at hand.
+        TypeError: If an argument is of another type, or :obj:`kwargs` hold another one.
+        ValueError: If :obj:`uniformity_lambda`, :obj:`steps` or a learning rate is negative,
+            :obj:`batch_size` below one, a number of :func:`morphing` too small, or :obj:`fill`
+            without :obj:`anchor_points`. Whether it fits the storage shows when a run begins.
     """
     uniformity_lambda = check_number("uniformity_lambda", uniformity_lambda)
     check_flag("grouped", grouped)

@@ -28,7 +28,8 @@ def find_method(method: Method | str) -> Method:
         method (Method or str): The method, or one of :obj:`METHODS`.
 
     Raises:
-        ValueError: If :obj:`method` is no method and no such name.
+        TypeError: If :obj:`method` is neither a method nor a name.
+        ValueError: If it is no such name.
     """
     if isinstance(method, Method):
         return method
@@ -39,4 +40,5 @@ def find_method(method: Method | str) -> Method:
             "'method' must not be 'pcc' by name, as PCC starts from the features of a trained "
             "network: pass the method that methods.pcc makes from them"
         )
-    raise ValueError(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")
+    kind = ValueError if isinstance(method, str) else TypeError
+    raise kind(f"'method' must be a Method or one of {list(METHODS)}, got {method!r}")

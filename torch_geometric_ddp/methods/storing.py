@@ -363,8 +363,9 @@ def morphing(
         fill (bool): Whether a class has as many groups of :obj:`anchor_points` points as fit.
             Otherwise it has one in every whole cloud of the budget, or one in less than a cloud.
             (default: :obj:`False`)
-        **kwargs: Further arguments of
-            :class:`~torch_geometric_ddp.parameterization.ShapeMorphing`.
+        **kwargs: Learning rates, :obj:`anchor_lr` (2.5 by default), :obj:`weight_lr` (a tenth of
+            it) and :obj:`rotation_lr` (no turns are learned), and whether anchors are aligned,
+            :obj:`align` (they are).
 
     Raises:
         TypeError, ValueError: If a number is none or too small, an argument is not known, a codec

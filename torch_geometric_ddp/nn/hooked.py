@@ -30,8 +30,10 @@ class HookedBackbone(Backbone):
     where it has a single parameter, the batch itself, :obj:`forward(data)`, as PyG's examples do.
     What the named layer gives out the last time that it is called is the feature: a tensor with one
     row per point (or per centre, as many for all clouds of one size), cloud by cloud, or a tuple
-    that starts with it. The feature of a cloud, which coresets and some methods compare, is the
-    largest over these rows, whatever the model's own pool is.
+    that starts with it. A layer after the pool has one row per cloud, as if that were a single
+    centre: it can be matched, and says less of where points have to go. The feature of a cloud,
+    which coresets and some methods compare, is the largest over these rows, whatever the model's
+    own pool is.
 
     Args:
         model (torch.nn.Module): The model, which gives logits or log-probabilities

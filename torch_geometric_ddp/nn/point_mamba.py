@@ -46,7 +46,7 @@ class PointMamba(Backbone):
     nearest points. The tokens are put in the order of the Hilbert curve, and after them once more
     in that of the curve with its first two axes exchanged, each with its own scale and shift and
     with an embedding of the centre. :obj:`depth` residual blocks of LayerNorm and
-    :class:`~torch_geometric_ddp.nn.mamba.Mamba`, a last LayerNorm, the mean over all tokens, and
+    ``torch_geometric_ddp.nn.mamba.Mamba``, a last LayerNorm, the mean over all tokens, and
     an MLP 256-256-:obj:`num_classes` with dropout 0.5. 12.3 million parameters for 40 classes, as
     published. Nothing is pre-trained, and no block is dropped at random. Other than in the authors'
     code, layers start as torch starts them, and the curve has 1,024 cells along a cloud's side.

@@ -97,7 +97,7 @@ class PointNetSegmentation(Segmenter):
         self.feature_transform = TransformNet(first[-1], wide(256, 1024), wide(512, 256), norm)
         self.mlp = shared_mlp(first[-1], last[0], norm=norm)
         self.lift = nn.Linear(last[0], last[1])
-        #: What the head takes: the outputs of a point, of its cloud, and the category.
+        #: What the head takes, the outputs of a point, of its cloud, and the category.
         self.channels = [*first, *last, last[1], num_categories]
         self.head = shared_mlp(
             sum(self.channels),

@@ -16,7 +16,7 @@ class Segmenter(Backbone):
     r"""A network that tells the part of every point, of a shape whose category it is given.
 
     It reads :obj:`pos [ΣN, 3]` and the numbers :obj:`category [B]` of a PyG batch. The features
-    that can be matched, :meth:`point_features` and what follows from them, are those of its
+    that can be matched, :obj:`point_features` and what follows from them, are those of its
     encoder and know no category. The logits move with the points when these change their order.
 
     Args:

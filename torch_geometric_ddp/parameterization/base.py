@@ -95,7 +95,7 @@ class Parameterization(nn.Module, ABC):
     #: Tensors whose stored form is another than the one that is optimised.
     forms: ClassVar[Mapping[str, Form]] = {}
 
-    #: The letters by which :meth:`describe` calls numbers; :obj:`None` leaves one out.
+    #: The letters by which :obj:`describe` calls numbers; :obj:`None` leaves one out.
     letters: ClassVar[Mapping[str, str | None]] = {"num_points": "N"}
 
     #: All parameterizations by name.

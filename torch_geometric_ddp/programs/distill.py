@@ -47,7 +47,7 @@ def add_arguments(
 ) -> None:
     """The options."""
     add_data_arguments(parser, task)
-    add_method_arguments(parser)
+    add_method_arguments(parser, task)
     add_quotas_argument(parser)
     add_work_arguments(parser, out)
     add_workers_argument(parser)

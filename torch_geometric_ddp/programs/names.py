@@ -17,6 +17,7 @@ __all__ = [
     "FAMILIES",
     "METHODS",
     "NETWORKS",
+    "PART_METHODS",
     "PRESETS",
     "QUOTAS",
     "ROWS",
@@ -37,6 +38,9 @@ def collect() -> dict[str, Any]:
     return {
         "networks": {name: list(task.backbones) for name, task in TASKS.items()},
         "methods": list(METHODS),
+        "part_methods": [
+            name for name, make in METHODS.items() if not ENTRIES[make().name].one_label
+        ],
         "datasets": sorted({name for task in TASKS for name in readers_of(task)}),
         "presets": list(PRESETS),
         "quotas": list(QUOTAS),
@@ -52,6 +56,8 @@ _KEPT: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))
 NETWORKS: dict[str, list[str]] = _KEPT["networks"]
 #: The methods of distillation that need no more than a data set.
 METHODS: list[str] = _KEPT["methods"]
+#: Those of them that distil clouds whose points are labelled with parts.
+PART_METHODS: list[str] = _KEPT["part_methods"]
 #: The data sets that either task can read by name.
 DATASETS: list[str] = _KEPT["datasets"]
 #: How much work to take.

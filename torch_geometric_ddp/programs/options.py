@@ -149,10 +149,11 @@ def add_data_arguments(parser: argparse.ArgumentParser, task: str = "classificat
     )
 
 
-def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+def add_method_arguments(parser: argparse.ArgumentParser, task: str = "classification") -> None:
     """How to distil."""
     method = parser.add_argument_group("distillation")
-    method.add_argument("--method", choices=names.METHODS, default="ddp", help="the method (ddp)")
+    known = names.PART_METHODS if task == "segmentation" else names.METHODS
+    method.add_argument("--method", choices=known, default="ddp", help="the method (ddp)")
     method.add_argument("--ppc", type=share, default=1, help="storage in clouds per class (1)")
     method.add_argument(
         "--lr", type=finite, help="learning rate of methods other than ddp (theirs)"

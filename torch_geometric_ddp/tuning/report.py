@@ -43,7 +43,7 @@ class TuningResult:
 
     @property
     def finished(self) -> list[FrozenTrial]:
-        """The trials that count: completed, pruned or failed, and not repeated by another."""
+        """The trials that count, completed, pruned or failed, and not repeated by another."""
         return counted(self.study.get_trials(deepcopy=False))
 
     @property

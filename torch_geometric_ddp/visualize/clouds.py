@@ -64,7 +64,9 @@ def plot_clouds(
         column_names (sequence of str): A name for each column.
         title (str): The title. (default: none)
         azimuth (float): The direction of the view about the up axis, in degrees.
+            (default: :obj:`35.0`)
         elevation (float): The height of the view above the horizon, in degrees.
+            (default: :obj:`20.0`)
         part_labels (sequence of sequences of torch.Tensor, optional): The integer part :obj:`[N]`
             of every point, for all the clouds, row by row. (default: none)
         up (str): The axis that points up, :obj:`"x"`, :obj:`"y"` or :obj:`"z"`; that of ShapeNet is

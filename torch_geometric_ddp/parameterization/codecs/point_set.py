@@ -79,7 +79,7 @@ class PointSet(Codec):
 
     @property
     def _first_cell(self) -> int:
-        """The number of the first cell: those with a positive first coordinate come last."""
+        """The number of the first cell, as those with a positive first coordinate come last."""
         return _ball(self.depth).size // 2 if self.half else 0
 
     def bits(self, shape: Sequence[int]) -> int:
