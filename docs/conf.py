@@ -61,6 +61,10 @@ autodoc_typehints_format = "short"
 autosummary_imported_members = True
 maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
+# Functions and methods that a text names must have a page. What else it names are also words for
+# types and values, which have none.
+nitpicky = True
+nitpick_ignore_regex = [("py:(obj|class|attr|exc|data)", r"[\s\S]*")]
 
 
 def find_import_name(

@@ -392,19 +392,19 @@ class PointCloudBank:
         return self._sha256
 
     def check_every_class(self) -> None:
-        """Refuses classes without clouds, see :meth:`ClassIndex.check`."""
+        """Refuses classes without clouds, see :obj:`ClassIndex.check`."""
         self.class_index.check()
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Random clouds of every class, :obj:`[C, num]`, see :meth:`ClassIndex.draw`."""
+        """Random clouds of every class, :obj:`[C, num]`, see :obj:`ClassIndex.draw`."""
         return self.class_index.draw(num, generator)
 
     def smallest(self, keys: Tensor, num: int) -> Tensor:
-        """Those with the smallest keys, :obj:`[C, num]`, see :meth:`ClassIndex.smallest`."""
+        """Those with the smallest keys, :obj:`[C, num]`, see :obj:`ClassIndex.smallest`."""
         return self.class_index.smallest(keys, num)
 
     def cycle(self, index: Tensor, num: int) -> Tensor:
-        """The first ones, again and again, :obj:`[C, num]`, see :meth:`ClassIndex.cycle`."""
+        """The first ones, again and again, :obj:`[C, num]`, see :obj:`ClassIndex.cycle`."""
         return self.class_index.cycle(index, num)
 
     def batch(self, index: Tensor) -> Batch:

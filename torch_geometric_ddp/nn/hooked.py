@@ -38,7 +38,7 @@ class HookedBackbone(Backbone):
     Args:
         model (torch.nn.Module): The model, which gives logits or log-probabilities
             :obj:`[B, num_classes]`.
-        layer (str): The name of the layer, as in :meth:`torch.nn.Module.named_modules`.
+        layer (str): The name of the layer, as in :obj:`torch.nn.Module.named_modules`.
         num_classes (int): The number of classes.
         point_channels (int): The channels of the layer's output.
 
