@@ -590,6 +590,21 @@ def test_a_matrix_tells_all_of_its_rows_apart(runs, tmp_path):
     assert [[line[i] for i in (1, 4)] for line in body] == [[m, s] for m in "AB" for s in "12"]
 
 
+def test_a_run_that_went_on_is_added_without_the_times_that_it_does_not_know(runs, tmp_path):
+    one, two = (run for run in runs[0] if run["method"] == "DDP" and run["ppc"] == 1)
+    two = {**two, "distill_seconds": None, "step_seconds": None, "step_bytes": None}
+    render.import_runs([one], "toy", tmp_path, **DESCRIBED)
+    render.import_runs([two], "toy", tmp_path)
+    (row,) = render.find("toy", tmp_path).rows
+    assert row["seeds"] == [0, 1]
+    assert row["accuracy"] == [round(100 * run["value"], 6) for run in (one, two)]
+    assert row["distill_seconds"] == [round(one["distill_seconds"], 6)]
+    # What a run always knows is there for every seed.
+    third = {**two, "seed": 2, "id": "3", "evaluate_seconds": None}
+    with pytest.raises(ValueError, match="has another evaluate_seconds"):
+        render.import_runs([third], "toy", tmp_path)
+
+
 def test_later_runs_are_added(runs, tmp_path):
     lines, path = runs
     first = [line for line in lines if line["ppc"] == 1 and line["seed"] == 0]

@@ -305,6 +305,10 @@ def _both_protocols(old: str, new: str) -> str:
     return "; ".join(parts[is_whole] for is_whole in sorted(parts))
 
 
+# Of which tables tell the median. A run that went on from a checkpoint may not know them.
+_COSTS = ("step_seconds", "step_megabytes", "distill_seconds")
+
+
 def row_key(row: Row) -> tuple[Any, ...]:
     """What tells a row of a file from all others."""
     return tuple(row.get(key) for key in ROW_KEY)
@@ -322,6 +326,9 @@ def _grown(row: Row, newer: Row) -> Row:
     for key, value in newer.items():
         own = quotas_of(row) if key == "quotas" else row.get(key)
         counts = len(row["seeds"]), len(newer["seeds"])
+        if key in _COSTS and len(kept) == counts[0]:
+            grown[key] = [*(own or ()), *(value or ())] or None
+            continue
         if isinstance(own, list) and isinstance(value, list):
             if (len(own), len(value)) != counts:
                 raise ValueError(
@@ -333,4 +340,7 @@ def _grown(row: Row, newer: Row) -> Row:
             raise ValueError(f"{row['method']} has another {key}: {own!r}, got {value!r}")
         grown[key] = value
     order = sorted(range(len(grown["seeds"])), key=places(grown).__getitem__)
-    return {k: [v[i] for i in order] if isinstance(v, list) else v for k, v in grown.items()}
+    return {
+        k: [v[i] for i in order] if isinstance(v, list) and len(v) == len(order) else v
+        for k, v in grown.items()
+    }
