@@ -388,10 +388,11 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
             "--num-morphs, --ungrouped must go with '--method ddp', got '--method pkr'",
         ),
         (
-            "segment.py",
-            ["--method", "sadm"],
+            "distill.py",
+            ["--task", "segmentation", "--method", "sadm"],
             "'--method sadm' needs clouds with one label each, which the task 'segmentation' has",
         ),
+        ("segment.py", ["--method", "sadm"], "argument --method: invalid choice: 'sadm'"),
         ("tune.py", ["--num-anchors", "60", "70"], "nothing in the search space fits the storage"),
         ("tune.py", ["--objectives", "bits"], "'objectives' must be 'score', alone or followed"),
         ("tune.py", ["--hold-out", "2"], "'hold-out' must lie between 0 and 1, got 2.0"),
