@@ -176,5 +176,5 @@ def test_no_points():
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
 def test_points_of_integers_are_refused(dtype):
-    with pytest.raises(TypeError, match="'pos' must have a floating point dtype, got"):
+    with pytest.raises(TypeError, match=r"'data.pos' must have a floating point dtype, got"):
         RandomRotation()(Data(pos=torch.ones(5, 3, dtype=dtype)))

@@ -415,7 +415,9 @@ def test_a_batch_that_does_not_fit_is_refused():
     ids=str,
 )
 def test_data_without_points_is_refused(network, data):
-    with pytest.raises(TypeError, match=r"'data.pos' must be floating point, got torch.int64"):
+    with pytest.raises(
+        TypeError, match=r"'data.pos' must have a floating point dtype, got torch.int64"
+    ):
         network(Data(pos=torch.ones(5, 3).long()))
     with pytest.raises(ValueError, match=r"'data.pos' must have shape \[N, 3\] with N > 0"):
         network(data)

@@ -62,7 +62,7 @@ class Layout:
             shape = None if pos is None else list(pos.shape)
             raise ValueError(f"'data.pos' must have shape [N, 3] with N > 0, got {shape}")
         if not pos.is_floating_point():
-            raise TypeError(f"'data.pos' must be floating point, got {pos.dtype}")
+            raise TypeError(f"'data.pos' must have a floating point dtype, got {pos.dtype}")
         if batch is None:
             return cls(1, pos.size(0))
         told = isinstance(num_points, int)
