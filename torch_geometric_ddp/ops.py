@@ -367,13 +367,21 @@ def at_unit(*clouds: Tensor) -> tuple[list[Tensor], Tensor]:
     """Clouds :obj:`[B, *, 3]`, divided by a unit where their squares would be zero or infinite.
 
     Returns:
-        The clouds, and the units :obj:`[B, 1, 1]` that a row of all of them shares: powers of two,
-        by which division is exact, and one where they can be squared as they are.
+        The clouds, and the units :obj:`[B, 1, 1]` of :func:`shared_unit`.
+    """
+    unit = shared_unit(*clouds)
+    return [pos / unit for pos in clouds], unit
+
+
+def shared_unit(*clouds: Tensor) -> Tensor:
+    """The units :obj:`[B, 1, 1]` that a row of all clouds :obj:`[B, *, D]` shares.
+
+    They are powers of two, by which division is exact, and one where the clouds can be squared as
+    they are.
     """
     largest = torch.stack([pos.abs().amax(dim=(1, 2)) for pos in clouds]).amax(dim=0)
     plain = (largest > _SMALLEST) & (largest < _LARGEST) | (largest == 0)
-    unit = unit_of(largest).masked_fill(plain, 1.0)[:, None, None]
-    return [pos / unit for pos in clouds], unit
+    return unit_of(largest).masked_fill(plain, 1.0)[:, None, None]
 
 
 def _check_num(name: str, value: int, available: int, subsets: int) -> int:

@@ -73,6 +73,9 @@ _CHANGES = re.compile(r"\(|, lr |, quotas ")
 
 Run = Mapping[str, Any]
 
+# Of which tables tell the median. A run that went on from a checkpoint may not know them.
+_COSTS = ("step_seconds", "step_megabytes", "distill_seconds")
+
 
 def read_runs(path: Path) -> list[Run]:
     """The runs of a log: of increments the last one, of resolutions one for every test."""
@@ -303,10 +306,6 @@ def _both_protocols(old: str, new: str) -> str:
         is_whole = part.startswith("whole set: ")
         _check_same("the file has another protocol", parts.setdefault(is_whole, part), part)
     return "; ".join(parts[is_whole] for is_whole in sorted(parts))
-
-
-# Of which tables tell the median. A run that went on from a checkpoint may not know them.
-_COSTS = ("step_seconds", "step_megabytes", "distill_seconds")
 
 
 def row_key(row: Row) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torch_geometric_ddp._checks import check_float, check_tensor, shown
-from torch_geometric_ddp.ops import at_least_single, at_unit
+from torch_geometric_ddp.ops import at_least_single, shared_unit
 
 __all__ = ["MULTIPLIERS", "mmd", "mmd_near_zero"]
 
@@ -76,7 +76,7 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
     sets = [
         rows.detach().reshape(middle[..., 0].numel(), -1, x.size(-1)) for rows in (wide_x, wide_y)
     ]
-    unit = at_unit(*sets)[1].view_as(middle[..., :1])
+    unit = shared_unit(*sets).view_as(middle[..., :1])
     wide_x, wide_y = wide_x / (unit.unsqueeze(-3) if more else unit), wide_y / unit
     return mmd_near_zero(wide_x, wide_y, multipliers).to(x.dtype)
 

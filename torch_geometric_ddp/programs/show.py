@@ -151,25 +151,14 @@ def _runs_of(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: If there are none.
     """
-    from torch_geometric_ddp.comparison import pool_splits
     from torch_geometric_ddp.comparison.runs import RunLog
     from torch_geometric_ddp.comparison.wholes import as_compared
 
     def read(path: Path) -> list[dict[str, Any]]:
         return list(RunLog(path).read().values())
 
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    several: set[str] = set()  # Kinds of which one split has data of several choices or sizes.
-    for path in sorted(folder.glob("split_*/runs.jsonl")):
-        seen: dict[str, Any] = {}
-        for run in read(path):
-            kind = json.dumps([run.get(key) for key in ("source", "task", "class_names")])
-            kinds.setdefault(kind, []).append(run)
-            if seen.setdefault(kind, run.get("data")) != run.get("data"):
-                several.add(kind)
     runs = read(folder / "runs.jsonl")
-    for kind, mine in kinds.items():  # Nothing tells which data of another split go with which.
-        runs += mine if kind in several else pool_splits(mine)
+    runs += _pooled([read(path) for path in sorted(folder.glob("split_*/runs.jsonl"))])
     runs += map(as_compared, read(folder / "resolutions.jsonl"))
     if not runs:
         raise ValueError(
@@ -177,6 +166,28 @@ def _runs_of(folder: Path) -> list[dict[str, Any]]:
             "split_*/runs.jsonl, and has none"
         )
     return runs
+
+
+def _pooled(splits: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The runs of all splits as those of one table, if each was run on data of one choice.
+
+    Nothing tells which of several data of a split go with which of another.
+    """
+    from torch_geometric_ddp.comparison import pool_splits
+
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    several: set[str] = set()
+    for runs in splits:
+        seen: dict[str, Any] = {}
+        for run in runs:
+            kind = json.dumps([run.get(key) for key in ("source", "task", "class_names")])
+            kinds.setdefault(kind, []).append(run)
+            if seen.setdefault(kind, run.get("data")) != run.get("data"):
+                several.add(kind)
+    found: list[dict[str, Any]] = []
+    for kind, mine in kinds.items():
+        found += mine if kind in several else pool_splits(mine)
+    return found
 
 
 def _data(run: dict[str, Any]) -> list[object]:
