@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import TinyNet, toy_set
+from test_codecs import ToySet
 
 from torch_geometric_ddp import SyntheticPointCloudDataset
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -27,6 +28,14 @@ def mean_of(anchors, eta):
     ]
     total = sum(weight * one.double() for weight, one in zip(weights, anchors, strict=True))
     return (total / sum(weights)).float()
+
+
+def test_the_bits_that_are_told_are_those_of_what_is_stored():
+    method = ddp(2, 8, 3, codec=ToySet(), optimizer=AveragedSGD, anchor_lr=0.5)
+    loop, _ = steps_of(method, 4)
+    last = loop.parameterization.storage_bits()
+    made = method.finish(loop)
+    assert made.provenance["bits"] == made.storage_bits != last
 
 
 @pytest.mark.parametrize("eta", [0, 1, 3])

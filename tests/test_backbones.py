@@ -677,6 +677,27 @@ def test_matching_compares_centers():
     torch.testing.assert_close(x, y)
 
 
+@pytest.mark.parametrize(
+    ("give", "got"),
+    [
+        (lambda x: x[:, :3], r"\[16, 3\]"),
+        (lambda x: (x, x), "tuple"),
+        (lambda x: x.numpy(), "ndarray"),
+    ],
+)
+def test_features_that_are_not_as_many_as_a_network_says_are_refused(give, got):
+    class Careless(TinyNet):
+        def point_features(self, data):
+            return give(super().point_features(data).detach())
+
+    net = Careless(2)
+    message = rf"'point_features' of Careless must give \[rows, {net.point_channels}\], got {got}"
+    for sizes in ([8, 8], [7, 9]):
+        clouds = [Data(pos=torch.zeros(size, 3)) for size in sizes]
+        with pytest.raises(ValueError, match=message):
+            net.global_features(Batch.from_data_list(clouds))
+
+
 def test_matching_refuses_uneven_rows():
     real = torch.zeros(2, 3, 8, 3)
     message = "Uneven must give as many features for each of 6 clouds of one size, got 47"

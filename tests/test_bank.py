@@ -206,6 +206,16 @@ def test_cached_is_computed_once_for_every_function_and_argument():
     assert bank.calls == [(2, False), (3, False)]
 
 
+def kind_of(bank, value, progress=False):
+    return type(value).__name__
+
+
+def test_cached_tells_equal_arguments_of_different_types_apart():
+    bank = PointCloudBank.from_dataset(toy_set())
+    for _ in range(2):
+        assert [bank.cached(kind_of, value) for value in (1, True, 1.0)] == ["int", "bool", "float"]
+
+
 def test_cached_keeps_what_was_asked_for_last():
     bank = PointCloudBank.from_dataset(toy_set())
     bank.calls = []

@@ -26,6 +26,7 @@ from torch_geometric_ddp.budget import tensor_bits
 from torch_geometric_ddp.clouds.bank import PointCloudBank
 from torch_geometric_ddp.clouds.part_space import PartSpace
 from torch_geometric_ddp.matching import SADM, UniformityAwareSADM
+from torch_geometric_ddp.methods import ddp
 from torch_geometric_ddp.methods.storing import full_resolution, morphing
 from torch_geometric_ddp.parameterization import (
     FLOAT32,
@@ -37,6 +38,7 @@ from torch_geometric_ddp.parameterization import (
     FullResolution,
     Parameterization,
     PartLabels,
+    PointSet,
     ShapeMorphing,
     straight_through,
 )
@@ -648,6 +650,17 @@ def test_most_clouds_and_largest_points(codec, num_points, num_classes, ppc, num
     assert largest == 0 or bits(num, largest) <= budget.bits
     assert FullResolution.largest_points(budget) == num_points
     assert FullResolution.most_clouds(budget) == ppc
+
+
+@pytest.mark.parametrize("anchor_points", [None, 64])
+def test_sets_of_points_are_fitted_to_large_clouds(anchor_points):
+    """Of 4,096 points; a cloud of all points that would fit is longer than a codec takes."""
+    budget, codec = StorageBudget(4096, 10, 8), PointSet(6)
+    with pytest.raises(ValueError, match="at most 16,384 points"):
+        ShapeMorphing.largest_anchor_points(budget, 1, 0, codec)
+    assert ShapeMorphing.largest_anchor_points(budget, 1, 0, codec, most=4096) == 4096
+    storing = ddp(1, anchor_points, 4, codec=codec).storing
+    assert storing.fitting(budget)[1] == (anchor_points or 4096)
 
 
 def test_size_that_depends_on_the_data_is_no_size_before():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -60,6 +61,7 @@ from torch_geometric_ddp.comparison import (
     transfer_markdown,
     transfer_matrix,
 )
+from torch_geometric_ddp.comparison import runs as run_files
 from torch_geometric_ddp.comparison.report import aligned, counted, labelled
 from torch_geometric_ddp.coreset import (
     herding_coreset,
@@ -385,6 +387,28 @@ def test_observation_is_made_once_and_found_again(tmp_path, monkeypatch):
         path.unlink()
     run(tmp_path, [ENTRIES["forgetting"]], ppcs=(2,), seeds=(1,))
     assert trained == [0, 1, 1]
+
+
+def test_failures_that_are_noted_at_once_are_all_noted(tmp_path):
+    def note(who):
+        for i in range(40):
+            run_files._keep_failures(tmp_path / "failures.json", {f"{who} {i}": "why"}, set())
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(note, "ab"))
+    assert len(json.loads((tmp_path / "failures.json").read_text())) == 80
+
+
+def test_a_damaged_set_of_a_folder_says_how_to_go_on(tmp_path):
+    run(tmp_path, [DDP])
+    (path,) = (tmp_path / "sets").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    lab = lab_of(tmp_path)
+    (cell,) = lab.cells([DDP], (1,), (0,))
+    with pytest.raises(ValueError, match=f"{path.name}' is truncated .* remove it, and it is made"):
+        lab.synthetic(cell)
+    path.unlink()
+    assert len(lab.synthetic(cell)) > 0
 
 
 def test_failed_run_leaves_the_others(tmp_path):

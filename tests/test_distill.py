@@ -715,6 +715,105 @@ def test_losses_of_another_shape_are_refused(change, got):
         loop_of(matching=Shaped(change)).step()
 
 
+def test_a_loss_without_a_gradient_is_refused():
+    message = "depends on the synthetic clouds, that of Shaped has no gradient"
+    with pytest.raises(ValueError, match=message):
+        loop_of(matching=Shaped(lambda loss: loss.detach())).step()
+
+
+@pytest.mark.parametrize(
+    ("views", "error", "message"),
+    [
+        (torch.zeros(3), TypeError, "tensors by name, got Tensor"),
+        (None, TypeError, "tensors by name, got None"),
+        ({"pos": [1]}, TypeError, "tensors by name, got list .* as 'pos'"),
+        (
+            {"pos": torch.zeros(2, 4)},
+            ValueError,
+            r"a row for each of 18 clouds, got \[2, 4\]",
+        ),
+        (
+            {"pos": torch.tensor(1.0)},
+            ValueError,
+            r"a row for each of 18 clouds, got \[\]",
+        ),
+    ],
+)
+def test_what_a_matching_prepares_is_looked_at(views, error, message):
+    matching = Shaped()
+    matching.prepare = lambda *_: views
+    with pytest.raises(error, match=f"'prepare' of Shaped must give .*{message}"):
+        loop_of(matching=matching).step()
+
+
+class Projected(SADM):
+    """Sorts what a layer of random weights makes of the features."""
+
+    def __init__(self):
+        super().__init__()
+        self.directions = torch.randn(8)
+
+    def config(self):
+        return {**super().config(), "directions": self.directions.tolist()}
+
+    def forward(self, network, real, synthetic):
+        return super().forward(network, real, synthetic) * self.directions[0].square()
+
+
+def test_random_layers_of_a_matching_are_those_of_the_seed(tmp_path):
+    method = Method("projected", morphing(2, 8, 3), Projected, 2)
+
+    def made(seed, steps=2, **kwargs):
+        settings = {"seed": seed, "steps": steps, "network": TinyNet, "progress": False}
+        return distill(toy_set(), method=method, **settings, **kwargs)
+
+    first = made(0, checkpoint=tmp_path / "state")
+    torch.randn(3)
+    assert same(first, made(0))
+    assert first.provenance["directions"] != made(1).provenance["directions"]
+    assert same(made(0, 4), made(0, 4, checkpoint=tmp_path / "state"))
+
+
+def test_a_storing_that_makes_no_parameterization_is_refused():
+    method = Method("none", lambda *_: None, SADM, 2)
+    with pytest.raises(TypeError, match="'storing' must give a Parameterization, got None"):
+        distill(toy_set(), method=method, network=TinyNet, progress=False)
+
+
+class Powers(FullResolution):
+    """Clouds that are stretched by a setting which a file does not tell."""
+
+    def __init__(self, pos, num_classes, lr=1.0, power=1.0):
+        super().__init__(pos, num_classes, lr)
+        self.power = power
+
+    def clouds(self, pos):
+        return pos * self.power
+
+
+class Doubled(FullResolution):
+    """More clouds than it says."""
+
+    def clouds(self, pos):
+        return torch.cat([pos, pos])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda pos: Powers(pos, 3, power=2.0), "does 'sizes' name all that its constructor takes"),
+        (
+            lambda pos: Doubled(pos, 3),
+            r"clouds_per_group=1 clouds of 32 points .* got \[2, 32",
+        ),
+    ],
+)
+def test_a_parameterization_that_its_file_does_not_give_back_is_refused(make, message):
+    pos = PointCloudBank.from_dataset(toy_set()).normalize().dense()[:3]
+    with pytest.raises(ValueError, match=message):
+        Distillation(PointCloudBank.from_dataset(toy_set()).normalize(), make(pos), SADM(), TinyNet)
+
+
 def test_what_a_matching_prepares_may_be_nothing():
     loop = loop_of(matching=Shaped(), classes_per_chunk=2)
     loop.run(3, progress=False)

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 import pytest
@@ -334,7 +334,7 @@ def test_least_number_of_steps(clouds, epochs):
 def test_no_set_is_trained_for_fewer_than_the_least_steps(size, num):
     """Also not one whose last cloud would be alone in its batch and joins the one before."""
     protocol = replace(QUICK, batch_size=size)
-    steps = len(batches_of(num, protocol, torch.Generator()))
+    steps = len(batches_of(num, protocol, torch.Generator(), torch.device("cpu")))
     assert protocol.steps_per_epoch(num) == steps
     assert protocol.epochs_for(num) * steps >= protocol.min_steps
 
@@ -1091,6 +1091,24 @@ def test_clouds_are_put_in_order_once_and_figures_stay(name, sizes, monkeypatch)
         count = len(sets[0]) + len(sets[1])
         assert sum(seen) == (count if once else 2 * (2 * len(sets[0]) + len(sets[1])))
     assert found[0] == found[1]
+
+
+def test_clouds_of_a_trainer_that_only_wraps_fit_are_put_in_order_once(monkeypatch):
+    """It trains as the other does, on the same points."""
+    trained, sets = [], [[*toy_set(num_points=32, per_class=2, seed=seed)] for seed in (0, 1)]
+
+    @wraps(fit)
+    def trainer(model, *args):
+        fit(model, *args)
+        trained.append(model)
+
+    protocol, make, found = Protocol("ordered", epochs=2, batch_size=4), BACKBONES["PointConv"], []
+    for one in (fit, trainer):
+        seen = orders(monkeypatch)
+        found.append(evaluate(*sets, make, protocol, [3], progress=False, trainer=one).to_dict())
+        assert sum(seen) == len(sets[0]) + len(sets[1])
+    assert found[0] == found[1]
+    assert len(trained) == 1
 
 
 @pytest.mark.parametrize("change", [{"augment": RandomRotation()}, {}])

@@ -257,6 +257,15 @@ def test_the_card_tells_what_the_file_tells(server, example):
     assert "The real clouds: cc-by-4.0." in text
 
 
+@pytest.mark.parametrize("told", [{"value": None}, {"value": 0.5, "network": "mine.Net"}])
+def test_the_card_tells_no_command_that_repeats_nothing(told, server):
+    made = {"evaluated": {"metric": "accuracy", "backbone": "Mine", **told}}
+    bare = SyntheticPointCloudDataset(FullResolution(torch.randn(2, 8, 3), 2), provenance=made)
+    text = card_of(bare, server)
+    assert "distill3d evaluate" not in text
+    assert ("repeat_figure" in text) == (told["value"] is not None)
+
+
 def test_the_card_of_a_set_that_tells_nothing(server):
     bare = SyntheticPointCloudDataset(FullResolution(torch.randn(2, 8, 3), 2))
     text = card_of(bare, server)
@@ -298,7 +307,7 @@ PUSH = {"repo_id": REPO, "license": "mit"}
             ("filename", value)
             for value in (None, "", "x.pkl", "../x.safetensors", "a/x.safetensors")
         ),
-        *(("license", value) for value in (None, 1, [])),
+        *(("license", value) for value in (None, 1, [], "", " ")),
         *(("picture", value) for value in (1, b"x", "nowhere.png", __file__)),
         *(("private", value) for value in (1, None, "yes")),
         *(("overwrite_card", value) for value in (1, None, "yes")),

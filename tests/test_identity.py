@@ -2,6 +2,7 @@
 
 import functools
 import json
+import random
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -61,6 +62,30 @@ class Holder:
         return self.value
 
 
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Placed:
+    __slots__ = ()
+
+    def __repr__(self):
+        return f"<placed at {id(self):#x}>"
+
+
+class SlottedTold(Slotted):
+    __slots__ = ()
+
+    def config(self):
+        return {"value": self.value}
+
+    def __repr__(self):
+        return "slotted"
+
+
 @dataclass(frozen=True)
 class Setting:
     width: float
@@ -118,6 +143,20 @@ DIFFERENT = {
         lambda: Holder(np.random.default_rng(0)),
         lambda: Holder(np.random.default_rng(1)),
     ),
+    "generator of torch": (
+        lambda: torch.Generator().manual_seed(0),
+        lambda: torch.Generator().manual_seed(1),
+    ),
+    "generator of Python": (lambda: random.Random(0), lambda: random.Random(1)),
+    "old generator of NumPy": (lambda: np.random.RandomState(0), lambda: np.random.RandomState(1)),
+    "slots": (lambda: Slotted(1), lambda: Slotted(2)),
+    "slots that tell": (lambda: SlottedTold(1), lambda: SlottedTold(2)),
+    "cached function": (
+        lambda: functools.lru_cache(capture(1)),
+        lambda: functools.lru_cache(capture(2)),
+    ),
+    "method that is built in": (lambda: [1].count, lambda: [2].count),
+    "type of a key": (lambda: {1: "a"}, lambda: {"1": "a"}),
     "method": (lambda: Holder(1).method, lambda: Holder(2).method),
     "dataclass": (lambda: Setting(1.0), lambda: Setting(2.0)),
     "to_dict": (lambda: Protocol("a", epochs=1), lambda: Protocol("a", epochs=2)),
@@ -162,7 +201,7 @@ def test_what_holds_itself():
 def test_what_says_only_where_it_lies():
     assert describe(torch.Generator()) == describe(torch.Generator())
     assert describe(object()) == "object"
-    assert describe(np.random.RandomState(0)).endswith(" RandomState(MT19937)")
+    assert describe(Placed()).endswith("Placed <placed>")
     assert describe(torch.float16) != describe(torch.float32)
 
 

@@ -81,6 +81,17 @@ def test_real_clouds_that_are_stored_are_predicted():
     assert far.tolist() == pytest.approx([2 / 3] * 6, abs=1e-6)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_a_layer_that_is_alike_for_all_clouds_tells_nothing(value):
+    told = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    joint = JointFeatures.of([told, torch.full((6, 3), value)])
+    assert joint.scale[4:].tolist() == [0.0] * 3
+    alone = JointFeatures.of([told])
+    torch.testing.assert_close(joint.scale[:4], alone.scale / 2**0.5)
+    other = joint([told, torch.full((6, 3), value + 0.01)])
+    torch.testing.assert_close(other[:, :4], alone([told]) / 2**0.5)
+
+
 def test_layers_count_alike_and_are_centred():
     g = torch.Generator().manual_seed(2)
     real = [

@@ -211,6 +211,17 @@ def test_what_sorted_features_refuse(x, group, error, message):
         sorted_features(x, group=group)
 
 
+@pytest.mark.parametrize("shape", [(5,), (12,), (4, 3), ()])
+def test_a_shift_of_another_shape_is_refused(shape):
+    message = r"'shift' must have shape \[20\], got "
+    if shape == (4, 3):
+        message = r"'shift' must have shape \[20\], got \[4, 3\]"
+    with pytest.raises(ValueError, match=message):
+        sorted_features(rand(2, 4, 5), shift=torch.zeros(shape))
+    with pytest.raises(TypeError, match="'shift' must be a tensor"):
+        sorted_features(rand(2, 4, 5), shift=[0.0] * 20)
+
+
 def test_sorted_features_are_the_loop(device):
     x = rand(2, 9, 4, device=device)
     out = sorted_features(x).view(2, 4, 9).flip(-1).flatten(1)  # The loop has the largest first.
@@ -785,6 +796,8 @@ def test_mmd_refuses_what_it_cannot_compare():
         mmd(x, y.half())
     with pytest.raises(TypeError, match="'multipliers' must be a sequence of numbers, got float"):
         mmd(x, y, 0.5)
+    with pytest.raises(ValueError, match="'multipliers' must hold a number, got none"):
+        mmd(x, y, ())
     for value in (0, -1, math.nan):
         with pytest.raises(ValueError, match="'multipliers' must be finite and above 0"):
             mmd(x, y, (1, value))

@@ -365,6 +365,14 @@ def test_from_dense_is_the_batch_of_pyg(device, dtype):
     assert ours.num_nodes == 12
 
 
+@pytest.mark.parametrize("shape", [(2, 0, 3), (0, 4, 3), (0, 0, 3)])
+def test_from_dense_of_nothing(shape):
+    batch = from_dense(torch.zeros(shape))
+    assert batch.ptr.tolist() == [i * shape[1] for i in range(shape[0] + 1)]
+    assert batch.pos.shape == (shape[0] * shape[1], 3)
+    assert batch.batch.shape == (shape[0] * shape[1],)
+
+
 def test_from_dense_copies_nothing(device):
     pos = rand(3, 4, 3, device=device)
     assert from_dense(pos).pos.data_ptr() == pos.data_ptr()

@@ -462,6 +462,11 @@ def test_no_clouds_have_no_scores():
     assert ops._dense_knn_distance(torch.zeros(0, 20, 3), 4).shape == (0, 20, 4)
 
 
+def test_no_clouds_have_no_order():
+    assert ops.alignment(torch.zeros(0, 8, 3)).shape == (0, 8)
+    assert ops.align_points(torch.zeros(0, 8, 3)).shape == (0, 8, 3)
+
+
 def test_parts_that_are_no_tensor_are_refused():
     with pytest.raises(TypeError, match=r"'part' must be a tensor of shape \[N\], got list"):
         ops.align_points(torch.zeros(2, 3, 3), part=[0, 0, 1])

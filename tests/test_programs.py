@@ -60,6 +60,7 @@ from torch_geometric_ddp.programs import (
     tune,
 )
 from torch_geometric_ddp.programs.option_types import (
+    above_zero,
     finite,
     natural,
     network_name,
@@ -68,7 +69,6 @@ from torch_geometric_ddp.programs.option_types import (
     row_name,
     row_or_all,
     share,
-    width,
 )
 from torch_geometric_ddp.programs.options import (
     METHOD_OPTIONS,
@@ -433,6 +433,30 @@ def test_what_needs_no_data_is_refused_before_they_are_read(words, message, fold
     assert message in refused(*words)
 
 
+def test_what_show_cannot_draw_is_refused_before_a_word(folder, capsys):
+    SyntheticPointCloudDataset.example().save("set.safetensors")
+    for words, message in (
+        (["--picture", "x.xyz"], "'picture' must end in one of "),
+        (["--classes", "nosuch"], "'classes' must be of ['airplane'"),
+    ):
+        assert message in refused("show", "set.safetensors", *words)
+        assert capsys.readouterr().out == ""
+
+
+def test_show_draws_no_stored_cloud_where_none_is_asked_for(folder, capsys):
+    SyntheticPointCloudDataset.example().save("set.safetensors")
+    words = ["show", "set.safetensors", "--drawn", "0", "0", "1", "--picture", "x.png"]
+    assert command.main(words) == 0
+    assert Path("x.png").exists()
+
+
+def test_damaged_results_of_a_search_name_their_file(folder):
+    Path("out").mkdir()
+    Path("out", "results.json").write_text("{bad")
+    message = "results.json' is damaged (Expecting property name enclosed in double quotes"
+    assert message in refused("tune", *WORK, "--trials", "1", "--out", "out")
+
+
 def test_a_method_that_no_ranks_share_is_refused_before_data_are_read(folder, monkeypatch):
     monkeypatch.setattr("torch_geometric_ddp.methods.ranks.Ranks.here", lambda: Ranks(1, 2))
     monkeypatch.setattr(labs, "open_lab", lambda *args: pytest.fail("data are read"))
@@ -563,7 +587,7 @@ WRONG = {
     positive: ["x", "0", "-1", "1.5", "nan"],
     natural: ["x", "-1", "1.5", "nan"],
     finite: ["x", "nan", "-inf"],
-    width: ["x", "nan", "inf", "0", "-1"],
+    above_zero: ["x", "nan", "inf", "0", "-1"],
     network_name: ["nothing", "", "all"],
     network_or_all: ["nothing", ""],
     share: ["x", "0", "-1", "nan", "inf", "1/0", "1/-4", "1e999", "0/3"],

@@ -1523,7 +1523,7 @@ def test_download_of_meshes_leaves_what_lies_there(tmp_path, monkeypatch):
     assert other.is_file()
     # Those of ModelNet40 are not taken for these.
     monkeypatch.setitem(ModelNet.urls, "40", (tmp_path / "none.zip").as_uri())
-    with pytest.raises(RuntimeError, match=r"none.zip' could not be downloaded"):
+    with pytest.raises(ConnectionError, match=r"none.zip' could not be downloaded"):
         ModelNetMeshes(tmp_path / "set", "40")
 
 
@@ -1590,7 +1590,7 @@ def test_failed_download(damage, tmp_path, monkeypatch):
     monkeypatch.setattr(ModelNetResampled, "url", url)
     root = tmp_path / "set"
     message = f"'{url}' could not be downloaded .* unpack it in '{root / 'raw'}'"
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ConnectionError, match=message):
         ModelNetResampled(root)
     assert list((root / "raw").iterdir()) == []
 

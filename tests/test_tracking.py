@@ -132,6 +132,15 @@ def test_clouds_of_every_method_are_told(method):
     assert all(isinstance(cloud, np.ndarray) and cloud.shape[1:] == (3,) for cloud in clouds)
 
 
+def test_a_test_set_that_does_not_fit_is_refused_at_the_first_step():
+    for test_set in ([1, 2, 3], toy_parts()):
+        told = Rows()
+        look = Looks(test_set, every=5, protocol=SHORT, network=TinyNet)
+        with pytest.raises((TypeError, ValueError), match="'test_set' of Looks: "):
+            run(Tracker(told.log, look))
+        assert told == []
+
+
 def test_a_run_does_not_notice():
     torch.manual_seed(3)
     plain, state = run(), torch.get_rng_state()

@@ -85,6 +85,20 @@ def test_clouds_that_are_not_mixed_have_no_slider(tmp_path):
 
 
 @plotly
+def test_clouds_of_any_extent_are_of_unit_size(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    clouds = torch.randn(2, 2, 8, 3, generator=generator)
+    clouds *= torch.tensor([[1e3, 5e-2], [1e30, 1e-13]])[..., None, None]
+    stored = SyntheticPointCloudDataset(FullResolution(clouds.flatten(0, 1), 2))
+    page = data_of(write_viewer(stored, tmp_path / "all.html", []))
+    assert page["kinds"] == ["stored"]
+    for one in page["classes"]:
+        for cloud in one["groups"][0]["stored"]:
+            radii = torch.tensor(cloud).view(8, 3).norm(dim=1)
+            torch.testing.assert_close(radii.amax(), torch.tensor(1.0), rtol=0, atol=1e-3)
+
+
+@plotly
 def test_parts_have_colours(tmp_path):
     method = ddp(num_anchors=2, num_morphs=1, anchor_points=10)
     dataset = toy_parts()

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ from torch import Tensor
 
 from torch_geometric_ddp._bytes import bytes_of
 from torch_geometric_ddp._checks import shown
+
+if sys.platform != "win32":
+    import fcntl
 
 _KEY = "torch_geometric_ddp"
 # Letters of a file that its temporary one begins with: a name has no more than 255 bytes.
@@ -66,6 +70,25 @@ def _file_of(path: str | os.PathLike[str]) -> Path:
         if not stat.S_ISREG(mode):
             raise OSError("it is there and no regular file")
     return file
+
+
+@contextmanager
+def turn(path: Path | None) -> Iterator[None]:
+    """Holds a lock between processes, which the system frees when its holder dies.
+
+    Args:
+        path (Path, optional): The file of the lock, or a folder that is there. (default: no lock,
+            as on Windows)
+    """
+    if path is None or sys.platform == "win32":
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

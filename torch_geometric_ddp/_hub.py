@@ -201,11 +201,18 @@ def write_card(
     cells = {_plain(head): _plain(value) for head, value in row.items()}
     title = f"{made.get('source', 'A set')}, distilled"
     figure = ""
-    if "value" in told:
+    if isinstance(told.get("value"), int | float):
         settings = ", ".join(f"{key} {value}" for key, value in protocol.items() if key != "name")
+        described = told.get("network")
+        name = described.get("partial") if isinstance(described, Mapping) else described
+        # Those of the package are told without their module.
+        how = (
+            "`repeat_figure` of `torch_geometric_ddp.evaluation`, given the network,"
+            if "." in str(name)
+            else f"    distill3d evaluate {shlex.quote(filename)}\n\n"
+        )
         figure = (
-            "## Repeat the figure\n\n"
-            f"    distill3d evaluate {shlex.quote(filename)}\n\n"
+            f"## Repeat the figure\n\n{how}"
             f"trains {_plain(told.get('backbone'))} on the set and tests it on real clouds "
             f"(`--data` or `--dataset` says where they are). The protocol: {_plain(settings)}.\n\n"
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import random
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from torch_geometric_ddp._bytes import bytes_of
@@ -20,6 +22,15 @@ __all__ = ["describe", "describe_code", "is_ours", "settings_of"]
 _PACKAGE = __name__.split(".")[0]
 # What every torch.nn.Module has, and what therefore says nothing about a module.
 _OF_MODULES = frozenset(vars(nn.Module()))
+# Slots that say nothing of an object.
+_NO_SETTINGS = frozenset({"__dict__", "__weakref__"})
+# How random generators tell what they will draw.
+_GENERATORS: dict[type, Callable[[Any], Any]] = {
+    np.random.Generator: lambda generator: generator.bit_generator.state,
+    np.random.RandomState: lambda generator: generator.get_state(),
+    random.Random: lambda generator: generator.getstate(),
+    torch.Generator: lambda generator: generator.get_state(),
+}
 
 
 def describe(value: Any) -> Any:
@@ -34,12 +45,13 @@ def describe(value: Any) -> Any:
     tensor, array                  type, shape and a digest of the values
     sequence, set, mapping         the same of descriptions, sets in a fixed order
     class, function                its name, with its module if that is not of this package
+    dressed function               the same of what it dresses, such as a cache
     lambda, function in a function its name, a digest of its code, its defaults and what it captures
     :obj:`functools.partial`       the function, its arguments and its keywords
     bound method                   the function and the object
-    generator of NumPy             its state
+    generator of random numbers    its state
     other object                   its class and its :meth:`to_dict`, its :meth:`config`, or all of
-                                   its attributes
+                                   its attributes and slots
     ============================== =================================================================
 
     An attribute of an object that changes as it is used, such as a counter, changes what is said:
@@ -96,7 +108,7 @@ def _describe(value: Any, inside: tuple[int, ...]) -> Any:
         return {"again": len(inside) - inside.index(id(value))}
     inside = (*inside, id(value))
     if isinstance(value, Mapping):
-        return {str(key): _describe(item, inside) for key, item in value.items()}
+        return {_key(key): _describe(item, inside) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_describe(item, inside) for item in value]
     if isinstance(value, set | frozenset):
@@ -113,12 +125,20 @@ def _described_callable(value: Any, inside: tuple[int, ...]) -> Any:
         }
     if isinstance(value, types.MethodType):
         return {"method": value.__name__, "of": _describe(value.__self__, inside)}
+    if isinstance(value, types.BuiltinMethodType) and not isinstance(
+        value.__self__, type | types.ModuleType | None
+    ):
+        return {"method": value.__name__, "of": _describe(value.__self__, inside)}
     # What functools.wraps dresses up has the name of another function, but not its code.
     if isinstance(value, types.FunctionType) and "<" in (
         value.__qualname__ + value.__code__.co_qualname
     ):
         return _described_code(value, inside)
-    if isinstance(value, type) or hasattr(value, "__qualname__"):
+    if isinstance(value, type | types.FunctionType):
+        return _name(value)
+    if callable(getattr(value, "__wrapped__", None)):  # Say that of functools.lru_cache.
+        return {"object": _name(type(value)), "of": _describe(value.__wrapped__, inside)}
+    if hasattr(value, "__qualname__"):
         return _name(value)
     return _described_object(value, inside)
 
@@ -136,14 +156,16 @@ def _described_code(value: types.FunctionType, inside: tuple[int, ...]) -> dict[
 
 
 def _described_object(value: Any, inside: tuple[int, ...]) -> Any:
-    if isinstance(value, np.random.Generator):
-        state = _describe(value.bit_generator.state, inside)
-        return {"object": _name(type(value)), "settings": state}
-    if not hasattr(value, "__dict__"):
-        plain = repr(value) == object.__repr__(value)  # It says no more than where it lies.
-        words = re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(value))
-        return _name(type(value)) if plain else f"{_name(type(value))} {words}"
+    for kind, state in _GENERATORS.items():
+        if isinstance(value, kind):
+            return {"object": _name(type(value)), "settings": _describe(state(value), inside)}
     told = None if isinstance(value, nn.Module) else _told(value)
+    if told is None and not hasattr(value, "__dict__"):
+        # Slots may be a memory, as those of a path: what says more of itself is asked for that.
+        if repr(value) != object.__repr__(value):
+            return f"{_name(type(value))} {re.sub(r' at 0x[0-9A-Fa-f]+', '', repr(value))}"
+        if not _slots(value):
+            return _name(type(value))
     settings = _settings(value, inside) if told is None else _describe(told, inside)
     return {"object": _name(type(value)), **_unless_empty("settings", settings)}
 
@@ -157,13 +179,25 @@ def _told(value: Any) -> Any:
 
 
 def _settings(owner: object, inside: tuple[int, ...]) -> dict[str, Any]:
-    own = dict(vars(owner))
+    own = _slots(owner) | getattr(owner, "__dict__", {})
     if isinstance(owner, nn.Module):
         own = {key: value for key, value in own.items() if key not in _OF_MODULES}
         own.update(owner.named_parameters(recurse=False))
         own.update(owner.named_buffers(recurse=False))
         own.update(owner.named_children())
     return {key: _describe(value, inside) for key, value in own.items()}
+
+
+def _slots(owner: object) -> dict[str, Any]:
+    """What the slots of an object hold that its classes name."""
+    named = (getattr(cls, "__slots__", ()) for cls in type(owner).__mro__)
+    names = [n for some in named for n in ([some] if isinstance(some, str) else some)]
+    return {n: getattr(owner, n) for n in names if hasattr(owner, n) and n not in _NO_SETTINGS}
+
+
+def _key(key: Any) -> str:
+    """The name of a key, which tells 1 from "1"."""
+    return key if isinstance(key, str) else f"{_name(type(key))} {key}"
 
 
 def _name(value: Any) -> str:

@@ -29,7 +29,7 @@ def from_dense(pos: Tensor, **attributes: Any) -> Batch:
     if pos.dim() != 3:
         raise ValueError(f"'pos' must have shape [B, N, 3], got {list(pos.shape)}")
     size, num_points = pos.shape[:2]
-    ptr = torch.arange(0, (size + 1) * num_points, num_points, device=pos.device)
+    ptr = torch.arange(size + 1, device=pos.device) * num_points
     batch = torch.arange(size, device=pos.device).repeat_interleave(num_points)
     pos = pos.reshape(-1, pos.size(-1))
     return Batch(pos=pos, batch=batch, ptr=ptr, num_points=num_points, **attributes)

@@ -146,21 +146,23 @@ class StorageBudget:
         """The bits of one full-resolution cloud."""
         return 3 * FLOAT_BITS * self.num_points
 
-    def largest(self, cost: Callable[[int], int]) -> int:
+    def largest(self, cost: Callable[[int], int], most: int | None = None) -> int:
         """The largest number that fits, such as that of points; 0 if not even one does.
 
         Args:
             cost (callable): Gives the bits of the whole set from the number, never fewer for more.
+            most (int, optional): The largest number that is asked for. (default: any)
 
         Raises:
             ValueError: If any number fits.
         """
-        end = 1
-        while cost(end) <= self.bits:
-            end *= 2
-            if end > 2**62:
-                raise ValueError("'cost' must exceed the budget for some number, got none")
-        return bisect_right(range(1, end), self.bits, key=cost)
+        if most is None:
+            most = 1
+            while cost(most) <= self.bits:
+                most *= 2
+                if most > 2**62:
+                    raise ValueError("'cost' must exceed the budget for some number, got none")
+        return bisect_right(range(1, most + 1), self.bits, key=cost)
 
     def check(self, num_classes: int, bits: int, what: str) -> int:
         """Returns :obj:`bits`, if they may be stored.

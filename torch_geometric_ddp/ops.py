@@ -132,9 +132,9 @@ def farthest_point_partition(
 ) -> Tensor:
     r"""Splits every cloud into disjoint subsets by iterative farthest point sampling.
 
-    The first subset holds the first :obj:`num_points` points of the farthest point order of the
-    cloud, the second those of the order of what remains (starting at the point which would have
-    come next), and so on: the subsets :math:`C_1, \ldots, C_P` of the DDP paper (ICLR 2026,
+    The first subset holds :obj:`num_points` points by farthest point sampling from the first point
+    of the cloud, the second those of what remains (starting at the point which would have come
+    next), and so on: the subsets :math:`C_1, \ldots, C_P` of the DDP paper (ICLR 2026,
     uniformity-aware matching).
 
     Args:
@@ -318,8 +318,8 @@ def alignment(pos: Tensor, part: Tensor | None = None) -> Tensor:
         rows = np.flatnonzero(owner == value)
         for order, cloud in zip(index, clouds[1:], strict=True):
             order[rows] = rows[linear_sum_assignment(cdist(clouds[0][rows], cloud[rows]))[1]]
-    index = [np.arange(pos.size(1)), *index]
-    return torch.from_numpy(np.stack(index)).to(pos.device)
+    index = [np.arange(pos.size(1)), *index][: len(clouds)]
+    return torch.from_numpy(np.array(index, np.int64).reshape(clouds.shape[:2])).to(pos.device)
 
 
 def morph(anchors: Tensor, weights: Tensor) -> Tensor:

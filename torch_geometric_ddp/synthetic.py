@@ -244,12 +244,14 @@ class SyntheticPointCloudDataset(InMemoryClouds):
         Raises:
             ImportError: If huggingface-hub is not installed: the extra :obj:`hub`.
             TypeError: If an argument is of another type.
-            ValueError: If a name is none, a tensor is not finite, or :obj:`picture` is no PNG; all
-                before the Hub is asked.
+            ValueError: If a name is none, :obj:`license` is empty, a tensor is not finite, or
+                :obj:`picture` is no PNG; all before the Hub is asked.
             OSError: If the Hub does not answer or does not let you.
         """
         _hub.check_repo(repo_id, filename)
         check_text("license", license)
+        if not license.strip():
+            raise ValueError("'license' must be that of the real clouds, got an empty text")
         check_flag("private", private)
         check_flag("overwrite_card", overwrite_card)
         check_text("revision", revision, optional=True)

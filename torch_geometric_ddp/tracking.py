@@ -43,7 +43,11 @@ class Callback(Protocol):
 
 
 class Told(Protocol):
-    """What a :class:`Tracker` tells beside losses and learning rates, every so many steps."""
+    """What a :class:`Tracker` tells beside losses and learning rates, every so many steps.
+
+    One with a method :obj:`begin(loop)` is given the loop after the first step, too, so that it can
+    refuse early what it cannot do.
+    """
 
     #: Steps between two times.
     every: int
@@ -88,10 +92,14 @@ class Tracker:
         self.log, self.more, self.every = log, more, check_int("every", every)
         # What is known of steps whose losses were not read yet.
         self._waiting: dict[int, dict[str, Any]] = {}
+        self._has_begun = False
 
     def __call__(self, loop: Distillation) -> None:
         """Tells what is due after the last step, and what waited for its loss."""
         step = loop.num_steps
+        for one in () if self._has_begun else self.more:
+            getattr(one, "begin", lambda _: None)(loop)
+        self._has_begun = True
         told = _rates(loop) if step % self.every == 0 else {}
         for one in self.more:
             if step % one.every == 0:
@@ -152,13 +160,26 @@ class Looks:
         self._test_set = test_set
         self._bank: PointCloudBank | None = None
 
+    def begin(self, loop: Distillation) -> PointCloudBank:
+        """Reads the test set, at the first step of a run that a :class:`Tracker` tells of.
+
+        Raises:
+            TypeError, ValueError: If it cannot be read for the task, or has other classes.
+        """
+        if self._bank is None:
+            try:
+                self._bank = loop.task.read(self._test_set)
+                loop.task.network_sizes(loop.bank, self._bank)
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"'test_set' of Looks: {error}") from error
+        return self._bank
+
     def __call__(self, loop: Distillation) -> dict[str, float]:
         """The figure, by what the task calls it."""
-        if self._bank is None:
-            self._bank = loop.task.read(self._test_set)
         result = evaluate(
             loop.dataset(),
-            self._bank,
+            self.begin(loop),
             self.network,
             self.protocol,
             self.seeds,

@@ -19,6 +19,7 @@ from torch_geometric_ddp._files import check_place, replacing
 from torch_geometric_ddp.clouds.class_names import check_among
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import find_task
+from torch_geometric_ddp.transforms import NormalizeSphere
 from torch_geometric_ddp.visualize.clouds import PALETTE, word_for_stored
 
 __all__ = ["write_viewer"]
@@ -51,7 +52,8 @@ def write_viewer(
         synthetic (SyntheticPointCloudDataset): The distilled set; all of it is shown, whatever
             split or subset this is.
         path (str or path): The file, usually :obj:`*.html`.
-        real_set (Dataset, optional): The real set. (default: no real clouds)
+        real_set (Dataset, optional): The real set. (default: no real clouds, as of an
+            empty list)
         num_real (int): Real clouds of a class, the first ones. (default: :obj:`3`)
         classes (sequence of str or int, optional): The names or labels of the classes that can be
             chosen, in this order. (default: all)
@@ -75,6 +77,8 @@ def write_viewer(
         raise ValueError(f"'up' must be 'x', 'y' or 'z', got {up!r}")
     chosen = check_classes(synthetic.class_names, classes)
     plotly = _plotly()
+    if isinstance(real_set, Sequence) and not real_set:
+        real_set = None  # As for pictures.
     real = [] if real_set is None else _real(synthetic, real_set, num_real, chosen)
     every = _groups(synthetic)
     rows = []
@@ -136,8 +140,8 @@ def _split(page: str) -> tuple[str, str, str]:
     return before, between, after
 
 
-def _flat(cloud: Tensor, scale: float = 1.0) -> list[float]:
-    return [round(value, 4) for value in (cloud.double() * scale).flatten().tolist()]
+def _flat(cloud: Tensor) -> list[float]:
+    return [round(value, 4) for value in cloud.double().flatten().tolist()]
 
 
 def _real(
@@ -180,12 +184,10 @@ def _groups(synthetic: SyntheticPointCloudDataset) -> list[list[dict[str, Any]]]
     parts = None if synthetic.space is None else batch.y.cpu().view(-1, batch.num_points)
     groups = []
     for i, (group, mask) in enumerate(zip(clouds, is_morph, strict=True)):
-        # One scale for all of a group, so that what is rounded can still be mixed.
-        centred = group - group.mean(dim=1, keepdim=True)
-        scale = 1 / max(float(centred.norm(dim=-1).amax()), 1e-12)
+        scaled = _scaled(group, each=weights is None)
         one = {
-            "stored": [_flat(cloud, scale) for cloud in centred[~mask]],
-            "morphs": [_flat(cloud, scale) for cloud in centred[mask]],
+            "stored": [_flat(cloud) for cloud in scaled[~mask]],
+            "morphs": [_flat(cloud) for cloud in scaled[mask]],
             "weights": None if weights is None else [_flat(row) for row in weights[i].cpu()],
         }
         if parts is not None:
@@ -193,6 +195,16 @@ def _groups(synthetic: SyntheticPointCloudDataset) -> list[list[dict[str, Any]]]
         groups.append(one)
     rest = iter(groups)
     return [[*itertools.islice(rest, 1 if weights is None else n)] for n in counts]
+
+
+def _scaled(clouds: Tensor, each: bool) -> Tensor:
+    """Clouds :obj:`[G, N, 3]` centred and scaled, each or all of a group alike, to be mixed."""
+    if each:
+        sizes = torch.full((len(clouds),), clouds.size(1))
+        return NormalizeSphere.apply(clouds.flatten(0, 1), sizes).view_as(clouds)
+    wide = clouds.double()
+    centred = wide - wide.mean(dim=1, keepdim=True)
+    return centred / centred.norm(dim=-1).amax().clamp_min(torch.finfo(wide.dtype).tiny)
 
 
 def _ranked(row: dict[str, Any]) -> dict[str, Any]:

@@ -55,12 +55,13 @@ class ViewCache:
             TypeError: If an argument is not hashable.
         """
         results = self._results[function]
-        if args not in results:
-            results[args] = self._found(function, args, make)
-        results.move_to_end(args)
+        key = tuple((type(arg), arg) for arg in args)  # 1, 1.0 and True are equal.
+        if key not in results:
+            results[key] = self._found(function, args, make)
+        results.move_to_end(key)
         while len(results) > self.num:
             results.popitem(last=False)
-        return results[args]
+        return results[key]
 
     def _found(
         self, function: Callable[..., Any], args: tuple[Hashable, ...], make: Callable[[], Any]

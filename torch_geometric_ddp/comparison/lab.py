@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,7 @@ class Lab:
         """The set of a run as it is kept; makes the run if either is not there yet."""
         path = self.set_path(cell)
         self._result(cell, again=not path.exists())
-        return SyntheticPointCloudDataset(path)
+        return _kept_set(path)
 
     def judge(self, cell: Cell, synthetic: SyntheticPointCloudDataset) -> Figures:
         """Checks what a set stores, keeps it if it is new, and trains a network on it.
@@ -349,6 +350,7 @@ class Lab:
         path = self._observation_path(cell.backbone, cell.seed)
         observed = self.preset.network_seeds(cell.seed)[-1]
 
+        @wraps(fit)
         def trainer(
             model: nn.Module, train: PointCloudBank, protocol: Protocol, seed: int, bar: tqdm[Any]
         ) -> None:
@@ -413,7 +415,7 @@ class Lab:
         line = self._line_of_set(cell)
         if line is None:
             return None
-        synthetic = SyntheticPointCloudDataset(self.out / line["set"])
+        synthetic = _kept_set(self.out / line["set"])
         return {key: line[key] for key in COSTS if key in line} | self.judge(cell, synthetic)
 
     def _line_of_set(self, cell: Cell) -> Figures | None:
@@ -466,6 +468,14 @@ class Lab:
     def _observation_path(self, backbone: str, seed: int) -> Path:
         name = self._identity(_observed(backbone, seed))
         return self.out / "observations" / f"{name}.safetensors"
+
+
+def _kept_set(path: Path) -> SyntheticPointCloudDataset:
+    """A set of the folder, as it is kept."""
+    try:
+        return SyntheticPointCloudDataset(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it, and it is made again") from error
 
 
 def _making(key: Mapping[str, Any], observes: bool) -> dict[str, Any]:

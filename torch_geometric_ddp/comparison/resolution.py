@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -200,6 +200,7 @@ class CrossResolution:
         train = train.farthest_points(num_points)
         lab, models, (first, *others) = self.lab, [], self.tests
 
+        @wraps(fit)
         def trainer(model: nn.Module, *args: Any) -> None:
             fit(model, *args)
             models.append(model)

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_int
-from torch_geometric_ddp._files import replacing
+from torch_geometric_ddp._files import replacing, turn
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import BudgetError, TooFewPointsError
 from torch_geometric_ddp.comparison.cells import Cell, Figures
@@ -228,15 +228,19 @@ def carry_out(
 
 def _keep_failures(path: Path, failures: dict[str, str], tried: set[str]) -> None:
     """Notes why runs failed, in the place of what is noted of these and of all that were tried."""
+    if not failures and not path.exists():
+        return
     noted: dict[str, str] = {}
-    with suppress(FileNotFoundError, ValueError, TypeError):  # Or it is none of ours.
-        noted = dict(json.loads(path.read_text(encoding="utf-8")))
-    noted = {run: reason for run, reason in noted.items() if run not in tried} | failures
-    if noted:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(noted, indent=1), encoding="utf-8")
-    else:
-        path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with turn(path.parent):  # Another process may note its own.
+        with suppress(FileNotFoundError, ValueError, TypeError):  # Or it is none of ours.
+            noted = dict(json.loads(path.read_text(encoding="utf-8")))
+        noted = {run: reason for run, reason in noted.items() if run not in tried} | failures
+        if noted:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(noted, indent=1), encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _in_turn(

@@ -65,14 +65,15 @@ def point_mixup_coreset(
     budget = bank.budget(ppc, quotas)
     counts = budget.counts(budget.num_groups)
     try:
-        fits = ShapeMorphing.largest_anchor_points(budget, num_anchors, 0, codec)
+        points = ShapeMorphing.largest_anchor_points(
+            budget, num_anchors, 0, codec, most=budget.num_points
+        )
     except BudgetError as error:  # Which tells of morphs, of which there are none here.
         raise BudgetError(
             f"'num_anchors'={num_anchors} clouds of a group do not fit the storage of ppc={ppc} "
             f"clouds of {budget.num_points} points per class, which has no room for so many of "
             f"even one point as {codec}"
         ) from error
-    points = min(fits, budget.num_points)
     drawn = bank.draw(max(counts) * num_anchors, torch.Generator().manual_seed(seed))
     chosen = first_of_each(drawn, [num * num_anchors for num in counts])
     pos = bank.select(chosen).farthest_points(points).dense()

@@ -20,6 +20,7 @@ from torch_geometric.data import Data, download_url, extract_zip
 from tqdm import tqdm
 
 from torch_geometric_ddp._checks import check_names
+from torch_geometric_ddp._files import turn
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp.datasets._columns import prepared, read_columns, write_clouds
 from torch_geometric_ddp.datasets._formats import DamagedFileError
@@ -196,7 +197,7 @@ class Benchmark(InMemoryClouds):
                     if not folder.exists():  # Else another process has just downloaded it, too.
                         raise
             except (OSError, http.client.HTTPException, zipfile.BadZipFile, zlib.error) as error:
-                raise RuntimeError(
+                raise ConnectionError(
                     f"'{self.url}' could not be downloaded ({error}); try again, or get it by "
                     f"other means and unpack it in '{self.raw_dir}'"
                 ) from error
@@ -214,10 +215,12 @@ class Benchmark(InMemoryClouds):
                         raise ValueError(f"the files and 'pre_filter' leave no cloud for '{split}'")
             except (DamagedFileError, FileNotFoundError) as error:
                 raise type(error)(f"{error}; {self._remedy()}") from error
-            # Without its last file a cache is none: no two of them are ever mixed.
-            Path(self.processed_paths[-1]).unlink(missing_ok=True)
-            for path, final in zip(made, self.processed_paths, strict=True):
-                os.replace(path, final)
+            # Without its last file a cache is none: no two of them are ever mixed, not even where
+            # processes write them at once.
+            with turn(Path(self.processed_dir)):
+                Path(self.processed_paths[-1]).unlink(missing_ok=True)
+                for path, final in zip(made, self.processed_paths, strict=True):
+                    os.replace(path, final)
 
     def _remedy(self) -> str:
         text = f"get it from {self.source}, and unpack it in '{self.raw_dir}'"

@@ -36,7 +36,7 @@ class ModelNetHDF5(Benchmark):
     Raises:
         FileNotFoundError: If a file is missing.
         ImportError: If h5py is not installed.
-        RuntimeError: If the download fails.
+        ConnectionError: If the download fails.
         ValueError: If a file is damaged or the size is not the published one.
     """
 

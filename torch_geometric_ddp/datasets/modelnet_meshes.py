@@ -47,7 +47,7 @@ class ModelNetMeshes(Benchmark):
 
     Raises:
         FileNotFoundError: If a file is missing.
-        RuntimeError: If the download fails.
+        ConnectionError: If the download fails.
         ValueError: If a file is damaged or the size is not the published one.
     """
 

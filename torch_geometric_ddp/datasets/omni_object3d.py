@@ -10,7 +10,8 @@ from typing import Unpack
 
 from torch_geometric.data import Data
 
-from torch_geometric_ddp._checks import check_float, check_int
+from torch_geometric_ddp._checks import check_int
+from torch_geometric_ddp.clouds.splits import check_share
 from torch_geometric_ddp.datasets._benchmark import Benchmark
 from torch_geometric_ddp.datasets._formats import as_clouds, damaged, folders, read_npy, visible
 from torch_geometric_ddp.datasets._meshes import read_ply
@@ -82,9 +83,7 @@ class OmniObject3D(Benchmark):
         **options: Unpack[ReaderOptions],
     ) -> None:
         self.resolution = check_int("resolution", resolution)
-        self.test_share = check_float("test_share", test_share, exclusive=True)
-        if self.test_share >= 1:
-            raise ValueError(f"'test_share' must be below 1, got {test_share}")
+        self.test_share = check_share("test_share", test_share)
         self.seed = check_int("seed", seed, minimum=0)
         super().__init__(root, split, num_points, sampling, **options)
         if self.strict and os.path.isdir(self.raw_paths[0]):

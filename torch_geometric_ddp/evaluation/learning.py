@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -83,9 +84,14 @@ class Learning:
                 scores.append(self._score(model))
         return scores
 
+    @property
+    def _fits(self) -> bool:
+        """Whether networks are trained by :func:`fit`, or by what only wraps it."""
+        return inspect.unwrap(self.trainer) is fit
+
     def _look_at_logits(self, model: nn.Module) -> None:
         """Lets the first step refuse what could not be scored after the last one."""
-        if self.trainer is not fit:  # Another one may train with what is no logits.
+        if not self._fits:  # Another one may train with what is no logits.
             return
 
         def look(model: nn.Module, batch: Any, logits: Any) -> None:
@@ -101,7 +107,7 @@ class Learning:
 
     def _train_of(self, model: nn.Module) -> PointCloudBank:
         """The training clouds in the order of a network, where nothing moves their points."""
-        moved = self.protocol.augment is not None or self.trainer is not fit
+        moved = self.protocol.augment is not None or not self._fits
         return self.train if moved else _ordered(self.train, model)
 
 

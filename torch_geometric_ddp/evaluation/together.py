@@ -80,9 +80,9 @@ def fit_together(
     with seeded(seeds[0], train.device):
         for epoch in range(1, epochs + 1):
             total = torch.zeros(len(models), device=train.device)
-            orders = [batches_of(len(train), protocol, generator) for generator in generators]
+            orders = [batches_of(len(train), protocol, own, train.device) for own in generators]
             for index in map(torch.stack, zip(*orders, strict=True)):
-                batch = _batches(train, index.to(train.device), protocol, generators)
+                batch = _batches(train, index, protocol, generators)
                 try:
                     grads, losses = step(learned, kept, batch)
                 except RuntimeError as error:

@@ -60,8 +60,7 @@ def fit(
     model.train()
     for epoch in range(1, epochs + 1):
         total = torch.zeros((), device=train.device)
-        for index in batches_of(len(train), protocol, generator):
-            index = index.to(train.device)
+        for index in batches_of(len(train), protocol, generator, train.device):
             batch = train.batch(index)
             if protocol.augment is not None:
                 batch = protocol.augment(batch, generator)
@@ -95,9 +94,13 @@ def optimizer_of(
     return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, [milestone], protocol.decay)
 
 
-def batches_of(num: int, protocol: Protocol, generator: torch.Generator) -> list[Tensor]:
+def batches_of(
+    num: int, protocol: Protocol, generator: torch.Generator, device: torch.device
+) -> list[Tensor]:
     """The batches of an epoch: indices of all clouds, in a new order."""
-    batches = [*torch.randperm(num, generator=generator).split(protocol.batch_size)]
+    # One copy to a device, for which a step would wait.
+    order = torch.randperm(num, generator=generator).to(device)
+    batches = [*order.split(protocol.batch_size)]
     if len(batches) > 1 and len(batches[-1]) == 1:  # Of one row BatchNorm has no statistics.
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches

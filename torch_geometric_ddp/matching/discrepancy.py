@@ -46,7 +46,7 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
         TypeError: If :obj:`x` and :obj:`y` are no tensors of one floating point type, or a
             multiplier is no number.
         ValueError: If :obj:`y` has not the shape :obj:`[*, m, D]` for that of :obj:`x`, one of
-            them is empty, or a multiplier is not above 0.
+            them is empty, or there is no multiplier or one that is not above 0.
     """
     for name, rows in (("x", x), ("y", y)):
         if not check_tensor(name, rows, "*, n, D").is_floating_point() or rows.dtype != x.dtype:
@@ -55,6 +55,8 @@ def mmd(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Ten
             )
     if not isinstance(multipliers, Sequence):
         raise TypeError(f"'multipliers' must be a sequence of numbers, got {shown(multipliers)}")
+    if len(multipliers) < 1:
+        raise ValueError("'multipliers' must hold a number, got none")
     for multiplier in multipliers:
         check_float("multipliers", multiplier, exclusive=True)
     more = x.dim() - y.dim()
@@ -102,7 +104,7 @@ def mmd_near_zero(x: Tensor, y: Tensor, multipliers: Sequence[float] = MULTIPLIE
         limits = torch.finfo(total.dtype)
         total = total.where(total > limits.tiny / limits.eps, 1.0)
         bandwidth = total / ((n + m) ** 2 - (n + m))
-        scale = y.new_tensor(list(multipliers))[:, None, None] * bandwidth  # [S, B, P]
+        scale = torch.stack([multiplier * bandwidth for multiplier in multipliers])  # [S, B, P]
         rate = -1 / scale[..., None, None]
 
     def kernel(dist: Tensor) -> Tensor:

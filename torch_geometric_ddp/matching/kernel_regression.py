@@ -146,12 +146,16 @@ class JointFeatures:
 
     @classmethod
     def of(cls, layers: Sequence[Tensor]) -> JointFeatures:
-        """That of the layers of the real clouds, each :obj:`[n, F]`."""
+        """That of the layers of the real clouds, each :obj:`[n, F]`.
+
+        A layer in which they do not differ tells nothing, and its scale is 0.
+        """
         means, scales = [], []
         for x in layers:
             mean = x.mean(dim=0)
             length = (x - mean).square().sum(dim=1).mean()
-            scale = (length * len(layers)).clamp_min(torch.finfo(x.dtype).tiny).rsqrt()
+            rounding = (8 * torch.finfo(x.dtype).eps) ** 2 * x.square().sum(dim=1).mean()
+            scale = torch.where(length > rounding, (length * len(layers)).rsqrt(), 0.0)
             means.append(mean)
             scales.append(scale.expand_as(mean))
         return cls(torch.cat(means), torch.cat(scales))

@@ -39,13 +39,17 @@ def sorted_features(
         One row per cloud, :obj:`[B, F * N]`, channel by channel.
 
     Raises:
-        TypeError: If :obj:`x` is no floating point tensor, or :obj:`group` none of integers.
+        TypeError: If :obj:`x` is no floating point tensor, :obj:`shift` no tensor, or :obj:`group`
+            none of integers.
         ValueError: If a shape is another one or, on a CPU, a group is out of range.
     """
     if check_tensor("x", x, "B, N, F").dim() != 3:
         raise ValueError(f"'x' must have shape [B, N, F], got {list(x.shape)}")
     if not x.is_floating_point():
         raise TypeError(f"'x' must be floating point, got {x.dtype}")
+    wanted = x.size(1) * x.size(2)
+    if shift is not None and list(check_tensor("shift", shift, "F * N").shape) != [wanted]:
+        raise ValueError(f"'shift' must have shape [{wanted}], got {list(shift.shape)}")
     if group is not None:
         _check_groups(group, x)
     return _SortedFeatures.apply(x, absolute, shift, group).flatten(1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from torch_geometric_ddp._checks import check_callable, check_int, check_json
+from torch_geometric_ddp._checks import check_callable, check_int, check_json, shown
 from torch_geometric_ddp._files import check_place
 from torch_geometric_ddp._identity import describe
 from torch_geometric_ddp._seeding import seed_of, seeded
@@ -52,6 +52,8 @@ __all__ = ["Distillation"]
 # Steps between two times that points are put in the order of a file: a correspondence of 40 anchors
 # of 252 points takes about a tenth of their step, and the points move little in so many.
 _REORDER_EVERY = 10
+# How far, in shares of the largest coordinate, the rounding of half precision may move a point.
+_APART = 0.01
 
 
 class Distillation:
@@ -225,6 +227,7 @@ class Distillation:
             bank, self._place = bank.cached(clouds_of_classes, own.start, own.stop)
         progress = progress and self.ranks.first
         self.views = self.matching.prepare(bank, self._num_points, progress)
+        _check_views(self.views, len(bank), self.matching)
         self.networks.prepare()
         self._is_prepared = True
 
@@ -294,6 +297,11 @@ class Distillation:
             raise ValueError(
                 f"'matching' must give a loss for each class, of shape "
                 f"{[classes.stop - classes.start]}, got {shape} of {type(self.matching).__name__}"
+            )
+        if isinstance(loss, Tensor) and not loss.requires_grad:
+            raise ValueError(
+                "'matching' must give a loss that depends on the synthetic clouds, that of "
+                f"{type(self.matching).__name__} has no gradient"
             )
 
     def share(self) -> None:
@@ -502,13 +510,38 @@ class Distillation:
         self.losses = read_checkpoint(path, self.config(), *state)
 
 
+def _check_views(views: object, num: int, matching: Matching) -> None:
+    """Raises unless a matching prepared tensors with a row for every real cloud."""
+    whose = f"'prepare' of {type(matching).__name__}"
+    if not isinstance(views, Mapping):
+        raise TypeError(f"{whose} must give tensors by name, got {shown(views)}")
+    for name, view in views.items():
+        if not isinstance(view, Tensor):
+            raise TypeError(f"{whose} must give tensors by name, got {shown(view)} as '{name}'")
+        if view.dim() < 1 or len(view) != num:
+            raise ValueError(
+                f"{whose} must give a row for each of {num} clouds, got {list(view.shape)} as "
+                f"'{name}'"
+            )
+
+
 def _check_read_again(parameterization: Parameterization) -> None:
     """Tries what the end of a run needs: that a file gives a parameterization back."""
     first, what = parameterization.groups_of(slice(0, 1)), parameterization.describe()
+    num_groups = first.stop - first.start
+    wanted = [num_groups * parameterization.clouds_per_group, parameterization.num_points, 3]
     with torch.no_grad():
-        expected = list(parameterization.unfold(first).shape)
+        made = parameterization.unfold(first).detach()
+        expected = list(made.shape)
+        if expected != wanted:
+            raise ValueError(
+                f"'clouds' of {type(parameterization).__name__} must give clouds_per_group="
+                f"{parameterization.clouds_per_group} clouds of {parameterization.num_points} "
+                f"points for each of {num_groups} groups, {wanted}, got {expected}"
+            )
         try:
-            found = list(parameterization.stored().unfold(first).shape)
+            again = parameterization.stored().unfold(first).detach()
+            found = list(again.shape)
         except Exception as error:  # What its constructor does is anyone's guess.
             raise ValueError(
                 f"'parameterization' must be given back by its file, which {what} is not: {error}"
@@ -518,3 +551,12 @@ def _check_read_again(parameterization: Parameterization) -> None:
             f"'parameterization' must be given back by its file, which {what} is not: its first "
             f"class has clouds of shape {expected}, and read again of shape {found}"
         )
+    # What is rounded on the way, or comes back in another order, is not seen before the loop.
+    if parameterization.sees_stored and parameterization.keeps_order:
+        apart = float((again.to(made) - made).abs().amax())
+        if apart > _APART * float(made.abs().amax()):
+            raise ValueError(
+                f"'parameterization' must be given back by its file, which {what} is not: the "
+                f"clouds of its first class are up to {apart:.3g} away when they are read again; "
+                "does 'sizes' name all that its constructor takes?"
+            )

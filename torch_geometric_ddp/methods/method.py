@@ -29,6 +29,7 @@ from torch_geometric_ddp._checks import (
 from torch_geometric_ddp._files import check_folder, check_place
 from torch_geometric_ddp._gradients import with_gradients
 from torch_geometric_ddp._identity import describe
+from torch_geometric_ddp._seeding import seed_of, seeded
 from torch_geometric_ddp._version import versions
 from torch_geometric_ddp.budget import StorageBudget
 from torch_geometric_ddp.clouds.bank import PointCloudBank
@@ -41,6 +42,7 @@ from torch_geometric_ddp.methods.sharing import check_chunk, check_counts, share
 from torch_geometric_ddp.methods.starts import Start, real_clouds
 from torch_geometric_ddp.methods.storing import Storing, told_storing
 from torch_geometric_ddp.nn import Backbone
+from torch_geometric_ddp.parameterization import Parameterization
 from torch_geometric_ddp.quotas import Quotas, check_quotas, told_quotas
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.tasks import Task, find_task
@@ -219,7 +221,9 @@ class Method:
         generator = torch.Generator().manual_seed(seed)
         make = task.network if network is None else network
         check_network(make, bank)
-        matching = self.matching()
+        # Layers of random weights, say, are those of the seed.
+        with seeded(seed_of("matching", seed), bank.device):
+            matching = self.matching()
         check_matched(matching, make, bank)
         classes_per_chunk = check_chunk(classes_per_chunk, matching)
         if budget.weights is not None:
@@ -239,6 +243,10 @@ class Method:
 
         def loop_from(start: Start, generator: torch.Generator) -> Distillation:
             parameterization = self.storing(bank, budget, start, generator, task)
+            if not isinstance(parameterization, Parameterization):
+                raise TypeError(
+                    f"'storing' must give a Parameterization, got {shown(parameterization)}"
+                )
             parameterization.sees_stored = self.sees_stored
             parameterization.check_budget(budget)
             divided = budget.weights is not None
@@ -426,7 +434,6 @@ class Method:
             "task": loop.task.name,
             "num_points": budget.num_points,
             "ppc": budget.ppc,
-            "bits": parameterization.check_budget(budget),
             "budget_bits": budget.bits,
             "steps": loop.num_steps,
             **({"retries": loop.num_retries} if loop.num_retries else {}),
@@ -435,4 +442,6 @@ class Method:
             "versions": versions(),
         }
         # What is evaluated is what is stored, and the loop may go on with its own.
-        return loop.dataset(provenance)
+        synthetic = loop.dataset(provenance)
+        synthetic.provenance["bits"] = synthetic.parameterization.check_budget(budget)
+        return synthetic

@@ -416,12 +416,12 @@ def _anchor_points(
         weight_codec.bits((1, 1, 1)),
     ):
         return wanted  # Whether it fits depends on the values: the budget is held against them.
+    # What is cheaper than the originals leaves room for more points than they have.
     largest = ShapeMorphing.largest_anchor_points(
-        budget, num_anchors, num_morphs, codec, weight_codec
+        budget, num_anchors, num_morphs, codec, weight_codec, wanted or budget.num_points
     )
     if wanted is None:
-        # What is cheaper than the originals leaves room for more points than they have.
-        return min(largest, budget.num_points)
+        return largest
     if wanted > largest:
         raise BudgetError(
             f"'anchor_points'={wanted} does not fit the storage of ppc={budget.ppc} clouds of "

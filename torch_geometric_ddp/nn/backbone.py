@@ -50,13 +50,25 @@ class Backbone(nn.Module, ABC):
         Clouds of as many points have as many rows.
         """
 
+    def _checked_features(self, data: Data) -> Tensor:
+        """The point features, which are as many numbers as the network says."""
+        out = self.point_features(data)
+        if not isinstance(out, Tensor) or out.dim() != 2 or out.size(1) != self.point_channels:
+            what = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(
+                f"'point_features' of {type(self).__name__} must give [rows, "
+                f"{self.point_channels}], got {what}"
+            )
+        return out
+
     def cloud_features(self, data: Data) -> Tensor:
         """The point features of clouds of one size, :obj:`[B, R, F]`.
 
         Raises:
-            ValueError: If the clouds have not as many features each.
+            ValueError: If the clouds have not as many features each, or :meth:`point_features`
+                gives none of :obj:`point_channels` numbers.
         """
-        features, layout = self.point_features(data), Layout.of(data)
+        features, layout = self._checked_features(data), Layout.of(data)
         if layout.mask is not None or features.size(0) % layout.num_clouds:
             raise ValueError(
                 f"{type(self).__name__} must give as many features for each of "
@@ -73,7 +85,7 @@ class Backbone(nn.Module, ABC):
         layout = Layout.of(data)
         if layout.mask is None:
             return self.cloud_features(data).amax(dim=1)
-        features = self.point_features(data)
+        features = self._checked_features(data)
         if len(features) != len(data.pos):
             raise ValueError(
                 f"{type(self).__name__} must give a feature for each of {len(data.pos)} points of "

@@ -99,7 +99,9 @@ class EdgeConv(pyg.EdgeConv):
     A layer that is the sum of a term of :math:`i` and a term of :math:`j` needs no matrix product
     per edge; BatchNorm and activation keep or reverse the order of the edges of a channel, so that
     the maximum may come first; and the moments that BatchNorm needs follow from sums over
-    neighbours. No tensor has a row per edge.
+    neighbours. No tensor has a row per edge. Where a cloud has fewer points than neighbours are
+    asked for, and another of the batch more, these moments count a neighbour as often as it is
+    repeated, and PyG's do not.
 
     Args:
         nn (MLP): One linear layer, BatchNorm, and an activation that never falls.

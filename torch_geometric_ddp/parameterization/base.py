@@ -272,6 +272,11 @@ class Parameterization(nn.Module, ABC):
         """What the codec of a tensor is given."""
         return kept.packed(self._turned(kept).detach())
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether a file gives the points of all clouds back in the order that they have."""
+        return all(kept.codec.keeps_order for kept in self._kept.values())
+
     @torch.no_grad()
     def reorder(
         self, optimizer: torch.optim.Optimizer | None = None, classes: slice = slice(None)

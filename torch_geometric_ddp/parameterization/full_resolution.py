@@ -120,7 +120,8 @@ class FullResolution(Parameterization):
 
         Raises:
             TypeError, ValueError: If :obj:`ppc` is no number of clouds, or the size of what
-                :obj:`codec` stores depends on the values.
+                :obj:`codec` stores depends on the values; if it takes no cloud of so many points
+                as fit.
         """
         ppc = budget.num_groups if ppc is None else check_int("ppc", ppc)
         return budget.largest(lambda num: cls._bits(budget, ppc, num, codec))

@@ -258,6 +258,7 @@ class ShapeMorphing(Parameterization):
         num_morphs: int,
         codec: Codec = FLOAT32,
         weight_codec: Codec = FLOAT32,
+        most: int | None = None,
     ) -> int:
         r"""The largest :math:`N_2` that fits with :math:`M` anchors and :math:`L` morphs.
 
@@ -273,17 +274,20 @@ class ShapeMorphing(Parameterization):
             num_morphs (int): The number of morphs :math:`L` of a group whose weights are stored.
             codec (Codec): How the anchors are stored. (default: :class:`Float32`)
             weight_codec (Codec): How the weights are stored. (default: the same)
+            most (int, optional): The largest :math:`N_2` that is asked for, such as the points of
+                an original. (default: any)
 
         Raises:
             BudgetError: If not even anchors of one point fit.
             TypeError, ValueError: If a number is none, or the size of what a codec stores depends
-                on the values.
+                on the values; if a codec takes no cloud of so many points as are asked for.
         """
         num_anchors = check_int("num_anchors", num_anchors)
         num_morphs = check_int("num_morphs", num_morphs, minimum=0)
         codecs = (codec, weight_codec)
         largest = budget.largest(
-            lambda num: cls._bits(budget, budget.num_groups, num_anchors, num, num_morphs, *codecs)
+            lambda num: cls._bits(budget, budget.num_groups, num_anchors, num, num_morphs, *codecs),
+            None if most is None else check_int("most", most),
         )
         if largest < 1:
             groups = budget.num_classes * budget.num_groups

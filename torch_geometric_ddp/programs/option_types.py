@@ -11,6 +11,7 @@ from typing import Any
 from torch_geometric_ddp.programs import names
 
 __all__ = [
+    "above_zero",
     "finite",
     "natural",
     "network_name",
@@ -20,7 +21,6 @@ __all__ = [
     "row_name",
     "row_or_all",
     "share",
-    "width",
 ]
 
 
@@ -59,8 +59,8 @@ def finite(text: str) -> float:
     return value
 
 
-def width(text: str) -> float:
-    """The type of an option that is a share of the channels of a network."""
+def above_zero(text: str) -> float:
+    """The type of an option that is a number above zero, such as the rate of a training."""
     value = finite(text)
     if value <= 0:
         raise argparse.ArgumentTypeError(f"must be above 0, got {value:g}")

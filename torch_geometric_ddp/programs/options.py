@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch_geometric_ddp.programs import names
 from torch_geometric_ddp.programs.option_types import (
+    above_zero,
     finite,
     natural,
     network_name,
@@ -15,7 +16,6 @@ from torch_geometric_ddp.programs.option_types import (
     positive,
     row_or_all,
     share,
-    width,
 )
 
 __all__ = [
@@ -259,7 +259,9 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Sizes of networks, and where they are computed."""
     network = parser.add_argument_group("networks")
     network.add_argument(
-        "--width", type=width, help="share of the channels of PointNetSegmentation (shapes 0.25)"
+        "--width",
+        type=above_zero,
+        help="share of the channels of PointNetSegmentation (shapes 0.25)",
     )
     network.add_argument(
         "--mamba-centers",
@@ -307,7 +309,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--preset", choices=names.PRESETS, help="how much work to take (quick)")
     training.add_argument("--epochs", type=positive, help="epochs (as the preset says)")
     training.add_argument("--min-steps", type=natural, help="the least steps (likewise)")
-    training.add_argument("--train-lr", type=finite, help="learning rate (likewise)")
+    training.add_argument("--train-lr", type=above_zero, help="learning rate (likewise)")
     training.add_argument("--rotate", action="store_true", help="turn clouds at random")
 
 

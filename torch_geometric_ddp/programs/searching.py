@@ -122,7 +122,11 @@ def _check_results(args: argparse.Namespace) -> None:
     path = args.out / "results.json"
     if not path.exists():
         return
-    found, own = json.loads(path.read_text(encoding="utf-8")), _told_study(args)
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"'{path}' is damaged ({error}): remove it") from error
+    own = _told_study(args)
     theirs = {key: found.get(key, value) for key, value in own.items()}
     if theirs != own:
         raise ValueError(

@@ -68,15 +68,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show_set(args: argparse.Namespace) -> None:
+    from torch_geometric_ddp._checks import check_classes
     from torch_geometric_ddp._files import check_place
     from torch_geometric_ddp.evaluation import told_figure
     from torch_geometric_ddp.programs.data import has_data, load, open_set
     from torch_geometric_ddp.viewer import write_viewer
-    from torch_geometric_ddp.visualize import plot_distilled
+    from torch_geometric_ddp.visualize import check_picture, plot_distilled
 
+    # Not over the picture that was drawn when the set was made.
+    path = args.picture or args.file.with_name(f"{args.file.stem}-shown.png")
+    check_picture(path, name="picture")
     if args.html is not None:
         check_place("html", args.html)
     synthetic = open_set(args)
+    check_classes(synthetic.class_names, args.classes)
     made = synthetic.provenance
     print(f"{args.file}: {synthetic}")
     print(f"classes: {', '.join(synthetic.class_names)}")
@@ -90,8 +95,6 @@ def _show_set(args: argparse.Namespace) -> None:
         print(f"({told['backbone']}, protocol {told['protocol']['name']}, seeds {told['seeds']})")
     unknown = not has_data(args, synthetic)
     real = [] if unknown else load(args)[0]
-    # Not over the picture that was drawn when the set was made.
-    path = args.picture or args.file.with_name(f"{args.file.stem}-shown.png")
     num_real, num_anchors, num_morphs = args.drawn
     plot_distilled(real, synthetic, path, num_real, num_anchors, num_morphs, args.classes, args.up)
     print(f"The picture is {path}", end="")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     announce_training(name, 1, protocol, len(synthetic))
     trained = []
 
+    @wraps(fit)
     def trainer(model: Any, *rest: Any) -> None:
         fit(model, *rest)
         trained.append(model)

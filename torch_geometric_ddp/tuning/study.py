@@ -34,7 +34,7 @@ from torch_geometric_ddp._checks import (
     check_text,
     shown,
 )
-from torch_geometric_ddp._files import check_folder
+from torch_geometric_ddp._files import check_folder, turn
 from torch_geometric_ddp._gradients import with_gradients
 from torch_geometric_ddp.clouds.splits import check_share, stratified
 from torch_geometric_ddp.evaluation import CPU, Protocol, seed_list
@@ -246,7 +246,7 @@ def tune(
     )
     open_storage, lock = find_storage(storage)
     pruner = default_pruner(seed_by_seed) if pruner is None else pruner
-    with workers.turn(lock):
+    with turn(lock):
         study = open_study(
             open_storage(),
             study_name,
@@ -260,7 +260,7 @@ def tune(
     result = TuningResult(study, budget, objectives, task.metric)
 
     def take(worker: dict[str, Any]) -> tuple[optuna.Trial | None, Settings]:
-        with workers.turn(lock):
+        with turn(lock):
             workers.recover(study, lost_after)
             while (trial := workers.take(study, n_trials, worker)) is not None:
                 with suppress(UpdateFinishedTrialError):  # As another machine gave it back.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,10 +16,7 @@ import psutil  # PyG depends on it.
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-if sys.platform != "win32":
-    import fcntl
-
-__all__ = ["counted", "finish", "is_waited_for", "present", "recover", "repeat", "take", "turn"]
+__all__ = ["counted", "finish", "is_waited_for", "present", "recover", "repeat", "take"]
 
 # How often the settings of a trial are tried whose process died.
 _ATTEMPTS = 2
@@ -31,21 +26,6 @@ _GIVEN_BACK = "given_back"
 _GRACE = 60.0
 # The workers of this process that are at work.
 _present: set[str] = set()
-
-
-@contextmanager
-def turn(path: Path | None) -> Iterator[None]:
-    """Holds a lock between processes, which the system frees when its holder dies.
-
-    Args:
-        path (Path, optional): The file of the lock. (default: no lock, as on Windows)
-    """
-    if path is None or sys.platform == "win32":
-        yield
-        return
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

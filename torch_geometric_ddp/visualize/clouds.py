@@ -30,6 +30,8 @@ _LEGEND, _LINES = 1.3, 7
 _PER_INCH, _LINE = 11.5, 0.19
 # Of a cell and of a gap between two kinds of clouds, in inches.
 _CELL, _GAP = 1.15, 0.25
+# Of the legend of depths; and of a letter of the name of a row, of which a line has so many.
+_DEPTHS_WIDTH, _LETTER, _LETTERS = 3.2, 0.085, 24
 
 
 def word_for_stored(is_morph: Tensor) -> str:
@@ -100,9 +102,12 @@ def plot_clouds(
     changes = [j for j in range(1, width) if column_names[j] != column_names[j - 1]]
     legends = [-(-len(present) // _LINES) for present, _ in parts or ()]
     beside = 0.0 if part_names is None else _LEGEND * max(legends, default=0)
+    row_names = [plain(textwrap.fill(name, _LETTERS)) for name in row_names]
+    letters = max((len(line) for name in row_names for line in name.split("\n")), default=0)
+    across = _CELL * width + _GAP * len(changes) + max(1.0, _LETTER * letters + 0.2) + beside
     figure = Figure(
         figsize=(
-            _CELL * width + _GAP * len(changes) + 1.0 + beside,
+            across if parts is not None else max(across, _DEPTHS_WIDTH),
             _CELL * height + 0.8 + (0.25 if parts is None else 0.0),
         ),
         layout="constrained",
@@ -122,8 +127,7 @@ def plot_clouds(
             if i == 0:
                 axis.set_title(plain(column_names[j]), fontsize=9)
             if j == 0:
-                name = plain(row_names[i])
-                axis.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+                axis.set_ylabel(row_names[i], fontsize=9, rotation=0, ha="right", va="center")
             if j < len(clouds) and len(clouds[j]) > 0:
                 x, y, depth, order = seen(clouds[j], view)
                 size = len(order) ** -0.5

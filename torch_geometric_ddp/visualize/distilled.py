@@ -156,7 +156,7 @@ def _kinds(
 ) -> list[tuple[str, Iterable[Data], int]]:
     """What is drawn: the name of a kind, its clouds, and how many of them of a class."""
     check_int("num_real", num_real, minimum=0)
-    check_int("num_anchors", num_anchors)
+    check_int("num_anchors", num_anchors, minimum=0)
     check_int("num_morphs", num_morphs, minimum=0)
     check_dataset("real_set", real_set)
     names = names_of(real_set)

@@ -12,11 +12,11 @@ from torch_geometric_ddp._files import check_place, replacing
 __all__ = ["check_picture", "save_figure"]
 
 
-def check_picture(path: str | os.PathLike[str]) -> Path:
+def check_picture(path: str | os.PathLike[str], name: str = "path") -> Path:
     """Returns the path of a picture, if it can be written and its suffix says how."""
-    checked, known = check_place("path", path), Figure().canvas.get_supported_filetypes()
+    checked, known = check_place(name, path), Figure().canvas.get_supported_filetypes()
     if _format(checked) not in known:
-        raise ValueError(f"'path' must end in one of {', '.join(sorted(known))}, got '{path}'")
+        raise ValueError(f"'{name}' must end in one of {', '.join(sorted(known))}, got '{path}'")
     return checked
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,16 +154,16 @@ class PointSet(Codec):
         outside = x * x + y * y + z * z - 4 * half * half
         enough = _over_subsets(4 * (odd - 1)) >= outside[..., None]
         best = torch.where(enough, _over_subsets(away), torch.inf).argmin(dim=-1)
-        inwards = torch.tensor(_SUBSETS, device=pos.device, dtype=pos.dtype)[best]
+        inwards = best[..., None] >> torch.arange(2, -1, -1, device=pos.device) & 1
         return steps - inwards * side
 
 
-# The subsets of the three axes, in the order of the function below.
-_SUBSETS = [*itertools.product((0, 1), repeat=3)]
-
-
 def _over_subsets(values: Tensor) -> Tensor:
-    """The sums :obj:`[*, 8]` of values :obj:`[*, 3]` over the subsets of the axes."""
+    """The sums :obj:`[*, 8]` of values :obj:`[*, 3]` over the subsets of the axes.
+
+    A bit of the number of a subset says whether an axis belongs to it, the highest that of the
+    first.
+    """
     x, y, z = values.unbind(dim=-1)
     return torch.stack([torch.zeros_like(x), z, y, y + z, x, x + z, x + y, x + y + z], dim=-1)
 
