@@ -22,6 +22,7 @@ FILES = (
     "modelnet10-codecs-quarter",
     "modelnet10-ddp-codecs",
     "modelnet10-one",
+    "modelnet10-codecs-one",
     "modelnet10-methods",
     "modelnet10-variants",
     "modelnet10-methods-ppc3",
