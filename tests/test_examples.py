@@ -363,7 +363,7 @@ TINY = ["--num-per-class", "2", "--num-points", "32"]
         ("distill.py", ["--num-points", "many"], "argument --num-points: invalid positive value"),
         ("distill.py", ["--seeds", "-1"], "argument --seeds: must be at least 0, got -1"),
         ("distill.py", ["--task", "parts"], "argument --task: invalid choice: 'parts'"),
-        ("distill.py", ["--train-lr", "-1"], "'lr' must be finite and above 0, got -1"),
+        ("distill.py", ["--train-lr", "-1"], "argument --train-lr: must be above 0, got -1"),
         ("distill.py", ["--validate", "1.5"], "'validate' must lie between 0 and 1, got 1.5"),
         ("compare.py", ["--methods", "DM", "X"], "argument --methods: invalid choice: 'X'"),
         (
