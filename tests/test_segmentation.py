@@ -412,7 +412,9 @@ def test_rows_are_in_the_arrangement_of_the_class(device, matching):
     real = views_of(matching, bank)[key]
     real = real.transpose(1, 2) if real.dim() == 5 else real
     with torch.no_grad():
-        x, y = matching.rows(Telling(7, 3).double(), real, batch)
+        network = Telling(7, 3).double()
+        network.point_channels = 3
+        x, y = matching.rows(network, real, batch)
     # All rows are less the first one.
     first = 10.0 - batch.y[:NUM_POINTS]
     for c in range(3):

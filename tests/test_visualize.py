@@ -443,7 +443,7 @@ def test_depth_and_parts_are_explained(synthetic):
     [
         ({"num_real": -1}, ValueError, "'num_real' must be at least 0, got -1"),
         ({"num_morphs": 1.5}, TypeError, "'num_morphs' must be an integer"),
-        ({"num_anchors": 0}, ValueError, "'num_anchors' must be at least 1, got 0"),
+        ({"num_anchors": -1}, ValueError, "'num_anchors' must be at least 0, got -1"),
         ({"classes": [1.0]}, ValueError, "or labels below 3, got 1.0"),
         ({"classes": [None]}, ValueError, "or labels below 3, got None"),
         ({"classes": [True]}, ValueError, "or labels below 3, got True"),
