@@ -167,7 +167,7 @@ def evaluate(
             evaluation of many. (default: :obj:`"Evaluate"`)
         trainer (callable): Trains a network in place, such as
             :func:`~torch_geometric_ddp.coreset.watch`, which keeps what it sees of the training.
-            What only wraps :func:`fit` says so by :func:`functools.wraps`, and gets the points in
+            What only wraps :func:`fit` says so by :obj:`functools.wraps`, and gets the points in
             the order that the network takes. (default: :func:`fit`)
         task (Task or str): :obj:`"classification"` or :obj:`"segmentation"`.
             (default: :obj:`"classification"`)
