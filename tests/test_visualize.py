@@ -28,6 +28,7 @@ from torch_geometric_ddp.comparison import (
 from torch_geometric_ddp.coreset import random_coreset
 from torch_geometric_ddp.datasets import ParametricShapes, PointCloudArrays
 from torch_geometric_ddp.methods import ddp
+from torch_geometric_ddp.parameterization import FullResolution
 from torch_geometric_ddp.synthetic import SyntheticPointCloudDataset
 from torch_geometric_ddp.visualize import (
     Film,
@@ -605,6 +606,20 @@ def test_a_film_whose_frames_stay_too_long():
     kept, _ = _spans(100, 0.5)
     assert (kept[0], kept[-1], len(kept)) == (0, 99, 25)
     assert kept == sorted(set(kept))
+
+
+@pytest.mark.parametrize("name", ["a", "a cylindrical container with a lid", "x" * 80])
+def test_a_column_has_room_for_names_and_legend(name, tmp_path):
+    """Matplotlib warns, which is an error here, where clouds are left no room."""
+    stored = FullResolution(torch.rand(2, 20, 3), 2)
+    small = SyntheticPointCloudDataset(stored, class_names=[name, "bed"])
+    figure = plot_distilled([], small, tmp_path / "small.png")
+    FigureCanvasAgg(figure).draw()
+    inside = figure.bbox
+    (label, _) = (axis.yaxis.label for axis in figure.axes)
+    (legend,) = figure.legends
+    for box in (label.get_window_extent(), legend.get_window_extent()):
+        assert inside.x0 <= box.x0 < box.x1 <= inside.x1
 
 
 @pytest.mark.parametrize(
