@@ -31,7 +31,7 @@ _PER_INCH, _LINE = 11.5, 0.19
 # Of a cell and of a gap between two kinds of clouds, in inches.
 _CELL, _GAP = 1.15, 0.25
 # Of the legend of depths; and of a letter of the name of a row, of which a line has so many.
-_DEPTHS_WIDTH, _LETTER, _LETTERS = 3.2, 0.11, 24
+_DEPTHS_WIDTH, _LETTER, _LETTERS = 3.2, 0.13, 24
 
 
 def word_for_stored(is_morph: Tensor) -> str:
