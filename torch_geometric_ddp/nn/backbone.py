@@ -52,14 +52,8 @@ class Backbone(nn.Module, ABC):
 
     def _checked_features(self, data: Data) -> Tensor:
         """The point features, which are as many numbers as the network says."""
-        out = self.point_features(data)
-        if not isinstance(out, Tensor) or out.dim() != 2 or out.size(1) != self.point_channels:
-            what = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(
-                f"'point_features' of {type(self).__name__} must give [rows, "
-                f"{self.point_channels}], got {what}"
-            )
-        return out
+        whose = f"'point_features' of {type(self).__name__}"
+        return check_features(self.point_features(data), self.point_channels, whose)
 
     def cloud_features(self, data: Data) -> Tensor:
         """The point features of clouds of one size, :obj:`[B, R, F]`.
@@ -107,3 +101,11 @@ class Backbone(nn.Module, ABC):
         Networks without such a head have a method of their own.
         """
         return self.head(self.global_features(data))
+
+
+def check_features(out: object, channels: int, whose: str) -> Tensor:
+    """Returns the features :obj:`[rows, channels]` that something gave, if these are such."""
+    if not isinstance(out, Tensor) or out.dim() != 2 or out.size(1) != channels:
+        what = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"{whose} must give [rows, {channels}], got {what}")
+    return out

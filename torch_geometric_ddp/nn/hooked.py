@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from torch_geometric_ddp._checks import shown
-from torch_geometric_ddp.nn.backbone import Backbone
+from torch_geometric_ddp.nn.backbone import Backbone, check_features
 
 
 class HookedBackbone(Backbone):
@@ -85,13 +85,7 @@ class HookedBackbone(Backbone):
             handle.remove()
         if not outputs:
             raise ValueError(f"the layer '{self.layer}' is not called by the model")
-        (out,) = outputs
-        if not isinstance(out, Tensor) or out.dim() != 2 or out.size(1) != self.point_channels:
-            what = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(
-                f"the layer '{self.layer}' must give [rows, {self.point_channels}], got {what}"
-            )
-        return out
+        return check_features(outputs[0], self.point_channels, f"the layer '{self.layer}'")
 
 
 def _named_parameters(model: nn.Module) -> list[inspect.Parameter]:
