@@ -56,7 +56,8 @@ def take(study: optuna.Study, n_trials: int, worker: dict[str, Any]) -> optuna.T
     """Takes the next trial, or none where all are finished or taken; to be called in a turn.
 
     A turn is that of one machine. Where another took the last one at the same moment, or put the
-    published settings there too, the later of the two is given back, so that none is too many.
+    published settings there too, the later of the two is given back, so that none is too many. A
+    trial that waited, and that two machines took, is left to the one that signed it last.
 
     Args:
         study (optuna.Study): The study.
@@ -68,7 +69,10 @@ def take(study: optuna.Study, n_trials: int, worker: dict[str, Any]) -> optuna.T
         # Another machine may have taken the very same one, and given it back.
         with suppress(UpdateFinishedTrialError):
             trial.set_user_attr("worker", {**worker, "since": time.time()})
-            if not _comes_too_late(study, trial.number, n_trials):
+            trials = study.get_trials(deepcopy=False)
+            if trials[trial.number].user_attrs["worker"]["run"] != worker["run"]:
+                continue
+            if not _comes_too_late(trials, trial.number, n_trials):
                 return trial
             trial.set_user_attr("reason", "another machine took a trial at the same moment")
             trial.set_user_attr(_GIVEN_BACK, True)
@@ -82,15 +86,14 @@ def _taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return counted(trials) + [trial for trial in running if not _given_back(trial)]
 
 
-def _comes_too_late(study: optuna.Study, number: int, n_trials: int) -> bool:
+def _comes_too_late(trials: Sequence[FrozenTrial], number: int, n_trials: int) -> bool:
     """Whether a trial must be given back, of which all machines think alike."""
-    trials = study.get_trials(deepcopy=False)
     if sum(trial.number < number for trial in _taken(trials)) >= n_trials:
         return True
     # Of the published settings that several machines put there, the first are tried.
     first = [trial.number for trial in trials if "published" in trial.user_attrs]
-    (mine,) = (trial for trial in trials if trial.number == number)
-    twice = "published" in mine.user_attrs and "repeats" not in mine.user_attrs
+    mine = trials[number].user_attrs
+    twice = "published" in mine and "repeats" not in mine
     return twice and min(first) < number
 
 
