@@ -698,6 +698,21 @@ def test_trial_of_a_dead_process_is_repeated_once(kind, tmp_path):
     assert result.reasons == {1: "its process died"}
 
 
+def test_trial_that_two_machines_repeat_is_repeated_once(tmp_path):
+    path = tmp_path / "study.journal"
+    lost = left_running(path, host="elsewhere", pid=1, started=1.0)
+    lost.study.tell(lost.number, state=TrialState.FAIL)
+    (trial,) = (one for one in lost.study.trials if one.number == lost.number)
+    for _ in range(2):
+        workers.repeat(lost.study, trial, 2)
+    result = search(path, 3)
+    assert states(result) == ["COMPLETE", "FAIL", "COMPLETE", "FAIL", "COMPLETE"]
+    assert [one.number for one in result.finished] == [0, 2, 4]
+    first, again, other = (result.study.trials[number].params for number in (1, 2, 4))
+    assert again == first != other
+    assert "given_back" in result.study.trials[3].user_attrs
+
+
 def test_process_that_died_while_it_repeated_a_trial(tmp_path):
     path = tmp_path / "study.journal"
     lost = left_running(path, **dead())

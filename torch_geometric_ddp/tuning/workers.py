@@ -56,8 +56,9 @@ def take(study: optuna.Study, n_trials: int, worker: dict[str, Any]) -> optuna.T
     """Takes the next trial, or none where all are finished or taken; to be called in a turn.
 
     A turn is that of one machine. Where another took the last one at the same moment, or put the
-    published settings there too, the later of the two is given back, so that none is too many. A
-    trial that waited, and that two machines took, is left to the one that signed it last.
+    published settings or those of a lost trial there too, the later of the two is given back, so
+    that none is too many. A trial that waited, and that two machines took, is left to the one that
+    signed it last.
 
     Args:
         study (optuna.Study): The study.
@@ -90,11 +91,15 @@ def _comes_too_late(trials: Sequence[FrozenTrial], number: int, n_trials: int) -
     """Whether a trial must be given back, of which all machines think alike."""
     if sum(trial.number < number for trial in _taken(trials)) >= n_trials:
         return True
-    # Of the published settings that several machines put there, the first are tried.
-    first = [trial.number for trial in trials if "published" in trial.user_attrs]
-    mine = trials[number].user_attrs
-    twice = "published" in mine and "repeats" not in mine
-    return twice and min(first) < number
+    # Of the same settings that several machines put there, the first are tried.
+    mine = _origin(trials[number])
+    return mine is not None and mine in map(_origin, trials[:number])
+
+
+def _origin(trial: FrozenTrial) -> Any:
+    """Whose settings a trial was given: those of a lost trial, the published ones, or nobody's."""
+    published = "published" if "published" in trial.user_attrs else None
+    return trial.user_attrs.get("repeats", published)
 
 
 def finish(study: optuna.Study, trial: optuna.Trial | FrozenTrial, **result: Any) -> bool:
